@@ -1,0 +1,60 @@
+# Everything starts from here, on a machine with Python 3.11+ and make. `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PARAMS ?= params.yaml
+# MLflow and Prefect keep what they know in the project folder; set these to use your own servers.
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= 1
+export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+export PREFECT_HOME ?= $(CURDIR)/.prefect
+export DVC_NO_ANALYTICS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint ui deploy repro lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Create the environment with the pinned dependencies
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version); Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned dependencies into $(VENV) (torch is large: some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: setup ## Run the whole pipeline on the embedded image set
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.pipeline --params $(PARAMS)
+
+test: setup ## Run all tests: lint, types, fast tests, then those on real servers
+	@$(MAKE) --no-print-directory lint test-fast
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
+
+test-fast: setup ## Run the fast tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## Check style, types and the architecture
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary soup flows
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+
+ui: setup ## Start MLflow and Prefect on what was run (Ctrl-C stops both)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" infra/ui.sh
+
+deploy: setup ## The same, with the pipeline deployed and a worker for it
+	@PATH="$(CURDIR)/$(BIN):$$PATH" TARGET=deploy infra/ui.sh worker
+
+repro: setup ## Reproduce by DVC: only what changed is run
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
+lock: setup ## Pin the newest versions that pyproject.toml allows (needs uv)
+	@{ echo "# Exact versions for 'make'; ranges are in pyproject.toml. Made by 'make lock'. torch pins its own CUDA packages."; \
+	  uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --only-binary :all: \
+	  --no-header --no-annotate --quiet | grep -vE '^(nvidia-|cuda-|triton)'; } > requirements.lock
+
+clean: ## Delete results, runs and caches (not the environment)
+	rm -rf out data/shapes .cache mlruns mlflow.db .prefect

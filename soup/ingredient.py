@@ -1,0 +1,56 @@
+"""What goes into a soup, and what comes out."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from soup.weights import Weights
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """A fine-tuned model that may go into the soup.
+
+    Attributes:
+        name: how the trace calls it.
+        weights: its tensors, in memory or a `Checkpoint`.
+        errors: held-out examples it gets wrong; NaN if it was never scored.
+    """
+
+    name: str
+    weights: Weights
+    errors: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One line of a trace: a candidate, and what became of it.
+
+    Attributes:
+        name: the ingredient.
+        errors: the soup's held-out errors with it; None when judging stopped early, past `at_most`.
+        at_most: the most errors that the rule allowed; None for the first.
+        kept: whether it stayed.
+    """
+
+    name: str
+    errors: int | None
+    at_most: int | None
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Soup:
+    """A soup: its weights, who is in it, and how that came about.
+
+    Attributes:
+        weights: the average.
+        kept: names of its ingredients, in the order of acceptance.
+        errors: its held-out errors; None where the recipe asked no judge.
+        trace: one trial a candidate, in the order tried.
+    """
+
+    weights: dict[str, Tensor]
+    kept: tuple[str, ...]
+    errors: int | None
+    trace: tuple[Trial, ...]

@@ -1,0 +1,65 @@
+"""A file appears whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from soup.files import whole, write_json, write_text
+
+
+def test_a_file_takes_its_place_only_when_all_is_written(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "result.txt"
+    with whole(target) as aside:
+        aside.write_text("half")
+        assert not target.exists()
+        assert (aside.parent, aside.suffix) == (target.parent, ".txt")
+        aside.write_text("whole")
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+
+    def interrupted() -> None:
+        with whole(target) as aside:
+            aside.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_result_is_as_readable_as_any_other_file(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "result.txt", "text")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "result.txt").stat().st_mode & 0o777 == mode
+
+
+def test_text_is_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "θ\nline\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xce\xb8\nline\n"
+
+
+def test_json_does_not_depend_on_the_order_of_keys(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
+    write_json(tmp_path / "b.json", {"a": [2], "b": 1})
+    written = (tmp_path / "a.json").read_text()
+    assert written == '{\n  "a": [\n    2\n  ],\n  "b": 1\n}\n'
+    assert written == (tmp_path / "b.json").read_text()
+
+
+def test_json_has_no_nan_and_a_refused_value_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert (tmp_path / "a.json").read_text() == "1\n"
