@@ -1,0 +1,1 @@
+"""Images on disk, their split, and how they reach a model."""

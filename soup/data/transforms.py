@@ -1,0 +1,78 @@
+"""From decoded images to model input: resizing for the cache, augmentation for training.
+
+torchvision's and timm's transforms, put together; nothing here is our own arithmetic.
+"""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from soup.models import Architecture
+
+
+def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Image.Image], str]:
+    """Resize the shorter side and crop the centre; and a name for it, for the cache."""
+    size = architecture.image_size
+    shorter = round(size / architecture.crop_pct)
+    mode = InterpolationMode(architecture.interpolation)
+    steps = Compose([Resize(shorter, interpolation=mode), CenterCrop(size)])
+
+    def resize(image: Image.Image) -> Image.Image:
+        same = image.size == (size, size) and shorter == size
+        return image if same else steps(image)
+
+    return resize, f"resize {shorter} {architecture.interpolation}, centre crop {size}"
+
+
+def training(
+    architecture: Architecture, augment: str, crop: float, flip: float
+) -> Callable[[Image.Image], Tensor]:
+    """Random crop, flip and RandAugment by timm, to a uint8 tensor (3, size, size).
+
+    Args:
+        augment: 'none' or timm's policy string ('rand-m9-n2').
+        crop: smallest share of the image's area that a crop keeps; 1 resizes the whole image.
+        flip: probability of a horizontal flip.
+    """
+    from timm.data import create_transform
+
+    size = architecture.image_size
+    transform: Callable[[Image.Image], Tensor] = create_transform(
+        (3, size, size),
+        is_training=True,
+        scale=(crop, 1.0),
+        ratio=(1.0, 1.0) if crop == 1 else (3 / 4, 4 / 3),
+        hflip=flip,
+        color_jitter=None,
+        auto_augment=None if augment == "none" else augment,
+        interpolation=architecture.interpolation,
+        mean=architecture.mean,
+        use_prefetcher=True,  # ends in a uint8 tensor; normalisation is done a batch at a time
+    )
+    return transform
+
+
+def seed_all(*parts: int) -> None:
+    """Seed the three generators that timm and torchvision draw from, by a tuple of integers."""
+    seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def normalise(pixels: Tensor, architecture: Architecture) -> Tensor:
+    """uint8 (batch, 3, height, width) -> what the model was trained on, float32."""
+    mean = torch.tensor(architecture.mean, device=pixels.device).mul_(255).view(3, 1, 1)
+    std = torch.tensor(architecture.std, device=pixels.device).mul_(255).view(3, 1, 1)
+    return pixels.float().sub_(mean).div_(std)
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 (batch, height, width, 3) -> (batch, 3, height, width), a copy."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))

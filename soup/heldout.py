@@ -1,0 +1,70 @@
+"""The held-out set, and how a model does on it: what ingredients are ranked by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from soup.checkpoint import save
+from soup.data.images import Images, decoded
+from soup.data.split import Row, classes_of, read_csv
+from soup.data.transforms import evaluation
+from soup.evaluate import predict
+from soup.metrics import correct
+from soup.models import Architecture, open_model
+
+
+@dataclass(frozen=True)
+class Result:
+    """Held-out errors among `examples`, and the folder of weights, description and answers."""
+
+    errors: int
+    examples: int
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """Held-out 'logits' (float16) and whether each is 'correct'."""
+        return self.folder / "heldout.safetensors"
+
+    @property
+    def accuracy(self) -> float:
+        return 1 - self.errors / self.examples
+
+
+def heldout_images(
+    rows: Sequence[Row], root: Path, architecture: Architecture, cache: Path
+) -> Images:
+    """The held-out images among the rows, at the model's input size."""
+    held = [row for row in rows if row.split == "heldout"]
+    return decoded(held, root, architecture.classes, *evaluation(architecture), cache)
+
+
+def scored(
+    model: nn.Module, heldout: Images, architecture: Architecture, folder: Path, batch_size: int
+) -> Result:
+    """Score a model on held-out and write it, with its answers, into a folder."""
+    logits = predict(model, heldout, architecture, batch_size)
+    right = correct(logits, heldout.labels)
+    result = Result(int((~right).sum()), len(heldout), folder)
+    architecture.save(folder / "model.json")
+    save(model.state_dict(), result.weights)
+    answers = {"logits": torch.from_numpy(logits).half(), "correct": torch.from_numpy(right)}
+    save(answers, result.predictions)
+    return result
+
+
+def errors_of(folder: Path, development: Path, root: Path, cache: Path) -> int | None:
+    """Held-out errors of the model in a folder; None if it knows other classes than the split."""
+    architecture, model = open_model(folder)
+    rows = read_csv(development)
+    if architecture.classes != tuple(classes_of(rows)):
+        return None
+    heldout = heldout_images(rows, root, architecture, cache)
+    return int((~correct(predict(model, heldout, architecture), heldout.labels)).sum())

@@ -1,0 +1,135 @@
+"""Classifiers, from whichever library: one description, one interface.
+
+A model is an `nn.Module` from normalised images (batch, 3, height, width) to logits
+(batch, classes), with its library's own tensor names, so that its weights load there too.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from soup.checkpoint import Checkpoint
+from soup.files import write_json
+from soup.weights import Weights
+
+
+class ModelError(ValueError):
+    """A model that cannot be made, or weights that do not fit it; says which and why."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build a model and feed it; stands as `model.json` beside its weights.
+
+    Attributes:
+        library: 'timm' or 'open_clip'.
+        model: its name there, or a path to an open_clip config.
+        kwargs: passed to the library's create_model.
+        classes: class names; position is label.
+        image_size: height and width of the input, pixels.
+        mean, std: per channel, of pixels scaled to 0..1.
+        interpolation: how images are resized ('bicubic', 'bilinear').
+        crop_pct: the shorter side is resized to image_size / crop_pct before the centre crop.
+    """
+
+    library: str
+    model: str
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    @staticmethod
+    def load(path: Path) -> "Architecture":
+        try:
+            raw = json.loads(path.read_text())
+            for name in ("classes", "mean", "std"):
+                raw[name] = tuple(raw[name])
+            return Architecture(**raw)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path} does not describe a model: {error}") from None
+
+
+@runtime_checkable
+class Library(Protocol):
+    """What the module of a library offers."""
+
+    def build(self, architecture: Architecture) -> nn.Module: ...
+
+    def features(self, model: nn.Module, images: Tensor) -> Tensor:
+        """What the head sees, (batch, features)."""
+        ...
+
+    def head(self, model: nn.Module) -> nn.Linear: ...
+
+
+def library(name: str) -> Library:
+    """The module for a library; imported when asked for, for these imports take seconds."""
+    from importlib import import_module
+
+    modules = {"timm": "soup.models.vision", "open_clip": "soup.models.clip"}
+    if name not in modules:
+        raise ModelError(f"unknown library {name!r}; known: {', '.join(modules)}")
+    module: Any = import_module(modules[name])
+    found: Library = module
+    return found
+
+
+def build(architecture: Architecture, weights: Weights | None = None) -> nn.Module:
+    """A model in evaluation mode, with the given weights if there are any.
+
+    Raises:
+        ModelError: the library does not know the model, or the weights do not fit.
+    """
+    model = library(architecture.library).build(architecture)
+    if weights is not None:
+        load_weights(model, weights, architecture.model)
+    return model.eval()
+
+
+def open_model(folder: Path) -> tuple[Architecture, nn.Module]:
+    """The model in a folder of `model.json` and `model.safetensors`."""
+    architecture = Architecture.load(folder / "model.json")
+    return architecture, build(architecture, Checkpoint(folder / "model.safetensors"))
+
+
+def load_weights(
+    model: nn.Module, weights: Weights, name: str, ignore: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Copy weights into a model, all of them, in place.
+
+    Args:
+        ignore: names for which absence and another shape are allowed (a head to be replaced).
+
+    Raises:
+        ModelError: names or shapes differ; all of them are listed.
+    """
+    own = model.state_dict()
+    missing = [n for n in own if n not in weights and not ignore(n)]
+    unexpected = [n for n in weights if n not in own and not ignore(n)]
+    both = [n for n in own if n in weights]
+    shapes = [
+        f"{n} is {tuple(weights[n].shape)}, the model wants {tuple(own[n].shape)}"
+        for n in both
+        if weights[n].shape != own[n].shape and not ignore(n)
+    ]
+    problems = (
+        [f"missing: {n}" for n in missing] + [f"unexpected: {n}" for n in unexpected] + shapes
+    )
+    if problems:
+        more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""
+        raise ModelError(f"the weights do not fit {name}:\n  " + "\n  ".join(problems[:12]) + more)
+    for n in both:
+        tensor = weights[n]
+        if tensor.shape == own[n].shape:
+            own[n].copy_(tensor)

@@ -1,0 +1,69 @@
+"""Model input: whole images where nothing is cropped, and arithmetic as it is written down."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from soup.data.transforms import evaluation, normalise, seed_all, to_tensor, training
+from tests.worlds import architecture, picture
+
+
+def test_normalising_is_pixels_over_255_minus_mean_over_std() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    made = architecture()
+    mean, std = torch.tensor(made.mean), torch.tensor(made.std)
+    expected = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(normalise(pixels, made), expected)
+
+
+def test_channels_come_first_and_memory_is_copied() -> None:
+    pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    tensor = to_tensor(pixels)
+    assert tensor.shape == (2, 3, 4, 5)
+    assert tensor[1, 2, 3, 4] == pixels[1, 3, 4, 2]
+    tensor.zero_()
+    assert pixels.any()
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
+    image = picture((90, 90, 90), 0, (20, 20))
+    resize, how = evaluation(architecture(20))
+    assert resize(image) is image
+    assert how == "resize 20 bicubic, centre crop 20"
+    assert resize(picture((9, 9, 9), 0, (33, 25))).size == (20, 20)
+
+
+def test_without_crop_flip_and_augmentation_training_sees_the_image_itself() -> None:
+    image = picture((90, 90, 90), 0, (20, 20))
+    seen = training(architecture(20), "none", crop=1.0, flip=0.0)(image)
+    assert seen.dtype == torch.uint8
+    np.testing.assert_array_equal(seen.permute(1, 2, 0), np.asarray(image))
+
+
+@pytest.mark.parametrize("augment", ["none", "rand-m9-n2"])
+def test_augmentation_follows_the_seed(augment: str) -> None:
+    transform = training(architecture(16), augment, crop=0.3, flip=0.5)
+    image = Image.effect_mandelbrot((24, 24), (-2, -1.5, 1, 1.5), 50).convert("RGB")
+
+    def seen(*key: int) -> torch.Tensor:
+        seed_all(*key)
+        return transform(image)
+
+    assert torch.equal(seen(1, 0, 2, 3), seen(1, 0, 2, 3))
+    others = [seen(1, 0, 2, 4), seen(1, 0, 3, 3), seen(2, 0, 2, 3)]
+    assert not any(torch.equal(seen(1, 0, 2, 3), other) for other in others)
+
+
+def test_all_three_generators_are_seeded() -> None:
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    seed_all(3, 1)
+    first = draws()
+    seed_all(3, 1)
+    assert draws() == first
+    seed_all(1, 3)
+    assert not set(draws()) & set(first)

@@ -1,0 +1,128 @@
+"""Classifiers from timm: their tensors keep timm's names, and their heads are found."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from soup.checkpoint import Checkpoint, CheckpointError, save
+from soup.models import ModelError, vision
+from soup.params import Base
+from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny
+
+CLASSES = tuple(COLOURS)
+
+
+def base(**changes: Any) -> Base:
+    return Base(**{"model": MODEL, "kwargs": KWARGS, "weights": "w.safetensors", **changes})
+
+
+def test_an_unknown_name_is_answered_with_near_ones() -> None:
+    with pytest.raises(ModelError, match=r"timm does not know 'resnet10_t'; near: .*resnet10t"):
+        vision.create("resnet10_t", {}, 2)
+    with pytest.raises(ModelError, match=r"'zzz'; timm.list_models\(\) lists them"):
+        vision.create("zzz", {}, 2)
+
+
+def test_wrong_arguments_are_named_with_timm_s_reason() -> None:
+    with pytest.raises(ModelError, match=r"timm cannot make resnet10t with .*'chanels'.*TypeError"):
+        vision.create(MODEL, {"chanels": [8]}, 2)
+
+
+def test_a_new_head_is_zeros_and_the_rest_as_in_the_weights(tmp_path: Path) -> None:
+    path = put(tmp_path, tiny()) / "model.safetensors"
+    classes = ("a", "b", "c", "d", "e")  # another number than in the weights
+    made, model = vision.make_base(base(weights=str(path), head="new"), classes)
+    kept = Checkpoint(path)
+    assert not vision.head(model).weight.any()
+    assert not vision.head(model).bias.any()
+    assert vision.head(model).out_features == 5
+    body = {n: t for n, t in model.state_dict().items() if not n.startswith("fc.")}
+    assert body
+    assert all(torch.equal(t, kept[n]) for n, t in body.items())
+    assert made.classes == classes
+    assert not model.training
+
+
+def test_weights_without_a_head_serve_for_a_new_one(tmp_path: Path) -> None:
+    body = {n: t for n, t in tiny()[1].state_dict().items() if not n.startswith("fc.")}
+    save(body, tmp_path / "body.safetensors")
+    weights = str(tmp_path / "body.safetensors")
+    _, model = vision.make_base(base(weights=weights), CLASSES)
+    assert not vision.head(model).weight.any()
+    with pytest.raises(ModelError, match=r"(?s)missing: fc.weight.*missing: fc.bias"):
+        vision.make_base(base(weights=weights, head="keep"), CLASSES)
+
+
+def test_a_kept_head_is_that_of_the_weights_and_must_fit(tmp_path: Path) -> None:
+    path = put(tmp_path, tiny()) / "model.safetensors"
+    _, model = vision.make_base(base(weights=str(path), head="keep"), CLASSES)
+    kept = Checkpoint(path)
+    assert vision.head(model).weight.any()
+    assert all(torch.equal(t, kept[n]) for n, t in model.state_dict().items())
+    with pytest.raises(ModelError) as caught:
+        vision.make_base(base(weights=str(path), head="keep"), ("a", "b"))
+    assert "fc.weight is (3, 8), the model wants (2, 8)" in str(caught.value)
+    assert "fc.bias is (3,), the model wants (2,)" in str(caught.value)
+
+
+def test_a_weights_file_that_is_missing_or_cut_short_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"base.weights: nowhere.safetensors is not a file; give"):
+        vision.make_base(base(weights="nowhere.safetensors"), CLASSES)
+    path = put(tmp_path, tiny()) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match=r"model.safetensors: not a readable"):
+        vision.make_base(base(weights=str(path)), CLASSES)
+
+
+def test_timm_itself_loads_the_weights_strictly(tmp_path: Path) -> None:
+    made, model = tiny()
+    path = put(tmp_path, (made, model)) / "model.safetensors"
+    theirs = timm.create_model(MODEL, num_classes=3, **KWARGS).eval()
+    theirs.load_state_dict(dict(Checkpoint(path)), strict=True)
+    images = torch.randn(2, 3, 20, 20)
+    with torch.no_grad():
+        assert torch.equal(theirs(images), model(images))
+
+
+def small_vit() -> torch.nn.Module:
+    kwargs = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    return vision.create("vit_tiny_patch16_224", kwargs, 3).eval()
+
+
+@pytest.mark.parametrize("make", [lambda: tiny()[1], small_vit])
+def test_the_head_on_the_features_is_the_model(make: Any) -> None:
+    torch.manual_seed(0)
+    model = make()
+    images = torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        features = vision.features(model, images)
+        logits = vision.head(model)(features)
+        assert features.shape == (4, vision.head(model).in_features)
+        torch.testing.assert_close(logits, model(images), rtol=0, atol=1e-6)
+
+
+def test_another_head_takes_the_place_of_the_model_s() -> None:
+    _, model = tiny()
+    other = torch.nn.Linear(8, 6)
+    vision.replace_head(model, other)
+    assert vision.head(model) is other
+    assert model(torch.randn(1, 3, 20, 20)).shape == (1, 6)
+
+
+def test_a_model_without_a_linear_head_is_refused() -> None:
+    model = vision.create(MODEL, KWARGS, 0)
+    with pytest.raises(ModelError, match="ResNet has no linear head to fine-tune, but Identity"):
+        vision.head(model)
+
+
+def test_input_is_the_model_s_own_unless_the_parameters_say_otherwise() -> None:
+    _, model = tiny()
+    own = vision.describe(base(), CLASSES, model)
+    assert own.image_size == timm.data.resolve_model_data_config(model)["input_size"][1]
+    assert (own.mean, own.crop_pct < 1) == ((0.485, 0.456, 0.406), True)
+    ours = vision.describe(base(image_size=20, mean=(0, 0, 0), std=(1, 1, 1)), CLASSES, model)
+    assert (ours.image_size, ours.crop_pct, ours.mean, ours.std) == (20, 1.0, (0, 0, 0), (1, 1, 1))
+    assert (ours.model, ours.kwargs, ours.classes) == (MODEL, KWARGS, CLASSES)

@@ -1,0 +1,149 @@
+"""Small things to test with: image folders, a tiny timm model, a tiny CLIP, a job."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from soup.checkpoint import save
+from soup.data.split import prepare, to_csv
+from soup.models import Architecture, build
+from soup.params import Data, HeldOut
+from soup.search import Configuration
+from soup.train.finetune import Job
+
+MODEL = "resnet10t"
+KWARGS = {"channels": [8, 8, 8, 8], "stem_width": 8, "norm_layer": "groupnorm1"}
+COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
+
+
+def picture(colour: tuple[int, int, int], seed: int, size: tuple[int, int]) -> Image.Image:
+    """A noisy patch of one colour, (width, height)."""
+    noise = np.random.default_rng(seed).integers(-40, 41, (size[1], size[0], 3))
+    return Image.fromarray(np.clip(noise + colour, 0, 255).astype(np.uint8))
+
+
+def draw(
+    folder: Path,
+    counts: Mapping[str, int],
+    size: tuple[int, int] = (20, 20),
+    first: int = 0,
+    suffix: str = "png",
+) -> None:
+    """`counts` images of each class, numbered from `first`."""
+    for place, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        colour = COLOURS.get(name, (90, 30 * place % 255, 120))
+        for number in range(first, first + count):
+            seed = 1000 * place + number
+            picture(colour, seed, size).save(folder / name / f"{number:03d}.{suffix}")
+
+
+def world(root: Path, train: int = 12, test: int = 4, **options: Any) -> Data:
+    """Train and test of three classes, and what `prepare` needs to know of them."""
+    draw(root / "train", dict.fromkeys(COLOURS, train))
+    draw(root / "test", dict.fromkeys(COLOURS, test), first=500)
+    return Data(root=str(root), **{"heldout": HeldOut(fraction=0.25), **options})
+
+
+def architecture(size: int = 20, classes: tuple[str, ...] = tuple(COLOURS)) -> Architecture:
+    return Architecture(
+        library="timm",
+        model=MODEL,
+        kwargs=KWARGS,
+        classes=classes,
+        image_size=size,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+
+
+def tiny(seed: int = 0, size: int = 20, **kwargs: Any) -> tuple[Architecture, nn.Module]:
+    """A random timm classifier of the three colours."""
+    torch.manual_seed(seed)
+    made = architecture(size)
+    made = Architecture(**{**vars(made), "kwargs": {**KWARGS, **kwargs}})
+    return made, build(made)
+
+
+def put(folder: Path, made: tuple[Architecture, nn.Module]) -> Path:
+    """Write a model as a stage does."""
+    made[0].save(folder / "model.json")
+    save(made[1].state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
+    """A fine-tune of the tiny model on the images below `root`; `options` change the job.
+
+    The images must be there; manifest and start are written if they are not.
+    """
+    manifest, start = root / "development.csv", root / "start"
+    if not manifest.exists():
+        data = Data(root=str(root), heldout=HeldOut(fraction=0.25))
+        manifest.write_text(to_csv(prepare(data, root).development))
+    if not start.exists():
+        put(start, tiny())
+    chosen = {
+        "lr": 5e-3,
+        "weight_decay": 0.01,
+        "epochs": 2,
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "augment": "none",
+        "seed": 3,
+    }
+    plain = {
+        "configuration": Configuration(**{**chosen, **hyperparameters}),
+        "start": start,
+        "development": manifest,
+        "root": root,
+        "folder": root / "run",
+        "cache": root / "cache",
+        "batch_size": 8,
+        "warmup": 0.1,
+        "clip": 1.0,
+        "crop": 0.6,
+        "flip": 0.5,
+        "device": "cpu",
+        "threads": 1,
+        "checkpoint_seconds": 60.0,
+        "eval_batch_size": 64,
+        "cache_gib": 1.0,
+    }
+    return Job(**{**plain, **options})
+
+
+CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 16,
+        "vocab_size": 49408,
+        "width": 32,
+        "heads": 2,
+        "layers": 1,
+    },
+}
+
+
+def tiny_clip(folder: Path, seed: int = 0) -> tuple[str, str]:
+    """A tiny CLIP of random weights: the paths of its config and of its checkpoint."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "tiny-clip-for-tests.json"
+    config.write_text(json.dumps(CLIP))
+    open_clip.add_model_config(config)
+    torch.manual_seed(seed)
+    model = open_clip.create_model(config.stem)
+    model.logit_scale.data.fill_(3.0)
+    weights = folder / "clip.safetensors"
+    save_file({n: t.contiguous() for n, t in model.state_dict().items()}, str(weights))
+    return str(config), str(weights)
