@@ -1,0 +1,1 @@
+"""Pretraining, the linear probe and fine-tuning, all through one loop."""

@@ -1,0 +1,117 @@
+"""One fine-tune: from the shared initialisation to an ingredient, scored on held-out."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from soup.checkpoint import Checkpoint
+from soup.data.images import Images, decoded, from_files, one_size
+from soup.data.split import Row, read_csv
+from soup.data.transforms import normalise, training
+from soup.evaluate import predict
+from soup.files import write_json
+from soup.heldout import Result, heldout_images, scored
+from soup.metrics import correct
+from soup.models import Architecture, build
+from soup.search import Configuration
+from soup.train.batches import augmented, steps_per_epoch
+from soup.train.keeper import FileKeeper
+from soup.train.loop import Log, Schedule, fit
+from soup.train.losses import classification
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one fine-tune needs; plain values, so that it can be sent to another process.
+
+    Attributes:
+        configuration: its hyperparameters.
+        start: folder of the initialisation (`model.json`, `model.safetensors`).
+        development: the manifest of training and held-out images.
+        root: what its paths are relative to.
+        folder: where its state and results are written.
+        cache: where decoded images are kept.
+        batch_size, warmup, clip, crop, flip: shared by the sweep.
+        device: 'cpu', 'cuda:0', ...
+        threads: of computation on the CPU.
+        checkpoint_seconds, eval_batch_size, cache_gib: see `params.Compute`.
+    """
+
+    configuration: Configuration
+    start: Path
+    development: Path
+    root: Path
+    folder: Path
+    cache: Path
+    batch_size: int
+    warmup: float
+    clip: float
+    crop: float
+    flip: float
+    device: str
+    threads: int
+    checkpoint_seconds: float
+    eval_batch_size: int
+    cache_gib: float
+
+
+def finetune(job: Job, log: Log) -> Result:
+    """Train and score one ingredient; continues from its folder if it was interrupted.
+
+    Raises:
+        Diverged: the loss stopped being a number.
+    """
+    torch.set_num_threads(job.threads)
+    architecture = Architecture.load(job.start / "model.json")
+    device = torch.device(job.device)
+    model = build(architecture, Checkpoint(job.start / "model.safetensors")).to(device)
+    rows = read_csv(job.development)
+    train = training_images([r for r in rows if r.split == "train"], job, architecture)
+    heldout = heldout_images(rows, job.root, architecture, job.cache)
+    c = job.configuration
+
+    def after_epoch(step: int) -> None:
+        if step < schedule.steps:
+            logits = predict(model, heldout, architecture, job.eval_batch_size)
+            log(step, {"heldout/accuracy": float(correct(logits, heldout.labels).mean())})
+
+    schedule = Schedule(
+        epochs=c.epochs,
+        steps_per_epoch=steps_per_epoch(len(train), job.batch_size),
+        lr=c.lr,
+        weight_decay=c.weight_decay,
+        warmup=job.warmup,
+        clip=job.clip,
+        seed=c.seed,
+    )
+    fit(
+        model,
+        augmented(
+            train,
+            training(architecture, c.augment, job.crop, job.flip),
+            lambda pixels: normalise(pixels, architecture),
+            job.batch_size,
+            c.seed,
+            device,
+            workers=0 if train.pixels is not None else max(1, (os.cpu_count() or 2) - 1),
+        ),
+        classification(len(architecture.classes), c.label_smoothing, c.mixup),
+        schedule,
+        log,
+        after_epoch,
+        FileKeeper(job.folder / "state.safetensors", job.checkpoint_seconds),
+    )
+    result = scored(model, heldout, architecture, job.folder / "ingredient", job.eval_batch_size)
+    write_json(job.folder / "result.json", {"errors": result.errors, "examples": result.examples})
+    return result
+
+
+def training_images(rows: list[Row], job: Job, architecture: Architecture) -> Images:
+    """Decoded and held at their own size where they fit and agree in size, else read from files."""
+    classes = architecture.classes
+    size = one_size(rows, job.root)
+    if size is None or len(rows) * size[0] * size[1] * 3 > job.cache_gib * 2**30:
+        return from_files(rows, job.root, classes)
+    return decoded(rows, job.root, classes, lambda image: image, "as they are", job.cache)

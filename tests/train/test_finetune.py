@@ -1,0 +1,134 @@
+"""One fine-tune, from images on disk to an ingredient on disk."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from soup.checkpoint import Checkpoint
+from soup.data.images import decoded
+from soup.data.split import read_csv
+from soup.data.transforms import evaluation
+from soup.evaluate import predict
+from soup.models import ModelError, open_model
+from soup.train import finetune as module
+from soup.train.finetune import Result, finetune
+from tests.worlds import COLOURS, draw, job, put, tiny
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    draw(tmp_path / "train", dict.fromkeys(COLOURS, 12))
+    draw(tmp_path / "test", dict.fromkeys(COLOURS, 1))
+    return tmp_path
+
+
+def silent(step: int, metrics: dict[str, float]) -> None:
+    pass
+
+
+def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -> None:
+    given, logged = job(root, {"crop": 1.0, "batch_size": 4}, epochs=20, lr=1e-2), []
+    result = finetune(given, lambda *entry: logged.append(entry))
+    assert result.accuracy >= 8 / 9
+    assert (result.examples, result.folder) == (9, given.folder / "ingredient")
+    names = {path.name for path in result.folder.iterdir()}
+    assert names == {"model.json", "model.safetensors", "heldout.safetensors"}
+    written = json.loads((given.folder / "result.json").read_text())
+    assert written == {"errors": result.errors, "examples": 9}
+
+    architecture, model = open_model(result.folder)
+    assert architecture == open_model(given.start)[0]
+    held = [r for r in read_csv(given.development) if r.split == "heldout"]
+    images = decoded(held, root, architecture.classes, *evaluation(architecture), root / "other")
+    logits = predict(model, images, architecture)
+    answers = Checkpoint(result.predictions)
+    np.testing.assert_allclose(answers["logits"].float(), logits, rtol=1e-2, atol=1e-3)
+    right = logits.argmax(axis=1) == images.labels
+    assert answers["correct"].tolist() == right.tolist()
+    assert result.errors == (~right).sum()
+
+    steps = {name: [s for s, metrics in logged if name in metrics] for _, m in logged for name in m}
+    assert steps["heldout/accuracy"] == list(range(6, 120, 6))
+    assert steps["train/loss"] == list(range(10, 121, 10))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def stopping(*stops: int) -> Any:
+    def log(step: int, metrics: dict[str, float]) -> None:
+        if step in stops:
+            raise Interrupted
+
+    return log
+
+
+PLAIN: dict[str, Any] = {}
+EVERYTHING = {"augment": "rand-m6-n2", "mixup": 0.3, "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "kwargs"),
+    [
+        (PLAIN, {}),
+        (EVERYTHING, {"drop_rate": 0.3, "drop_path_rate": 0.2, "norm_layer": "batchnorm2d"}),
+    ],
+)
+def test_an_interrupted_fine_tune_ends_bit_for_bit_like_one_run_through(
+    root: Path, hyperparameters: dict[str, Any], kwargs: dict[str, Any]
+) -> None:
+    put(root / "start", tiny(**kwargs))
+    # 13 steps an epoch, logged every ten: it stops twice, each time amid an epoch.
+    given = job(root, {"batch_size": 2, "checkpoint_seconds": 0.0}, **hyperparameters)
+    through = finetune(replace(given, folder=root / "through"), silent)
+    for stop in (10, 20):
+        with pytest.raises(Interrupted):
+            finetune(given, stopping(stop))
+        assert not (given.folder / "ingredient").exists()
+    seen: list[int] = []
+    result = finetune(given, lambda step, _: seen.append(step))
+    assert seen == [20, 26]
+    assert result.weights.read_bytes() == through.weights.read_bytes()
+    assert result.predictions.read_bytes() == through.predictions.read_bytes()
+    start = Checkpoint(root / "start" / "model.safetensors")
+    assert any(not torch.equal(start[n], t) for n, t in Checkpoint(result.weights).items())
+
+
+def test_the_seed_and_nothing_else_tells_two_runs_apart(root: Path) -> None:
+    def weights(name: str, seed: int) -> bytes:
+        given = job(root, {"folder": root / name}, seed=seed, epochs=1)
+        return finetune(given, silent).weights.read_bytes()
+
+    first = weights("a", 1)
+    torch.rand(5)
+    assert weights("b", 1) == first
+    assert weights("c", 2) != first
+
+
+def test_images_read_from_files_train_like_decoded_ones(root: Path) -> None:
+    small = job(root, {"folder": root / "files", "cache_gib": 1e-9}, epochs=1)
+    large = job(root, {"folder": root / "cached"}, epochs=1)
+    first, second = finetune(small, silent), finetune(large, silent)
+    assert first.weights.read_bytes() == second.weights.read_bytes()
+
+
+def test_images_of_several_sizes_are_read_from_files(root: Path) -> None:
+    draw(root / "train", {"red": 8}, size=(31, 22), first=100, suffix="jpg")
+    given = job(root, {}, epochs=1)
+    rows = [r for r in read_csv(given.development) if r.split == "train"]
+    assert module.training_images(rows, given, tiny()[0]).pixels is None
+    assert isinstance(finetune(given, silent), Result)
+
+
+def test_a_start_that_is_missing_is_named(root: Path) -> None:
+    given = job(root, {})
+    shutil.rmtree(given.start)
+    with pytest.raises(ModelError, match=r"start/model.json does not describe a model"):
+        finetune(given, silent)

@@ -1,0 +1,134 @@
+"""A fine-tune in a process of its own: what it gives back, and every way in which it can end."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from soup.train.finetune import finetune
+from soup.train.process import Crashed, Failed, run
+from tests.worlds import COLOURS, draw, job
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    draw(tmp_path / "train", dict.fromkeys(COLOURS, 12))
+    draw(tmp_path / "test", dict.fromkeys(COLOURS, 1))
+    return tmp_path
+
+
+def silent(step: int, metrics: dict[str, float]) -> None:
+    pass
+
+
+def test_it_gives_back_what_it_would_give_here(root: Path) -> None:
+    seen: list[tuple[int, dict[str, float]]] = []
+    expected: list[tuple[int, dict[str, float]]] = []
+    here = job(root, {"folder": root / "here"})
+    there = job(root, {"folder": root / "there"})
+    own = finetune(here, lambda *entry: expected.append(entry))
+    for name in ("first", "second"):
+        begin = time.monotonic()
+        seen.clear()
+        result = run(there, lambda *entry: seen.append(entry))
+        print(f"{name} fine-tune in a process: {time.monotonic() - begin:.2f} s")
+    assert result.weights.read_bytes() == own.weights.read_bytes()
+    assert (result.errors, result.examples) == (own.errors, own.examples)
+    assert result.folder == root / "there" / "ingredient"
+    assert seen == expected
+    assert not multiprocessing.active_children()
+
+
+def test_images_read_from_files_are_decoded_by_workers_of_its_own(root: Path) -> None:
+    result = run(job(root, {"cache_gib": 1e-9}, epochs=1), silent)
+    assert result.weights.is_file()
+
+
+def test_a_killed_one_says_so_and_goes_on_when_it_is_run_again(root: Path) -> None:
+    options = {"batch_size": 2, "checkpoint_seconds": 0.0}
+    given = job(root, options, augment="rand-m6-n1")
+
+    def kill(step: int, metrics: dict[str, float]) -> None:
+        (child,) = multiprocessing.active_children()
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(Crashed, match=r"its process was killed \(signal 9\): out of memory"):
+        run(given, kill)
+    assert not (given.folder / "ingredient").exists()
+    resumed = run(given, silent)
+    through = run(job(root, {**options, "folder": root / "through"}, augment="rand-m6-n1"), silent)
+    assert resumed.weights.read_bytes() == through.weights.read_bytes()
+
+
+def test_a_diverging_one_fails_with_the_step(root: Path) -> None:
+    with pytest.raises(Failed, match=r"^the loss became (nan|inf) at step \d+ of 6$") as caught:
+        run(job(root, {"clip": 1e30}, lr=1e30), silent)
+    assert not isinstance(caught.value, Crashed)
+
+
+def test_one_that_raises_fails_with_the_reason(root: Path) -> None:
+    given = job(root, {})
+    (given.start / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(Failed, match=r"^CheckpointError: .*model.safetensors: not a readable"):
+        run(given, silent)
+
+
+def test_an_error_of_the_log_ends_the_process(root: Path) -> None:
+    def broken(step: int, metrics: dict[str, float]) -> None:
+        raise ConnectionError("no tracking server")
+
+    with pytest.raises(ConnectionError, match="no tracking server"):
+        run(job(root, {}, epochs=5000), broken)
+    assert not multiprocessing.active_children()
+
+
+def parent_of_a_stuck_one(root: Path, tell: Connection) -> None:
+    def watch() -> None:
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        (child,) = multiprocessing.active_children()
+        tell.send(child.pid)
+
+    threading.Thread(target=watch).start()
+    run(job(root, {}), silent)
+
+
+def running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+def test_it_ends_with_its_parent_even_if_that_is_killed(root: Path) -> None:
+    # It waits for ever to open a pipe, so that it cannot learn of its parent's end from a log.
+    description = job(root, {}).start / "model.json"
+    description.unlink()
+    os.mkfifo(description)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    # From the warm fork server, for it has the imports.
+    context = multiprocessing.get_context("forkserver")
+    parent = context.Process(target=parent_of_a_stuck_one, args=(root, theirs))
+    parent.start()
+    try:
+        child = ours.recv()
+        time.sleep(0.5)
+        assert running(child)
+    finally:
+        parent.kill()
+        parent.join()
+    deadline = time.monotonic() + 20
+    while running(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = running(child)
+    if left:
+        os.kill(child, signal.SIGKILL)
+    assert not left
