@@ -1,0 +1,82 @@
+"""The page: everything a run found out, in one HTML file that opens from disk and asks for nothing.
+
+Figures are inline SVG, the style sheet is inlined, and the page forbids itself any request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from soup.report import figures, tables, wording
+from soup.report.notes import notes
+from soup.report.verdict import verdict
+
+COMPARED = ["initialisation", "best single", "uniform", "greedy", "ensemble", "greedy ensemble"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page is made of. Accuracies are fractions; whatever is unknown is NaN or absent."""
+
+    title: str
+    recipe: str
+    """The chosen soup: "greedy" or "uniform"."""
+    results: pd.DataFrame
+    """One row a model and split: model, kind, split, n, accuracy, low, high, nll, ece."""
+    ingredients: pd.DataFrame
+    """name, run_id, url, status, reason, kept, heldout_accuracy; the rest are hyperparameters."""
+    trace: pd.DataFrame
+    """step, name, heldout_errors (NaN: dropped early), at_most, kept, looked_at, heldout_n."""
+    tests: pd.DataFrame
+    """Soup against best single: split, soup_only, single_only, p_value, difference, low, high."""
+    lineage: Mapping[str, str]
+    """Label to value, in the order to show; a value that starts with http becomes a link."""
+    took: Mapping[str, wording.Number]
+    """Stage to seconds."""
+
+
+def page(report: Report) -> str:
+    """The report as one HTML document; the same report gives the same bytes."""
+    drawn = {
+        "plane": figures.accuracy_plane(report.results, report.recipe),
+        "trace": figures.greedy_trace(report.trace),
+        "settings": figures.hyperparameters(report.ingredients),
+    }
+    judged = report.trace[report.trace["at_most"].notna()]  # the first is not: it sets the bar
+    looked, possible = (float(judged[name].sum()) for name in ("looked_at", "heldout_n"))
+    return _template().render(
+        report=report,
+        verdict=verdict(report.results, report.tests, report.recipe),
+        notes=notes(report.results, report.ingredients, report.trace, report.recipe),
+        # Ours and not the reader's: figures escape the names that they show.
+        figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},
+        splits=tables.splits(report.results),
+        compared=tables.accuracies(report.results, COMPARED),
+        singles=tables.accuracies(report.results, ["ingredient"]),
+        comparisons=tables.comparisons(report.tests),
+        settings=tables.settings(report.ingredients),
+        ingredients=tables.records(report.ingredients),
+        trace=tables.records(report.trace),
+        saved=1 - looked / possible if possible else 0.0,
+        longest=max(report.took.values(), default=0.0),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("soup.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(wording, name)
+        for name in ("split", "percent", "points", "probability", "count", "duration", "setting")
+    }
+    return environment.get_template("page.html.j2")

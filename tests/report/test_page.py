@@ -1,0 +1,180 @@
+"""The page as a reader's browser gets it."""
+
+import math
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from soup.report import Report, page
+
+Make = Callable[..., Report]
+
+VOID = {"meta", "link", "br", "path", "circle", "use"}
+
+
+class Document(HTMLParser):
+    """The page's tags, its text by innermost tag, and whether every tag is closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.source = text
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and self.open:
+            self.texts.append((self.open[-1], " ".join(data.split())))
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+    def text(self, *names: str) -> str:
+        return " ".join(text for tag, text in self.texts if not names or tag in names)
+
+
+@pytest.fixture(scope="module")
+def document(make: Make) -> Document:
+    """The page of a report where all is there, parsed."""
+    return Document(page(make()))
+
+
+def test_the_page_is_well_formed_and_the_same_bytes_each_time(
+    make: Make, document: Document
+) -> None:
+    assert document.source == page(make())
+    assert document.source.startswith("<!doctype html>")
+    assert document.open == []
+
+
+def test_the_page_asks_for_nothing_from_outside(document: Document) -> None:
+    for tag, attrs in document.tags:
+        assert tag not in ("script", "img", "iframe", "object", "embed")
+        if tag != "a":
+            for name in ("src", "href", "xlink:href"):
+                assert not (attrs.get(name) or "").startswith(("http", "//"))
+    assert "@import" not in document.source
+    assert "url(http" not in document.source
+    policies = [a["content"] for a in document.all("meta") if "http-equiv" in a]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_each_figure_is_there_with_a_caption_and_a_name(document: Document) -> None:
+    assert [figure["id"] for figure in document.all("figure")] == ["plane", "trace", "settings"]
+    assert len(document.all("figcaption")) == 3
+    drawn = [svg for svg in document.all("svg") if svg.get("role") == "img"]
+    assert [svg["aria-label"] for svg in drawn] == [
+        "Accuracy of each model on two splits",
+        "Greedy soup, candidate by candidate",
+        "Held-out accuracy by hyperparameter",
+    ]
+
+
+def test_tables_are_captioned_scoped_and_scroll_under_the_keyboard(document: Document) -> None:
+    assert len(document.all("caption")) == len(document.all("table")) == 5
+    assert all(th.get("scope") in ("row", "col") for th in document.all("th"))
+    regions = [div for div in document.all("div") if div.get("class") == "scroll"]
+    assert len(regions) == 8
+    assert all(div["tabindex"] == "0" and div["aria-label"] for div in regions)
+
+
+def test_ids_are_unique(document: Document) -> None:
+    ids = [attrs["id"] for _, attrs in document.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_verdict_is_the_headline_with_its_evidence(document: Document) -> None:
+    assert document.text("h1") == (
+        "The greedy soup beats the best single model on test and on the mean of 2 shifts."
+    )
+    assert (
+        "Test: 91.7% against 90.6%, a gain of 1.10 points (95% interval +0.50 to +1.70; p = 0.004)."
+        " This is more than noise." in document.text("p")
+    )
+
+
+def test_the_best_of_each_column_is_marked(document: Document) -> None:
+    marked = [text for tag, text in document.texts if tag == "strong"]
+    assert "92.6" in marked
+    assert document.text("span").count("best in this column") == 2 * 5
+
+
+def test_failures_give_their_reason_and_names_link_to_their_runs(document: Document) -> None:
+    assert "failed: the loss diverged at step 131" in document.text("td")
+    links = [a["href"] for a in document.all("a")]
+    assert f"http://localhost:5000/#/experiments/1/runs/{3:032x}" in links
+    assert "http://localhost:5000/#/runs/3f2a" in links  # from the lineage
+
+
+def test_whatever_a_user_named_is_escaped(make: Make) -> None:
+    report = make(title="<script>alert(1)</script>")
+    bad = "<script>alert(2)</script>"
+    report.ingredients.loc[8, ["name", "reason"]] = bad
+    report.ingredients.loc[0, "augment"] = bad
+    report.results.loc[report.results["model"] == "sweet-0", "model"] = bad
+    report.trace.loc[0, "name"] = bad
+    text = page(report)
+    assert "<script" not in text
+    assert "failed: &lt;script&gt;alert(2)" in text
+
+
+def test_only_web_addresses_become_links(make: Make) -> None:
+    report = make(lineage={"Soup digest": "javascript:alert(1)"})
+    report.ingredients.loc[0, "url"] = "javascript:alert(2)"
+    report.ingredients["url"] = report.ingredients["url"].where(report.ingredients.index != 1)
+    document = Document(page(report))
+    assert not any((a["href"] or "").startswith("javascript") for a in document.all("a"))
+    assert "javascript:alert(1)" in document.text("dd")
+
+
+def test_missing_numbers_read_as_dashes(make: Make) -> None:
+    report = make()
+    report.results.loc[3:40, ["accuracy", "low", "high", "nll", "ece"]] = math.nan
+    report.tests.loc[1, ["p_value", "low", "high"]] = math.nan
+    document = Document(page(report))
+    assert "nan" not in document.text("td", "strong", "small", "p", "li", "dd").lower().split()
+    assert "Some accuracies are missing" in document.text("li")
+
+
+def test_without_shifts_the_page_says_so(make: Make) -> None:
+    document = Document(page(make(shifts={})))
+    assert document.text("h1") == "The greedy soup beats the best single model on test."
+    assert "No shift was evaluated" in document.text("li")
+    assert "mean of shifts" not in document.text("th")
+
+
+def test_a_report_of_next_to_nothing_still_makes_a_page(make: Make) -> None:
+    full = make(shifts={})
+    report = make(
+        results=full.results[full.results["model"].isin(["sweet-0", "best single"])],
+        ingredients=full.ingredients[:1],
+        trace=full.trace[:0],
+        tests=full.tests[:0],
+        lineage={},
+        took={},
+    )
+    document = Document(page(report))
+    assert "could not be compared" in document.text("h1")
+    assert "Only one ingredient finished" in document.text("li")
+    assert "No paired test was made." in document.text("td")
+
+
+@pytest.mark.parametrize("empty", ["results", "ingredients", "trace", "tests"])
+def test_any_frame_may_be_empty(make: Make, empty: str) -> None:
+    report = make(**{empty: getattr(make(), empty)[:0]})
+    assert Document(page(report)).open == []
