@@ -1,0 +1,75 @@
+"""Where a project keeps things: an experiment's results, caches, and its tracking store."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soup.params import Params
+from soup.provenance import git_commit
+from soup.tracking import Store, default_uri
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout and the parameters of one experiment.
+
+    Attributes:
+        root: the checkout.
+        params: of the experiment.
+        tags: put on every run.
+        say: tells the person at the terminal, in a line.
+    """
+
+    root: Path
+    params: Params
+    tags: Mapping[str, str] = field(default_factory=dict)
+    say: Say = lambda _: None
+
+    @property
+    def out(self) -> Path:
+        """The experiment's results; what DVC versions."""
+        return self.root / "out" / self.params.experiment
+
+    @property
+    def images(self) -> Path:
+        """The data root, which the paths of the manifests are relative to."""
+        return self.root / self.params.data.root
+
+    @property
+    def development(self) -> Path:
+        """The manifest of training and held-out images."""
+        return self.out / "split" / "development.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """The manifest of test and shifts, which only evaluate may read."""
+        return self.out / "split" / "evaluation.csv"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / ".cache" / "soup"
+
+    def store(self) -> Store:
+        """The experiment in MLflow.
+
+        Raises:
+            TrackingError: it does not answer.
+        """
+        return Store(default_uri(self.root), self.params.experiment, self.root / "mlruns")
+
+    def lineage(self) -> dict[str, str]:
+        """Tags of every run: the commit, DVC's hash (an MD5) of the split, and those given."""
+        md5 = hashlib.md5(self.development.read_bytes(), usedforsecurity=False).hexdigest()
+        return {"commit": git_commit(self.root), "dvc.development.csv": md5, **self.tags}
+
+    def device(self) -> str:
+        """Where a single model runs."""
+        import torch
+
+        wanted = self.params.compute.device
+        if wanted == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return wanted

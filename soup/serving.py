@@ -1,0 +1,90 @@
+"""A registered soup as MLflow's pyfunc: images in, labels and probabilities out.
+
+MLflow calls `_load_pyfunc` with the folder of `model.json` and `model.safetensors`; nothing is
+unpickled. This module does not import MLflow.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from soup.data.images import Images
+from soup.data.transforms import evaluation
+from soup.evaluate import predict
+from soup.models import open_model
+
+
+class Classifier:
+    """A model ready to answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.architecture, self._model = open_model(folder)
+        self._resize, _ = evaluation(self.architecture)
+
+    def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Classify images.
+
+        Args:
+            images: a frame with a column 'image', a list, or an array (examples, height, width, 3).
+                Each image is encoded bytes (PNG, JPEG, ...), the same in base64, or a uint8 array
+                (height, width, 3).
+
+        Returns:
+            A row an image: 'label', its 'probability', and 'probabilities' by class.
+
+        Raises:
+            ValueError: an entry is not an image; the message says which.
+        """
+        column = images
+        if isinstance(images, pd.DataFrame | Mapping):
+            if "image" not in images:
+                raise ValueError(f"expected a column 'image', got {list(images)}")
+            column = images["image"]
+        if len(column) == 0:
+            raise ValueError("no images were given")
+        pixels = np.stack([self._pixels(each, index) for index, each in enumerate(column)])
+        labels = np.zeros(len(pixels), dtype=np.int64)
+        logits = predict(self._model, Images(pixels, labels, ()), self.architecture)
+        probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+        names = self.architecture.classes
+        return pd.DataFrame(
+            {
+                "label": [names[i] for i in probabilities.argmax(axis=1)],
+                "probability": [float(p) for p in probabilities.max(axis=1)],
+                "probabilities": [
+                    {n: float(p) for n, p in zip(names, row, strict=True)} for row in probabilities
+                ],
+            }
+        )
+
+    def _pixels(self, image: Any, index: int) -> NDArray[np.uint8]:
+        try:
+            return np.asarray(self._resize(_opened(image)), dtype=np.uint8)
+        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+            raise ValueError(f"image {index} cannot be used: {error}") from None
+
+
+def _opened(image: bytes | str | NDArray[np.uint8] | Sequence[Any]) -> Image.Image:
+    if isinstance(image, str):
+        image = base64.b64decode(image, validate=True)
+    if isinstance(image, bytes):
+        return Image.open(io.BytesIO(image)).convert("RGB")
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"expected (height, width, 3), got {array.shape}")
+    if array.dtype != np.uint8 and (array.min() < 0 or array.max() > 255 or (array % 1).any()):
+        raise ValueError("expected pixels of 0 to 255 in whole numbers")
+    return Image.fromarray(array.astype(np.uint8))
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Classifier:
+    """Called by MLflow."""
+    return Classifier(Path(path))

@@ -1,0 +1,50 @@
+"""prepare: raw images -> the split manifests."""
+
+from typing import Any
+
+from rich.progress import Progress
+
+from soup.data.split import counts, listing, prepare, to_csv
+from soup.files import write_text
+from soup.project import Project
+
+SHOWN = 20
+
+
+def draw(project: Project) -> None:
+    """Draw the embedded image set, where the parameters ask for it and it is not there."""
+    if project.params.data.shapes is not None:
+        from soup.train.embedded import draw
+
+        draw(project.params.data.shapes, project.images, project.say)
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Check the images and split them: train and held-out; test and shifts apart from these.
+
+    Raises:
+        DataError: see `soup.data.split.prepare`.
+    """
+    data, root = project.params.data, project.images
+    with Progress(transient=True) as progress:
+        task = progress.add_task("checking images", total=None)
+        prepared = prepare(data, root, advance=lambda: progress.advance(task))
+    for problem in prepared.problems[:SHOWN]:
+        project.say(f"[yellow]skipped[/] {problem.path}: {problem.reason}")
+    if len(prepared.problems) > SHOWN:
+        project.say(f"[yellow]skipped[/] {len(prepared.problems) - SHOWN} more")
+    write_text(project.development, to_csv(prepared.development))
+    write_text(project.evaluation, to_csv(prepared.evaluation))
+    images = counts(prepared)
+    skipped = f", {len(prepared.problems)} skipped" if prepared.problems else ""
+    return {
+        "listing": listing(data, root),
+        "images": images,
+        "skipped": [[p.path, p.reason] for p in prepared.problems],
+        "summary": ", ".join(f"{name} {count}" for name, count in images.items()) + skipped,
+    }
+
+
+def unchanged(project: Project, record: dict[str, Any]) -> bool:
+    """Whether the image files are those that the record was made from."""
+    return bool(record["listing"] == listing(project.params.data, project.images))

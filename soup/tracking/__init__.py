@@ -1,0 +1,26 @@
+"""MLflow and nothing else: runs, ranking, lineage, the registry."""
+
+import os
+
+# Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from soup.tracking.ingredients import Stored, ingredients
+from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
+from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+
+__all__ = [
+    "Store",
+    "Stored",
+    "Tracked",
+    "TrackingError",
+    "Version",
+    "champion",
+    "default_uri",
+    "fetch",
+    "ingredients",
+    "link",
+    "move",
+    "register",
+    "save_pyfunc",
+]

@@ -1,0 +1,63 @@
+"""The ranked runs of a sweep as ingredients, checked to belong together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soup.checkpoint import Checkpoint
+from soup.ingredient import Ingredient
+from soup.metrics import Correct, Logits
+from soup.tracking.store import Store, Tracked, TrackingError
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An ingredient, the run that it came from, and what it answered on the held-out set.
+
+    Attributes:
+        ingredient: name, lazy weights, held-out errors.
+        run: MLflow's.
+        folder: its files.
+    """
+
+    ingredient: Ingredient
+    run: Tracked
+    folder: Path
+
+    @property
+    def logits(self) -> Logits:
+        """On the held-out set, float16 (examples, classes)."""
+        return Checkpoint(self.folder / "heldout.safetensors")["logits"].numpy()
+
+    @property
+    def correct(self) -> Correct:
+        """Which held-out examples it got right."""
+        return Checkpoint(self.folder / "heldout.safetensors")["correct"].numpy()
+
+
+def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Stored]:
+    """Pull the ranked runs of a sweep.
+
+    Raises:
+        TrackingError: none was scored, they differ in base or split, or weights were changed.
+    """
+    ranked = store.ranked(run_ids)
+    if not ranked:
+        raise TrackingError(
+            f"none of the {len(run_ids)} runs has a held-out score: nothing to cook"
+        )
+    for key, meaning in (("base", "initialisation"), ("split", "held-out split")):
+        values = {run.tags.get(key, "") for run in ranked}
+        if len(values) > 1:
+            odd = [f"{run.name} ({run.tags.get(key, 'unknown')[:12]})" for run in ranked]
+            raise TrackingError(f"the runs do not share their {meaning}: {', '.join(odd)}")
+    found = []
+    for run in ranked:
+        names = ("model.safetensors", "heldout.safetensors")
+        folder = store.folder(
+            run.model_id, cache, {name: run.tags[f"sha256.{name}"] for name in names}
+        )
+        weights = Checkpoint(folder / "model.safetensors")
+        ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
+        found.append(Stored(ingredient, run, folder))
+    return found

@@ -1,0 +1,280 @@
+"""Runs: making, resuming, ranking, and the weights that belong to them.
+
+Every call names its run; MLflow's process-wide "active run" is never used, for it mixes up runs
+that are written from several threads. Weights are stored once, as logged models of their run.
+"""
+
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import mlflow
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import (
+    LoggedModelInput,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+from soup.provenance import of_file
+
+PREFIX = "soup."
+
+
+class TrackingError(RuntimeError):
+    """The tracking server or registry cannot be used; the message has its address."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run as MLflow knows it.
+
+    Attributes:
+        run_id, name: MLflow's.
+        model_id: the logged model that holds its weights, '' if there is none.
+        tags: those with our prefix, without it.
+        params, metrics: as logged, metrics with their last value.
+    """
+
+    run_id: str
+    name: str
+    model_id: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def default_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or a database in the project folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
+
+
+def link(uri: str, path: str) -> str:
+    """An address in MLflow's UI; '' for a store without one.
+
+    Without the query the UI opens in its mode for language models, where sweeps are hard to find.
+    """
+    return f"{uri.rstrip('/')}/#/{path}?workflowType=machine_learning" if _http(uri) else ""
+
+
+def _http(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+class Store:
+    """One experiment of a tracking store, and the registry that goes with it.
+
+    Raises:
+        TrackingError: the server does not answer, or refuses.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
+        """
+        Args:
+            uri: of the tracking store.
+            experiment: its name; made if it does not exist.
+            artifacts: folder for weights and plots, where the store is a database on this machine
+                (a server keeps them itself).
+        """
+        self.uri = uri
+        if _http(uri):
+            _answers(uri)
+        try:
+            self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            found = self.client.get_experiment_by_name(experiment)
+            self.experiment_id: str = (
+                found.experiment_id if found else self._make(experiment, artifacts)
+            )
+        except MlflowException as error:
+            raise TrackingError(f"MLflow at {uri} refused: {error}") from None
+
+    def _make(self, experiment: str, artifacts: Path) -> str:
+        location = None if _http(self.uri) else (artifacts.resolve() / experiment).as_uri()
+        # The tag makes the UI open on runs, not on traces of language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        made: str = self.client.create_experiment(experiment, location, tags)
+        return made
+
+    def start(
+        self,
+        kind: str,
+        digest: str,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """The run of this digest, made now or, if it was interrupted, opened again; its id."""
+        interrupted = self.find(digest, finished=False)
+        if interrupted is not None:
+            self.client.update_run(interrupted.run_id, status="RUNNING")
+            return interrupted.run_id
+        own = {"kind": kind, "digest": digest, **(tags or {})}
+        all_tags = {PREFIX + key: value for key, value in own.items()}
+        if parent:
+            all_tags["mlflow.parentRunId"] = parent
+        run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
+        run_id: str = run.info.run_id
+        entries = [Param(key, str(value)) for key, value in (params or {}).items()]
+        self.client.log_batch(run_id, params=entries)
+        return run_id
+
+    def find(self, digest: str, finished: bool = True) -> Tracked | None:
+        """The newest run of a digest: a finished one, or else one that is not."""
+        status = "=" if finished else "!="
+        runs = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`{PREFIX}digest` = '{digest}' and attributes.status {status} 'FINISHED'",
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+        return _tracked(runs[0]) if runs else None
+
+    def get(self, run_ids: Sequence[str]) -> list[Tracked]:
+        """Runs by id, in the given order.
+
+        Raises:
+            TrackingError: one is missing.
+        """
+        found: dict[str, Tracked] = {}
+        for start in range(0, len(run_ids), 100):
+            some = run_ids[start : start + 100]
+            ids = ", ".join(f"'{run_id}'" for run_id in some)
+            query = f"attributes.run_id IN ({ids})"
+            for run in self.client.search_runs([self.experiment_id], query, max_results=100):
+                found[run.info.run_id] = _tracked(run)
+        missing = [run_id for run_id in run_ids if run_id not in found]
+        if missing:
+            raise TrackingError(f"MLflow at {self.uri} has no run {', '.join(missing)}")
+        return [found[run_id] for run_id in run_ids]
+
+    def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
+        """Runs by increasing held-out errors, equal ones by name; unscored ones left out."""
+        scored = [run for run in self.get(run_ids) if "heldout/errors" in run.metrics]
+        return sorted(scored, key=lambda run: (run.metrics["heldout/errors"], run.name))
+
+    def log(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of one step."""
+        now = int(time.time() * 1000)
+        entries = [Metric(key, value, now, step) for key, value in metrics.items()]
+        self.client.log_batch(run_id, metrics=entries)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        entries = [RunTag(PREFIX + key, value) for key, value in tags.items()]
+        self.client.log_batch(run_id, tags=entries)
+
+    def end(self, run_id: str, failed: str = "") -> None:
+        """Finish a run, as failed if a reason is given."""
+        if failed:
+            self.tag(run_id, {"reason": failed[:4000]})
+        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+
+    def log_files(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
+        for file in files:
+            self.client.log_artifact(run_id, str(file), folder or None)
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        self.client.log_text(run_id, text, name)
+
+    def log_table(self, run_id: str, columns: Mapping[str, Sequence[Any]], name: str) -> None:
+        """A table that MLflow's UI shows as one (a JSON file)."""
+        self.client.log_table(run_id, dict(columns), name)
+
+    def log_weights(
+        self, run_id: str, name: str, folder: Path, tags: Mapping[str, str], step: int = 0
+    ) -> str:
+        """Store a folder of weights as a logged model of a run; its id.
+
+        An unfinished upload of the same run, left by an interruption, is deleted first.
+        """
+        query = f"source_run_id = '{run_id}'"
+        for left in self.client.search_logged_models([self.experiment_id], query):
+            self.client.delete_logged_model(left.model_id)
+        model = self.client.create_logged_model(
+            self.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags={PREFIX + key: value for key, value in tags.items()},
+        )
+        model_id: str = model.model_id
+        self.client.log_model_artifacts(model_id, str(folder))
+        self.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+        self.client.log_outputs(run_id, models=[LoggedModelOutput(model_id, step)])
+        self.tag(run_id, {"model_id": model_id})
+        return model_id
+
+    def made_from(self, run_id: str, model_ids: Iterable[str]) -> None:
+        """Show models as the inputs of a run."""
+        self.client.log_inputs(run_id, models=[LoggedModelInput(m) for m in model_ids])
+
+    def folder(self, model_id: str, cache: Path, digests: Mapping[str, str]) -> Path:
+        """A logged model's files on this machine: where they are, or downloaded into the cache.
+
+        Args:
+            digests: file name -> SHA-256 that it must have.
+
+        Raises:
+            TrackingError: a file is missing or is not what was stored.
+        """
+        location = self.client.get_logged_model(model_id).artifact_location
+        parsed = urlparse(location)
+        if parsed.scheme == "file":
+            folder = Path(unquote(parsed.path))
+        else:
+            folder = cache / model_id
+            if not all((folder / name).is_file() for name in digests):
+                download_artifacts(
+                    f"models:/{model_id}", dst_path=str(folder), tracking_uri=self.uri
+                )
+        for name, digest in digests.items():
+            file = folder / name
+            if not file.is_file():
+                raise TrackingError(f"{file} is missing; it held the weights of model {model_id}")
+            if of_file(file) != digest:
+                raise TrackingError(
+                    f"{file} is not what was stored: its SHA-256 is not {digest}; "
+                    "restore it, or delete its run and run finetune again"
+                )
+        return folder
+
+    def link(self, run_id: str) -> str:
+        """A run's page in MLflow's UI; '' for a store without one."""
+        return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
+
+
+def _tracked(run: Run) -> Tracked:
+    tags = run.data.tags
+    return Tracked(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        model_id=tags.get(PREFIX + "model_id", ""),
+        tags={k.removeprefix(PREFIX): v for k, v in tags.items() if k.startswith(PREFIX)},
+        params=run.data.params,
+        metrics=run.data.metrics,
+    )
+
+
+def _answers(uri: str) -> None:
+    """MLflow's own client would try for minutes before it gives up."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+            pass
+    except urllib.error.HTTPError as error:
+        if error.code != 401:  # credentials are checked by the first real request
+            raise TrackingError(f"MLflow at {uri} answers with {error}") from None
+    except (OSError, ValueError) as error:
+        raise TrackingError(
+            f"MLflow at {uri} does not answer ({error}); "
+            "start it, or set MLFLOW_TRACKING_URI to where it is"
+        ) from None

@@ -1,0 +1,150 @@
+"""The stages as functions, on a real MLflow store, without Prefect."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from soup.data.folders import DataError
+from soup.params import parse
+from soup.project import Project
+from soup.stages import base, cook, evaluate, prepare, probe, register, report
+from soup.sweep import Sweep, SweepError
+from soup.tracking import TrackingError
+from tests import checkouts, worlds
+
+pytestmark = pytest.mark.slow
+
+
+class Silent:
+    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def done(self, name: str, message: str) -> None: ...
+
+
+def record(project: Project, name: str, facts: Mapping[str, object]) -> None:
+    (project.out / f"{name}.json").write_text(json.dumps({**facts, "seconds": 1.0}))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which everything up to the sweep is done."""
+    root = tmp_path_factory.mktemp("project")
+    worlds.world(root / "data", train=40, test=12)
+    worlds.draw(root / "data" / "dark", {"blue": 8, "red": 8}, first=900)
+    worlds.put(root / "base", worlds.tiny())
+    (root / "base" / "model.safetensors").rename(root / "base.safetensors")
+    project = Project(root, parse(checkouts.parameters(root)), {"flow_run": "none"})
+    record(project_folder(project), "prepare", prepare.run(project))
+    record(project, "base", base.run(project))
+    record(project, "probe", probe.run(project))
+    sweep = Sweep.open(project, code="code", threads=1)
+    outcomes = {name: sweep.run(name, "cpu", Silent()) for name in sweep.steps}
+    record(project, "finetune", sweep.close(outcomes))
+    return project
+
+
+def project_folder(project: Project) -> Project:
+    project.out.mkdir(parents=True)
+    return project
+
+
+def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path: Path) -> None:
+    """With test, shifts and their manifest gone, a sweep and cook give the same as with them."""
+    root = tmp_path / "blind"
+    shutil.copytree(
+        swept.root, root, ignore=shutil.ignore_patterns("mlflow.db", "mlruns", ".cache")
+    )
+    blind = Project(root, swept.params)
+    blind.evaluation.unlink()
+    shutil.rmtree(root / "data" / "test")
+    shutil.rmtree(root / "data" / "dark")
+    record(blind, "probe", probe.run(blind))
+    sweep = Sweep.open(blind, code="code", threads=1)
+    outcomes = {name: sweep.run(name, "cpu", Silent()) for name in sweep.steps}
+    record(blind, "finetune", sweep.close(outcomes))
+    seeing, unseeing = cook.run(swept, "a"), cook.run(blind, "b")
+    assert unseeing["kept"] == seeing["kept"]
+    assert unseeing["errors"] == seeing["errors"]
+    weights = [p.out / "soup" / "model.safetensors" for p in (swept, blind)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    record(blind, "cook", unseeing)
+    with pytest.raises(DataError, match=r"evaluation\.csv is not a split manifest"):
+        evaluate.run(blind, "c")
+
+
+def test_a_sweep_opened_again_finds_every_fine_tune_finished(swept: Project) -> None:
+    told: dict[str, str] = {}
+
+    class Listening(Silent):
+        def done(self, name: str, message: str) -> None:
+            told[name] = message
+
+    again = Sweep.open(swept, code="code", threads=1)
+    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
+    for name in again.steps:
+        assert again.run(name, "cpu", Listening()) == runs[name]
+    assert set(told.values()) == {"finished before"}
+
+
+def test_changed_code_is_another_ingredient(swept: Project) -> None:
+    changed = Sweep.open(swept, code="other code", threads=1)
+    assert changed.run_id != json.loads((swept.out / "finetune.json").read_text())["sweep"]
+    digests = {digest for digest, _ in changed._jobs.values()}
+    assert not digests & {d for d, _ in Sweep.open(swept, code="code", threads=1)._jobs.values()}
+    with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
+        changed.close({"ft-000": RuntimeError("boom")})
+
+
+def test_runs_of_another_base_are_not_cooked_together(swept: Project) -> None:
+    store = swept.store()
+    finetune = swept.out / "finetune.json"
+    plain = finetune.read_text()
+    sweep = json.loads(plain)
+    stranger = store.start("ingredient", "stranger", "stranger", {"base": "another", "split": "s"})
+    store.log(stranger, 0, {"heldout/errors": 1, "heldout/accuracy": 0.9})
+    store.end(stranger)
+    sweep["runs"]["stranger"] = stranger
+    finetune.write_text(json.dumps(sweep))
+    try:
+        with pytest.raises(TrackingError, match=r"do not share their initialisation: .*stranger"):
+            cook.run(swept, "d")
+    finally:
+        finetune.write_text(plain)
+
+
+def test_changed_weights_are_named_and_not_cooked(swept: Project) -> None:
+    store = swept.store()
+    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
+    model_id = store.get([runs["ft-001"]])[0].model_id
+    file = store.folder(model_id, swept.cache, {}) / "model.safetensors"
+    plain = file.read_bytes()
+    file.write_bytes(plain[:-1] + bytes([plain[-1] ^ 1]))
+    try:
+        with pytest.raises(TrackingError, match=r"model\.safetensors is not what was stored"):
+            cook.run(swept, "e")
+    finally:
+        file.write_bytes(plain)
+
+
+def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
+    cooked = cook.run(swept, "f")
+    record(swept, "cook", cooked)
+    record(swept, "evaluate", evaluate.run(swept, "f"))
+    first = register.run(swept)
+    record(swept, "register", first)
+    assert first["promoted"]
+    again = register.run(swept)
+    assert (again["version"], again["promoted"]) == (first["version"], False)
+    worse = cook.run(swept, "g")
+    record(swept, "cook", worse | {"errors": worse["errors"] + 5})
+    second = register.run(swept)
+    assert not second["promoted"]
+    assert f"against {cooked['errors']} of champion {first['version']}" in second["reason"]
+    better = cook.run(swept, "h")
+    record(swept, "cook", better | {"errors": -1})
+    assert register.run(swept)["promoted"]
+    record(swept, "cook", cooked)
+    assert report.run(swept)["summary"].endswith("report.html")

@@ -1,0 +1,153 @@
+"""A soup that is asked: whatever the form of the images, the answers of the model itself."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from soup.data.images import Images
+from soup.data.transforms import evaluation
+from soup.evaluate import predict
+from soup.models import open_model
+from soup.serving import Classifier, _load_pyfunc
+from tests.worlds import COLOURS, picture, put, tiny
+
+PICTURES = [picture(colour, n, (20 + 3 * n, 24)) for n, colour in enumerate(COLOURS.values())]
+ARRAYS = [np.asarray(image) for image in PICTURES]
+
+
+def encoded(image: Image.Image, kind: str = "png") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+BYTES = [encoded(image) for image in PICTURES]
+BASE64 = [base64.b64encode(each).decode() for each in BYTES]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return put(tmp_path_factory.mktemp("soup"), tiny(seed=4))
+
+
+@pytest.fixture(scope="module")
+def classifier(folder: Path) -> Classifier:
+    return _load_pyfunc(str(folder))
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> np.ndarray:
+    architecture, model = open_model(folder)
+    resize, _ = evaluation(architecture)
+    pixels = np.stack([np.asarray(resize(image)) for image in PICTURES])
+    logits = predict(model, Images(pixels, np.zeros(3, np.int64), ()), architecture)
+    return torch.from_numpy(logits).softmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        BYTES,
+        BASE64,
+        ARRAYS,
+        [a.tolist() for a in ARRAYS],
+        [a.astype(np.float64) for a in ARRAYS],
+        [BYTES[0], BASE64[1], ARRAYS[2]],
+        tuple(BYTES),
+        pd.Series(BYTES),
+        pd.DataFrame({"image": BYTES}),
+        pd.DataFrame({"image": BASE64, "id": [7, 8, 9]}, index=[3, 1, 2]),
+        pd.DataFrame({"image": ARRAYS}),
+        {"image": BASE64},
+    ],
+    ids=[
+        "bytes",
+        "base64",
+        "arrays",
+        "lists",
+        "floats",
+        "mixed",
+        "tuple",
+        "series",
+        "frame of bytes",
+        "frame of base64",
+        "frame of arrays",
+        "dictionary",
+    ],
+)
+def test_images_of_every_form_get_the_model_s_own_answers(
+    classifier: Classifier, expected: np.ndarray, images: Any
+) -> None:
+    found = classifier.predict(images)
+    assert list(found.columns) == ["label", "probability", "probabilities"]
+    names = list(COLOURS)
+    assert found["label"].tolist() == [names[i] for i in expected.argmax(axis=1)]
+    np.testing.assert_allclose(found["probability"], expected.max(axis=1), atol=1e-6)
+    for row, own in zip(found["probabilities"], expected, strict=True):
+        assert list(row) == names
+        assert list(row.values()) == pytest.approx(own.tolist(), abs=1e-6)
+        assert sum(row.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_one_array_may_hold_all_images(classifier: Classifier) -> None:
+    stack = np.stack([np.asarray(image.resize((20, 20))) for image in PICTURES])
+    one_by_one = pd.concat([classifier.predict([each]) for each in stack], ignore_index=True)
+    whole = classifier.predict(stack)
+    assert whole["label"].tolist() == one_by_one["label"].tolist()
+    np.testing.assert_allclose(whole["probability"], one_by_one["probability"], atol=1e-6)
+
+
+def test_grey_and_transparent_images_are_seen_as_rgb(classifier: Classifier) -> None:
+    grey = PICTURES[0].convert("L")
+    as_rgb = classifier.predict([encoded(grey.convert("RGB"))])
+    pd.testing.assert_frame_equal(classifier.predict([encoded(grey)]), as_rgb)
+    clear = PICTURES[1].convert("RGBA")
+    pd.testing.assert_frame_equal(
+        classifier.predict([encoded(clear)]), classifier.predict([BYTES[1]])
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (b"not an image", "cannot identify image"),
+        (BYTES[0][:200], "truncated"),
+        ("not base64!", "base64"),
+        (np.zeros((4, 4), np.uint8), r"expected \(height, width, 3\), got \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"got \(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"got \(0, 4, 3\)"),
+        (np.full((4, 4, 3), 0.5), "pixels of 0 to 255 in whole numbers"),
+        (np.full((4, 4, 3), 256), "pixels of 0 to 255"),
+        (np.full((4, 4, 3), -1), "pixels of 0 to 255"),
+        (np.full((4, 4, 3), np.nan), "pixels of 0 to 255"),
+        (None, "expected"),
+        (7, "expected"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_its_place(
+    classifier: Classifier, wrong: Any, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=f"image 2 cannot be used: .*{reason}"):
+        classifier.predict([BYTES[0], BYTES[1], wrong])
+
+
+def test_a_decompression_bomb_is_refused_with_its_place(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"image 0 cannot be used: .*decompression bomb"):
+        classifier.predict(BYTES)
+
+
+def test_a_frame_without_the_column_or_without_rows_is_refused(classifier: Classifier) -> None:
+    with pytest.raises(ValueError, match=r"expected a column 'image', got \['picture'\]"):
+        classifier.predict(pd.DataFrame({"picture": BYTES}))
+    with pytest.raises(ValueError, match="no images were given"):
+        classifier.predict(pd.DataFrame({"image": []}))
