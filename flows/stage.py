@@ -1,0 +1,130 @@
+"""What every stage shares: its place in the project, reuse by digest, and its command line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.context import FlowRunContext
+from rich.console import Console
+from rich.markup import escape
+
+from soup.checkpoint import CheckpointError
+from soup.data.folders import DataError
+from soup.models import ModelError
+from soup.params import Params, ParamsError, load
+from soup.project import Project
+from soup.provenance import Stage, stage
+from soup.sweep import SweepError
+from soup.tracking import TrackingError
+from soup.train.loop import Diverged
+from soup.weights import Incompatible
+
+# A worker runs flows from a checkout that need not be the one it imports them from.
+ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
+Record = dict[str, Any]
+console = Console(stderr=True, highlight=False)
+BAD_INPUT = (
+    ParamsError,
+    DataError,
+    ModelError,
+    CheckpointError,
+    Incompatible,
+    FileNotFoundError,
+    TrackingError,
+)
+FAILED = (SweepError, Diverged, OSError)
+
+
+try:
+    # The default of every flow, so that the form of a deployment opens filled in.
+    DEFAULT = load(ROOT / "params.yaml")
+except ParamsError as error:
+    console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    sys.exit(2)
+
+
+def open_project(params: Params) -> Project:
+    """The checkout that this module is in, with the Prefect flow run as a tag if there is one."""
+    context = FlowRunContext.get()
+    known = context.flow_run if context else None
+    tags = {"flow_run": str(known.id)} if known else {}
+    return Project(ROOT, params, tags, lambda line: console.print(line, soft_wrap=True))
+
+
+def in_prefect() -> bool:
+    """Whether a Prefect flow run is under way, to which artifacts can be attached."""
+    return FlowRunContext.get() is not None
+
+
+def reuse(
+    name: str,
+    params: Params,
+    work: Callable[[Project, Stage], Record],
+    still: Callable[[Record], bool] = lambda _: True,
+) -> Record:
+    """The record of a stage: of an earlier run with the same digest, or made by `work` now.
+
+    Args:
+        work: (project, the stage and its digests) -> facts for the record.
+        still: whether what the stage found outside of the project is as the record says.
+    """
+    now = stage(name, params, ROOT)
+    record = now.finished()
+    if record is not None and still(record):
+        console.print(f"[dim]{name:9} done before, reused")
+        return record
+    record = now.finish(work(open_project(params), now))
+    line = f"[bold]{name:9}[/] {record['seconds']:6.1f} s  {escape(record['summary'])}"
+    console.print(line, soft_wrap=True)
+    return record
+
+
+def check(params: Params) -> None:
+    """What can be known to be wrong before anything is started.
+
+    Raises:
+        ParamsError: the grid is smaller than the number of runs.
+        TrackingError: MLflow does not answer.
+    """
+    from soup.search import configurations
+
+    try:
+        configurations(params.sweep)
+    except ValueError as error:
+        raise ParamsError(str(error)) from None
+    open_project(params).store()
+
+
+def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
+    """The command of a flow: `python -m flows.<name> [--params FILE]`.
+
+    Exit codes: 0 done, 1 failed, 2 bad input (nothing was trained).
+
+    Args:
+        engine: run it by Prefect's engine, on a temporary server if there is no other. A stage on
+            its own does so only where a Prefect API is configured, and is else the plain function
+            that it is: starting a server to record one call costs more than most stages.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m flows.{flow.name}",
+        description=flow.description or flow.fn.__doc__,
+        epilog="exit codes: 0 done, 1 failed, 2 bad input",
+    )
+    parser.add_argument("--params", default=str(ROOT / "params.yaml"), help="parameter file")
+    arguments = parser.parse_args()
+    try:
+        params = load(arguments.params)
+        if engine or os.environ.get("PREFECT_API_URL"):
+            flow(params)
+        else:
+            flow.fn(params)
+    except BAD_INPUT as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except FAILED as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)

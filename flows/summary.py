@@ -1,0 +1,61 @@
+"""How a pipeline run ends: the lock file brought up to date, the table, where to look next."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.table import Table
+
+from flows.stage import ROOT, Record, console, open_project
+from soup.params import Params, load
+
+COMPARED = ("initialisation", "best single", "uniform", "greedy", "ensemble", "greedy ensemble")
+
+
+def commit_to_dvc(params: Params) -> None:
+    """Record the results in `dvc.lock`: `dvc status` is clean after a run of params.yaml."""
+    if not (ROOT / ".dvc").is_dir() or params != load(ROOT / "params.yaml"):
+        return
+    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        console.print(f"[yellow]dvc commit failed:[/] {done.stderr.strip()}", soft_wrap=True)
+
+
+def summary(params: Params, records: Mapping[str, Record]) -> None:
+    """Print the result table, what it took and where to look."""
+    results = pd.read_csv(open_project(params).out / "results.csv")
+    splits = list(dict.fromkeys(results["split"]))
+    table = Table(title=f"\n{params.experiment}: accuracy, %", title_justify="left")
+    table.add_column("")
+    for split in splits:
+        table.add_column("mean of shifts" if split == "shifts" else split, justify="right")
+    soup = records["cook"]["recipe"]
+    for kind in COMPARED:
+        for model, rows in results[results["kind"] == kind].groupby("model", sort=False):
+            scores = rows.set_index("split")["accuracy"]
+            style = "bold" if kind == soup else ""
+            table.add_row(str(model), *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
+    console.print(table)
+    kept = records["cook"]["kept"]
+    console.print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", soft_wrap=True)
+    tests = pd.read_csv(open_project(params).out / "tests.csv").set_index("split")
+    for split in [s for s in ("test", "shifts") if s in tests.index]:
+        row = tests.loc[split]
+        console.print(
+            f"  {split:7}{100 * row['difference']:+.2f} points over the best single model, "
+            f"{params.evaluate.confidence:.0%} interval {100 * row['low']:+.2f} to "
+            f"{100 * row['high']:+.2f}, p = {row['p_value']:.2g}",
+            soft_wrap=True,
+        )
+    registered = records["register"]
+    took = sum(record["seconds"] for record in records.values())
+    console.print(
+        f"\nRegistered as [bold]{registered['model']}[/] version {registered['version']}. "
+        f"The stages took {took:.0f} s.\n\n"
+        f"Look at    out/{params.experiment}/report.html\n"
+        "Watch      make ui            (MLflow and Prefect in the browser)\n"
+        "Reproduce  make repro         (dvc repro: nothing to do until something changes)\n"
+        "Change     params.yaml        (then make demo again: only what changed is redone)"
+    )

@@ -1,0 +1,112 @@
+"""A checkout of the project around a tiny image set: what a user's folder looks like."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests import worlds
+
+REPO = Path(__file__).resolve().parents[1]
+SERVER = {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"}
+
+
+def parameters(root: Path, **changes: Any) -> dict[str, Any]:
+    """A small sweep; `changes` replace whole top-level parts."""
+    plain: dict[str, Any] = {
+        "experiment": "tiny",
+        "data": {
+            "root": "data",
+            "heldout": {"per_class": 10},
+            "shifts": {"dark": {"folder": "dark"}},
+        },
+        "base": {
+            "model": worlds.MODEL,
+            "kwargs": worlds.KWARGS,
+            "weights": str(root / "base.safetensors"),
+            "image_size": 20,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+        },
+        "sweep": {
+            "runs": 3,
+            "batch_size": 16,
+            "space": {
+                "lr": {"min": 1e-3, "max": 1e-2, "scale": "log"},
+                "weight_decay": [0.01],
+                "epochs": [2],
+            },
+        },
+        "probe": {"penalty": 0.01},
+        "soup": {"recipe": "greedy"},
+        "evaluate": {"bootstrap": 100},
+        "register": {"model": "tiny-soup"},
+        "compute": {"slots": 2, "checkpoint_seconds": 0.01},
+    }
+    return plain | changes
+
+
+def make(root: Path, **changes: Any) -> Path:
+    """A checkout with images, a base model, a git and a DVC repository."""
+    root.mkdir(parents=True, exist_ok=True)
+    worlds.world(root / "data", train=40, test=12)
+    worlds.draw(root / "data" / "dark", {"blue": 8, "red": 8}, first=900)
+    worlds.put(root / "base", worlds.tiny())
+    (root / "base" / "model.safetensors").rename(root / "base.safetensors")
+    write(root, **changes)
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("soup", "flows"):
+        shutil.copytree(REPO / name, root / name, ignore=ignore)
+    shutil.copy(REPO / "dvc.yaml", root)
+    (root / ".gitignore").write_text("out\n.cache\nmlruns\nmlflow.db\n.prefect\ndata\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (
+        ["git", "init", "--quiet"],
+        [sys.executable, "-m", "dvc", "init", "--quiet"],
+        ["git", "add", "."],
+        [*git, "commit", "--quiet", "-m", "start"],
+    ):
+        subprocess.run(command, cwd=root, check=True, env=environment(root))
+    return root
+
+
+def write(root: Path, **changes: Any) -> None:
+    """Write params.yaml."""
+    (root / "params.yaml").write_text(yaml.safe_dump(parameters(root, **changes)))
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    """What a shell in the checkout has: nothing of the servers that this machine may know of."""
+    kept = {key: value for key, value in os.environ.items() if key not in SERVER}
+    return kept | {
+        "MODELSOUP_ROOT": str(root),
+        "PREFECT_HOME": str(root / ".prefect"),
+        "PYTHONPATH": str(root),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "COLUMNS": "200",
+        **more,
+    }
+
+
+def run(root: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the checkout; `python` is the one that runs the tests."""
+    first = [sys.executable] if command[0] == "python" else [command[0]]
+    return subprocess.run(
+        [*first, *command[1:]],
+        cwd=root,
+        env=environment(root, **more),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def pipeline(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the pipeline by its command."""
+    return run(root, "python", "-m", "flows.pipeline", *arguments, **more)

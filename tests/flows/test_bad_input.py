@@ -1,0 +1,144 @@
+"""Bad input ends with exit code 2 and a message that says which, what and what to do."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import stage
+from flows.base import base
+from flows.finetune import finetune
+from flows.pipeline import pipeline
+from flows.prepare import prepare
+from tests import checkouts, worlds
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout, without its repositories."""
+    worlds.world(tmp_path / "data", train=12, test=4)
+    worlds.draw(tmp_path / "data" / "dark", {"blue": 3, "red": 3}, first=900)
+    worlds.put(tmp_path / "base", worlds.tiny())
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base.safetensors")
+    for name in ("soup", "flows", "dvc.yaml"):
+        (tmp_path / name).symlink_to(checkouts.REPO / name)
+    monkeypatch.setattr(stage, "ROOT", tmp_path)
+    for name in checkouts.SERVER:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a flow's command with changed parameters; what it says when it exits with code 2."""
+
+    def run(flow: Any, engine: bool = False, **changes: Any) -> str:
+        held = {"root": "data", "heldout": {"per_class": 3}, "shifts": {"dark": {"folder": "dark"}}}
+        changes["data"] = held | changes.get("data", {})
+        checkouts.write(root, **changes)
+        monkeypatch.setattr(sys, "argv", ["flow", "--params", str(root / "params.yaml")])
+        with pytest.raises(SystemExit) as exit:
+            stage.main(flow, engine)
+        assert exit.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def test_no_images(refused: Callable[..., str], root: Path) -> None:
+    (root / "empty").mkdir()
+    assert "no images in" in refused(prepare, data={"train": "../empty"})
+    assert not (root / "out").exists()
+
+
+def test_a_shift_with_a_class_that_train_lacks(refused: Callable[..., str], root: Path) -> None:
+    worlds.draw(root / "data" / "dark", {"zebra": 2})
+    assert "dark has classes that train does not have: zebra" in refused(prepare)
+    assert not (root / "out").exists()
+
+
+def test_fewer_images_than_are_to_be_held_out(refused: Callable[..., str], root: Path) -> None:
+    said = refused(prepare, data={"heldout": {"per_class": 12}})
+    assert "too few images to hold out 12 a class" in said
+    assert "blue (12)" in said
+    assert not (root / "out").exists()
+
+
+def test_a_corrupt_image_where_none_is_allowed(refused: Callable[..., str], root: Path) -> None:
+    (root / "data" / "train" / "red" / "000.png").write_bytes(b"nonsense")
+    said = refused(prepare, data={"strict": True})
+    assert "train/red/000.png: not an image" in said
+    assert not (root / "out").exists()
+
+
+def test_a_corrupt_image_is_named_skipped_and_counted(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "data" / "train" / "red" / "000.png").write_bytes(b"nonsense")
+    checkouts.write(root, data={"root": "data", "heldout": {"per_class": 3}})
+    monkeypatch.setattr(sys, "argv", ["flow", "--params", str(root / "params.yaml")])
+    stage.main(prepare)
+    said = capsys.readouterr().err
+    assert "train/red/000.png: not an image" in said
+    assert "1 skipped" in said
+    assert "red/000.png" not in (root / "out/tiny/split/development.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sweep": {"runs": 0}}, "sweep.runs: Input should be greater than 0, got 0"),
+        ({"soup": {"recipe": "minestrone"}}, "soup.recipe: Input should be 'uniform' or 'greedy'"),
+        ({"soups": {}}, "soups: unknown key; known here: experiment, data,"),
+        (
+            {"sweep": {"runs": 9, "method": "grid", "space": {"lr": [1e-3], "weight_decay": [0]}}},
+            "sweep.runs is 9, but the grid has 4 points",
+        ),
+    ],
+)
+def test_parameters_that_cannot_be_meant(
+    refused: Callable[..., str], root: Path, changes: dict[str, Any], says: str
+) -> None:
+    assert says in refused(pipeline, engine=False, **changes)
+    assert not (root / "out").exists()
+
+
+def test_an_unknown_model(refused: Callable[..., str], root: Path) -> None:
+    _prepared(root)
+    said = refused(base, base={"model": "resnet10tt", "weights": "pretrained"})
+    assert "timm does not know 'resnet10tt'; near: resnet10t" in said
+    assert not (root / "out/tiny/base").exists()
+
+
+def test_weights_that_do_not_fit(refused: Callable[..., str], root: Path) -> None:
+    _prepared(root)
+    wider = {"channels": [16, 8, 8, 8], "stem_width": 8, "norm_layer": "groupnorm1"}
+    options = checkouts.parameters(root)["base"] | {"kwargs": wider}
+    said = refused(base, base=options)
+    assert "the weights do not fit resnet10t" in said
+    assert "the model wants (16," in said
+    assert not (root / "out/tiny/base").exists()
+
+
+def test_a_stage_before_its_time(refused: Callable[..., str]) -> None:
+    said = refused(finetune)
+    assert "finetune needs out/tiny/" in said
+    assert "run the stages before it" in said
+
+
+def test_a_tracking_server_that_does_not_answer(
+    refused: Callable[..., str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = refused(pipeline)
+    assert "MLflow at http://127.0.0.1:9 does not answer" in said
+    assert not (root / "out").exists()
+
+
+def _prepared(root: Path) -> None:
+    checkouts.write(root, data={"root": "data", "heldout": {"per_class": 3}})
+    prepare.fn(stage.load(root / "params.yaml"))
