@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/demo_seeds.py --seeds 5
 
-Everything is fresh in every seed: images, pretraining, reference, search, augmentation. Each runs in
-a folder of its own; prints the gain of the greedy soup over the best single model, and its mean.
+Everything is fresh in every seed: images, pretraining, reference, search, augmentation. Each runs
+in a folder of its own; prints the gain of the greedy soup over the best single model, and its mean.
 """
 
 import argparse

@@ -32,7 +32,7 @@ class Checkpoint(Mapping[str, Tensor]):
             own = json.loads(self.metadata.pop("soup", "{}"))
             self.metadata |= own.get("metadata", {})
             self._tied: dict[str, str] = own.get("tied", {})
-            self._names = sorted([*self._file.keys(), *self._tied])
+            self._names = dict.fromkeys(sorted([*self._file.keys(), *self._tied]))
         except (OSError, SafetensorError, json.JSONDecodeError) as error:
             raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
 
@@ -41,6 +41,9 @@ class Checkpoint(Mapping[str, Tensor]):
             raise KeyError(name)
         tensor: Tensor = self._file.get_tensor(self._tied.get(name, name))
         return tensor
+
+    def __contains__(self, name: object) -> bool:  # Mapping's own would read the tensor
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

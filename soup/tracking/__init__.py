@@ -4,6 +4,7 @@ import os
 
 # Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc

@@ -1,0 +1,73 @@
+"""The embedded demo's pretraining, at a size that takes a second."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from soup.data import shapes
+from soup.models import vision
+from soup.params import Base, Data, Pretrain, ShapesWorld
+from soup.train import embedded
+
+WORLD = ShapesWorld(seed=4, train=40, test=20, shift=20, upstream=128)
+TINY = {"channels": [8, 8, 8, 8], "stem_width": 8, "norm_layer": "groupnorm1"}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "REFERENCE_IMAGES", 128)
+    monkeypatch.setattr(embedded, "REFERENCE", Pretrain(epochs=1, batch_size=64, seed=9))
+
+
+def test_the_zero_shot_head_of_a_class_is_the_sum_of_its_words() -> None:
+    model = vision.create("resnet10t", TINY, embedded.COLOUR.stop)
+    factors = vision.head(model).weight.detach().clone()
+    embedded.zero_shot(model)
+    made = vision.head(model).weight
+    for row, name in enumerate(sorted(shapes.CLASSES)):
+        shape, texture = name.split("-")
+        own = factors[shapes.SHAPES.index(shape)]
+        its = factors[len(shapes.SHAPES) + shapes.TEXTURES.index(texture)]
+        torch.testing.assert_close(made[row], own + its)
+
+
+def test_the_image_set_is_drawn_once_and_again_when_the_world_changes(tmp_path: Path) -> None:
+    root = tmp_path / "shapes"
+    embedded.draw(WORLD, root)
+    assert len(list((root / "train").rglob("*.png"))) == 40
+    assert {p.name for p in root.iterdir() if p.is_dir()} == {
+        *("train", "test", "v2", "sketch", "r", "objectnet", "a"),
+    }
+    first = (root / "train").stat().st_mtime_ns
+    told: list[str] = []
+    embedded.draw(WORLD, root, told.append)
+    assert not told
+    assert (root / "train").stat().st_mtime_ns == first
+    embedded.draw(WORLD.model_copy(update={"seed": 5}), root, told.append)
+    assert told
+    embedded.draw(WORLD.model_copy(update={"seed": 5, "upstream": 7}), root, told.clear)
+
+
+def test_the_base_is_a_function_of_its_seeds() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        base = Base(
+            model="resnet10t",
+            kwargs=TINY,
+            weights="embedded",
+            head="zeroshot",
+            pretrain=Pretrain(epochs=1, seed=seed),
+        )
+        data = Data(root="x", shapes=WORLD)
+        architecture, model = embedded.pretrained(base, data, tuple(sorted(shapes.CLASSES)))
+        assert architecture.classes == tuple(sorted(shapes.CLASSES))
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_embedded_weights_want_the_embedded_images() -> None:
+    base = Base(model="resnet10t", kwargs=TINY, weights="embedded", pretrain=Pretrain(epochs=1))
+    with pytest.raises(ValueError, match=r"goes with data\.shapes"):
+        embedded.pretrained(base, Data(root="x"), ("cat", "dog"))
