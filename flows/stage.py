@@ -15,9 +15,10 @@ from rich.markup import escape
 from soup.checkpoint import CheckpointError
 from soup.data.folders import DataError
 from soup.models import ModelError
-from soup.params import Params, ParamsError, load
+from soup.params import Params, load
 from soup.project import Project
 from soup.provenance import Stage, stage
+from soup.strict import ParamsError
 from soup.sweep import SweepError
 from soup.tracking import TrackingError
 from soup.train.loop import Diverged

@@ -1,7 +1,6 @@
 """What a scientist would change, typed and strict: `params.yaml` as one frozen value.
 
-Every problem of a file is reported at once, each with the path of its key, what it got and what is
-allowed. The same models make the form of the Prefect deployment, so each field is described here
+The same models make the form of the Prefect deployment, so each field is described here
 and nowhere else.
 """
 
@@ -10,28 +9,20 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     PositiveFloat,
     PositiveInt,
     Tag,
-    ValidationError,
     model_validator,
 )
+
+from soup.strict import ParamsError, Strict, check
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
-class ParamsError(ValueError):
-    """A parameter file that cannot be used; the message lists every problem."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class HeldOut(Strict):
@@ -174,8 +165,8 @@ class Space(Strict):
     lr: Rates = Range(min=1e-6, max=1e-4, scale="log")
     weight_decay: Rates = Range(min=10**-4.1, max=10**-0.3, scale="log")
     epochs: list[PositiveInt] = Field([4, 8, 10, 16], min_length=1)
-    label_smoothing: Rates = [0.0]
-    mixup: Rates = [0.0]
+    label_smoothing: Rates = Field([0.0])
+    mixup: Rates = Field([0.0])
     augment: list[Augment] = Field(
         ["none"], min_length=1, description="'none' or timm's rand-mM-nN"
     )
@@ -278,40 +269,4 @@ def load(path: str | Path) -> Params:
 
 def parse(raw: object, source: str = "params") -> Params:
     """Check parameters that are already in memory; `source` names them in the error."""
-    try:
-        return Params.model_validate(raw)
-    except ValidationError as error:
-        problems = [_explain(dict(e)) for e in error.errors(include_url=False)]
-        word = "problem" if len(problems) == 1 else "problems"
-        lines = "\n".join(f"  {p}" for p in problems)
-        raise ParamsError(f"{source}: {len(problems)} {word}\n{lines}") from None
-
-
-def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(p) for p in error["loc"] if p not in ("range", "choices")) or "the file"
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{where}: unknown key{_known(error['loc'])}"
-        case "missing":
-            return f"{where}: missing"
-        case _:
-            got = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-            return f"{where}: {error['msg'].removeprefix('Value error, ')}{got}"
-
-
-def _known(loc: tuple[str | int, ...]) -> str:
-    """The keys that stand where an unknown one was found."""
-    model: Any = Params
-    for part in loc[:-1]:
-        fields = {f.alias or name: f for name, f in getattr(model, "model_fields", {}).items()}
-        if part not in fields:  # a key of a table, or the form of a dimension: still this model
-            continue
-        model = next(
-            (t for t in _types(fields[str(part)].annotation) if hasattr(t, "model_fields")), None
-        )
-    names = [f.alias or name for name, f in getattr(model, "model_fields", {}).items()]
-    return f"; known here: {', '.join(names)}" if names else ""
-
-
-def _types(annotation: Any) -> list[Any]:
-    return [annotation, *(t for arg in getattr(annotation, "__args__", ()) for t in _types(arg))]
+    return check(Params, raw, source)

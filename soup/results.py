@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from soup.metrics import (
@@ -40,7 +41,7 @@ class Model:
     logits: Mapping[str, Logits]
 
 
-def among(logits: Logits, labels: Labels) -> tuple[Logits, Labels]:
+def among(logits: Logits, labels: Labels) -> tuple[Float[np.ndarray, "examples present"], Labels]:
     """Answers and labels among the classes that a split has: a shift may hold only some.
 
     As in the published evaluation of ImageNet-R and -A, other classes cannot be answered.

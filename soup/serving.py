@@ -6,7 +6,7 @@ unpickled. This module does not import MLflow.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Classifier:
             raise ValueError(f"image {index} cannot be used: {error}") from None
 
 
-def _opened(image: bytes | str | NDArray[np.uint8] | Sequence[Any]) -> Image.Image:
+def _opened(image: Any) -> Image.Image:
     if isinstance(image, str):
         image = base64.b64decode(image, validate=True)
     if isinstance(image, bytes):

@@ -25,6 +25,7 @@ CARRIERS = {
     "soup.provenance",
     "soup.report",
     "soup.stages",
+    "soup.strict",
     "soup.sweep",
     "soup.tracking",
     "soup.tracking.ingredients",

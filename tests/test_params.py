@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from soup.params import Params, ParamsError, Range, load, parse
+from soup.params import Params, Range, load, parse
+from soup.strict import ParamsError
 
 ROOT = Path(__file__).parents[1]
 LEAST: dict[str, Any] = {

@@ -17,6 +17,9 @@ from soup.params import Data, HeldOut
 from soup.search import Configuration
 from soup.train.finetune import Job
 
+# Tiny tensors gain nothing from more, and threads wait for each other on a busy machine.
+torch.set_num_threads(1)
+
 MODEL = "resnet10t"
 KWARGS = {"channels": [8, 8, 8, 8], "stem_width": 8, "norm_layer": "groupnorm1"}
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}

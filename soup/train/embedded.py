@@ -20,7 +20,7 @@ from soup.data.images import Images
 from soup.data.transforms import normalise, to_tensor
 from soup.evaluate import predict
 from soup.files import write_text
-from soup.models import Architecture, vision
+from soup.models import Architecture, ModelError, vision
 from soup.params import Base, Data, Pretrain, ShapesWorld
 from soup.provenance import of_value
 from soup.train.loop import Batch, Schedule, fit
@@ -75,10 +75,10 @@ def pretrained(base: Base, data: Data, classes: tuple[str, ...]) -> tuple[Archit
     """The demo's base model, with its zero-shot head.
 
     Raises:
-        ValueError: the images are not the embedded set.
+        ModelError: the images are not the embedded set.
     """
     if data.shapes is None or base.pretrain is None or classes != tuple(sorted(shapes.CLASSES)):
-        raise ValueError(
+        raise ModelError(
             "base.weights: embedded goes with data.shapes; give a file or 'pretrained'"
         )
     architecture = _architecture(base)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from soup.data import shapes
-from soup.models import vision
+from soup.models import ModelError, vision
 from soup.params import Base, Data, Pretrain, ShapesWorld
 from soup.train import embedded
 
@@ -69,5 +69,5 @@ def test_the_base_is_a_function_of_its_seeds() -> None:
 
 def test_embedded_weights_want_the_embedded_images() -> None:
     base = Base(model="resnet10t", kwargs=TINY, weights="embedded", pretrain=Pretrain(epochs=1))
-    with pytest.raises(ValueError, match=r"goes with data\.shapes"):
+    with pytest.raises(ModelError, match=r"goes with data\.shapes"):
         embedded.pretrained(base, Data(root="x"), ("cat", "dog"))
