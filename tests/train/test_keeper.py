@@ -23,7 +23,7 @@ def interrupted_at(stop: int, path: Path) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        fit(model(), batches, loss, PLAN, log, keeper=FileKeeper(path, 0), log_every=1)
+        fit(model(), batches, loss, PLAN, log, keeper=FileKeeper(path, 0.0), log_every=1)
 
 
 @pytest.mark.parametrize("stops", [(1,), (5,), (7,), (8,), (10, 18), (2, 3, 4, 21)])
@@ -36,7 +36,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_run_through(
     for stop in stops:
         interrupted_at(stop, path)
     logged: list[int] = []
-    keeper = FileKeeper(path, 0)
+    keeper = FileKeeper(path, 0.0)
     fit(again, batches, loss, PLAN, lambda step, _: logged.append(step), keeper=keeper, log_every=1)
     assert logged == list(range(stops[-1], PLAN.steps + 1))
     for name, value in through.state_dict().items():
@@ -58,7 +58,7 @@ def normed(seed: int) -> nn.Module:
 def test_model_buffers_and_moments_come_back(tmp_path: Path) -> None:
     network, other = normed(0), normed(1)
     optimizer = trained(network)
-    keeper = FileKeeper(tmp_path / "state.safetensors", 0)
+    keeper = FileKeeper(tmp_path / "state.safetensors", 0.0)
     keeper.keep(12, network, optimizer)
     into = torch.optim.AdamW(other.parameters(), lr=0.5)
     assert keeper.restore(other, into) == 12
@@ -79,15 +79,15 @@ def test_nothing_kept_means_starting_at_the_beginning(tmp_path: Path) -> None:
     before = {n: t.clone() for n, t in network.state_dict().items()}
     path = tmp_path / "state.safetensors"
     optimizer = torch.optim.AdamW(network.parameters())
-    assert FileKeeper(path, 0).restore(network, optimizer) == 0
-    FileKeeper(path, 0).keep(3, normed(1), trained(normed(1)))
+    assert FileKeeper(path, 0.0).restore(network, optimizer) == 0
+    FileKeeper(path, 0.0).keep(3, normed(1), trained(normed(1)))
     path.write_bytes(path.read_bytes()[:-40])
-    assert FileKeeper(path, 0).restore(network, optimizer) == 0
+    assert FileKeeper(path, 0.0).restore(network, optimizer) == 0
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
 
 
 def test_it_writes_only_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper = FileKeeper(tmp_path / "state.safetensors", 30)
+    keeper = FileKeeper(tmp_path / "state.safetensors", 30.0)
     begin = time.monotonic()
     now = [begin]
     monkeypatch.setattr("soup.train.keeper.time.monotonic", lambda: now[0])

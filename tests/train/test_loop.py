@@ -33,7 +33,7 @@ def model() -> nn.Module:
 
 def test_the_rate_rises_linearly_and_falls_as_half_a_cosine() -> None:
     plan = Schedule(
-        epochs=10, steps_per_epoch=10, lr=2.0, weight_decay=0, warmup=0.1, clip=1, seed=0
+        epochs=10, steps_per_epoch=10, lr=2.0, weight_decay=0.0, warmup=0.1, clip=1.0, seed=0
     )
     rates = [plan.rate(step) for step in range(plan.steps)]
     assert rates[:10] == pytest.approx([0.2 * k for k in range(1, 11)])
