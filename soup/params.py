@@ -117,6 +117,8 @@ class Base(Strict):
             raise ValueError(f"templates without {{}} for the class name: {bad}")
         if self.head == "zeroshot" and self.library == "timm" and self.weights != "embedded":
             raise ValueError("head: zeroshot needs a text tower; a timm model has none")
+        if self.head == "keep" and self.library == "open_clip":
+            raise ValueError("head: keep needs a classifier; an open_clip model has none")
         return self
 
 

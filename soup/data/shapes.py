@@ -88,7 +88,7 @@ class Process:
     noise: float = 0.18  # half-width of the noise, where 1 is white
 
 
-_UPSTREAM = Process(turn=0.2, noise=0.1)
+_UPSTREAM = Process(turn=0.2, noise=0.14)
 _DOWNSTREAM = Process()
 SPLITS: Mapping[str, Process] = {
     "train": _DOWNSTREAM,

@@ -87,7 +87,7 @@ def fit(
         after_epoch: called with the number of steps done, the model in evaluation mode.
 
     Raises:
-        Diverged: the loss of a step is NaN or infinite.
+        Diverged: the loss of a step, or a weight in the end, is NaN or infinite.
     """
     # Norms and biases are not decayed, as is usual.
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -120,3 +120,6 @@ def fit(
         after_epoch(step)
         model.train()
     model.eval()
+    # A last update that overflows shows in no loss.
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise Diverged(f"the weights are not finite after the last step, {schedule.steps}")

@@ -183,3 +183,15 @@ def test_images_from_files_are_read_at_their_own_size_as_rgb(tmp_path: Path) -> 
     assert [images[i].size for i in range(2)] == [(7, 5), (3, 4)]
     assert [images[i].mode for i in range(2)] == ["RGB", "RGB"]
     assert images.labels.tolist() == [CLASSES.index("red"), CLASSES.index("blue")]
+
+
+def test_images_known_by_their_size_alone_are_not_taken_from_another_place(tmp_path: Path) -> None:
+    made = []
+    for place, name in (("here", "red"), ("there", "blue")):
+        (tmp_path / place / "x").mkdir(parents=True)
+        Image.new("RGB", (6, 6), name).save(tmp_path / place / "x" / "0.bmp")
+        size = (tmp_path / place / "x" / "0.bmp").stat().st_size
+        row = Row("x/0.bmp", "x", "test", f"{size}-bytes")
+        cache = tmp_path / "cache"
+        made.append(decoded([row], tmp_path / place, ["x"], small, "small", cache).pixels)
+    assert not np.array_equal(made[0], made[1])

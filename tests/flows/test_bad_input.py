@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 
 from flows import stage
 from flows.base import base
 from flows.finetune import finetune
 from flows.pipeline import pipeline
 from flows.prepare import prepare
+from soup.checkpoint import save
 from tests import checkouts, worlds
 
 
@@ -122,6 +124,16 @@ def test_weights_that_do_not_fit(refused: Callable[..., str], root: Path) -> Non
     assert "the weights do not fit resnet10t" in said
     assert "the model wants (16," in said
     assert not (root / "out/tiny/base").exists()
+
+
+def test_a_model_that_takes_images_of_another_size(refused: Callable[..., str], root: Path) -> None:
+    _prepared(root)
+    vit = timm.create_model("test_vit", num_classes=3)
+    save(vit.state_dict(), root / "vit.safetensors")
+    options = {"model": "test_vit", "weights": str(root / "vit.safetensors"), "image_size": 20}
+    said = refused(base, base=options)
+    assert "test_vit does not take images of 20 x 20" in said
+    assert "img_size for a ViT" in said
 
 
 def test_a_stage_before_its_time(refused: Callable[..., str]) -> None:
