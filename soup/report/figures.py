@@ -208,7 +208,8 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
         axes.plot(x[usual & kept], accuracy[usual & kept], "o", color=CHOSEN, zorder=3, **DOTS)
         floor: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         for mask, marker in ((accuracy.isna(), "x"), (accuracy.notna() & ~usual, "v")):
-            axes.plot(x[mask], np.zeros(int(mask.sum())), marker, color=INK, **floor, **DOTS)
+            if mask.any():  # an empty one, not clipped, has no extent that a layout could use
+                axes.plot(x[mask], np.zeros(int(mask.sum())), marker, color=INK, **floor, **DOTS)
         axes.margins(0.12)
     figure.supylabel("Held-out accuracy (%)", fontsize=9.5)
     return figure
@@ -273,7 +274,8 @@ def _place(axes: Axes, name: str, values: pd.Series) -> pd.Series:
             axes.set_xscale("symlog", linthresh=float(positive.min()))
         else:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(numticks=4))
+            decade = positive.max() >= 10 * positive.min()
+            axes.xaxis.set_major_locator(LogLocator(numticks=4) if decade else MaxNLocator(3))
         axes.xaxis.set_major_formatter(short)
         axes.xaxis.set_minor_locator(NullLocator())
         return numbers

@@ -22,6 +22,9 @@ from soup.train.loop import Log, Schedule, fit
 from soup.train.losses import classification
 
 
+CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
+
+
 @dataclass(frozen=True)
 class Job:
     """All that one fine-tune needs; plain values, so that it can be sent to another process.
@@ -72,8 +75,10 @@ def finetune(job: Job, log: Log) -> Result:
     heldout = heldout_images(rows, job.root, architecture, job.cache)
     c = job.configuration
 
+    every = -(-c.epochs // CURVE)
+
     def after_epoch(step: int) -> None:
-        if step < schedule.steps:
+        if step < schedule.steps and step // schedule.steps_per_epoch % every == 0:
             logits = predict(model, heldout, architecture, job.eval_batch_size)
             log(step, {"heldout/accuracy": float(correct(logits, heldout.labels).mean())})
 

@@ -191,3 +191,10 @@ def test_a_seed_of_its_own_for_every_run_is_no_axis(make: Make) -> None:
     report.ingredients["seed"] = range(len(report.ingredients))
     figure = hyperparameters(report.ingredients)
     assert "seed" not in [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_a_sweep_without_failures_or_outliers_is_laid_out(make: Make) -> None:
+    report = make()
+    fine = report.ingredients[report.ingredients["heldout_accuracy"].notna()].copy()
+    fine["heldout_accuracy"] = [0.7 + 0.001 * k for k in range(len(fine))]
+    assert png(hyperparameters(fine))
