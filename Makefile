@@ -10,6 +10,9 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 export DVC_NO_ANALYTICS ?= 1
 
+# One thread a test process: threads that wait for each other are slower than none.
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint ui deploy repro lock clean
 
@@ -32,10 +35,10 @@ demo: setup ## Run the whole pipeline on the embedded image set
 
 test: setup ## Run all tests: lint, types, fast tests, then those on real servers
 	@$(MAKE) --no-print-directory lint test-fast
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
+	@$(PYTEST) -m slow
 
 test-fast: setup ## Run the fast tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: setup ## Check style, types and the architecture
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -12,7 +12,6 @@ def prepare(params: Params = DEFAULT) -> Record:
     from soup.stages import prepare as stage
 
     project = open_project(params)
-    stage.draw(project)
     return reuse(
         "prepare",
         params,

@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.progress import Progress
 
+from soup.data.folders import DataError
 from soup.data.split import counts, listing, prepare, to_csv
 from soup.files import write_text
 from soup.project import Project
@@ -11,21 +12,19 @@ from soup.project import Project
 SHOWN = 20
 
 
-def draw(project: Project) -> None:
-    """Draw the embedded image set, where the parameters ask for it and it is not there."""
-    if project.params.data.shapes is not None:
-        from soup.train.embedded import draw
-
-        draw(project.params.data.shapes, project.images, project.say)
-
-
 def run(project: Project) -> dict[str, Any]:
     """Check the images and split them: train and held-out; test and shifts apart from these.
+
+    The embedded image set is drawn first, where the parameters ask for it and it is not there.
 
     Raises:
         DataError: see `soup.data.split.prepare`.
     """
     data, root = project.params.data, project.images
+    if data.shapes is not None:
+        from soup.train.embedded import draw
+
+        draw(data.shapes, root, project.say)
     with Progress(transient=True) as progress:
         task = progress.add_task("checking images", total=None)
         prepared = prepare(data, root, advance=lambda: progress.advance(task))
@@ -47,4 +46,7 @@ def run(project: Project) -> dict[str, Any]:
 
 def unchanged(project: Project, record: dict[str, Any]) -> bool:
     """Whether the image files are those that the record was made from."""
-    return bool(record["listing"] == listing(project.params.data, project.images))
+    try:
+        return bool(record["listing"] == listing(project.params.data, project.images))
+    except DataError:
+        return False

@@ -47,7 +47,10 @@ def run(project: Project) -> dict[str, Any]:
     write_text(out / "report.html", content)
     for run_id in (soup.run_id, sweep["sweep"]):
         store.log_files(run_id, [out / "report.html"])
-    return {"soup": store.link(soup.run_id), "summary": str(out / "report.html")}
+    return {
+        "soup": store.link(soup.run_id),
+        "summary": str((out / "report.html").relative_to(project.root)),
+    }
 
 
 def _ingredients(store: Store, sweep: Mapping[str, Any], kept: list[str]) -> pd.DataFrame:

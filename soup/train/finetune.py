@@ -21,7 +21,6 @@ from soup.train.keeper import FileKeeper
 from soup.train.loop import Log, Schedule, fit
 from soup.train.losses import classification
 
-
 CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
 
 
