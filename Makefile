@@ -1,7 +1,7 @@
 # Everything starts from here, on a machine with Python 3.11+ and make. `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 PARAMS ?= params.yaml
 # MLflow and Prefect keep what they know in the project folder; set these to use your own servers.
 export MLFLOW_DISABLE_TELEMETRY ?= true
@@ -11,7 +11,7 @@ export PREFECT_HOME ?= $(CURDIR)/.prefect
 export DVC_NO_ANALYTICS ?= 1
 
 # One thread a test process: threads that wait for each other are slower than none.
-PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint ui deploy repro lock clean
@@ -31,7 +31,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup ## Run the whole pipeline on the embedded image set
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.pipeline --params $(PARAMS)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows.pipeline --params $(PARAMS)
 
 test: setup ## Run all tests: lint, types, fast tests, then those on real servers
 	@$(MAKE) --no-print-directory lint test-fast
@@ -43,16 +43,16 @@ test-fast: setup ## Run the fast tests
 lint: setup ## Check style, types and the architecture
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary soup flows
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	@PATH="$(BIN):$$PATH" $(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 
 ui: setup ## Start MLflow and Prefect on what was run (Ctrl-C stops both)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" infra/ui.sh
+	@PATH="$(BIN):$$PATH" infra/ui.sh
 
 deploy: setup ## The same, with the pipeline deployed and a worker for it
-	@PATH="$(CURDIR)/$(BIN):$$PATH" TARGET=deploy infra/ui.sh worker
+	@PATH="$(BIN):$$PATH" TARGET=deploy infra/ui.sh worker
 
 repro: setup ## Reproduce by DVC: only what changed is run
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@PATH="$(BIN):$$PATH" $(BIN)/dvc repro
 
 lock: setup ## Pin the newest versions that pyproject.toml allows (needs uv)
 	@{ echo "# Exact versions for 'make'; ranges are in pyproject.toml. Made by 'make lock'. torch pins its own CUDA packages."; \
