@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -59,12 +60,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     arguments = parser.parse_args()
-    rows = []
-    for seed in range(arguments.first, arguments.first + arguments.seeds):
+
+    def one(seed: int) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(run(seed, Path(folder)))
-    frame = pd.DataFrame(rows)
+            return run(seed, Path(folder))
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        chosen = range(arguments.first, arguments.first + arguments.seeds)
+        frame = pd.DataFrame(pool.map(one, chosen))
     gains = frame.filter(like="gain ")
     print(frame.to_markdown(index=False, floatfmt="+.2f"))
     print("\nmean gain of greedy over the best single model, points:")

@@ -5,6 +5,7 @@ torchvision's and timm's transforms, put together; nothing here is our own arith
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,17 +38,18 @@ def training(
 
     Args:
         augment: 'none' or timm's policy string ('rand-m9-n2').
-        crop: smallest share of the image's area that a crop keeps; 1 resizes the whole image.
+        crop: smallest share of the image's area that a crop keeps; with 1 images are resized and
+            cropped as at evaluation.
         flip: probability of a horizontal flip.
     """
     from timm.data import create_transform
 
     size = architecture.image_size
-    transform: Callable[[Image.Image], Tensor] = create_transform(
+    resize, _ = evaluation(architecture)
+    random_steps: Callable[[Image.Image], Tensor] = create_transform(
         (3, size, size),
         is_training=True,
         scale=(crop, 1.0),
-        ratio=(1.0, 1.0) if crop == 1 else (3 / 4, 4 / 3),
         hflip=flip,
         color_jitter=None,
         auto_augment=None if augment == "none" else augment,
@@ -55,12 +57,19 @@ def training(
         mean=architecture.mean,
         use_prefetcher=True,  # ends in a uint8 tensor; normalisation is done a batch at a time
     )
-    return transform
+    if crop < 1:
+        return random_steps
+    steps: Any = random_steps
+    return Compose([resize, *steps.transforms[1:]])  # all but the random crop, which comes first
 
 
-def seed_all(*parts: int) -> None:
-    """Seed the three generators that timm and torchvision draw from, by a tuple of integers."""
-    seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+def seeds(count: int, *parts: int) -> NDArray[np.uint32]:
+    """Seeds, a function of a tuple of integers; a larger count changes none of the first ones."""
+    return np.random.SeedSequence(parts).generate_state(count).astype(np.uint32)
+
+
+def seed_all(seed: int) -> None:
+    """Seed the three generators that timm and torchvision draw from."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from soup.data.images import Images
-from soup.data.transforms import seed_all
+from soup.data.transforms import seed_all, seeds
 from soup.train.loop import Batch
 
 
@@ -23,13 +23,13 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self._images = images
         self._transform = transform
-        self._key = (seed, 0, epoch)
+        self._seeds = seeds(len(images), seed, 0, epoch)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        seed_all(*self._key, index)
+        seed_all(int(self._seeds[index]))
         return self._transform(self._images[index]), int(self._images.labels[index])
 
 

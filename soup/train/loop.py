@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from soup.data.transforms import seed_all
+from soup.data.transforms import seed_all, seeds
 
 Batch = tuple[Tensor, Tensor]
 Log = Callable[[int, dict[str, float]], None]
@@ -97,11 +97,12 @@ def fit(
     ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.lr)
     step = keeper.restore(model, optimizer) if keeper else 0
+    steps = seeds(schedule.steps, schedule.seed, 1)
     model.train()
     while step < schedule.steps:
         epoch, done = divmod(step, schedule.steps_per_epoch)
         for images, labels in batches(epoch, done):
-            seed_all(schedule.seed, 1, step)
+            seed_all(int(steps[step]))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
             optimizer.zero_grad(set_to_none=True)

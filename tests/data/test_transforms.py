@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from soup.data.transforms import evaluation, normalise, seed_all, to_tensor, training
+from soup.data.transforms import evaluation, normalise, seed_all, seeds, to_tensor, training
 from tests.worlds import architecture, picture
 
 
@@ -49,7 +49,7 @@ def test_augmentation_follows_the_seed(augment: str) -> None:
     image = Image.effect_mandelbrot((24, 24), (-2, -1.5, 1, 1.5), 50).convert("RGB")
 
     def seen(*key: int) -> torch.Tensor:
-        seed_all(*key)
+        seed_all(int(seeds(1, *key)[0]))
         return transform(image)
 
     assert torch.equal(seen(1, 0, 2, 3), seen(1, 0, 2, 3))
@@ -61,9 +61,9 @@ def test_all_three_generators_are_seeded() -> None:
     def draws() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
-    seed_all(3, 1)
+    seed_all(31)
     first = draws()
-    seed_all(3, 1)
+    seed_all(31)
     assert draws() == first
-    seed_all(1, 3)
+    seed_all(13)
     assert not set(draws()) & set(first)

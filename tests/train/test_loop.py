@@ -56,14 +56,14 @@ def test_training_is_adamw_written_out() -> None:
     """An own AdamW: decay of matrices only, clipped gradients, the schedule's rates."""
     trained, plain = model(), model()
     fit(trained, batches, loss, PLAN)
-    from soup.data.transforms import seed_all
+    from soup.data.transforms import seed_all, seeds
 
     plain.train()
     moments = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in plain.parameters()}
     for step in range(PLAN.steps):
         epoch, index = divmod(step, PLAN.steps_per_epoch)
         images, labels = list(batches(epoch, 0))[index]
-        seed_all(PLAN.seed, 1, step)
+        seed_all(int(seeds(PLAN.steps, PLAN.seed, 1)[step]))
         plain.zero_grad()
         loss(plain, images, labels).backward()
         grads = [p.grad for p in plain.parameters() if p.grad is not None]
