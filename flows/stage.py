@@ -12,38 +12,20 @@ from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.markup import escape
 
-from soup.checkpoint import CheckpointError
-from soup.data.folders import DataError
-from soup.models import ModelError
+from soup.errors import BadInput, Failure
 from soup.params import Params, load
 from soup.project import Project
 from soup.provenance import Stage, stage
-from soup.strict import ParamsError
-from soup.sweep import SweepError
-from soup.tracking import TrackingError
-from soup.train.loop import Diverged
-from soup.weights import Incompatible
 
 # A worker runs flows from a checkout that need not be the one it imports them from.
 ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
 Record = dict[str, Any]
 console = Console(stderr=True, highlight=False)
-BAD_INPUT = (
-    ParamsError,
-    DataError,
-    ModelError,
-    CheckpointError,
-    Incompatible,
-    FileNotFoundError,
-    TrackingError,
-)
-FAILED = (SweepError, Diverged, OSError)
-
 
 try:
     # The default of every flow, so that the form of a deployment opens filled in.
     DEFAULT = load(ROOT / "params.yaml")
-except ParamsError as error:
+except BadInput as error:
     console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
     sys.exit(2)
 
@@ -92,6 +74,7 @@ def check(params: Params) -> None:
         TrackingError: MLflow does not answer.
     """
     from soup.search import configurations
+    from soup.strict import ParamsError
 
     try:
         configurations(params.sweep)
@@ -123,9 +106,9 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
             flow(params)
         else:
             flow.fn(params)
-    except BAD_INPUT as error:
+    except (BadInput, FileNotFoundError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except FAILED as error:
+    except (Failure, OSError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

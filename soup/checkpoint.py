@@ -9,11 +9,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from soup.errors import BadInput
 from soup.files import whole
 from soup.weights import Weights
 
 
-class CheckpointError(ValueError):
+class CheckpointError(BadInput, ValueError):
     """A weights file that cannot be used; the message names it."""
 
 

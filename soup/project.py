@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from soup.params import Params
 from soup.provenance import git_commit
-from soup.tracking import Store, default_uri
+
+if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
+    from soup.tracking import Store
 
 Say = Callable[[str], None]
 
@@ -52,12 +55,14 @@ class Project:
     def cache(self) -> Path:
         return self.root / ".cache" / "soup"
 
-    def store(self) -> Store:
+    def store(self) -> "Store":
         """The experiment in MLflow.
 
         Raises:
             TrackingError: it does not answer.
         """
+        from soup.tracking import Store, default_uri
+
         return Store(default_uri(self.root), self.params.experiment, self.root / "mlruns")
 
     def lineage(self) -> dict[str, str]:

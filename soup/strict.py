@@ -4,10 +4,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from soup.errors import BadInput
+
 Model = TypeVar("Model", bound="Strict")
 
 
-class ParamsError(ValueError):
+class ParamsError(BadInput, ValueError):
     """Parameters that cannot be used; the message lists every problem."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from filelock import FileLock
 
 from soup.data.split import read_csv
+from soup.errors import Failure
 from soup.heldout import Result
 from soup.project import Project
 from soup.provenance import of_file, of_value
@@ -26,7 +27,7 @@ from soup.train.process import Failed
 from soup.train.process import run as in_process
 
 
-class SweepError(RuntimeError):
+class SweepError(Failure, RuntimeError):
     """A sweep without a single ingredient; the message says what to change."""
 
 

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from soup.errors import BadInput
+
 Weights = Mapping[str, Tensor]
 
 
-class Incompatible(ValueError):
+class Incompatible(BadInput, ValueError):
     """Weights that cannot be combined; the message names each tensor and what differs."""
 
 

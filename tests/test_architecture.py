@@ -19,6 +19,7 @@ CARRIERS = {
     "soup.data",
     "soup.data.folders",
     "soup.data.split",
+    "soup.errors",
     "soup.files",
     "soup.params",
     "soup.project",

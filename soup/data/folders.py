@@ -10,10 +10,12 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from soup.errors import BadInput
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
 
-class DataError(ValueError):
+class DataError(BadInput, ValueError):
     """Images that cannot be used as they are; the message says which, why and what to do."""
 
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from soup.checkpoint import Checkpoint
+from soup.errors import BadInput
 from soup.files import write_json
 from soup.weights import Weights
 
 
-class ModelError(ValueError):
+class ModelError(BadInput, ValueError):
     """A model that cannot be made, or weights that do not fit it; says which and why."""
 
 

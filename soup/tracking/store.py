@@ -27,12 +27,13 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
+from soup.errors import BadInput
 from soup.provenance import of_file
 
 PREFIX = "soup."
 
 
-class TrackingError(RuntimeError):
+class TrackingError(BadInput, RuntimeError):
     """The tracking server or registry cannot be used; the message has its address."""
 
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from soup.data.transforms import seed_all, seeds
+from soup.errors import Failure
 
 Batch = tuple[Tensor, Tensor]
 Log = Callable[[int, dict[str, float]], None]
 
 
-class Diverged(RuntimeError):
+class Diverged(Failure, RuntimeError):
     """The loss stopped being a number; the message says at which step."""
 
 
