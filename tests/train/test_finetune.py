@@ -18,18 +18,13 @@ from soup.evaluate import predict
 from soup.models import ModelError, open_model
 from soup.train import finetune as module
 from soup.train.finetune import Result, finetune
-from tests.worlds import COLOURS, draw, job, put, tiny
+from tests.worlds import draw, job, put, silent, tiny, world
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    draw(tmp_path / "train", dict.fromkeys(COLOURS, 12))
-    draw(tmp_path / "test", dict.fromkeys(COLOURS, 1))
+    world(tmp_path, test=1)
     return tmp_path
-
-
-def silent(step: int, metrics: dict[str, float]) -> None:
-    pass
 
 
 def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -> None:

@@ -12,18 +12,13 @@ import pytest
 
 from soup.train.finetune import finetune
 from soup.train.process import Crashed, Failed, run
-from tests.worlds import COLOURS, draw, job
+from tests.worlds import job, silent, world
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    draw(tmp_path / "train", dict.fromkeys(COLOURS, 12))
-    draw(tmp_path / "test", dict.fromkeys(COLOURS, 1))
+    world(tmp_path, test=1)
     return tmp_path
-
-
-def silent(step: int, metrics: dict[str, float]) -> None:
-    pass
 
 
 def test_it_gives_back_what_it_would_give_here(root: Path) -> None:
