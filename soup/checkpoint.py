@@ -1,86 +1,160 @@
-"""Weights on disk: safetensors files read lazily and written whole or not at all."""
+"""Weights in files: read lazily from one, several or a server; written whole or not at all."""
 
+import errno
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
-from soup.errors import BadInput
 from soup.files import whole
-from soup.weights import Weights
+from soup.layout import NAMES, Entry, compose
+from soup.remote import RemoteFile
+from soup.shards import CheckpointError, files_of, index_of, is_remote, open_file, unreadable
+from soup.weights import Lazy, Spec, Weights, specs
+
+# Names of tensors that are written once and known by several names, in a file's metadata.
+TIED = "soup.tied"
 
 
-class CheckpointError(BadInput, ValueError):
-    """A weights file that cannot be used; the message names it."""
+class Checkpoint(Lazy):
+    """Weights in safetensors as a mapping; a tensor is read when asked for and kept by nobody.
 
-
-class Checkpoint(Mapping[str, Tensor]):
-    """A safetensors file as a mapping; a tensor is read when asked for and kept by nobody.
+    Attributes:
+        path: as given.
+        files: the safetensors files, one or the shards.
+        metadata: what was given to `save`.
 
     Raises:
-        CheckpointError: the file is missing, cut short or not safetensors.
+        CheckpointError: a file is missing, cut short, not safetensors, or contradicts its index.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        try:
-            self._file = safe_open(str(path), framework="pt")
-            self.metadata: dict[str, str] = self._file.metadata() or {}
-            own = json.loads(self.metadata.pop("soup", "{}"))
-            self.metadata |= own.get("metadata", {})
-            self._tied: dict[str, str] = own.get("tied", {})
-            self._names = dict.fromkeys(sorted([*self._file.keys(), *self._tied]))
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
+        """
+        Args:
+            path: a safetensors file; the index (.json) of a sharded one; a folder with either, as
+                Hugging Face lays it out; or a URL of a file or an index, for anything that fsspec
+                reads (https://, s3://, ...).
+        """
+        self.path = str(path)
+        self.files = files_of(self.path)
+        self.metadata: dict[str, str] = {}
+        self._holder: dict[str, Any] = {}
+        found: dict[str, Spec] = {}
+        tied: dict[str, str] = {}
+        for file in self.files:
+            try:
+                opened = open_file(file)
+                self.metadata |= opened.metadata
+                tied |= json.loads(self.metadata.pop(TIED, "{}"))
+            except (OSError, SafetensorError, ValueError) as error:
+                raise unreadable(file, error) from None
+            for name, (dtype, shape) in opened.specs.items():
+                if name in found:
+                    raise CheckpointError(f"{self.path}: {name} is in two of its files")
+                found[name] = Spec(dtype, shape, name)
+                self._holder[name] = opened.file
+        self._requireindex_of(found)
+        found |= {name: found[first]._replace(tied=first) for name, first in tied.items()}
+        self.metadata.pop("format", None)
+        self._specs = dict(sorted(found.items()))
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        return self._specs
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        tensor: Tensor = self._file.get_tensor(self._tied.get(name, name))
+        stored = self._specs[name].tied
+        tensor: Tensor = self._holder[stored].get_tensor(stored)
         return tensor
 
-    def __contains__(self, name: object) -> bool:  # Mapping's own would read the tensor
-        return name in self._names
+    def digest(self) -> str:
+        """SHA-256 of the file, as `sha256sum` prints it; of several, of their names and digests.
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        Of a file on a server, what the server says of it: reading all of it for this would cost
+        more than the average.
+        """
+        digests = []
+        for file in self.files:
+            if is_remote(file):
+                digests.append(RemoteFile(file).identity)
+            else:
+                with Path(file).open("rb") as raw:
+                    digests.append(hashlib.file_digest(raw, "sha256").hexdigest())
+        if len(digests) == 1:
+            return digests[0]
+        lines = [f"{d}  {Path(f).name}\n" for d, f in zip(digests, self.files, strict=True)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def __len__(self) -> int:
-        return len(self._names)
+    def __str__(self) -> str:
+        return self.path
 
     def __repr__(self) -> str:
-        return f"Checkpoint({str(self.path)!r})"
+        return f"Checkpoint({self.path!r})"
+
+    def _requireindex_of(self, found: Mapping[str, Spec]) -> None:
+        """Raise if a sharded model's index names tensors that its files do not hold."""
+        if not self.path.endswith(".json") and len(self.files) == 1:
+            return
+        missing = sorted(index_of(self.path).keys() - found.keys())
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise CheckpointError(
+                f"{self.path}: its files lack {', '.join(missing[:5])}{more}, which its index names"
+            )
 
 
 def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write weights as safetensors, aside and then renamed; the same weights give the same bytes.
 
-    Tensors that share memory are written once, and named as tied in the metadata.
+    A lazy mapping is computed block by block as it is written, and never held. Tensors that share
+    memory are written once, and named as tied in the metadata.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
+        ValueError: a dtype that safetensors does not know.
     """
-    stored: dict[str, Tensor] = {}
-    tied: dict[str, str] = {}
-    seen: dict[tuple[int, torch.Size, tuple[int, ...], torch.dtype], str] = {}
-    for name in sorted(weights):
-        tensor = weights[name].detach()
-        # The address given, not that of a copy from a device: a copy is freed, its address reused.
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if isinstance(weights, dict) and tensor.numel() > 0 and key in seen:
-            tied[name] = seen[key]
-            continue
-        seen[key] = name
-        # A copy, for safetensors refuses tensors that are views of the same memory.
-        stored[name] = tensor.cpu().clone(memory_format=torch.contiguous_format)
-    # One entry of ours, for safetensors writes several in an order that changes from call to call.
-    own = json.dumps({"metadata": dict(metadata or {}), "tied": tied}, sort_keys=True)
-    with whole(path) as aside:
-        try:
-            save_file(stored, str(aside), metadata={"soup": own} if metadata or tied else None)
-        except SafetensorError as error:
-            raise OSError(f"{path}: cannot be written: {error}") from None
+    every = specs(weights)
+    unknown = [f"{name} ({s.dtype})" for name, s in every.items() if s.dtype not in NAMES]
+    if unknown:
+        raise ValueError(f"{path}: safetensors cannot hold {', '.join(unknown[:5])}")
+    tied = {name: spec.tied for name, spec in every.items() if spec.tied != name}
+    # The library's own order: large numbers first, so that all of them are aligned.
+    stored = sorted(every.keys() - tied.keys(), key=lambda n: (-every[n].dtype.itemsize, n))
+    entries: dict[str, Entry] = {}
+    at = 0
+    for name in stored:
+        dtype, shape, _ = every[name]
+        end = at + math.prod(shape) * dtype.itemsize
+        entries[name] = Entry(dtype, shape, at, end)
+        at = end
+    notes = {"format": "pt", **(metadata or {})}
+    if tied:
+        notes[TIED] = json.dumps(tied, sort_keys=True)
+    try:
+        with whole(path) as aside:
+            if shutil.disk_usage(aside.parent).free < at:
+                raise OSError(errno.ENOSPC, f"{at / 1e9:.1f} GB are needed")
+            with aside.open("wb") as file:
+                file.write(compose(entries, notes))
+                for name in stored:
+                    for part in _parts(weights, name):
+                        _write(part, file)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _parts(weights: Weights, name: str) -> Iterable[Tensor]:
+    return weights.blocks(name) if isinstance(weights, Lazy) else [weights[name]]
+
+
+def _write(tensor: Tensor, file: BinaryIO) -> None:
+    if tensor.numel():
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        file.write(flat.view(torch.uint8).numpy().data)

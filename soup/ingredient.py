@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from soup.weights import Weights
 
 
@@ -44,13 +42,13 @@ class Soup:
     """A soup: its weights, who is in it, and how that came about.
 
     Attributes:
-        weights: the average.
+        weights: the average; lazy where the ingredients are and no judge was asked.
         kept: names of its ingredients, in the order of acceptance.
         errors: its held-out errors; None where the recipe asked no judge.
         trace: one trial a candidate, in the order tried.
     """
 
-    weights: dict[str, Tensor]
+    weights: Weights
     kept: tuple[str, ...]
     errors: int | None
     trace: tuple[Trial, ...]

@@ -21,6 +21,8 @@ CARRIERS = {
     "soup.data.split",
     "soup.errors",
     "soup.files",
+    "soup.layout",
+    "soup.lazy",
     "soup.params",
     "soup.project",
     "soup.provenance",
@@ -37,6 +39,8 @@ CARRIERS = {
     "soup.ingredient",
     "soup.checkpoint",
     "soup.recipes.judge",
+    "soup.remote",
+    "soup.shards",
 }
 
 

@@ -2,28 +2,35 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from soup.checkpoint import Checkpoint, save
+from soup.mean import RunningMean
 from soup.weights import (
+    CACHED,
+    CHUNK,
     Incompatible,
-    RunningMean,
+    NotFinite,
     Weights,
     angle,
     average,
     combine,
     differences,
     dot,
+    gram,
+    held,
     lerp,
     norm,
     require_compatible,
 )
 from tests import reference
-from tests.strategies import alike
+from tests.strategies import alike, numbers
 
 Model = dict[str, Tensor]
 
@@ -177,8 +184,8 @@ def test_no_operation_accepts_weights_of_another_model(other: Model) -> None:
     ("models", "coefficients", "problem"),
     [
         ([], None, "nothing to average"),
-        ([], [], "finite sum other than 0, got 0"),
-        ([one(1.0)], [1, 2], "1 models but 2 coefficients"),
+        ([], [], "nothing to average"),
+        ([one(1.0)], [1, 2], "1 models but 2 weights"),
         ([one(1.0), one(2.0)], [1, -1], "finite sum other than 0, got 0"),
         ([one(1.0)], [math.nan], "finite sum other than 0, got nan"),
     ],
@@ -191,7 +198,7 @@ def test_what_has_no_mean_is_an_error(
 
 
 def test_a_combination_of_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match="nothing to combine"):
+    with pytest.raises(ValueError, match="nothing to average"):
         combine([])
 
 
@@ -223,3 +230,97 @@ def test_an_angle_is_seen_from_the_origin_given(b: tuple[float, float], degrees:
 def test_the_angle_between_parallel_directions_survives_rounding() -> None:
     a = one(0.7, 0.4, 0.8, dtype=torch.float64)
     assert angle(a, combine([(3, a)]), origin=one(0, 0, 0, dtype=torch.float64)) < 1e-5
+
+
+@given(models=alike(), data=st.data())
+def test_files_and_dictionaries_have_the_same_average_in_any_dtype(
+    tmp_path_factory: pytest.TempPathFactory, models: list[Model], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    for index, model in enumerate(models):
+        save(model, folder / f"average{index}")
+    pool = [Checkpoint(folder / f"average{index}") for index in range(len(models))]
+    factors = data.draw(st.none() | st.lists(st.floats(0.5, 2), min_size=4, max_size=4))
+    weights = factors and factors[: len(models)]
+    out = data.draw(st.sampled_from([None, torch.float32, torch.float64]))
+    lazy, eager = average(pool, weights, dtype=out), average(models, weights, dtype=out)
+    assert isinstance(eager, dict)
+    assert not isinstance(lazy, dict)
+    assert same(held(lazy), {name: eager[name] for name in sorted(eager)})
+    if out:
+        assert all(t.dtype == out for t in eager.values() if t.is_floating_point())
+
+
+@settings(max_examples=5)
+@given(values=st.lists(numbers, min_size=3, max_size=3))
+def test_large_tensors_are_averaged_as_small_ones_are(values: list[float]) -> None:
+    # More numbers than one thread sums at a time, a last part that is not full, and two threads.
+    size = 2 * CHUNK + CACHED + 3
+    large = [{"w": torch.arange(size, dtype=torch.float32).mul_(value)} for value in values]
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        assert torch.equal(average(large)["w"], plain_mean(large))
+    torch.set_num_threads(1)
+
+
+def plain_mean(models: list[Model]) -> Tensor:
+    total = sum(model["w"].double() for model in models)
+    assert isinstance(total, Tensor)
+    return (total / len(models)).float()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("weights", [None, [1, 2]])
+def test_numbers_that_are_none_are_counted_with_their_model_and_tensor(
+    tmp_path: Path, value: float, weights: list[float] | None
+) -> None:
+    good, bad = {"w": torch.zeros(70_000)}, {"w": torch.zeros(70_000)}
+    bad["w"][[5, 40_000]] = value
+    with pytest.raises(NotFinite, match="model 2: w has 2 NaN or infinite of 70000 numbers"):
+        average([good, bad], weights)
+    save(bad, tmp_path / "bad.safetensors")
+    save(good, tmp_path / "good.safetensors")
+    pool = [Checkpoint(tmp_path / "good.safetensors"), Checkpoint(tmp_path / "bad.safetensors")]
+    with pytest.raises(NotFinite, match=r"bad.safetensors: w has 2 NaN"):
+        save(average(pool, weights), tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_mask_of_infinities_that_all_share_is_kept() -> None:
+    model = {"mask": torch.tensor([0.0, -math.inf]), "w": torch.ones(2)}
+    assert same(average([model, model]), model)
+
+
+def test_a_result_too_large_for_its_dtype_is_an_error() -> None:
+    model = one(60000.0, dtype=torch.float16)
+    with pytest.raises(NotFinite, match=r"w: the result is too large for torch.float16"):
+        combine([(2, model)])
+
+
+@given(models=alike(), data=st.data())
+def test_gram_has_the_inner_products_of_every_pair(
+    models: list[Model], data: st.DataObject
+) -> None:
+    origin = data.draw(st.sampled_from([None, *models]))
+    found = gram(models, origin)
+    for name, products in found.items():
+        for i, a in enumerate(models):
+            for j, b in enumerate(models):
+                x, y = (
+                    [
+                        float(v)
+                        for v in (
+                            m[name].double() - (origin[name].double() if origin else 0)
+                        ).flatten()
+                    ]
+                    for m in (a, b)
+                )
+                scale = sum(abs(p * q) for p, q in zip(x, y, strict=True))
+                expected = math.fsum(p * q for p, q in zip(x, y, strict=True))
+                assert float(products[i, j]) == pytest.approx(expected, abs=1e-12 * scale + 1e-300)
+    floats = {n for n in models[0] if models[0][n].is_floating_point()}
+    assert floats - found.keys() <= {"tied", "layer0"}
+
+
+def test_an_angle_at_the_origin_itself_is_not_a_number() -> None:
+    assert math.isnan(angle(one(1, 1), one(2, 1), origin=one(1, 1)))

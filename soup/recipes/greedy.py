@@ -16,7 +16,7 @@ import torch
 from soup.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
-from soup.weights import RunningMean
+from soup.mean import RunningMean
 
 
 def greedy(

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from soup.checkpoint import Checkpoint, CheckpointError, save
+from soup.checkpoint import Checkpoint, save
+from soup.shards import CheckpointError
 
 
 @dataclass

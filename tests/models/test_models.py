@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from soup.checkpoint import CheckpointError
 from soup.models import Architecture, ModelError, build, library, load_weights, open_model
+from soup.shards import CheckpointError
 from tests.worlds import architecture, put, tiny
 
 

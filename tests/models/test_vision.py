@@ -7,9 +7,10 @@ import pytest
 import timm
 import torch
 
-from soup.checkpoint import Checkpoint, CheckpointError, save
+from soup.checkpoint import Checkpoint, save
 from soup.models import ModelError, vision
 from soup.params import Base
+from soup.shards import CheckpointError
 from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny
 
 CLASSES = tuple(COLOURS)
