@@ -32,8 +32,8 @@ class Trial:
     """
 
     name: str
-    errors: int | None
-    at_most: int | None
+    errors: float | None
+    at_most: float | None
     kept: bool
 
 
@@ -50,5 +50,5 @@ class Soup:
 
     weights: Weights
     kept: tuple[str, ...]
-    errors: int | None
+    errors: float | None
     trace: tuple[Trial, ...]

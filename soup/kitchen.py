@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from soup.data.split import read_csv
-from soup.evaluate import HeldoutJudge
+from soup.evaluate import heldout_judge
 from soup.heldout import heldout_images
 from soup.ingredient import Soup
 from soup.models import Architecture, build
@@ -70,7 +70,9 @@ class Kitchen:
         """Cook; the judge visits first what most ingredients got wrong."""
         ingredients = [stored.ingredient for stored in self.pantry]
         correct = [stored.correct for stored in self.pantry]
-        judge = HeldoutJudge(self.model, self.heldout, self.architecture, correct, self._batch_size)
+        judge = heldout_judge(
+            self.model, self.heldout, self.architecture, correct, self._batch_size
+        )
         made = (
             uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
         )

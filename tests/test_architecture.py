@@ -79,12 +79,18 @@ def graph() -> grimp.ImportGraph:
 
 # Of what a stage imports, what it does not run.
 NOT_RUN = {
-    "prepare": {"soup.evaluate", "soup.models", "soup.models.vision", "soup.data.images"}
+    "prepare": {
+        "soup.evaluate",
+        "soup.judging",
+        "soup.models",
+        "soup.models.vision",
+        "soup.data.images",
+    }
     | {"soup.metrics", "soup.weights", "soup.data.transforms"},
-    "probe": {"soup.weights", "soup.train.loop"},
-    "finetune": {"soup.weights"},
-    "register": {"soup.weights"},
-    "base": {"soup.evaluate", "soup.metrics", "soup.weights", "soup.data.images"},
+    "probe": {"soup.judging", "soup.weights", "soup.train.loop"},
+    "finetune": {"soup.judging", "soup.weights"},
+    "register": {"soup.judging", "soup.weights"},
+    "base": {"soup.evaluate", "soup.judging", "soup.metrics", "soup.weights", "soup.data.images"},
 }
 
 

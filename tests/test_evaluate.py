@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from soup.data.images import Images
-from soup.evaluate import HeldoutJudge, hardest_first, predict
+from soup.evaluate import heldout_judge, predict
 from soup.ingredient import Ingredient
+from soup.judging import ErrorJudge, hardest_first
 from soup.metrics import correct
 from soup.models import Architecture
 from soup.recipes.greedy import greedy
@@ -72,7 +73,7 @@ def test_the_decision_at_every_bound_is_that_of_a_full_pass(
 ) -> None:
     e = exam(seed, n)
     scored = [e.correct(e.weights()) for _ in range(3)] if ordered else []
-    judge = HeldoutJudge(Linear(), e.images, LINEAR, scored, batch_size)
+    judge = heldout_judge(Linear(), e.images, LINEAR, scored, batch_size)
     weights = e.weights()
     errors = e.errors(weights)
     assert judge(weights) == errors
@@ -91,7 +92,7 @@ def test_a_soup_judged_early_is_that_of_recipe_1(
     e = exam(seed)
     pool = [e.weights() for _ in range(models)]
     ingredients = [Ingredient(str(i), w, e.errors(w)) for i, w in enumerate(pool)]
-    judge = HeldoutJudge(Linear(), e.images, LINEAR, [e.correct(w) for w in pool], batch_size)
+    judge = heldout_judge(Linear(), e.images, LINEAR, [e.correct(w) for w in pool], batch_size)
     soup = greedy(ingredients, judge, tie)
     kept, weights, _ = reference.greedy_soup(
         [reference.Candidate(i.name, dict(i.weights), -i.errors) for i in ingredients],
@@ -102,11 +103,11 @@ def test_a_soup_judged_early_is_that_of_recipe_1(
     assert torch.equal(soup.weights["weight"], weights["weight"])
 
 
-def all_wrong(n: int, batch_size: int) -> tuple[HeldoutJudge, dict[str, torch.Tensor]]:
+def all_wrong(n: int, batch_size: int) -> tuple[ErrorJudge, dict[str, torch.Tensor]]:
     """A judge of n white images of class c, and weights that say b."""
     images = Images(np.full((n, 1, 1, 3), 255, np.uint8), np.full(n, 2), ())
     says_b = torch.eye(3)[:, [1]].expand(3, 3)
-    return HeldoutJudge(Linear(), images, LINEAR, (), batch_size), {"weight": says_b}
+    return heldout_judge(Linear(), images, LINEAR, (), batch_size), {"weight": says_b}
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
     labels[-3:] = (labels[-3:] + 1) % 3
     images = Images(e.images.pixels, labels, ())
     right = np.arange(50) < 47
-    ordered = HeldoutJudge(Linear(), images, LINEAR, [right], batch_size=5)
-    unordered = HeldoutJudge(Linear(), images, LINEAR, (), batch_size=5)
+    ordered = heldout_judge(Linear(), images, LINEAR, [right], batch_size=5)
+    unordered = heldout_judge(Linear(), images, LINEAR, (), batch_size=5)
     for judge in (ordered, unordered):
         assert judge(e.weights(noise=0), at_most=2) is None
     assert (ordered.looked_at, unordered.looked_at) == ([5], [50])
@@ -146,7 +147,7 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
 def test_an_example_whose_logits_hold_a_nan_is_an_error() -> None:
     # Infinity times a black channel is NaN; times a bright one it is infinite, and on top.
     pixels = np.array([[1, 1, 1], [0, 1, 1]], dtype=np.uint8).reshape(2, 1, 1, 3)
-    judge = HeldoutJudge(Linear(), Images(pixels, np.array([0, 0]), ()), LINEAR)
+    judge = heldout_judge(Linear(), Images(pixels, np.array([0, 0]), ()), LINEAR)
     weight = torch.eye(3)
     weight[0, 0] = torch.inf
     assert judge({"weight": weight}) == 1
@@ -169,4 +170,4 @@ def test_the_logits_are_in_the_order_of_the_images(seed: int, n: int, batch_size
 
 def test_training_mode_is_left_before_judging() -> None:
     e = exam(0)
-    assert HeldoutJudge(Linear().train(), e.images, LINEAR)(e.weights(noise=0)) == 0
+    assert heldout_judge(Linear().train(), e.images, LINEAR)(e.weights(noise=0)) == 0
