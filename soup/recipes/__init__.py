@@ -1,9 +1,36 @@
-"""Recipes: from ingredients, and a judge where one is needed, to a soup. One file each."""
+"""Recipes: from ingredients, and what their parameters' names say, to a soup. One file each.
+
+Beside the ingredients a recipe may take a `judge`, the `base` that all were fine-tuned from, and
+their `fishers`; what has no default is required.
+"""
 
 from collections.abc import Callable
 
 from soup.ingredient import Soup
+from soup.recipes.dare import dare
+from soup.recipes.fisher import fisher
 from soup.recipes.greedy import greedy
+from soup.recipes.interpolate import interpolate
+from soup.recipes.pruned import pruned
+from soup.recipes.removal import removal
+from soup.recipes.repetition import repetition
+from soup.recipes.slerp import slerp
+from soup.recipes.stock import stock
+from soup.recipes.task import task
+from soup.recipes.ties import ties
 from soup.recipes.uniform import uniform
 
-RECIPES: dict[str, Callable[..., Soup]] = {"uniform": uniform, "greedy": greedy}
+RECIPES: dict[str, Callable[..., Soup]] = {
+    "uniform": uniform,
+    "greedy": greedy,
+    "removal": removal,
+    "repetition": repetition,
+    "pruned": pruned,
+    "stock": stock,
+    "interpolate": interpolate,
+    "fisher": fisher,
+    "slerp": slerp,
+    "task": task,
+    "ties": ties,
+    "dare": dare,
+}

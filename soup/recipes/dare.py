@@ -1,0 +1,60 @@
+"""DARE: drop each change from the base with chance p, multiply those that stay by 1 / (1 - p).
+
+Yu et al., "Language models are super Mario", ICML 2024 (arXiv 2311.03099), equation 1:
+theta = theta_base + s * 1/K sum_i m_i tau_i / (1 - p), with m_i = 1 where a change stays, else 0.
+
+What we decided: what is left is merged as in `task`, scale included. A mask depends on the seed and
+on the names of the ingredient and of the tensor alone: not on the order, the dtype or the others.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from soup.ingredient import Ingredient, Soup
+from soup.recipes.judge import Judge
+from soup.recipes.pot import Unusable, blend, mean, pot, tuned
+from soup.recipes.task import SCALES
+from soup.weights import Weights
+
+
+def dare(
+    ingredients: Sequence[Ingredient],
+    base: Weights,
+    judge: Judge | None = None,
+    drop: float = 0.9,
+    scale: float | None = None,
+    seed: int = 0,
+) -> Soup:
+    """Most changes dropped at random, the rest scaled up: for models of different tasks.
+
+    Raises:
+        Unusable: no ingredients, two of one name, or `drop` is not in [0, 1).
+        Incompatible: names or shapes differ, the base's too.
+    """
+    models = pot(ingredients)
+    if not 0 <= drop < 1:
+        raise Unusable(f"drop is the share of changes to leave out, from 0 to below 1, not {drop}")
+
+    def cook(scale: float) -> Weights:
+        def thinned(name: str, tensors: list[Tensor]) -> Tensor:
+            *tuned, anchor = tensors
+            moved = []
+            for each, tensor in zip(ingredients, tuned, strict=True):
+                kept = staying(f"{seed}/{each.name}/{name}", tensor.shape, drop).to(tensor.device)
+                share = kept.double() * (scale / (1 - drop))
+                moved.append(torch.lerp(anchor.double(), tensor.double(), share))
+            return mean(moved)
+
+        return blend(thinned, [*models, base])
+
+    return tuned(ingredients, cook, judge, "scale", scale, 1, SCALES)
+
+
+def staying(key: str, shape: torch.Size, drop: float) -> Tensor:
+    """A mask, true with chance 1 - drop, the same for the same key on every device."""
+    digest = hashlib.sha256(key.encode()).digest()
+    source = torch.Generator().manual_seed(int.from_bytes(digest[:4]))
+    return torch.rand(shape, generator=source, dtype=torch.float32) >= drop
