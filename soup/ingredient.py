@@ -1,5 +1,6 @@
 """What goes into a soup, and what comes out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soup.weights import Weights
@@ -46,9 +47,11 @@ class Soup:
         kept: names of its ingredients, in the order of acceptance.
         errors: its held-out errors; None where the recipe asked no judge.
         trace: one trial a candidate, in the order tried.
+        shares: of a learned soup, group of tensors -> ingredient -> its share.
     """
 
     weights: Weights
     kept: tuple[str, ...]
     errors: float | None
     trace: tuple[Trial, ...]
+    shares: Mapping[str, Mapping[str, float]] | None = None

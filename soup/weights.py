@@ -189,7 +189,7 @@ class _Sum(Lazy):
             yield out
         if not finite:
             named = [m for c, m in zip(self._factors, self._models, strict=True) if c != 0]
-            _explain(name, start, named)
+            explain_infinite(name, start, named)
 
     def __str__(self) -> str:
         return f"a sum of {len(self._models)} models"
@@ -213,8 +213,8 @@ def _ahead(
             yield waiting.popleft().result()
 
 
-def _explain(name: str, start: Tensor, models: Sequence[Weights]) -> None:
-    """Say which models are not finite; an infinite mask that all of them share is meant so."""
+def explain_infinite(name: str, start: Tensor, models: Sequence[Weights]) -> None:
+    """Raise `NotFinite` for those that are; an infinite mask that all of them share is meant so."""
     tensors = [model[name].reshape(-1) for model in models]
     counts = [int((~tensor.isfinite()).sum()) for tensor in tensors]
     if counts[0] and all(torch.equal(tensor, start) for tensor in tensors):

@@ -38,6 +38,7 @@ CARRIERS = {
     "soup.train.process",
     "soup.ingredient",
     "soup.checkpoint",
+    "soup.recipes",
     "soup.recipes.judge",
     "soup.remote",
     "soup.shards",

@@ -1,7 +1,7 @@
 """Recipes: from ingredients, and what their parameters' names say, to a soup. One file each.
 
-Beside the ingredients a recipe may take a `judge`, the `base` that all were fine-tuned from, and
-their `fishers`; what has no default is required.
+Beside the ingredients a recipe may take a `judge`, the `base` that all were fine-tuned from, their
+`fishers`, and an `objective` to learn by; what has no default is required.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from soup.recipes.dare import dare
 from soup.recipes.fisher import fisher
 from soup.recipes.greedy import greedy
 from soup.recipes.interpolate import interpolate
+from soup.recipes.learned import learned
 from soup.recipes.pruned import pruned
 from soup.recipes.removal import removal
 from soup.recipes.repetition import repetition
@@ -26,6 +27,7 @@ RECIPES: dict[str, Callable[..., Soup]] = {
     "removal": removal,
     "repetition": repetition,
     "pruned": pruned,
+    "learned": learned,
     "stock": stock,
     "interpolate": interpolate,
     "fisher": fisher,

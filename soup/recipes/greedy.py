@@ -28,7 +28,7 @@ def greedy(
     tie: Tie = "keep",
     accumulate: torch.dtype = torch.float64,
 ) -> Soup:
-    """Cook the greedy soup: the first choice wherever there is held-out data.
+    """Each in its turn, if it does no harm: the first choice wherever there is held-out data.
 
     Each ingredient's weights are read once, against a running sum.
 

@@ -49,9 +49,15 @@ def greedy_in_lanes(
     for judge in judges:
         free.put(judge)
 
-    def judged(candidate: Ingredient, at_most: float, stale: Event) -> float | None:
-        weights = mean.value(candidate.weights)
-        judge = free.get()
+    def judged(
+        candidate: Ingredient, at_most: float, stale: Event, turn: Event, after: Event
+    ) -> float | None:
+        try:
+            weights = mean.value(candidate.weights)
+            turn.wait()  # those before it are decided first, so they are judged first
+            judge = free.get()
+        finally:
+            after.set()
         try:
             return None if stale.is_set() else judge(weights, at_most)
         finally:
@@ -59,12 +65,17 @@ def greedy_in_lanes(
 
     waiting: deque[tuple[Ingredient, Future[float | None]]] = deque()
     stale = Event()  # set when the soup that is being judged is no more
+    turn = Event()
+    turn.set()
     done = 0
     with ThreadPoolExecutor(len(judges) + 1) as pool:
         while done < len(rest):
             at_most = bound(cost, tie)
             for candidate in rest[done + len(waiting) : done + len(judges) + 1]:
-                waiting.append((candidate, pool.submit(judged, candidate, at_most, stale)))
+                after = Event()
+                answer = pool.submit(judged, candidate, at_most, stale, turn, after)
+                waiting.append((candidate, answer))
+                turn = after
             candidate, answer = waiting.popleft()
             found = answer.result()
             done += 1

@@ -9,7 +9,7 @@ from torch import Tensor
 from soup.errors import BadInput
 from soup.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
-from soup.weights import Weights, _explain, tensorwise
+from soup.weights import Weights, explain_infinite, tensorwise
 
 
 class Unusable(BadInput, ValueError):
@@ -48,7 +48,7 @@ def blend(function: Callable[[str, list[Tensor]], Tensor], models: Sequence[Weig
             return first.clone()
         result = function(name, tensors).to(first.dtype)
         if not bool(result.isfinite().all()):
-            _explain(name, first, models)
+            explain_infinite(name, first, models)
         return result
 
     return tensorwise(blended, models)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soup.ingredient import Ingredient
@@ -31,6 +31,7 @@ def masks(family: Family, drop: float, seed: int) -> list[Model]:
     ]
 
 
+@settings(max_examples=40)
 @given(
     families(),
     st.sampled_from([0.0, 0.5, 0.9]),
@@ -48,6 +49,7 @@ def test_it_is_the_equation_whatever_the_dtype_and_the_company(
     assert_close(found.weights, expected)
 
 
+@settings(max_examples=40)
 @given(families())
 def test_nothing_dropped_is_task_arithmetic(family: Family) -> None:
     found = dare(family.ingredients, family.base, drop=0, scale=0.5)

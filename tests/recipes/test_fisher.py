@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soup.recipes.fisher import fisher
@@ -30,6 +30,7 @@ def informed(family: Family, seed: int, unknown: float) -> list[Model]:
     ]
 
 
+@settings(max_examples=40)
 @given(families(), seeds, st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1e-6, 0.1]))
 def test_it_is_the_equation(family: Family, seed: int, unknown: float, floor: float) -> None:
     fishers = informed(family, seed, unknown)
@@ -39,6 +40,7 @@ def test_it_is_the_equation(family: Family, seed: int, unknown: float, floor: fl
     assert_close(fisher(family.ingredients, fishers, floor=floor).weights, expected)
 
 
+@settings(max_examples=40)
 @given(families())
 def test_equal_information_or_none_at_all_gives_the_uniform_soup(family: Family) -> None:
     floats = [n for n, t in family.base.items() if t.is_floating_point()]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from soup.ingredient import Ingredient, Trial
 from soup.recipes.judge import Judge
@@ -15,6 +15,7 @@ from tests.strategies import NAN, Problem, problems
 
 
 @pytest.mark.parametrize("make_judge", [patient, hasty])
+@settings(max_examples=40)
 @given(problem=problems())
 def test_it_is_the_papers(make_judge: Callable[[Problem], Judge], problem: Problem) -> None:
     soup = pruned(problem.ingredients, make_judge(problem))

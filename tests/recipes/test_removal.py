@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from soup.ingredient import Ingredient, Trial
 from soup.recipes.judge import Judge
@@ -17,6 +17,7 @@ from tests.strategies import Problem, problems
 
 
 @pytest.mark.parametrize("make_judge", [patient, hasty])
+@settings(max_examples=40)
 @given(problem=problems())
 def test_it_is_the_algorithm(make_judge: Callable[[Problem], Judge], problem: Problem) -> None:
     soup = removal(problem.ingredients, make_judge(problem))

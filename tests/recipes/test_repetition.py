@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from soup.ingredient import Trial
 from soup.recipes.judge import Judge
@@ -14,6 +14,7 @@ from tests.strategies import Problem, problems
 
 
 @pytest.mark.parametrize("make_judge", [patient, hasty])
+@settings(max_examples=40)
 @given(problem=problems())
 def test_it_is_the_algorithm(make_judge: Callable[[Problem], Judge], problem: Problem) -> None:
     soup = repetition(problem.ingredients, make_judge(problem))

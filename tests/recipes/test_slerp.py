@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soup.recipes.pot import Unusable
@@ -15,6 +15,7 @@ from tests.recipes.families import Family, assert_close, families, named, same
 shares = st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])
 
 
+@settings(max_examples=40)
 @given(families(least=2, most=2), shares, st.booleans())
 def test_it_is_the_equation(family: Family, t: float, about_base: bool) -> None:
     start, end = family.models
@@ -23,6 +24,7 @@ def test_it_is_the_equation(family: Family, t: float, about_base: bool) -> None:
     assert_close(found.weights, reference.slerped(start, end, t, centre))
 
 
+@settings(max_examples=40)
 @given(families(least=2, most=2), st.booleans())
 def test_its_ends_are_the_models_to_the_bit(family: Family, about_base: bool) -> None:
     floats = [n for n, x in family.base.items() if x.is_floating_point()]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from soup.recipes.stock import ratio, stock
 from tests import reference
@@ -12,6 +12,7 @@ from tests.recipes.families import Family, assert_close, families, named
 from tests.strategies import seeds
 
 
+@settings(max_examples=40)
 @given(families())
 def test_it_is_the_equation_tensor_by_tensor(family: Family) -> None:
     soup = stock(family.ingredients, family.base)
@@ -32,6 +33,7 @@ def test_two_models_of_one_length_meet_where_the_paper_says(degrees: float) -> N
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@settings(max_examples=40)
 @given(seeds)
 def test_rounding_does_not_draw_equal_models_to_a_base_that_is_far(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -1,7 +1,7 @@
 """Task arithmetic scales the mean change, beyond the uniform soup too."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soup.recipes.task import task
@@ -10,12 +10,14 @@ from tests import reference
 from tests.recipes.families import Family, assert_close, families, named
 
 
+@settings(max_examples=40)
 @given(families(), st.sampled_from([-1.0, 0.3, 1.0, 1.5, 2.0]))
 def test_it_is_the_equation(family: Family, scale: float) -> None:
     soup = task(family.ingredients, family.base, scale=scale)
     assert_close(soup.weights, reference.interpolated(family.models, family.base, scale))
 
 
+@settings(max_examples=40)
 @given(families())
 def test_a_scale_of_1_is_the_uniform_soup(family: Family) -> None:
     soup = task(family.ingredients, family.base)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soup.recipes.pot import Unusable
@@ -16,6 +16,7 @@ from tests.recipes.families import Family, assert_close, families, named
 from tests.strategies import seeds
 
 
+@settings(max_examples=40)
 @given(families(), st.sampled_from([0.01, 0.2, 0.5, 1.0]), st.sampled_from([0.5, 1.0, 1.5]))
 def test_it_is_the_algorithm(family: Family, density: float, scale: float) -> None:
     soup = ties(family.ingredients, family.base, density=density, scale=scale)
@@ -52,6 +53,7 @@ def test_opposite_changes_elect_no_sign() -> None:
     assert ties(models, base, density=1).weights["w"] == 1
 
 
+@settings(max_examples=40)
 @given(families())
 def test_where_all_changes_stay_and_agree_it_is_the_uniform_soup(family: Family) -> None:
     raised = [
@@ -67,6 +69,7 @@ def test_where_all_changes_stay_and_agree_it_is_the_uniform_soup(family: Family)
     assert_close(found, {n: expected[n] for n in found})
 
 
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 400), st.floats(0.001, 1))
 def test_the_threshold_is_that_of_sorting(seed: int, count: int, density: float) -> None:
     rng = np.random.default_rng(seed)
@@ -90,3 +93,10 @@ def test_a_tied_tensor_is_counted_once() -> None:
 def test_a_density_that_is_no_share_is_refused(density: float) -> None:
     with pytest.raises(Unusable, match="share of changes to keep, above 0 to 1, not"):
         ties(named([{"w": torch.ones(1)}]), {"w": torch.ones(1)}, density=density)
+
+
+def test_an_infinite_mask_is_none_of_the_largest_changes() -> None:
+    mask = torch.full((2,), -math.inf)
+    base = {"w": torch.zeros(2), "mask": mask}
+    found = ties(named([{"w": torch.tensor([1.0, 2.0]), "mask": mask}]), base, density=0.25).weights
+    assert found["w"].tolist() == [0.0, 2.0]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from soup.ingredient import Ingredient
 from soup.recipes.pot import Unusable
@@ -13,6 +13,7 @@ from tests.recipes.families import same, scalars
 from tests.strategies import pools
 
 
+@settings(max_examples=40)
 @given(pools())
 def test_it_is_the_mean_of_all_scored_or_not(pool: list[Ingredient]) -> None:
     soup = uniform(pool)
