@@ -120,7 +120,7 @@ def convert(
         renamed={old: new for old, new in new_names.items() if new != short[old]},
         made=tuple(new for new, tensor in weights.items() if id(tensor) not in origin),
         dropped=(*taken.dropped, *(old for old in taken.weights if old not in new_names)),
-        dtypes=Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()),
+        dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in weights.values())),
         size=out.stat().st_size,
         sha256=sha256,
     )

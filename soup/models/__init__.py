@@ -51,15 +51,30 @@ class Architecture:
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))
 
+    def text(self) -> str:
+        """JSON in one line, for the metadata of a weights file."""
+        return json.dumps(asdict(self), sort_keys=True)
+
     @staticmethod
     def load(path: Path) -> "Architecture":
         try:
-            raw = json.loads(path.read_text())
+            return Architecture.parse(path.read_text(), str(path))
+        except OSError as error:
+            raise ModelError(f"{path} does not describe a model: {error}") from None
+
+    @staticmethod
+    def parse(text: str, source: str) -> "Architecture":
+        """
+        Raises:
+            ModelError: it is not the JSON of an architecture; `source` is named.
+        """
+        try:
+            raw = json.loads(text)
             for name in ("classes", "mean", "std"):
                 raw[name] = tuple(raw[name])
             return Architecture(**raw)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} does not describe a model: {error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{source} does not describe a model: {error}") from None
 
 
 @runtime_checkable

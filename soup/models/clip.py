@@ -72,9 +72,15 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     classifier = _classifier(model, base.model, len(classes))
     if base.head == "zeroshot":
         classifier.head.weight.data.copy_(_zero_shot(model, base, names))
+    return describe(base, classes, model), classifier.eval()
+
+
+def describe(base: Base, classes: tuple[str, ...], model: nn.Module | None = None) -> Architecture:
+    """How to build and feed a model: its own configuration, overridden by the parameters."""
+    model = model if model is not None else _create(base.model, base.kwargs, None)
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"][0] if isinstance(config["size"], (tuple, list)) else config["size"]
-    architecture = Architecture(
+    return Architecture(
         library="open_clip",
         model=base.model,
         kwargs=base.kwargs,
@@ -84,7 +90,6 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         std=base.std or tuple(config["std"]),
         interpolation=config["interpolation"],
     )
-    return architecture, classifier.eval()
 
 
 def _zero_shot(model: Any, base: Base, names: list[str]) -> Tensor:

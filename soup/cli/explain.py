@@ -1,0 +1,53 @@
+"""soup explain: why the soup does not help."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from soup.analysis.explain import explain as explained
+from soup.checkpoint import Checkpoint
+from soup.cli.pool import Pool, open_pool, require_alike
+from soup.cli.terminal import console, print_json, progress, warn
+from soup.exam import open_exam
+from soup.ingredient import Ingredient
+from soup.metrics import Correct, correct
+from soup.weights import Weights
+
+
+def explain(
+    models: Sequence[str],
+    base: str | None,
+    model: str | None,
+    heldout: Path | None,
+    devices: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Findings with their evidence and what to do, the strongest first."""
+    with progress("reading", len(models)) as advance:
+        pool = open_pool(models, advance)
+    origin = None if base is None else Checkpoint(base)
+    every = pool.checkpoints if origin is None else {"the base": origin, **pool.checkpoints}
+    require_alike(Pool(every, {}))
+    metadata = {name: dict(each.metadata) for name, each in pool.checkpoints.items()}
+    if origin is not None:
+        metadata["the base"] = {"base": origin.digest()}
+    answers = None
+    if heldout is None:
+        warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
+    else:
+        exam = open_exam(heldout, model, next(iter(pool.checkpoints.values())), devices)
+
+        def answers(weights: Weights) -> Correct:
+            advance()
+            return correct(exam.logits(weights), exam.images.labels)
+
+    ingredients = [Ingredient(name, each, math.nan) for name, each in pool.checkpoints.items()]
+    with progress("looking", None) as advance:
+        found = explained(ingredients, origin, correct=answers, metadata=metadata)
+    if as_json:
+        print_json([finding._asdict() for finding in found])
+        return
+    for place, finding in enumerate(found, start=1):
+        console.print(f"[bold]{place}. {finding.kind}[/]  {finding.summary}", soft_wrap=True)
+        if finding.remedy:
+            console.print(f"   [dim]→ {finding.remedy}[/]", soft_wrap=True)

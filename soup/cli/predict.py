@@ -1,0 +1,90 @@
+"""soup predict: a model's answers on images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from soup.checkpoint import Checkpoint
+from soup.cli.terminal import percent, print_json, table
+from soup.data.folders import IMAGE_SUFFIXES, DataError
+from soup.data.images import Images
+from soup.data.transforms import evaluation
+from soup.errors import BadInput
+from soup.evaluate import predict as logits_of
+from soup.models import build, library
+from soup.models.named import described
+
+
+def predict(
+    weights: str,
+    images: Sequence[Path],
+    model: str | None,
+    classes: Path | None,
+    top: int,
+    devices: Sequence[str],
+    as_json: bool,
+) -> None:
+    """The likeliest classes of each image."""
+    checkpoint = Checkpoint(weights)
+    names = tuple(classes.read_text().split("\n")) if classes else ()
+    names = tuple(name for name in names if name)
+    architecture, named = described(model, checkpoint, names or _numbered(model, checkpoint))
+    if names and named and names != architecture.classes:
+        raise BadInput(f"{classes} names other classes than the model knows")
+    built = build(architecture, checkpoint).to(devices[0])
+    files = _files(images)
+    resize, _ = evaluation(architecture)
+    pixels = np.stack([_read(file, resize) for file in files])
+    logits = logits_of(built, Images(pixels, np.zeros(len(files), np.int64), ()), architecture)
+    shares, places = torch.from_numpy(logits).softmax(1).topk(min(top, logits.shape[1]))
+    found = [
+        {
+            "image": str(file),
+            "classes": {architecture.classes[i]: float(p) for i, p in zip(at, share, strict=True)},
+        }
+        for file, at, share in zip(files, places.tolist(), shares.tolist(), strict=True)
+    ]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (file, label, percent(share))
+        for file, one in zip(files, found, strict=True)
+        for label, share in one["classes"].items()  # type: ignore[attr-defined]
+    ]
+    table(f"{len(files)} images", ["image", "class", ">%"], rows)
+
+
+def _numbered(model: str | None, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Numbers for class names, as many as the head has rows."""
+    if model is None or model.endswith(".json"):
+        return ()
+    architecture, _ = described(model, checkpoint, ("0",))
+    built = build(architecture)
+    head = library(architecture.library).head(built)
+    name = next(name for name, module in built.named_modules() if module is head) + ".weight"
+    rows = checkpoint.specs[name].shape[0] if name in checkpoint else 1
+    return tuple(str(index) for index in range(rows))
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+        found += inside if path.is_dir() else [path]
+    missing = [str(path) for path in found if not path.is_file()]
+    if missing or not found:
+        raise DataError(f"no such image: {', '.join(missing) or ', '.join(map(str, paths))}")
+    return found
+
+
+def _read(file: Path, resize: "object") -> np.ndarray:
+    assert callable(resize)
+    try:
+        with Image.open(file) as image:
+            return np.asarray(resize(image.convert("RGB")), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: not an image that can be read: {error}") from None

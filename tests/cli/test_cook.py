@@ -1,0 +1,362 @@
+"""soup cook: what is written, what is said, and what is refused before anything is written."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soup.checkpoint import Checkpoint, save
+from soup.exam import open_exam
+from soup.metrics import correct
+from soup.models import Architecture
+from soup.recipes import RECIPES
+from soup.weights import average
+from tests.cli.conftest import Command, Kitchen
+from tests.reference import Candidate, greedy_soup
+
+
+def same(a: Path, weights: dict[str, torch.Tensor]) -> bool:
+    kept = Checkpoint(a)
+    return set(kept) == set(weights) and all(torch.equal(kept[n], weights[n]) for n in weights)
+
+
+def test_uniform_needs_no_data_and_is_the_mean_of_all(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    said = soup("cook", "--recipe", "uniform", "--out", out, *kitchen.models)
+    assert said.code == 0, said.err
+    assert "uniform of 5 models" in said.err
+    assert same(out, dict(average([dict(Checkpoint(path)) for path in kitchen.models])))
+
+
+def test_the_soup_tells_what_it_is_made_of_and_the_same_files_give_the_same_bytes(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    first, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    for out in (first, again):
+        soup("cook", "-r", "uniform", "--accumulate", "float32", "-o", out, *kitchen.models[:2])
+    assert first.read_bytes() == again.read_bytes()
+    notes = Checkpoint(first).metadata
+    assert (notes["recipe"], notes["accumulate"]) == ("uniform", "float32")
+    digests = {path.stem: Checkpoint(path).digest() for path in kitchen.models[:2]}
+    assert json.loads(notes["ingredients"]) == digests
+
+
+def test_greedy_ranks_cooks_and_prints_the_trace(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    said = soup("cook", "--heldout", kitchen.heldout, "--out", out, "--json", *kitchen.models)
+    assert said.code == 0, said.err
+    report = json.loads(said.out)
+    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
+
+    def accuracy(weights: dict[str, torch.Tensor]) -> float:
+        return float(correct(exam.logits(weights), exam.images.labels).mean())
+
+    models = {path.stem: dict(Checkpoint(path)) for path in kitchen.models}
+    kept, weights, tried = greedy_soup(
+        [Candidate(name, model, accuracy(model)) for name, model in models.items()], accuracy
+    )
+    assert report["kept"] == kept
+    assert [trial["name"] for trial in report["trace"]] == [each.name for each in tried]
+    assert [trial["kept"] for trial in report["trace"]] == [each.kept for each in tried]
+    assert same(out, weights)
+    assert report["soup"]["accuracy"] == pytest.approx(accuracy(weights))
+    assert report["best"]["accuracy"] == pytest.approx(max(map(accuracy, models.values())))
+    assert report["gain"]["gain"] == pytest.approx(
+        report["soup"]["accuracy"] - report["best"]["accuracy"]
+    )
+    assert len(report["acceptances"]) == len(kept) - 1
+    assert "trace, accuracy, %" in said.err
+    # The pictures are known by heart: the kitchen must leave something to choose.
+    assert 1 < len(kept) < 5
+
+
+def test_an_acceptance_is_reported_with_its_paired_standard_error(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    said = soup(
+        "cook", "--heldout", kitchen.heldout, "-o", tmp_path / "o", "--json", *kitchen.models
+    )
+    report = json.loads(said.out)
+    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
+    models = {path.stem: dict(Checkpoint(path)) for path in kitchen.models}
+
+    def answers(names: list[str]) -> np.ndarray:
+        soup = average([models[name] for name in names])
+        return correct(exam.logits(soup), exam.images.labels).astype(float)
+
+    for place, step in enumerate(report["acceptances"], start=1):
+        difference = answers(report["kept"][: place + 1]) - answers(report["kept"][:place])
+        assert step["gain"] == pytest.approx(difference.mean())
+        assert step["se"] == pytest.approx(difference.std() / np.sqrt(len(difference)), rel=0.05)
+
+
+def test_two_devices_make_the_same_bytes_as_one(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    for name, device in (("one", "cpu"), ("two", "cpu,cpu")):
+        said = soup(
+            "cook", "--heldout", kitchen.heldout, "--device", device, "--json",
+            "-o", tmp_path / name, *kitchen.models,
+        )  # fmt: skip
+        assert said.code == 0, said.err
+        (tmp_path / f"{name}.json").write_text(said.out.replace(str(tmp_path / name), ""))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("slerp", "learned")])
+def test_every_recipe_is_cooked_by_its_name(
+    soup: Command, kitchen: Kitchen, tmp_path: Path, recipe: str
+) -> None:
+    out = tmp_path / "out.safetensors"
+    said = soup(
+        "cook", "-r", recipe, "--heldout", kitchen.heldout, "--base", kitchen.base,
+        "-o", out, "--json", *kitchen.models[:3],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["recipe"] == recipe
+    assert set(Checkpoint(out)) == set(Checkpoint(kitchen.base))
+
+
+def test_learned_and_slerp_are_cooked_by_their_names_and_options(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    said = soup("cook", "-r", "slerp", "--set", "t=0", "-o", out, *kitchen.models[:2])
+    assert said.code == 0, said.err
+    assert same(out, dict(Checkpoint(kitchen.models[0])))
+    said = soup(
+        "cook", "-r", "learned", "-s", "by=global", "-s", "epochs=1", "--heldout",
+        kitchen.heldout, "-o", out, *kitchen.models[:2],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+
+
+@pytest.mark.parametrize("metric", ["f1", "matthews", "loss"])
+def test_other_metrics_choose_too(
+    soup: Command, kitchen: Kitchen, tmp_path: Path, metric: str
+) -> None:
+    said = soup(
+        "cook", "--metric", metric, "--heldout", kitchen.heldout, "--json",
+        "-o", tmp_path / "o", *kitchen.models[:3],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    report = json.loads(said.out)
+    assert report["soup"]["cost"] <= report["trace"][0]["errors"]
+
+
+def test_splitting_the_held_out_set_says_how_much_is_selection(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    said = soup(
+        "cook", "--splits", 1, "--heldout", kitchen.heldout, "--json", "-o", tmp_path / "o",
+        *kitchen.models[:3],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["bias"].keys() == {"best_single", "gain", "soup"}
+    assert "1 splits of the held-out set" in said.err
+
+
+def test_the_dtype_of_the_soup_can_be_chosen(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    out = tmp_path / "half.safetensors"
+    soup("cook", "-r", "uniform", "--dtype", "bfloat16", "-o", out, *kitchen.models[:2])
+    assert {spec.dtype for spec in Checkpoint(out).specs.values()} == {torch.bfloat16}
+
+
+def test_a_model_given_twice_is_warned_of(soup: Command, kitchen: Kitchen, tmp_path: Path) -> None:
+    one = kitchen.models[0]
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", one, kitchen.models[1], one)
+    assert said.code == 0
+    assert "run0 and run0 (2) are the same model, which then counts twice" in said.err
+
+
+def test_a_timm_model_by_name_and_its_batchnorm_both_ways(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=3)
+    for index in range(2):
+        weights = {
+            n: t + 0.05 * torch.rand(t.shape) if t.is_floating_point() else t
+            for n, t in model.state_dict().items()
+        }
+        save(weights, tmp_path / f"{index}.safetensors")
+    out = tmp_path / "soup.safetensors"
+    said = soup(
+        "cook", "--model", "timm:test_resnet", "-r", "uniform", "--heldout", kitchen.heldout,
+        "--recalibrate", kitchen.heldout, "-o", out, "--batch-size", 30,
+        tmp_path / "0.safetensors", tmp_path / "1.safetensors",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert "averaged" in said.err
+    assert "recomputed" in said.err
+    known = Architecture.parse(Checkpoint(out).metadata["architecture"], "")
+    assert (known.model, known.classes) == ("test_resnet", ("blue", "green", "red"))
+    # What it says of itself is enough to use it.
+    said = soup("predict", out, kitchen.heldout / "red", "--json")
+    assert said.code == 0, said.err
+    assert len(json.loads(said.out)) == 30
+
+
+@pytest.mark.slow
+def test_a_soup_is_logged_with_its_lineage_and_only_once(
+    soup: Command, kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    ids = []
+    for _ in range(2):
+        said = soup(
+            "cook", "--heldout", kitchen.heldout, "--mlflow", uri, "--json", "-o",
+            tmp_path / "soup.safetensors", *kitchen.models[:3],
+        )  # fmt: skip
+        assert said.code == 0, said.err
+        ids.append(json.loads(said.out)["run_id"])
+    assert ids[0] == ids[1]
+    run = mlflow.MlflowClient(uri).get_run(ids[0])
+    assert json.loads(run.data.tags["soup.ingredients"]).keys() == set(json.loads(said.out)["kept"])
+    assert run.data.metrics["heldout/accuracy"] == json.loads(said.out)["soup"]["accuracy"]
+
+
+def refused(kitchen: Kitchen, tmp_path: Path) -> dict[str, tuple[list[object], str]]:
+    """Bad input: the arguments, and what the message must say."""
+    good, out = kitchen.models[:2], tmp_path / "out.safetensors"
+    (tmp_path / "cut.safetensors").write_bytes(kitchen.models[0].read_bytes()[:-100])
+    nan = {n: t.clone() for n, t in Checkpoint(good[0]).items()}
+    name = next(n for n in nan if nan[n].numel() > 10)
+    nan[name].view(-1)[:3] = torch.nan
+    save(nan, tmp_path / "nan.safetensors")
+    other = {n: t for n, t in nan.items() if not n.startswith("fc")}
+    save(other | {"fc.weight": torch.zeros(7, 8)}, tmp_path / "head.safetensors")
+    torch.save({"w": torch.zeros(3)}, tmp_path / "pickle.pt")
+    (tmp_path / "four" / "cyan").mkdir(parents=True)
+    two = tmp_path / "two"
+    for colour in ("red", "blue"):
+        (two / colour).mkdir(parents=True)
+        (two / colour / "0.png").write_bytes((kitchen.heldout / colour / "000.png").read_bytes())
+        (tmp_path / "four" / colour).mkdir()
+    (tmp_path / "four" / "cyan" / "0.png").write_bytes((two / "red" / "0.png").read_bytes())
+    heldout, uniform = ["--heldout", kitchen.heldout], ["-r", "uniform"]
+    return {
+        "cut short": (
+            [*uniform, "-o", out, *good, tmp_path / "cut.safetensors"],
+            "cut.safetensors",
+        ),
+        "missing": ([*uniform, "-o", out, "no.safetensors", good[0]], "no.safetensors: .*no such"),
+        "NaN": (
+            [*uniform, "-o", out, *good, tmp_path / "nan.safetensors"],
+            rf"nan.safetensors: {name} has 3 NaN or infinite of",
+        ),
+        "another head": (
+            [*uniform, "-o", out, *good, tmp_path / "head.safetensors"],
+            r"head cannot be averaged with run0: .*fc.weight is \(3, .* and \(7, 8\)",
+        ),
+        "a pickle": (
+            [*uniform, "-o", out, *good, tmp_path / "pickle.pt"],
+            "pickle.pt: not safetensors, and pickles are not opened here; .*soup import",
+        ),
+        "out is an input": ([*uniform, "-o", good[0], *good], "run0.safetensors is one of the in"),
+        "unknown recipe": (["-r", "stew", "-o", out, *good], "unknown recipe 'stew'; known: uni"),
+        "no data": (["-r", "greedy", "-o", out, *good], "chooses by held-out images: give --held"),
+        "no base": (["-r", "ties", "-o", out, *good], "needs the models' initialisation: give --b"),
+        "unknown option": (
+            [*uniform, "-s", "depth=3", "-o", out, *good],
+            "uniform has no option 'depth'; it has none",
+        ),
+        "no number": (
+            ["-r", "ties", "-s", "density=much", "--base", kitchen.base, "-o", out, *good],
+            "density: 'much' is no number",
+        ),
+        "no pair": ([*uniform, "-s", "depth", "-o", out, *good], "--set depth: give name=value"),
+        "unknown metric": (
+            [*heldout, "--metric", "taste", "-o", out, *good],
+            "unknown metric 'taste'; known: accuracy",
+        ),
+        "unknown dtype": ([*uniform, "--dtype", "int3", "-o", out, *good], "unknown dtype 'int3'"),
+        "unknown device": (
+            [*heldout, "--device", "toaster", "-o", out, *good],
+            "--device toaster: torch cannot use it here",
+        ),
+        "other classes": (
+            ["--heldout", tmp_path / "four", "-o", out, *good],
+            "class folders that the model's head does not know: cyan",
+        ),
+        "fewer classes than the head": (
+            ["--heldout", two, "--model", "timm:test_resnet", "-o", out, *_of_ten(tmp_path)],
+            r"two has 2 class folders \(blue, red\), but fc.weight of .* has 10 rows",
+        ),
+        "no such folder": (["--heldout", "nowhere", "-o", out, *good], "nowhere.* is not a folder"),
+        "no such model": (
+            [*heldout, "--model", "timm:no_net", "-o", out, *good],
+            "timm does not know 'no_net'",
+        ),
+        "no model": (
+            [*heldout, "--model", "net", "-o", out, *good],
+            "'net' is no model: give timm",
+        ),
+    }
+
+
+def _of_ten(tmp_path: Path) -> list[Path]:
+    import timm
+
+    model = timm.create_model("test_resnet", num_classes=10)
+    (tmp_path / "alone").mkdir(exist_ok=True)
+    save(model.state_dict(), tmp_path / "alone" / "ten.safetensors")
+    return [tmp_path / "alone" / "ten.safetensors"]
+
+
+def test_bad_input_names_what_and_why_and_leaves_no_output(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in kitchen.models}
+    for kind, (arguments, message) in refused(kitchen, tmp_path).items():
+        said = soup("cook", *arguments)
+        assert said.code == 2, (kind, said)
+        assert re.search(message, said.err), (kind, said.err)
+        assert "Traceback" not in said.err
+        assert not (tmp_path / "out.safetensors").exists(), kind
+    assert {path: path.read_bytes() for path in kitchen.models} == before
+
+
+def test_no_space_left_leaves_no_output(
+    soup: Command, kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("soup.checkpoint._write", full)
+    out = tmp_path / "soup" / "out.safetensors"
+    said = soup("cook", "-r", "uniform", "-o", out, *kitchen.models)
+    assert said.code == 1
+    assert "out.safetensors: cannot be written: No space left on device" in said.err
+    assert not list(out.parent.iterdir())
+
+
+def test_all_that_is_wrong_with_the_files_is_said_at_once(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", "a.safetensors", "b.safetensors")
+    assert "a.safetensors" in said.err
+    assert "b.safetensors" in said.err
+
+
+def test_ingredients_are_called_by_what_tells_them_apart() -> None:
+    from soup.cli.pool import names_of
+
+    assert names_of(["x/a.safetensors", "y/b.safetensors"]) == ["a", "b"]
+    assert names_of(["x/model.safetensors", "y/model.safetensors"]) == ["x/model", "y/model"]
+    assert names_of(["a.safetensors", "a.safetensors"]) == ["a", "a (2)"]

@@ -1,0 +1,189 @@
+"""soup inspect, explain, import, compare, predict and recipes, as a person uses them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from soup.checkpoint import Checkpoint, save
+from soup.exam import open_exam
+from soup.metrics import correct, mcnemar
+from soup.recipes import RECIPES
+from tests.cli.conftest import Command, Kitchen
+from tests.worlds import put, tiny
+
+
+def stranger(kitchen: Kitchen, folder: Path) -> Path:
+    """A model of the same shape and another initialisation."""
+    return put(folder, tiny(seed=77)) / "model.safetensors"
+
+
+def test_inspect_shows_files_and_where_the_models_lie(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    plot = tmp_path / "plot.png"
+    said = soup(
+        "inspect", *kitchen.models[:3], "--base", kitchen.base, "--heldout", kitchen.heldout,
+        "--plot", plot, "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["averageable"]
+    a, b = (dict(Checkpoint(path)) for path in kitchen.models[:2])
+    apart = sum(
+        float((a[name].double() - b[name].double()).square().sum())
+        for name in a
+        if a[name].dim() >= 2 and not name.startswith("fc")
+    )
+    assert found["distances"][0][1] == pytest.approx(apart**0.5)
+    assert len(found["lines"]["run0 to run1"]) == 11
+    for drawn in (plot, tmp_path / "plot-lines.png"):
+        with Image.open(drawn) as image:
+            assert image.width > 300
+    said = soup("inspect", *kitchen.models[:3], "--base", kitchen.base)
+    for word in ("files", "SHA-256", "angles at the base", "cosine with the base", "shared"):
+        assert word in said.err
+
+
+def test_inspect_flags_a_model_of_another_basin_with_its_numbers_and_exits_with_1(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    said = soup("inspect", *kitchen.models[:2], stranger(kitchen, tmp_path))
+    assert said.code == 1
+    assert "model does not share its initialisation with run" in said.err
+    assert "independent trainings have about 0 and 1.41" in said.err
+
+
+def test_inspect_lists_every_difference_before_anything_else_is_asked(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    other = dict(Checkpoint(kitchen.models[0])) | {"w": torch.zeros(3), "fc.bias": torch.ones(9)}
+    save(other, tmp_path / "other.safetensors")
+    said = soup("inspect", kitchen.models[0], tmp_path / "other.safetensors", "--json")
+    assert said.code == 2
+    assert not json.loads(said.out)["averageable"]
+    assert "w is only in the second" in said.err
+    assert "fc.bias is (3,) in the first and (9,) in the second" in said.err
+
+
+def test_explain_says_why_with_numbers_and_what_to_do(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    other = stranger(kitchen, tmp_path)
+    said = soup("explain", *kitchen.models[:2], other, "--heldout", kitchen.heldout, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found[0]["kind"] == "unrelated"
+    assert found[0]["remedy"]
+    said = soup("explain", *kitchen.models[:2], other)
+    assert "without --heldout FOLDER only the weights speak" in said.err
+    assert "1. unrelated" in said.err
+
+
+def test_import_converts_and_says_what_it_found(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    weights = dict(Checkpoint(kitchen.models[0]))
+    raw = {f"module.{name}": tensor for name, tensor in weights.items()}
+    torch.save({"state_dict": raw, "epoch": 3}, tmp_path / "run.pt")
+    out = tmp_path / "run.safetensors"
+    said = soup("import", tmp_path / "run.pt", "--out", out)
+    assert said.code == 0, said.err
+    assert "prefixes stripped: module." in said.err
+    kept = Checkpoint(out)
+    assert all(torch.equal(kept[name], weights[name]) for name in weights)
+    said = soup("import", tmp_path / "run.pt", "--out", out, "--json")
+    assert json.loads(said.out)["key"] == "state_dict"
+
+
+def test_import_refuses_code(soup: Command, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (str(tmp_path / "sprung"),))
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
+    said = soup("import", tmp_path / "trap.pt", "--out", tmp_path / "out.safetensors")
+    assert said.code == 2
+    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_compare_sets_models_side_by_side_with_a_paired_test(
+    soup: Command, kitchen: Kitchen
+) -> None:
+    said = soup("compare", *kitchen.models[:2], "--on", kitchen.heldout, "--json")
+    assert said.code == 0, said.err
+    (found,) = json.loads(said.out).values()
+    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
+    a, b = (
+        correct(exam.logits(Checkpoint(path)), exam.images.labels) for path in kitchen.models[:2]
+    )
+    assert [one["accuracy"] for one in found] == pytest.approx([a.mean(), b.mean()])
+    assert found[1]["p"] == pytest.approx(mcnemar(a, b))
+    low, high = found[0]["interval"]
+    assert low <= a.mean() <= high
+    assert "95% interval" in soup("compare", *kitchen.models[:2], "--on", kitchen.heldout).err
+
+
+def test_predict_names_the_likeliest_classes_of_each_image(soup: Command, kitchen: Kitchen) -> None:
+    said = soup(
+        "predict", kitchen.models[0], kitchen.heldout / "red", kitchen.heldout / "blue/000.png",
+        "--top", 2, "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert len(found) == 31
+    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
+    logits = exam.logits(Checkpoint(kitchen.models[0]))
+    place = [path.name for path in exam.images.paths].index("000.png")
+    names = np.array(exam.architecture.classes)[np.argsort(-logits[place])]
+    first = next(one for one in found if one["image"].endswith("blue/000.png"))
+    assert list(first["classes"]) == names[:2].tolist()
+
+
+def test_predict_names_what_is_no_image(soup: Command, kitchen: Kitchen, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    assert "a.png: not an image" in soup("predict", kitchen.models[0], tmp_path / "a.png").err
+    said = soup("predict", kitchen.models[0], tmp_path / "none.png")
+    assert said.code == 2
+    assert "no such image: " in said.err
+
+
+def test_recipes_are_listed_with_what_they_need(soup: Command) -> None:
+    found = {one["name"]: one for one in json.loads(soup("recipes", "--json").out)}
+    assert list(found) == list(RECIPES)
+    assert found["greedy"]["needs"] == "--heldout"
+    assert found["ties"]["needs"] == "--base"
+    assert found["uniform"]["needs"] == ""
+    assert all(len(one["when"]) > 20 for one in found.values())
+
+
+@pytest.mark.parametrize(
+    "verb", ["", "cook", "inspect", "explain", "import", "compare", "predict", "recipes"]
+)
+def test_help_teaches_and_documents_the_exit_codes(soup: Command, verb: str) -> None:
+    said = soup(*([verb] if verb else []), "--help")
+    assert said.code == 0
+    assert "Exit codes: 0 done; 1 failed" in " ".join(said.out.split())
+
+
+def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(kitchen: Kitchen) -> None:
+    script = (
+        "import sys; from soup.cli import main\n"
+        "sys.argv = ['soup', 'cook', '-r', 'uniform', '-o', sys.argv[1], *sys.argv[2:]]\n"
+        "main() if True else None\n"
+    )
+    check = (
+        "import atexit\natexit.register(lambda: print(sorted({'mlflow', 'prefect', 'timm', "
+        "'open_clip', 'dvc', 'matplotlib'} & set(sys.modules))))\n"
+    )
+    out = kitchen.folder / "alone.safetensors"
+    command = [sys.executable, "-c", "import sys\n" + check + script, out, *kitchen.models[:2]]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
