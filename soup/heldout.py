@@ -1,6 +1,6 @@
 """The held-out set, and how a model does on it: what ingredients are ranked by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +47,19 @@ def heldout_images(
 
 
 def scored(
-    model: nn.Module, heldout: Images, architecture: Architecture, folder: Path, batch_size: int
+    model: nn.Module,
+    heldout: Images,
+    architecture: Architecture,
+    folder: Path,
+    batch_size: int,
+    notes: Mapping[str, str] | None = None,
 ) -> Result:
-    """Score a model on held-out and write it, with its answers, into a folder."""
+    """Score a model on held-out and write it, with notes and its answers, into a folder."""
     logits = predict(model, heldout, architecture, batch_size)
     right = correct(logits, heldout.labels)
     result = Result(int((~right).sum()), len(heldout), folder)
     architecture.save(folder / "model.json")
-    save(model.state_dict(), result.weights)
+    save(model.state_dict(), result.weights, notes)
     answers = {"logits": torch.from_numpy(logits).half(), "correct": torch.from_numpy(right)}
     save(answers, result.predictions)
     return result

@@ -68,7 +68,8 @@ def finetune(job: Job, log: Log) -> Result:
     torch.set_num_threads(job.threads)
     architecture = Architecture.load(job.start / "model.json")
     device = torch.device(job.device)
-    model = build(architecture, Checkpoint(job.start / "model.safetensors")).to(device)
+    start = Checkpoint(job.start / "model.safetensors")
+    model = build(architecture, start).to(device)
     rows = read_csv(job.development)
     train = training_images([r for r in rows if r.split == "train"], job, architecture)
     heldout = heldout_images(rows, job.root, architecture, job.cache)
@@ -107,7 +108,10 @@ def finetune(job: Job, log: Log) -> Result:
         after_epoch,
         FileKeeper(job.folder / "state.safetensors", job.checkpoint_seconds),
     )
-    result = scored(model, heldout, architecture, job.folder / "ingredient", job.eval_batch_size)
+    # What `soup inspect` and `soup explain` ask a model for.
+    notes = {"base": start.digest(), "lr": f"{c.lr:.6g}"}
+    folder = job.folder / "ingredient"
+    result = scored(model, heldout, architecture, folder, job.eval_batch_size, notes)
     write_json(job.folder / "result.json", {"errors": result.errors, "examples": result.examples})
     return result
 

@@ -37,6 +37,10 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
     written = json.loads((given.folder / "result.json").read_text())
     assert written == {"errors": result.errors, "examples": 9}
 
+    notes = Checkpoint(result.weights).metadata
+    assert notes["base"] == Checkpoint(given.start / "model.safetensors").digest()
+    assert float(notes["lr"]) == 1e-2
+
     architecture, model = open_model(result.folder)
     assert architecture == open_model(given.start)[0]
     held = [r for r in read_csv(given.development) if r.split == "heldout"]
