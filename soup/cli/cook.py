@@ -13,7 +13,7 @@ from soup.checkpoint import Checkpoint, save
 from soup.cli.order import DTYPES, Order, options_of, parameters_of, recipe_of
 from soup.cli.pool import Pool, open_pool, require_alike
 from soup.cli.terminal import print_json, progress, say, warn
-from soup.cli.verdict import Made, Scored, judged
+from soup.cli.verdict import Made, Scored, judged, of_models
 from soup.errors import BadInput
 from soup.exam import open_exam
 from soup.ingredient import Ingredient, Soup
@@ -49,7 +49,7 @@ def cook(order: Order) -> None:
         report |= figures
     notes = _notes(order, pool, made.soup, scored)
     save(weights, order.out, notes)
-    say(f"[bold]{order.out}[/]  {order.recipe} of {len(set(made.soup.kept))} models")
+    say(f"[bold]{order.out}[/]  {order.recipe} of {of_models(made.soup)}")
     if order.mlflow:
         from soup.cli.lineage import log
 

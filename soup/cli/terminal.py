@@ -28,7 +28,8 @@ def print_json(value: object) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Columns whose name begins with '>' are numbers, set to the right."""
-    shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    console.print(f"[bold]{title}[/]")
+    shown = Table(box=None, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
         shown.add_column(column.removeprefix(">"), justify="right" if right else "left")

@@ -56,15 +56,17 @@ def judged(
     right = answers(weights)
     if order.recalibrate is not None:
         weights, right = _statistics(order, exam, weights, right, answers)
-    steps = _steps(made, scored, answers)
+    steps = _steps(made, scored, answers) if order.recipe == "greedy" else []
     gain = paired(scored.correct[best.name], right)
     _show_trace(order, scored, made.soup, steps)
     rows = [
         ("best single", best.name, percent(scored.correct[best.name].mean()), ""),
-        ("soup", f"{len(set(made.soup.kept))} models", percent(right.mean()), _plus_minus(gain)),
+        ("soup", of_models(made.soup), percent(right.mean()), _plus_minus(gain)),
     ]
     table(f"held-out, {n} images", ["", "", ">accuracy, %", ">gain"], rows)
-    if gain.within_noise:
+    if set(made.soup.kept) == {best.name}:
+        warn(f"{best.name} is kept alone: 'soup explain', given the same, says why")
+    elif gain.within_noise:
         warn(
             f"the gain is within the noise of {n} held-out images "
             f"(p = {gain.p:.2g}, exact McNemar): more images would tell"
@@ -130,24 +132,33 @@ def _show_trace(order: Order, scored: Scored, soup: Soup, steps: Sequence[Gain])
             return "worse"
         return percent(1 - cost / n) if counts else f"{cost:.4f}"
 
-    rows = []
+    rows: list[tuple[object, ...]] = []
+    tried: set[str] = set()
     for place, trial in enumerate(soup.trace, start=1):
         gain = next(gains, None) if trial.kept and place > 1 else None
         rows.append(
             (
                 place,
-                trial.name,
+                f"without {trial.name}" if trial.name in tried else trial.name,
                 shown(alone.get(trial.name, math.nan)),
                 shown(trial.errors),
                 "" if gain is None else _plus_minus(gain),
                 "kept" if trial.kept else "",
             )
         )
+        if order.recipe == "removal":
+            tried.add(trial.name)
     unit = f"{order.metric}, %" if counts else order.metric
     table(f"trace, {unit}", [">", "model", ">alone", ">in the soup", ">gain", ""], rows)
     noisy = sum(step.within_noise for step in steps)
     if noisy:
         warn(f"{noisy} of {len(steps)} acceptances gain less than two standard errors")
+
+
+def of_models(soup: Soup) -> str:
+    """How many models are in it."""
+    count = len(set(soup.kept))
+    return "1 model" if count == 1 else f"{count} models"
 
 
 def _plus_minus(gain: Gain) -> str:
