@@ -43,7 +43,7 @@ class Soup:
     """A soup: its weights, who is in it, and how that came about.
 
     Attributes:
-        weights: the average; lazy where the ingredients are and no judge was asked.
+        weights: the average; lazy where the ingredients are and it was not needed in memory.
         kept: names of its ingredients, in the order of acceptance.
         errors: its held-out errors; None where the recipe asked no judge.
         trace: one trial a candidate, in the order tried.

@@ -17,7 +17,7 @@ from soup.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.recipes.pot import Unusable, blend, mean, pot, tuned
 from soup.recipes.task import SCALES
-from soup.weights import Weights
+from soup.weights import Weights, specs
 
 
 def dare(
@@ -38,22 +38,23 @@ def dare(
     if not 0 <= drop < 1:
         raise Unusable(f"drop is the share of changes to leave out, from 0 to below 1, not {drop}")
 
-    def cook(scale: float) -> Weights:
-        def thinned(name: str, tensors: list[Tensor]) -> Tensor:
-            *tuned, anchor = tensors
-            moved = []
-            for each, tensor in zip(ingredients, tuned, strict=True):
-                kept = staying(f"{seed}/{each.name}/{name}", tensor.shape, drop).to(tensor.device)
-                share = kept.double() * (scale / (1 - drop))
-                moved.append(torch.lerp(anchor.double(), tensor.double(), share))
-            return mean(moved)
+    def masks(name: str) -> list[Tensor]:
+        shape = specs(models[0])[name].shape
+        return [staying(f"{seed}/{each.name}/{name}", shape, drop) for each in ingredients]
 
-        return blend(thinned, [*models, base])
+    def cook(scale: float) -> Weights:
+        def thinned(_: str, block: list[Tensor]) -> Tensor:
+            tuned, anchor, kept = block[: len(models)], block[len(models)], block[-len(models) :]
+            share = scale / (1 - drop)
+            pairs = zip(tuned, kept, strict=True)
+            return mean([torch.lerp(anchor, tensor, share * mask) for tensor, mask in pairs])
+
+        return blend(thinned, [*models, base], masks)
 
     return tuned(ingredients, cook, judge, "scale", scale, 1, SCALES)
 
 
-def staying(key: str, shape: torch.Size, drop: float) -> Tensor:
+def staying(key: str, shape: tuple[int, ...], drop: float) -> Tensor:
     """A mask, true with chance 1 - drop, the same for the same key on every device."""
     digest = hashlib.sha256(key.encode()).digest()
     source = torch.Generator().manual_seed(int.from_bytes(digest[:4]))

@@ -34,44 +34,49 @@ def fisher(
         floor: the least Fisher value that counts, as a share of the tensor's largest.
 
     Raises:
-        Unusable: no ingredients, two of one name, or the Fisher information does not fit them.
+        Unusable: no ingredients, two of one name, or Fisher information that does not fit them
+            or is none (raised when the tensor is computed).
         Incompatible: names or shapes differ.
     """
     models = pot(ingredients)
     if found := misfits([each.name for each in ingredients], models, fishers):
         raise Unusable("the Fisher information does not fit:\n  " + "\n  ".join(found))
+    if not 0 < floor <= 1:
+        raise Unusable(f"floor is a share of the largest value, above 0 to 1, not {floor}")
     own = specs(models[0])
     # Who writes Fisher information may call a tied tensor by another of its names.
     known = {spec.tied: name for name, spec in own.items() if name in fishers[0]}
 
-    def weighed(name: str, tensors: list[Tensor]) -> Tensor:
+    def information(name: str) -> list[Tensor]:
         key = known.get(own[name].tied)
         if key is None:
-            return mean(tensors)
+            return []
         values = [
-            positive(given[key], f"{each.name}'s Fisher information of {key}").to(tensors[0].device)
+            positive(given[key], f"{each.name}'s Fisher information of {key}")
             for each, given in zip(ingredients, fishers, strict=True)
         ]
-        largest = max((float(each.max()) for each in values if each.numel()), default=0.0)
-        values = [each.clamp(min=floor * largest if largest else 1.0) for each in values]
-        total = sum(values[1:], values[0])
-        weighted = torch.zeros_like(total)
-        for value, tensor in zip(values, tensors, strict=True):
-            weighted.addcmul_(value / total, tensor.double())
-        return weighted
+        largest = max((float(each.max()) for each in values if each.numel()), default=0.0) or 1.0
+        return [(each / largest).clamp(min=floor) for each in values]
 
-    return served(ingredients, blend(weighed, models), judge)
+    def weighed(_: str, block: list[Tensor]) -> Tensor:
+        thetas, values = block[: len(models)], block[len(models) :]
+        if not values:
+            return mean(thetas)
+        pairs = zip(values, thetas, strict=True)
+        return mean([value * theta for value, theta in pairs]) / mean(values)
+
+    return served(ingredients, blend(weighed, models, information), judge)
 
 
 def positive(values: Tensor, name: str) -> Tensor:
-    """In float64; raises `Unusable` if a value is negative or not finite."""
+    """The values; raises `Unusable` if one is negative or not finite."""
     wrong = int((~torch.isfinite(values) | (values < 0)).sum())
     if wrong:
         raise Unusable(
             f"{name} has {wrong} of {values.numel()} values negative, NaN or infinite; "
             "it is a mean of squared gradients: compute it anew"
         )
-    return values.double()
+    return values
 
 
 def misfits(
@@ -82,8 +87,8 @@ def misfits(
         return [f"it is given for {len(fishers)} of {len(models)} ingredients; give one for each"]
     wanted = specs(models[0])
     found = []
-    for owner, information in zip(names, fishers, strict=True):
-        given = specs(information)
+    for owner, each in zip(names, fishers, strict=True):
+        given = specs(each)
         found += [f"{owner}'s has {n}, which no ingredient has" for n in given if n not in wanted]
         found += [f"{owner}'s has no {name}" for name in fishers[0] if name not in given]
         found += [

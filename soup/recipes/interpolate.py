@@ -52,9 +52,9 @@ def curve(
 def between(models: Sequence[Weights], base: Weights, share: float) -> Weights:
     """(1 - share) * base + share * (mean of the models); beyond them for shares above 1."""
 
-    def step(_: str, tensors: list[Tensor]) -> Tensor:
-        *tuned, anchor = tensors
+    def step(_: str, block: list[Tensor]) -> Tensor:
+        *tuned, anchor = block
         # Exact at both ends and where they agree, which base + share * (mean - base) is not.
-        return torch.lerp(anchor.double(), mean(tuned), share)
+        return torch.lerp(anchor, mean(tuned), share)
 
     return blend(step, [*models, base])

@@ -11,6 +11,9 @@ from soup.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.weights import Weights, explain_infinite, tensorwise
 
+# Of a tensor, so that no more than this much of each model is held in float64.
+BLOCK = 1 << 19
+
 
 class Unusable(BadInput, ValueError):
     """A recipe was given what it cannot cook; the message says what it needs."""
@@ -33,8 +36,18 @@ def pot(ingredients: Sequence[Ingredient]) -> list[Weights]:
     return [each.weights for each in ingredients]
 
 
-def blend(function: Callable[[str, list[Tensor]], Tensor], models: Sequence[Weights]) -> Weights:
-    """`tensorwise`, where what all models agree on stays as it is, be it an infinite mask.
+def blend(
+    function: Callable[[str, list[Tensor]], Tensor],
+    models: Sequence[Weights],
+    also: Callable[[str], list[Tensor]] = lambda _: [],
+) -> Weights:
+    """Each number by a function of it in each model, in float64 and a block at a time.
+
+    What all models agree on stays as it is, be it an infinite mask.
+
+    Args:
+        function: of the tensor's name and a block of it, flat, in each model.
+        also: tensors of the same shape, of which the function gets the blocks as well.
 
     Raises:
         Incompatible: names or shapes differ.
@@ -43,10 +56,13 @@ def blend(function: Callable[[str, list[Tensor]], Tensor], models: Sequence[Weig
 
     def blended(name: str, tensors: list[Tensor]) -> Tensor:
         first = tensors[0]
-        tensors = [tensor.to(first.device) for tensor in tensors]
         if all(each.dtype == first.dtype and torch.equal(each, first) for each in tensors[1:]):
             return first.clone()
-        result = function(name, tensors).to(first.dtype)
+        flat = [tensor.to(first.device).reshape(-1) for tensor in [*tensors, *also(name)]]
+        result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+        for at in range(0, first.numel(), BLOCK):
+            block = [tensor[at : at + BLOCK].double() for tensor in flat]
+            result.view(-1)[at : at + BLOCK] = function(name, block)
         if not bool(result.isfinite().all()):
             explain_infinite(name, first, models)
         return result
@@ -55,11 +71,8 @@ def blend(function: Callable[[str, list[Tensor]], Tensor], models: Sequence[Weig
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
-    """In float64, summed in the given order."""
-    total = torch.zeros(tensors[0].shape, dtype=torch.float64, device=tensors[0].device)
-    for tensor in tensors:
-        total.add_(tensor)
-    return total.div_(len(tensors))
+    """Summed in the given order."""
+    return sum(tensors[1:], tensors[0]) / len(tensors)
 
 
 def served(ingredients: Sequence[Ingredient], weights: Weights, judge: Judge | None) -> Soup:

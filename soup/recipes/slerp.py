@@ -12,13 +12,12 @@ arc between them; so too if a tensor has length 0.
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from soup.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.recipes.pot import Unusable, blend, pot, served
-from soup.weights import Weights
+from soup.weights import Weights, gram
 
 NARROW = 1e-4
 
@@ -42,19 +41,24 @@ def slerp(
     models = pot(ingredients)
     if len(models) != 2:
         raise Unusable(f"slerp is an arc between two models, and {len(models)} were given")
+    shares = {name: parts(products, t) for name, products in gram(models, base).items()}
 
-    def arc(_: str, tensors: list[Tensor]) -> Tensor:
-        start, end, *centre = (tensor.double() for tensor in tensors)
-        u, v = (start - centre[0], end - centre[0]) if centre else (start, end)
-        lengths = float(u.norm() * v.norm())
-        cosine = float(torch.dot(u.flatten(), v.flatten())) / lengths if lengths else 1.0
-        angle = math.acos(max(-1.0, min(1.0, cosine)))
-        sine = math.sin(angle)
-        if sine < NARROW:
-            return torch.lerp(start, end, t)
-        first, second = math.sin((1 - t) * angle) / sine, math.sin(t * angle) / sine
+    def arc(name: str, block: list[Tensor]) -> Tensor:
+        start, end, *centre = block
+        first, second = shares[name]
         # In terms of the models, not of their changes, so that both ends are exact.
         mixed = first * start + second * end
         return mixed + (1 - first - second) * centre[0] if centre else mixed
 
     return served(ingredients, blend(arc, models if base is None else [*models, base]), judge)
+
+
+def parts(products: Tensor, t: float) -> tuple[float, float]:
+    """Of u and of v, from their inner products (2, 2)."""
+    lengths = math.sqrt(products[0, 0] * products[1, 1])
+    cosine = float(products[0, 1]) / lengths if lengths else 1.0
+    angle = math.acos(max(-1.0, min(1.0, cosine)))
+    sine = math.sin(angle)
+    if sine < NARROW:
+        return 1 - t, t
+    return math.sin((1 - t) * angle) / sine, math.sin(t * angle) / sine

@@ -29,9 +29,9 @@ def stock(ingredients: Sequence[Ingredient], base: Weights, judge: Judge | None 
     models = pot(ingredients)
     ratios = {name: ratio(products) for name, products in gram(models, base).items()}
 
-    def drawn(name: str, tensors: list[Tensor]) -> Tensor:
-        *tuned, anchor = tensors
-        return torch.lerp(anchor.double(), mean(tuned), ratios[name])
+    def drawn(name: str, block: list[Tensor]) -> Tensor:
+        *tuned, anchor = block
+        return torch.lerp(anchor, mean(tuned), ratios[name])
 
     return served(ingredients, blend(drawn, [*models, base]), judge)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from soup.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import Unusable, blend, pot, tuned
+from soup.recipes.pot import BLOCK, Unusable, blend, pot, tuned
 from soup.recipes.task import SCALES
 from soup.weights import Weights, specs
 
@@ -51,8 +51,8 @@ def ties(
         return quantile(models[index], base, density)
 
     def cook(scale: float) -> Weights:
-        def merged(_: str, tensors: list[Tensor]) -> Tensor:
-            *tuned, anchor = (tensor.double() for tensor in tensors)
+        def merged(_: str, block: list[Tensor]) -> Tensor:
+            *tuned, anchor = block
             changes = [trimmed(each - anchor, least(i)) for i, each in enumerate(tuned)]
             votes = sum(changes[1:], changes[0])
             total, count = torch.zeros_like(anchor), torch.zeros_like(anchor)
@@ -77,7 +77,7 @@ def quantile(model: Weights, base: Weights, density: float) -> float:
     """The size of the smallest change that stays, of all of a model's; float32.
 
     The bits of positive floats are ordered as they are: two passes count first their upper, then
-    their lower halves, so that no more than one tensor is held.
+    their lower halves, so that no more than a tensor is held.
     """
 
     floats = {
@@ -88,9 +88,12 @@ def quantile(model: Weights, base: Weights, density: float) -> float:
 
     def sizes() -> Iterator[Tensor]:
         for name in floats:
-            change = model[name].double() - base[name].to(model[name].device).double()
-            # An infinite mask that base and model share has not changed.
-            yield change.nan_to_num(nan=0.0).float().abs().flatten().view(torch.int32)
+            tensor = model[name].reshape(-1)
+            anchor = base[name].reshape(-1).to(tensor.device)
+            for at in range(0, len(tensor), BLOCK):
+                change = tensor[at : at + BLOCK].double() - anchor[at : at + BLOCK].double()
+                # An infinite mask that base and model share has not changed.
+                yield change.nan_to_num(nan=0.0).float().abs().view(torch.int32)
 
     def nth_largest(halves: Iterator[Tensor], rank: int) -> tuple[int, int]:
         """The rank-th largest of numbers below 2^16, and its rank among its equals."""

@@ -94,4 +94,10 @@ def test_information_that_is_no_mean_of_squares_is_refused(wrong: float) -> None
 def test_a_model_that_diverged_is_not_hidden_by_a_small_weight() -> None:
     models = named([{"w": torch.zeros(1)}, {"w": torch.tensor([math.nan])}])
     with pytest.raises(NotFinite, match="model 2: w has 1"):
-        fisher(models, [{"w": torch.ones(1)}, {"w": torch.zeros(1)}], floor=0)
+        fisher(models, [{"w": torch.ones(1)}, {"w": torch.zeros(1)}])
+
+
+@pytest.mark.parametrize("floor", [0, -1, 2, math.nan])
+def test_a_floor_that_is_no_share_is_refused(floor: float) -> None:
+    with pytest.raises(Unusable, match="floor is a share of the largest value, above 0 to 1, not"):
+        fisher(named([{"w": torch.ones(1)}]), [{"w": torch.ones(1)}], floor=floor)

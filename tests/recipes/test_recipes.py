@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,13 @@ def line(name: str, **options: Any) -> Soup:
     whole = {} if TUNED[name][0] in WHOLE.get(name, {}) else WHOLE.get(name, {})
     models = named([{"w": torch.ones(1)}] * 2)
     return RECIPES[name](models, base={"w": torch.zeros(1)}, **whole, **options)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_tensor_of_many_blocks_is_that_of_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    base, *models = ({"w": torch.randn(5, 7)} for _ in range(3))
+    whole = cook(name, named(models), base, size).weights
+    monkeypatch.setattr(import_module("soup.recipes.pot"), "BLOCK", 4)
+    monkeypatch.setattr(import_module("soup.recipes.ties"), "BLOCK", 3)  # not the function
+    assert same(cook(name, named(models), base, size).weights, whole)

@@ -49,6 +49,15 @@ def test_nearly_parallel_and_opposite_tensors_take_the_line() -> None:
         torch.testing.assert_close(found, x * (0.75 + 0.25 * factor))
 
 
+def test_a_cosine_that_rounding_takes_beyond_1_is_taken_for_1() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        x = torch.randn(3, generator=generator, dtype=torch.float64)
+        for factor in (3.0, -3.0):
+            found = slerp(named([{"w": x}, {"w": factor * x}])).weights["w"]
+            torch.testing.assert_close(found, (1 + factor) / 2 * x)
+
+
 def test_the_line_and_the_arc_meet_at_the_threshold() -> None:
     """No jump where one gives way to the other: less than float32 can tell."""
     halves = []

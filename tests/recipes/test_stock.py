@@ -66,3 +66,12 @@ def test_a_model_that_left_a_tensor_alone_is_perpendicular_to_the_others() -> No
     soup = stock(named([moved, moved, base]), base)
     t = 3 * (1 / 3) / (1 + 2 / 3)  # of three pairs one has cosine 1
     assert float(soup.weights["w"][0]) == pytest.approx(t * 2 / 3)
+
+
+def test_each_tensor_has_a_ratio_of_its_own() -> None:
+    base = {"a": torch.zeros(2), "b": torch.zeros(2)}
+    ends = torch.eye(2)
+    models = named([{"a": end, "b": torch.ones(2)} for end in ends])
+    found = stock(models, base).weights
+    assert found["a"].tolist() == [0, 0]
+    assert found["b"].tolist() == [1, 1]
