@@ -5,9 +5,9 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from soup.files import whole
 from soup.layout import NAMES, Entry, compose
+from soup.lazy import Reader
+from soup.local import LocalFile
 from soup.remote import RemoteFile
 from soup.shards import CheckpointError, files_of, index_of, is_remote, open_file, unreadable
 from soup.weights import Lazy, Spec, Weights, specs
@@ -45,7 +47,7 @@ class Checkpoint(Lazy):
         self.path = str(path)
         self.files = files_of(self.path)
         self.metadata: dict[str, str] = {}
-        self._holder: dict[str, Any] = {}
+        self._holder: dict[str, LocalFile | RemoteFile] = {}
         found: dict[str, Spec] = {}
         tied: dict[str, str] = {}
         for file in self.files:
@@ -55,12 +57,12 @@ class Checkpoint(Lazy):
                 tied |= json.loads(self.metadata.pop(TIED, "{}"))
             except (OSError, SafetensorError, ValueError) as error:
                 raise unreadable(file, error) from None
-            for name, (dtype, shape) in opened.specs.items():
+            for name, entry in opened.entries.items():
                 if name in found:
                     raise CheckpointError(f"{self.path}: {name} is in two of its files")
-                found[name] = Spec(dtype, shape, name)
-                self._holder[name] = opened.file
-        self._requireindex_of(found)
+                found[name] = Spec(entry.dtype, entry.shape, name)
+                self._holder[name] = opened
+        self._require_index(found)
         found |= {name: found[first]._replace(tied=first) for name, first in tied.items()}
         self.metadata.pop("format", None)
         self._specs = dict(sorted(found.items()))
@@ -71,8 +73,11 @@ class Checkpoint(Lazy):
 
     def __getitem__(self, name: str) -> Tensor:
         stored = self._specs[name].tied
-        tensor: Tensor = self._holder[stored].get_tensor(stored)
-        return tensor
+        return self._holder[stored].get_tensor(stored)
+
+    def reader(self, name: str) -> Reader:
+        stored = self._specs[name].tied
+        return self._holder[stored].reader(stored)
 
     def digest(self) -> str:
         """SHA-256 of the file, as `sha256sum` prints it; of several, of their names and digests.
@@ -98,7 +103,7 @@ class Checkpoint(Lazy):
     def __repr__(self) -> str:
         return f"Checkpoint({self.path!r})"
 
-    def _requireindex_of(self, found: Mapping[str, Spec]) -> None:
+    def _require_index(self, found: Mapping[str, Spec]) -> None:
         """Raise if a sharded model's index names tensors that its files do not hold."""
         if not self.path.endswith(".json") and len(self.files) == 1:
             return
@@ -143,15 +148,14 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
                 raise OSError(errno.ENOSPC, f"{at / 1e9:.1f} GB are needed")
             with aside.open("wb") as file:
                 file.write(compose(entries, notes))
-                for name in stored:
-                    for part in _parts(weights, name):
-                        _write(part, file)
+                for part in _parts(weights, stored):
+                    _write(part, file)
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _parts(weights: Weights, name: str) -> Iterable[Tensor]:
-    return weights.blocks(name) if isinstance(weights, Lazy) else [weights[name]]
+def _parts(weights: Weights, names: Sequence[str]) -> Iterable[Tensor]:
+    return weights.blocks(names) if isinstance(weights, Lazy) else (weights[n] for n in names)
 
 
 def _write(tensor: Tensor, file: BinaryIO) -> None:

@@ -44,9 +44,6 @@ def top(k: int) -> Wrong:
 NOT_TOP = top(1)
 
 
-NOT_TOP = top(1)
-
-
 def hardest_first(correct: Sequence[Correct]) -> NDArray[np.int64]:
     """Indices by decreasing number of models that are wrong; equal ones keep their order."""
     wrong = np.sum([~each for each in correct], axis=0)

@@ -77,7 +77,7 @@ def parse(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[str, st
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"its header cannot be read: {type(error).__name__}: {error}") from None
     at = 0
-    for name, entry in sorted(entries.items(), key=lambda item: item[1].start):
+    for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
         size = math.prod(entry.shape) * entry.dtype.itemsize
         if (entry.start, entry.end) != (at, at + size):
             raise Malformed(

@@ -4,7 +4,7 @@ Nothing here does arithmetic: that is in `soup.weights`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from soup.errors import BadInput
 
 Weights = Mapping[str, Tensor]
+# (first, last) -> those numbers of a tensor, flat; overwritten by the next call of the same thread.
+Reader = Callable[[int, int], Tensor]
 
 
 class Incompatible(BadInput, ValueError):
@@ -38,9 +40,15 @@ class Lazy(Mapping[str, Tensor], ABC):
     @abstractmethod
     def specs(self) -> Mapping[str, Spec]: ...
 
-    def blocks(self, name: str) -> Iterator[Tensor]:
-        """A tensor's numbers in their order, in flat parts; one may be overwritten by the next."""
-        yield self[name].reshape(-1)
+    def blocks(self, names: Iterable[str]) -> Iterator[Tensor]:
+        """The numbers of tensors in their order, in flat parts, each used before the next."""
+        for name in names:
+            yield self[name].reshape(-1)
+
+    def reader(self, name: str) -> Reader:
+        """Reads a tensor's numbers in parts, so that few are held at a time."""
+        flat = self[name].reshape(-1)
+        return lambda first, last: flat[first:last]
 
     def __contains__(self, name: object) -> bool:  # Mapping's own would make the tensor
         return name in self.specs
@@ -67,6 +75,14 @@ def specs(weights: Weights) -> Mapping[str, Spec]:
             first = seen.setdefault(memory, name)
         found[name] = Spec(tensor.dtype, tuple(tensor.shape), first)
     return found
+
+
+def reader(weights: Weights, name: str) -> Reader:
+    """Reads a tensor's numbers in parts, from memory or from where they are."""
+    if isinstance(weights, Lazy):
+        return weights.reader(name)
+    flat = weights[name].reshape(-1)
+    return lambda first, last: flat[first:last]
 
 
 def held(weights: Weights) -> dict[str, Tensor]:

@@ -1,12 +1,12 @@
 """A safetensors file on a server, read by ranges: the header, then a tensor when asked for."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from soup.layout import Entry, Malformed, header_length, parse
+from soup.lazy import Reader
 
 GUESS = 1 << 18  # bytes of the first read: the headers of most models fit, and one request is saved
 
@@ -41,15 +41,17 @@ class RemoteFile:
         known = [info[key] for key in ("ETag", "etag", "LastModified", "mtime") if info.get(key)]
         self.identity = " ".join([f"{size} bytes", *map(str, known)])
 
-    def keys(self) -> Iterable[str]:
-        return self.entries.keys()
-
     def get_tensor(self, name: str) -> Tensor:
         entry: Entry = self.entries[name]
         if entry.start == entry.end:
             return torch.empty(entry.shape, dtype=entry.dtype)
         raw = bytearray(self._range(self._data + entry.start, self._data + entry.end))
         return torch.frombuffer(raw, dtype=entry.dtype).reshape(entry.shape)
+
+    def reader(self, name: str) -> Reader:
+        """Parts of a tensor that is fetched at once: a request for each part would take longer."""
+        flat = self.get_tensor(name).reshape(-1)
+        return lambda first, last: flat[first:last]
 
     def _range(self, start: int, end: int) -> bytes:
         raw: bytes = self._files.cat_file(self._path, start=start, end=end)

@@ -1,15 +1,11 @@
 """Which files a model's weights are in, and what each of them holds."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from safetensors import safe_open
-
 from soup.errors import BadInput
-from soup.layout import DTYPES
+from soup.local import LocalFile
 from soup.remote import RemoteFile
 
 INDEX = "model.safetensors.index.json"
@@ -19,23 +15,8 @@ class CheckpointError(BadInput, ValueError):
     """A weights file that cannot be used; the message names it."""
 
 
-class Opened:
-    """A file's tensors, dtypes and shapes, and its metadata."""
-
-    def __init__(self, file: Any, specs: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-        self.file, self.specs, self.metadata = file, specs, metadata
-
-
-def open_file(file: str) -> Opened:
-    if is_remote(file):
-        remote = RemoteFile(file)
-        return Opened(
-            remote, {n: (e.dtype, e.shape) for n, e in remote.entries.items()}, remote.metadata
-        )
-    local: Any = safe_open(file, framework="pt")
-    slices = {name: local.get_slice(name) for name in local.keys()}  # noqa: SIM118
-    specs = {n: (DTYPES[s.get_dtype()], tuple(s.get_shape())) for n, s in slices.items()}
-    return Opened(local, specs, local.metadata() or {})
+def open_file(file: str) -> LocalFile | RemoteFile:
+    return RemoteFile(file) if is_remote(file) else LocalFile(file)
 
 
 def is_remote(path: str) -> bool:

@@ -14,6 +14,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from soup.errors import BadInput
 from soup.lazy import (
     Incompatible,
     Lazy,
+    Reader,
     Spec,
     Weights,
     called,
@@ -29,6 +32,7 @@ from soup.lazy import (
     held,
     in_kind,
     merged,
+    reader,
     require_compatible,
     specs,
     tensorwise,
@@ -142,71 +146,94 @@ class _Sum(Lazy):
         return self._specs
 
     def __getitem__(self, name: str) -> Tensor:
-        first = self._models[0][name]
-        if not first.is_floating_point():
-            return first.clone()
-        out = torch.empty(first.shape, dtype=self._specs[name].dtype, device=first.device)
-        at = 0
-        for part in self.blocks(name):
-            out.view(-1)[at : at + part.numel()] = part
-            at += part.numel()
-        return out
+        spec = self._specs[name]
+        if not spec.dtype.is_floating_point:
+            return self._models[0][name].clone()
+        parts = [*self.blocks([name])]
+        flat = torch.cat(parts) if parts else torch.empty(0, dtype=spec.dtype)
+        return flat.view(spec.shape)
 
-    def blocks(self, name: str) -> Iterator[Tensor]:
-        tensors = [model[name].reshape(-1) for model in self._models]
-        start, size = tensors[0], tensors[0].numel()
-        if not start.is_floating_point():
-            yield start
-            return
-        # Zero factors are skipped, so that 0 * inf does not make a NaN of a model left out.
-        terms = [(c, t) for c, t in zip(self._factors, tensors, strict=True) if c != 0]
-        dtype, on_cpu = self._specs[name].dtype, start.device.type == "cpu"
-        limits = torch.finfo(dtype)
-        chunk, cached = (CHUNK, CACHED) if on_cpu else (size, size)
+    def blocks(self, names: Iterable[str]) -> Iterator[Tensor]:
+        # One pipeline over all tensors: a thread that is done with one begins with the next.
+        for name, part, finite in _ahead(self._jobs(names)):
+            if not finite:
+                used = [m for c, m in zip(self._factors, self._models, strict=True) if c != 0]
+                explain_infinite(name, self._models[0][name], used)
+            yield part
 
-        def part(first: int) -> tuple[Tensor, bool]:
-            out = start.new_empty(min(chunk, size - first), dtype=dtype)
-            total = start.new_empty(min(cached, len(out)), dtype=self._accumulate)
-            fine = True
-            for at in range(first, first + len(out), cached):
-                end = min(at + cached, first + len(out))
-                acc = total[: end - at].zero_()
-                for position, (factor, tensor) in enumerate(terms):
-                    if position == 0 and factor == 1:  # three times as fast as adding to zero
-                        acc.copy_(tensor[at:end])
-                    else:
-                        acc.add_(tensor[at:end].to(acc.device), alpha=factor)
-                if self._divisor != 1:
-                    acc.div_(self._divisor)
-                out[at - first : end - first] = acc
-                low, high = acc.aminmax()  # a tenth of the time of isfinite; NaN comes through
-                fine = fine and float(low) >= limits.min and float(high) <= limits.max
-            return out, fine
+    def _jobs(self, names: Iterable[str]) -> Iterator[Callable[[], tuple[str, Tensor, bool]]]:
+        first = self._models[0]
+        for name in names:
+            spec = self._specs[name]
+            if not spec.dtype.is_floating_point:
+                yield partial(lambda name: (name, first[name].reshape(-1), True), name)
+                continue
+            # Zero factors are skipped: 0 * inf would make a NaN of a model left out.
+            size = math.prod(spec.shape)
+            device = torch.device("cpu") if isinstance(first, Lazy) else first[name].device
+            terms = [
+                (factor, _on(device, model, name))
+                for factor, model in zip(self._factors, self._models, strict=True)
+                if factor != 0
+            ]
+            chunk = CHUNK if device.type == "cpu" else size
+            for start in range(0, size, max(1, chunk)):
+                end = min(start + chunk, size)
+                yield partial(self._part, name, spec.dtype, device, terms, start, end)
 
-        finite = True
-        for out, fine in _ahead(part, range(0, size, max(1, chunk))):
-            finite = finite and fine
-            yield out
-        if not finite:
-            named = [m for c, m in zip(self._factors, self._models, strict=True) if c != 0]
-            explain_infinite(name, start, named)
+    def _part(
+        self,
+        name: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        terms: Sequence[tuple[float, Reader]],
+        start: int,
+        end: int,
+    ) -> tuple[str, Tensor, bool]:
+        """Some numbers of the sum, and whether all of them are finite."""
+        out = torch.empty(end - start, dtype=dtype, device=device)
+        cached = min(CACHED if device.type == "cpu" else len(out), len(out))
+        total = out.new_zeros(cached, dtype=self._accumulate)
+        limits, finite = torch.finfo(dtype), True
+        for at in range(start, end, cached):
+            last = min(at + cached, end)
+            acc = total[: last - at]
+            for position, (factor, read) in enumerate(terms):
+                if position:
+                    acc.add_(read(at, last), alpha=factor)
+                else:  # three times as fast as adding to zero
+                    acc.copy_(read(at, last))
+                    if factor != 1:
+                        acc.mul_(factor)
+            if self._divisor != 1:
+                acc.div_(self._divisor)
+            out[at - start : last - start] = acc
+            low, high = acc.aminmax()  # a tenth of the time of isfinite; NaN comes through
+            finite = finite and float(low) >= limits.min and float(high) <= limits.max
+        return name, out, finite
 
     def __str__(self) -> str:
         return f"a sum of {len(self._models)} models"
 
 
-def _ahead(
-    function: Callable[[int], tuple[Tensor, bool]], starts: range
-) -> Iterable[tuple[Tensor, bool]]:
-    """A map in order, a few results ahead of what is asked for."""
+def _on(device: torch.device, model: Weights, name: str) -> Reader:
+    """Files are read on the CPU, and dictionaries may be anywhere."""
+    read = reader(model, name)
+    if device.type == "cpu" and isinstance(model, Lazy):
+        return read
+    return lambda first, last: read(first, last).to(device)
+
+
+def _ahead(jobs: Iterable[Callable[[], tuple[str, Tensor, bool]]]) -> Iterator[Any]:
+    """The jobs' results in order, a few of them done ahead of what is asked for."""
     threads = torch.get_num_threads()
-    if len(starts) < 2 or threads < 2:
-        yield from map(function, starts)
+    if threads < 2:
+        yield from (job() for job in jobs)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[tuple[Tensor, bool]]] = deque()
-        for start in starts:
-            waiting.append(pool.submit(function, start))
+        waiting: deque[Future[tuple[str, Tensor, bool]]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(job))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:

@@ -23,6 +23,7 @@ CARRIERS = {
     "soup.files",
     "soup.layout",
     "soup.lazy",
+    "soup.local",
     "soup.params",
     "soup.project",
     "soup.provenance",

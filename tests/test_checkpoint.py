@@ -279,9 +279,9 @@ before = private()
 peak = 0
 average = soup.average([soup.Checkpoint(p) for p in paths])
 blocks = type(average).blocks
-def watched(self, name):
+def watched(self, names):
     global peak
-    for part in blocks(self, name):
+    for part in blocks(self, names):
         peak = max(peak, private())
         yield part
 type(average).blocks = watched
@@ -392,3 +392,28 @@ def server() -> Iterator[Callable[[Path], str]]:
     for each in running.values():
         each.shutdown()
         each.server_close()
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_and_no_crash(
+    tmp_path: Path,
+) -> None:
+    save({"w": torch.rand(300_000)}, tmp_path / "w.safetensors")
+    average_ = average([Checkpoint(tmp_path / "w.safetensors")])
+    with (tmp_path / "w.safetensors").open("r+b") as file:
+        file.truncate(600_000)
+    with pytest.raises(OSError, match=r"w.safetensors was cut short while it was read"):
+        save(average_, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_tensors_of_many_sizes_and_dtypes_are_read_in_parts(tmp_path: Path) -> None:
+    # More sizes than the reader keeps buffers for, and larger ones after smaller ones.
+    sizes = [1, 7, 40_000, 3, 32_768, 90_001, 5, 11, 13, 17, 19, 23]
+    kinds = [torch.float32, torch.float16, torch.float64, torch.bfloat16]
+    weights = {
+        f"{kind}{size}": torch.rand(size).to(kind) for size in sizes for kind in kinds
+    }  # fmt: skip
+    save(weights, tmp_path / "w.safetensors")
+    both = average([Checkpoint(tmp_path / "w.safetensors")] * 2)
+    for name in [*weights, *reversed(weights)]:
+        assert torch.equal(both[name], weights[name])
