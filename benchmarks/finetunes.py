@@ -1,0 +1,129 @@
+"""Ingredients for a benchmark: short fine-tunes on real photographs, made once into a folder.
+
+From a base model and DATA/train/<class>/<image>.jpg come, in CACHE: `heldout/`, links to the last
+images of each class, which no model is trained on; `model.json`; `start.safetensors`, the base with
+a head for these classes, trained for a while; and `model_<i>.safetensors` with the same as `.pt`,
+fine-tuned from there, each with a learning rate, decay, smoothing and order of images of its own.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from soup import Checkpoint, Weights, save
+from soup.data.transforms import normalise, to_tensor
+from soup.models import Architecture, build
+from soup.models.vision import make_base
+from soup.params import Base
+from soup.train.loop import Batch, Schedule, fit
+from soup.train.losses import classification
+
+BATCH = 128
+
+
+def decoded(folder: Path) -> tuple[Tensor, Tensor]:
+    """All images in a folder of class folders, sorted: uint8 (images, 3, height, width), labels."""
+    classes = sorted(folder.iterdir())
+    files = [(path, label) for label, each in enumerate(classes) for path in sorted(each.iterdir())]
+    return _pixels([path for path, _ in files]), torch.tensor([label for _, label in files])
+
+
+def make(data: Path, base: Path, cache: Path, count: int, heldout: int, steps: int) -> list[Path]:
+    """The files of `count` fine-tunes; those that are missing are made.
+
+    Args:
+        base: folder of `model.safetensors` and of `model.json` with timm's name and arguments.
+        heldout: images of each class that are set aside.
+        steps: of each fine-tune; five times as many make the start.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    paths = [cache / f"model_{index:02}.safetensors" for index in range(count)]
+    if all(path.exists() for path in paths):
+        return paths
+    folders = sorted((data / "train").iterdir())
+    described = json.loads((base / "model.json").read_text())
+    wanted = Base(
+        model=described["name"],
+        kwargs=described["kwargs"],
+        weights=str(base / "model.safetensors"),
+        image_size=described["input_size"][1],
+        mean=described["mean"],
+        std=described["std"],
+    )
+    architecture, model = make_base(wanted, tuple(folder.name for folder in folders))
+    architecture.save(cache / "model.json")
+    train: list[tuple[Path, int]] = []
+    for label, folder in enumerate(folders):
+        images = sorted(folder.iterdir())
+        train += [(path, label) for path in images[:-heldout]]
+        (cache / "heldout" / folder.name).mkdir(parents=True, exist_ok=True)
+        for path in images[-heldout:]:
+            link = cache / "heldout" / folder.name / path.name
+            if not link.exists():
+                link.symlink_to(path.resolve())
+    examples = _pixels([path for path, _ in train]), torch.tensor([label for _, label in train])
+    start = cache / "start.safetensors"
+    if not start.exists():
+        schedule = _schedule(5 * steps, 3e-3, 0.05, seed=1000)
+        save(finetuned(architecture, model.state_dict(), examples, schedule, 0.0), start)
+    for index, path in enumerate(paths):
+        if not path.exists():
+            rng = np.random.default_rng(index)
+            lr, decay = np.exp(rng.uniform(np.log([5e-4, 1e-3]), np.log([4e-3, 0.1])))
+            schedule = _schedule(steps, lr, decay, seed=index)
+            smoothing = float(rng.choice([0.0, 0.1]))
+            weights = finetuned(architecture, Checkpoint(start), examples, schedule, smoothing)
+            torch.save(weights, path.with_suffix(".pt"))
+            save(weights, path)
+    return paths
+
+
+def finetuned(
+    architecture: Architecture,
+    start: Weights,
+    examples: tuple[Tensor, Tensor],
+    schedule: Schedule,
+    smoothing: float,
+) -> dict[str, Tensor]:
+    """The weights after training on flipped and shifted images."""
+    pixels, labels = examples
+
+    def batches(_epoch: int, _skip: int) -> Iterator[Batch]:
+        rng = np.random.default_rng(schedule.seed)
+        for _ in range(schedule.steps):
+            chosen = torch.from_numpy(rng.integers(0, len(labels), BATCH))
+            yield normalise(_moved(pixels[chosen], rng), architecture), labels[chosen]
+
+    model = build(architecture, start)
+    fit(model, batches, classification(len(architecture.classes), smoothing), schedule)
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+
+
+def _schedule(steps: int, lr: float, decay: float, seed: int) -> Schedule:
+    return Schedule(1, steps, float(lr), float(decay), warmup=0.1, clip=1.0, seed=seed)
+
+
+def _moved(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """A batch flipped or not, and shifted by up to an eighth of the image."""
+    by = pixels.shape[-1] // 8
+    y, x = rng.integers(0, 2 * by + 1, 2)
+    padded = functional.pad(pixels, (by, by, by, by))
+    shifted = padded[..., y : y + pixels.shape[-2], x : x + pixels.shape[-1]]
+    flip = torch.from_numpy(rng.random(len(pixels)) < 0.5)
+    return torch.where(flip.view(-1, 1, 1, 1), shifted.flip(-1), shifted)
+
+
+def _pixels(paths: list[Path]) -> Tensor:
+    def one(path: Path) -> np.ndarray:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+
+    with ThreadPoolExecutor() as pool:
+        return to_tensor(np.stack(list(pool.map(one, paths))))

@@ -1,0 +1,182 @@
+"""Learning a soup by tensor: ours beside the published loop, for the same steps; and its memory.
+
+    .venv/bin/python benchmarks/learned.py --data data/cifar10 --base data/base-tinyimagenet \
+        --rounds 3 --figure docs/learned.png
+
+Ingredients are short fine-tunes on real photographs (`finetunes.py`), made once into --cache. Each
+way runs in a process of its own, in turns, from the files on disk to the learned shares: loading,
+decoding JPEG, and the same AdamW steps on the same batches; imports are not timed. Ours is shown
+with all ingredients held as a matrix, with 64 MiB of them held, and with the model's two passes in
+bfloat16 (`HeldoutLoss(autocast=...)`), which the published loop does not offer. Memory is private
+(anonymous) and the main process's, above what it was before the work; loaders are not counted.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+from finetunes import decoded, make
+from machine import machine
+
+from soup import Checkpoint, Weights, average
+from soup.data.transforms import normalise
+from soup.models import Architecture, build
+
+PEER = Path(__file__).parent / "peers" / "learning.py"
+WAYS = {
+    "published": "published loop",
+    "ours": "ours, held as a matrix",
+    "limited": "ours, 64 MiB held, the rest streamed",
+    "half": "ours, held, the model in bfloat16",
+}
+
+
+def turn(way: str, cache: Path, models: int, batch: int, epochs: int, workers: int) -> pd.Series:
+    """Run one way once; what it measured."""
+    out = cache / f"soup-{way}-{models}.safetensors"
+    numbers = map(str, (models, batch, epochs, workers))
+    command = [sys.executable, str(PEER), way, str(cache), str(out), *numbers]
+    done = subprocess.run(command, input="go\n", capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{way} failed: {' '.join(command)}\n{done.stderr}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    found["memory"] = found["peak"] - found["start"]
+    return pd.Series({"way": way, **found})
+
+
+def fastest(turns: list[pd.Series]) -> pd.DataFrame:
+    """Of each way and number of models the fastest round, with the largest memory of all."""
+    frame = pd.DataFrame(turns)
+    key = ["models", "way"]
+    best = frame.loc[frame.groupby(key, sort=False)["seconds"].idxmin()].set_index(key)
+    best["memory"] = frame.groupby(key)["memory"].max()
+    return best
+
+
+def speed(best: pd.DataFrame) -> pd.DataFrame:
+    """The table of speed and memory, ours beside the published loop."""
+    rows = []
+    for (models, way), row in best.iterrows():
+        published, ours = best.loc[(models, "published")], best.loc[(models, "ours")]
+        milli = 1000 / row["steps"]
+        rows.append(
+            {
+                "K": models,
+                "": WAYS[way],
+                "seconds": row["seconds"],
+                "times as fast": published["seconds"] / row["seconds"],
+                "ms a step": row["seconds"] * milli,
+                "images": row["images"] * milli,
+                "model": row["model"] * milli,
+                "mixing and rest": (row["seconds"] - row["images"] - row["model"]) * milli,
+                "memory, MB": row["memory"],
+                "shares differ by": max(
+                    abs(a - b)
+                    for name, shares in row["shares"].items()
+                    for a, b in zip(shares, ours["shares"][name], strict=True)
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def accuracies(cache: Path, data: Path, paths: list[Path]) -> pd.DataFrame:
+    """Held-out and test accuracy, percent, of the learned soups, of their peers, of the best."""
+    architecture = Architecture.load(cache / "model.json")
+    model = build(architecture)
+    sets = {"held-out": decoded(cache / "heldout"), "test": decoded(data / "test")}
+
+    @torch.inference_mode()
+    def right(weights: Weights) -> dict[str, float]:
+        model.load_state_dict(dict(weights))
+        return {
+            name: 100
+            * sum(
+                int((model(normalise(x, architecture)).argmax(1) == y).sum())
+                for x, y in zip(pixels.split(256), labels.split(256), strict=True)
+            )
+            / len(labels)
+            for name, (pixels, labels) in sets.items()
+        }
+
+    singles = [right(Checkpoint(path)) for path in paths]
+    soups = {
+        label: right(Checkpoint(cache / f"soup-{way}-{len(paths)}.safetensors"))
+        for way, label in [
+            *WAYS.items(),
+            ("checked", "ours by default: by layer, a fifth to check"),
+        ]
+    }
+    rows = {
+        "best single on held-out": max(singles, key=lambda s: s["held-out"]),
+        "uniform soup": right(average([Checkpoint(path) for path in paths])),
+        **soups,
+    }
+    return pd.DataFrame(rows).T
+
+
+def draw(best: pd.DataFrame, path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for way, label in WAYS.items():
+        rows = best.xs(way, level="way")
+        axes[0].plot(rows.index, rows["memory"], "o-", label=label)
+        axes[1].plot(rows.index, 1000 * rows["seconds"] / rows["steps"], "o-", label=label)
+    axes[0].set_ylabel("private memory, MB")
+    axes[1].set_ylabel("milliseconds a step")
+    for axis in axes:
+        axis.set_xlabel("ingredients")
+        axis.set_xticks(best.index.unique("models"))
+        axis.set_ylim(bottom=0)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folders train and test")
+    parser.add_argument("--base", type=Path, required=True, help="model.safetensors, model.json")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/benchmarks/learned"))
+    parser.add_argument("--models", type=int, nargs="+", default=[8, 16, 32, 64])
+    parser.add_argument("--heldout", type=int, default=200, help="images of each class")
+    parser.add_argument("--steps", type=int, default=60, help="of each fine-tune")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=8, help="loader processes, published: 8")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--figure", type=Path)
+    given = parser.parse_args()
+    cache = given.cache.resolve()
+    paths = make(given.data, given.base, cache, max(given.models), given.heldout, given.steps)
+    asked = given.batch, given.epochs, given.workers
+    turns = [
+        turn(way, cache, models, *asked)
+        for models in given.models
+        for _ in range(given.rounds)
+        for way in WAYS
+    ]
+    turn("checked", cache, max(given.models), *asked)
+    best = fastest(turns)
+    print(machine())
+    print(
+        f"\nbatches of {given.batch}, {given.epochs} epochs, {given.rounds} rounds; times in ms\n"
+    )
+    decimals = ("", "", ".2f", ".2f", ".0f", ".0f", ".0f", ".0f", ".0f", ".0e")
+    print(speed(best).to_markdown(index=False, floatfmt=decimals))
+    print(f"\naccuracy, percent, of soups of {len(paths)}\n")
+    print(accuracies(cache, given.data, paths).to_markdown(floatfmt=".2f"))
+    if given.figure:
+        draw(best, given.figure)
+
+
+if __name__ == "__main__":
+    main()
