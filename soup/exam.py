@@ -21,6 +21,7 @@ from soup.metrics import Correct, Logits
 from soup.models import Architecture, ModelError, build, library, load_weights
 from soup.models.named import described
 from soup.objective import HeldoutLoss
+from soup.provenance import of_value
 from soup.weights import Weights, called, specs
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelsoup"
@@ -181,13 +182,16 @@ def _images(
     """The images of a folder; labels are positions among the model's classes."""
     root = folder.resolve()
     listed, misplaced = scan(root, ".")
-    good, bad = check(root, listed, "decode", advance)
+    # Sizes and times tell whether the cache is of these files; each is decoded once, for the cache.
+    good, bad = check(root, listed, "header", advance)
     rows = [Row(image.path, image.label, "heldout", content) for image, content in good]
+    times = of_value([(root / row.path).stat().st_mtime_ns for row in rows])
+    resize, how = evaluation(architecture)
     names = architecture.classes if classes is not None else sorted({row.label for row in rows})
     skipped = tuple(f"{folder}/{p.path}: {p.reason}" for p in [*misplaced, *bad])
     if not rows:
         raise DataError(f"{folder}: none of its {len(listed)} images can be read")
-    return decoded(rows, root, names, *evaluation(architecture), CACHE / "images"), skipped
+    return decoded(rows, root, names, resize, f"{how}, as of {times}", CACHE / "images"), skipped
 
 
 def _require_head(

@@ -44,14 +44,24 @@ def top(k: int) -> Wrong:
 NOT_TOP = top(1)
 
 
-def hardest_first(correct: Sequence[Correct]) -> NDArray[np.int64]:
-    """Indices by decreasing number of models that are wrong; equal ones keep their order."""
+def hardest_first(correct: Sequence[Correct], soup: Correct | None = None) -> NDArray[np.int64]:
+    """Indices by decreasing number of models that are wrong; equal ones keep their order.
+
+    Args:
+        soup: what the present soup gets right: the next candidate, which differs by one model, is
+            mostly wrong where the soup is, so that these come before all others.
+    """
     wrong = np.sum([~each for each in correct], axis=0)
+    if soup is not None:
+        wrong = wrong + (len(correct) + 1) * ~soup
     return np.argsort(-wrong, kind="stable")
 
 
 class ErrorJudge:
     """Counts errors exactly, and stops as soon as they exceed what the rule allows.
+
+    Where a bound was given and held, the candidate is the soup that the next ones are like: from
+    then on, what it got wrong is visited first.
 
     Attributes:
         looked_at: examples looked at, one entry a call.
@@ -73,19 +83,20 @@ class ErrorJudge:
         """
         Args:
             model: any model that takes the weights, which are overwritten; where it is, it runs.
-            inputs: (examples, ...), held on the model's device in the order of the visit.
+            inputs: (examples, ...), held on the model's device.
             labels: (examples, ...), whatever `wrong` compares logits with.
             correct: for each ingredient already scored, which examples it got right: the order.
             wrong: logits (batch, classes) and labels -> which examples count as errors (batch,).
             prepare: a batch of inputs -> what the model takes.
             load: puts weights into the model.
         """
-        order = hardest_first(correct) if len(correct) else np.arange(len(labels))
         device = next(model.parameters()).device
         self._model, self._load, self._prepare, self._wrong = model.eval(), load, prepare, wrong
-        self._order = torch.from_numpy(order)
-        self._inputs = inputs[self._order].to(device)
-        self._labels = labels[self._order].to(device)
+        self._correct = [*correct]
+        best = min(correct, key=lambda each: int((~each).sum()), default=None)
+        order = np.arange(len(labels)) if best is None else hardest_first(correct, best)
+        self._order = torch.from_numpy(order).to(device)
+        self._inputs, self._labels = inputs.to(device), labels.to(device)
         self._batch_size = batch_size
         self.looked_at: list[int] = []
         self.answers: list[Correct | None] = []
@@ -96,17 +107,21 @@ class ErrorJudge:
         errors, n = 0, len(self._labels)
         right = torch.empty(n, dtype=torch.bool)
         for start in range(0, n, self._batch_size):
-            part = slice(start, min(start + self._batch_size, n))
+            stop = min(start + self._batch_size, n)
+            part = self._order[start:stop]
             logits = self._model(self._prepare(self._inputs[part]))
             wrong = self._wrong(logits, self._labels[part]).cpu()
-            right[self._order[part]] = ~wrong
+            right[part.cpu()] = ~wrong
             errors += int(wrong.sum())
             if at_most is not None and errors > at_most:
-                self.looked_at.append(part.stop)
+                self.looked_at.append(stop)
                 self.answers.append(None)
                 return None
         self.looked_at.append(n)
         self.answers.append(right.numpy())
+        if at_most is not None and self._correct:
+            order = hardest_first(self._correct, right.numpy())
+            self._order = torch.from_numpy(order).to(self._order.device)
         return errors
 
 

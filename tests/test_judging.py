@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from soup.ingredient import Ingredient
-from soup.judging import ErrorJudge, ScoreJudge, top
+from soup.judging import ErrorJudge, ScoreJudge, hardest_first, top
 from soup.recipes.greedy import greedy
 from tests.strategies import seeds
 
@@ -116,3 +116,27 @@ def test_training_mode_is_left_and_other_names_are_refused() -> None:
     assert ErrorJudge(model, inputs, labels)(inside) == plain
     with pytest.raises(RuntimeError, match=r"1\.weight"):
         ErrorJudge(model, inputs, labels)(weights)
+
+
+def test_what_the_soup_gets_wrong_comes_before_what_is_hard() -> None:
+    answers = np.array([[1, 0, 1, 0, 1], [1, 1, 1, 0, 0], [0, 1, 1, 0, 1]], dtype=bool)
+    soup = np.array([1, 1, 0, 1, 0], dtype=bool)
+    assert hardest_first(list(answers), soup).tolist() == [4, 2, 3, 0, 1]
+
+
+@given(seed=seeds, batch_size=st.integers(1, 30))
+def test_once_a_candidate_is_kept_its_own_errors_are_visited_first(
+    seed: int, batch_size: int
+) -> None:
+    inputs, labels, weights = exam(seed)
+    right = ((inputs @ weights["weight"].T).argmax(1) == labels).numpy()
+    errors = int((~right).sum())
+    # One that scored the examples got everything right, another knew nothing of the kind.
+    judge = ErrorJudge(linear(), inputs, labels, [np.ones(25, bool), right[::-1]], batch_size)
+    assert judge(weights, at_most=errors) == errors
+    assert judge.answers[0] is not None
+    assert judge.answers[0].tolist() == right.tolist()
+    for at_most in range(errors):
+        assert judge(weights, at_most) is None
+        assert judge.looked_at[-1] == min(25, -(-(at_most + 1) // batch_size) * batch_size)
+    assert judge(weights) == errors

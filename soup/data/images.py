@@ -109,8 +109,11 @@ def _decode(rows: Sequence[Row], root: Path, resize: Decode, file: Path) -> None
             raise DataError(f"{path}: {error}; run prepare again") from None
         if content != row.content:
             raise DataError(f"{path} has changed since the split was made; run prepare again")
-        with Image.open(path) as image:
-            return np.asarray(resize(image.convert("RGB")), dtype=np.uint8)
+        try:
+            with Image.open(path) as image:
+                return np.asarray(resize(image.convert("RGB")), dtype=np.uint8)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path} cannot be decoded: {error}; mend it or remove it") from None
 
     # Written in order, not through a memory map: a full disk is then an error, not a bus error.
     with whole(file) as aside, aside.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
