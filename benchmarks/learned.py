@@ -172,10 +172,10 @@ def main() -> None:
     )
     decimals = ("", "", ".2f", ".2f", ".0f", ".0f", ".0f", ".0f", ".0f", ".0e")
     print(speed(best).to_markdown(index=False, floatfmt=decimals))
-    print(f"\naccuracy, percent, of soups of {len(paths)}\n")
-    print(accuracies(cache, given.data, paths).to_markdown(floatfmt=".2f"))
     if given.figure:
         draw(best, given.figure)
+    print(f"\naccuracy, percent, of soups of {len(paths)}\n")
+    print(accuracies(cache, given.data, paths).to_markdown(floatfmt=".2f"))
 
 
 if __name__ == "__main__":
