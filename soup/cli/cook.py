@@ -11,7 +11,7 @@ import torch
 
 from soup.checkpoint import Checkpoint, save
 from soup.cli.order import DTYPES, Order, options_of, parameters_of, recipe_of
-from soup.cli.pool import Pool, open_pool, require_alike
+from soup.cli.pool import Pool, open_base, open_pool, require_alike
 from soup.cli.terminal import print_json, progress, say, warn
 from soup.cli.verdict import Made, Scored, judged, of_models
 from soup.errors import BadInput
@@ -68,8 +68,7 @@ def _require_apart(order: Order, pool: Pool) -> None:
 
 
 def _base(path: str, pool: Pool) -> Checkpoint:
-    base = Checkpoint(path)
-    require_alike(Pool({"the base": base, **pool.checkpoints}, {}))
+    base = open_base(path, pool)
     digest = base.digest()
     for name, checkpoint in pool.checkpoints.items():
         own = checkpoint.metadata.get("base")

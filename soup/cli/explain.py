@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soup.analysis.explain import explain as explained
-from soup.checkpoint import Checkpoint
-from soup.cli.pool import Pool, open_pool, require_alike
+from soup.cli.pool import open_base, open_pool, require_alike
 from soup.cli.terminal import console, print_json, progress, warn
 from soup.exam import open_exam
 from soup.ingredient import Ingredient
@@ -25,9 +24,8 @@ def explain(
     """Findings with their evidence and what to do, the strongest first."""
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
-    origin = None if base is None else Checkpoint(base)
-    every = pool.checkpoints if origin is None else {"the base": origin, **pool.checkpoints}
-    require_alike(Pool(every, {}))
+    require_alike(pool)
+    origin = None if base is None else open_base(base, pool)
     metadata = {name: dict(each.metadata) for name, each in pool.checkpoints.items()}
     if origin is not None:
         metadata["the base"] = {"base": origin.digest()}

@@ -9,8 +9,7 @@ import numpy as np
 
 from soup.analysis.geometry import Geometry, Group, Kinship, kinship, measure
 from soup.analysis.line import Line, line
-from soup.checkpoint import Checkpoint
-from soup.cli.pool import Pool, open_pool, require_alike
+from soup.cli.pool import Pool, open_base, open_pool, require_alike
 from soup.cli.terminal import print_json, progress, say, table, warn
 from soup.exam import open_exam
 from soup.files import whole
@@ -32,14 +31,13 @@ def inspect(
     """Files first, then names and shapes, then where the models lie; exits with 1 on a no."""
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
-    origin = None if base is None else Checkpoint(base)
     files = [_facts(name, pool) for name in pool.checkpoints]
     if not as_json:
         columns = ["model", ">tensors", ">parameters", "dtypes", "SHA-256", "says of itself"]
         table("files", columns, [tuple(each.values()) for each in files])
-    every = pool.checkpoints if origin is None else {"the base": origin, **pool.checkpoints}
     try:
-        require_alike(Pool(every, {}))
+        require_alike(pool)
+        origin = None if base is None else open_base(base, pool)
     except Incompatible as error:
         if as_json:
             print_json({"files": files, "averageable": False, "problems": str(error).split("\n")})

@@ -87,12 +87,8 @@ def _value(name: str, text: str, kind: Any) -> Any:
         if text not in get_args(kind):
             raise BadInput(f"{name}: {text!r} is none of {', '.join(get_args(kind))}")
         return text
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
     numbers = [k for k in (kind, *get_args(kind)) if k in (int, float)]
     try:
-        if get_args(kind) and Sequence in {get_origin(k) for k in (kind, *get_args(kind))}:
-            return [float(part) for part in text.split(",")]
         return numbers[0](text) if numbers else text
     except ValueError:
         raise BadInput(f"{name}: {text!r} is no number") from None

@@ -90,6 +90,13 @@ def require_alike(pool: Pool) -> None:
         )
 
 
+def open_base(path: str, pool: Pool) -> Checkpoint:
+    """The models' initialisation; raises `Incompatible` if they cannot come from it."""
+    base = Checkpoint(path)
+    require_alike(Pool({"the base": base, **pool.checkpoints}, {}))
+    return base
+
+
 def _cut(problems: Sequence[str], most: int = 8) -> list[str]:
     more = [f"and {len(problems) - most} more"] if len(problems) > most else []
     return [*problems[:most], *more]

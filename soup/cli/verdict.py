@@ -4,13 +4,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
-from soup.analysis.selection import Gain, best_of, paired, split_bias
+from soup.analysis.selection import Gain, best_of, gains, paired, split_bias
 from soup.batchnorm import has_batchnorm, recalibrate
 from soup.cli.order import Order
 from soup.cli.terminal import percent, progress, say, table, warn
@@ -54,8 +53,9 @@ def judged(
 
     weights = held(weights)
     right = answers(weights)
+    statistics: dict[str, float] = {}
     if order.recalibrate is not None:
-        weights, right = _statistics(order, exam, weights, right, answers)
+        weights, right, statistics = _statistics(order, exam, weights, right, answers)
     steps = _steps(made, scored, answers) if order.recipe == "greedy" else []
     gain = paired(scored.correct[best.name], right)
     _show_trace(order, scored, made.soup, steps)
@@ -80,6 +80,8 @@ def judged(
         "acceptances": [step._asdict() for step in steps],
     }
     figures["bias"] = _bias(order, scored, made.soup)
+    if statistics:
+        figures["batchnorm"] = statistics
     return weights, json.loads(json.dumps(figures, default=float))
 
 
@@ -89,18 +91,19 @@ def _statistics(
     weights: dict[str, torch.Tensor],
     right: Correct,
     answers: Callable[[Weights], Correct],
-) -> tuple[dict[str, torch.Tensor], Correct]:
+) -> tuple[dict[str, torch.Tensor], Correct, dict[str, float]]:
     """BatchNorm's statistics as averaged and as computed anew: both reported, the better taken."""
     assert order.recalibrate is not None
     if not has_batchnorm(exam.models[0]):
         warn("the model keeps no BatchNorm statistics: nothing to recompute")
-        return weights, right
+        return weights, right, {}
     exam.load(exam.models[0], weights)
     anew = dict(recalibrate(exam.models[0], exam.batches(order.recalibrate)))
     also = answers(anew)
-    rows = [("averaged", percent(right.mean())), ("recomputed", percent(also.mean()))]
+    both = {"averaged": float(right.mean()), "recomputed": float(also.mean())}
+    rows = [(how, percent(accuracy)) for how, accuracy in both.items()]
     table("BatchNorm statistics", ["", ">accuracy, %"], rows)
-    return (anew, also) if also.sum() >= right.sum() else (weights, right)
+    return (anew, also, both) if also.sum() >= right.sum() else (weights, right, both)
 
 
 def _steps(made: Made, scored: Scored, answers: Callable[[Weights], Correct]) -> list[Gain]:
@@ -117,7 +120,7 @@ def _steps(made: Made, scored: Scored, answers: Callable[[Weights], Correct]) ->
             mean.add(weights[name])
             after.append(answers(mean.value()))
     chain = [scored.correct[kept[0]], *after]
-    return [paired(before, now) for before, now in pairwise(chain)]
+    return gains(chain)
 
 
 def _show_trace(order: Order, scored: Scored, soup: Soup, steps: Sequence[Gain]) -> None:
@@ -125,7 +128,7 @@ def _show_trace(order: Order, scored: Scored, soup: Soup, steps: Sequence[Gain])
         return
     n, counts = len(scored.exam), order.metric in COUNTS
     alone = {one.name: one.errors for one in scored.ingredients}
-    gains = iter(steps)
+    gained = iter(steps)
 
     def shown(cost: float | None) -> str:
         if cost is None:
@@ -135,7 +138,7 @@ def _show_trace(order: Order, scored: Scored, soup: Soup, steps: Sequence[Gain])
     rows: list[tuple[object, ...]] = []
     tried: set[str] = set()
     for place, trial in enumerate(soup.trace, start=1):
-        gain = next(gains, None) if trial.kept and place > 1 else None
+        gain = next(gained, None) if trial.kept and place > 1 else None
         rows.append(
             (
                 place,

@@ -195,10 +195,12 @@ def test_a_timm_model_by_name_and_its_batchnorm_both_ways(
     out = tmp_path / "soup.safetensors"
     said = soup(
         "cook", "--model", "timm:test_resnet", "-r", "uniform", "--heldout", kitchen.heldout,
-        "--recalibrate", kitchen.heldout, "-o", out, "--batch-size", 30,
+        "--recalibrate", kitchen.heldout, "-o", out, "--batch-size", 30, "--json",
         tmp_path / "0.safetensors", tmp_path / "1.safetensors",
     )  # fmt: skip
     assert said.code == 0, said.err
+    both = json.loads(said.out)["batchnorm"]
+    assert json.loads(said.out)["soup"]["accuracy"] == max(both.values())
     assert "averaged" in said.err
     assert "recomputed" in said.err
     known = Architecture.parse(Checkpoint(out).metadata["architecture"], "")
