@@ -88,11 +88,18 @@ NOT_RUN = {
         "soup.models.vision",
         "soup.data.images",
     }
-    | {"soup.metrics", "soup.weights", "soup.data.transforms"},
-    "probe": {"soup.judging", "soup.weights", "soup.train.loop"},
-    "finetune": {"soup.judging", "soup.weights"},
-    "register": {"soup.judging", "soup.weights"},
-    "base": {"soup.evaluate", "soup.judging", "soup.metrics", "soup.weights", "soup.data.images"},
+    | {"soup.metrics", "soup.sums", "soup.weights", "soup.data.transforms"},
+    "probe": {"soup.judging", "soup.sums", "soup.weights", "soup.train.loop"},
+    "finetune": {"soup.judging", "soup.sums", "soup.weights"},
+    "register": {"soup.judging", "soup.sums", "soup.weights"},
+    "base": {
+        "soup.evaluate",
+        "soup.judging",
+        "soup.metrics",
+        "soup.sums",
+        "soup.weights",
+        "soup.data.images",
+    },
 }
 
 

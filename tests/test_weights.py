@@ -12,9 +12,8 @@ from torch import Tensor
 
 from soup.checkpoint import Checkpoint, save
 from soup.mean import RunningMean
+from soup.sums import CACHED, CHUNK
 from soup.weights import (
-    CACHED,
-    CHUNK,
     Incompatible,
     NotFinite,
     Weights,

@@ -9,7 +9,8 @@ from torch import Tensor
 from soup.errors import BadInput
 from soup.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
-from soup.weights import Weights, explain_infinite, tensorwise
+from soup.sums import explain_infinite
+from soup.weights import Weights, tensorwise
 
 # Of a tensor, so that no more than this much of each model is held in float64.
 BLOCK = 1 << 19
