@@ -22,8 +22,10 @@ from soup.data.transforms import normalise, to_tensor
 from soup.models import Architecture, build
 from soup.models.vision import make_base
 from soup.params import Base
-from soup.train.loop import Batch, Schedule, fit
-from soup.train.losses import classification
+from soup.train.loop import Batch, fit
+from soup.train.losses import cross_entropy
+from soup.train.method import Method
+from soup.train.schedule import Schedule
 
 BATCH = 128
 
@@ -71,15 +73,17 @@ def make(data: Path, base: Path, cache: Path, count: int, heldout: int, steps: i
     examples = _pixels([path for path, _ in train]), torch.tensor([label for _, label in train])
     start = cache / "start.safetensors"
     if not start.exists():
-        schedule = _schedule(5 * steps, 3e-3, 0.05, seed=1000)
-        save(finetuned(architecture, model.state_dict(), examples, schedule, 0.0), start)
+        plan = _plan(5 * steps, 3e-3, 0.05, seed=1000)
+        save(finetuned(architecture, model.state_dict(), examples, *plan, 0.0), start)
     for index, path in enumerate(paths):
         if not path.exists():
             rng = np.random.default_rng(index)
             lr, decay = np.exp(rng.uniform(np.log([5e-4, 1e-3]), np.log([4e-3, 0.1])))
-            schedule = _schedule(steps, lr, decay, seed=index)
+            schedule, method = _plan(steps, lr, decay, seed=index)
             smoothing = float(rng.choice([0.0, 0.1]))
-            weights = finetuned(architecture, Checkpoint(start), examples, schedule, smoothing)
+            weights = finetuned(
+                architecture, Checkpoint(start), examples, schedule, method, smoothing
+            )
             torch.save(weights, path.with_suffix(".pt"))
             save(weights, path)
     return paths
@@ -90,6 +94,7 @@ def finetuned(
     start: Weights,
     examples: tuple[Tensor, Tensor],
     schedule: Schedule,
+    method: Method,
     smoothing: float,
 ) -> dict[str, Tensor]:
     """The weights after training on flipped and shifted images."""
@@ -102,12 +107,12 @@ def finetuned(
             yield normalise(_moved(pixels[chosen], rng), architecture), labels[chosen]
 
     model = build(architecture, start)
-    fit(model, batches, classification(len(architecture.classes), smoothing), schedule)
+    fit(model, batches, cross_entropy(smoothing), schedule, method)
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
-def _schedule(steps: int, lr: float, decay: float, seed: int) -> Schedule:
-    return Schedule(1, steps, float(lr), float(decay), warmup=0.1, clip=1.0, seed=seed)
+def _plan(steps: int, lr: float, decay: float, seed: int) -> tuple[Schedule, Method]:
+    return Schedule(1, steps, float(lr), warmup=0.1, seed=seed), Method(weight_decay=float(decay))
 
 
 def _moved(pixels: Tensor, rng: np.random.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -13,9 +13,13 @@ from prefect.tasks import Task
 
 from flows.progress import SweepProgress
 from flows.stage import DEFAULT, Record, console, main, reuse
-from soup.params import Compute, Params
+from soup.params import Compute, Halving, Params
 from soup.project import Project
 from soup.provenance import Stage
+from soup.search import laggards
+
+if TYPE_CHECKING:
+    from soup.sweep import Sweep
 
 
 @flow
@@ -28,17 +32,42 @@ def finetune(params: Params = DEFAULT) -> Record:
         threads = max(1, (os.cpu_count() or 1) // len(devices))
         sweep = Sweep.open(project, stage.code, threads)
         with SweepProgress(sweep.steps, console) as watcher:
+            stopped = successive_halving(sweep, params.sweep.halving, devices, watcher)
             outcomes = fan_out(
-                [*sweep.steps], devices, lambda name, device: sweep.run(name, device, watcher)
+                [name for name in sweep.steps if name not in stopped],
+                devices,
+                lambda name, device: sweep.run(name, device, watcher),
             )
-        return sweep.close(outcomes)
+        return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
 
     return reuse("finetune", params, work)
 
 
+def successive_halving(
+    sweep: "Sweep", halving: Halving | None, devices: list[str], watcher: SweepProgress
+) -> dict[str, BaseException]:
+    """Take all to each rung in turn, and stop those that lag there; what was stopped, and why."""
+    stopped: dict[str, BaseException] = {}
+    for share in halving.rungs if halving else ():
+        names = [name for name in sweep.steps if name not in stopped]
+        scores = fan_out(
+            names,
+            devices,
+            lambda name, device, at=share: sweep.to_rung(name, device, watcher, at),  # type: ignore[misc]
+        )
+        assert halving is not None
+        for name, reason in laggards(scores, halving.keep, share).items():
+            stopped[name] = sweep.stop(name, reason, watcher)
+        stopped |= {n: score for n, score in scores.items() if isinstance(score, BaseException)}
+    return stopped
+
+
+Made = TypeVar("Made")
+
+
 def fan_out(
-    names: list[str], devices: list[str], work: Callable[[str, str], str]
-) -> dict[str, str | BaseException]:
+    names: list[str], devices: list[str], work: Callable[[str, str], Made]
+) -> dict[str, Made | BaseException]:
     """Call `work(name, device)` for every name, one at a time on each device; what each returned
     or raised.
     """
@@ -52,7 +81,7 @@ def fan_out(
         retry_condition_fn=_crashed,
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
     )
-    def fine_tune(name: str) -> str:
+    def fine_tune(name: str) -> Made:
         device = free.get()
         try:
             return work(name, device)
@@ -62,7 +91,7 @@ def fan_out(
     runner: Any = ThreadPoolTaskRunner(max_workers=len(devices))
 
     @flow(name="sweep", task_runner=runner)
-    def sweep() -> dict[str, str | BaseException]:
+    def sweep() -> dict[str, Made | BaseException]:
         futures = {name: fine_tune.submit(name) for name in names}
         return {name: f.result(raise_on_failure=False) for name, f in futures.items()}
 

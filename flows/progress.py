@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -80,6 +81,10 @@ class SweepProgress:
             count = f"{self._finished}/{len(self._steps)}"
             self._console.print(f"  {name} [dim]{count}[/] {message}", soft_wrap=True)
             self._advance(name, self._steps[name])
+
+    def say(self, message: str) -> None:
+        with self._lock:
+            self._console.print(f"  [yellow]{escape(message)}[/]", soft_wrap=True)
 
     def _advance(self, name: str, step: int) -> None:
         self._done[name] = step

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -135,11 +136,12 @@ Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Range(Strict):
-    """A continuous dimension, drawn uniformly or log-uniformly."""
+    """A continuous dimension, drawn uniformly or log-uniformly, or switched off."""
 
     min: Rate
     max: Rate
     scale: Literal["linear", "log"] = "linear"
+    zero: float = Field(0.0, ge=0, lt=1, description="probability of 0 instead of a draw")
 
     @model_validator(mode="after")
     def ordered(self) -> Self:
@@ -158,20 +160,63 @@ def _form(value: object) -> str:
 Rates = Annotated[
     Annotated[Range, Tag("range")] | Annotated[list[Rate], Tag("choices")], Discriminator(_form)
 ]
-Augment = Annotated[str, Field(pattern=r"^(none|rand-m\d+(\.\d+)?-n\d+(-[a-z]+\d*(\.\d+)?)*)$")]
+Augment = Annotated[
+    str,
+    Field(
+        pattern=r"^(none|minimal|medium|strong|rand-m\d+(\.\d+)?-n\d+(-[a-z]+\d*(\.\d+)?)*)$",
+        description="'none' (crop and flip alone), timm's 'rand-mM-nN', or the paper's words: "
+        "'minimal' (a crop of 90 to 100%), 'medium' (timm's default), 'strong' (rand-m15-n2)",
+    ),
+]
+Whole = Annotated[int, Field(ge=0)]
+SPACES = ("paper-random", "paper-grid", "extreme-grid", "seeds-only")
+SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only"]
+
+
+class RandAugment(Strict):
+    """RandAugment of random magnitude (M) and number of layers (N), or minimal augmentation."""
+
+    magnitude: tuple[Whole, Whole] = (1, 20)
+    layers: tuple[Whole, Whole] = (0, 2)
+    minimal: float = Field(1 / 3, ge=0, le=1, description="probability of 'minimal' instead")
+
+
+class Epochs(Strict):
+    """A number of epochs, all equally likely."""
+
+    min: PositiveInt
+    max: PositiveInt
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
 
 
 class Space(Strict):
-    """Each dimension is a list of choices, or (random search) a range."""
+    """Each dimension is a list of choices, or (random search) a range.
 
+    `like: paper-random` takes what is not given here from a space with a name (`soup/spaces.py`).
+    """
+
+    like: SpaceName | None = Field(None, description="a named space to start from")
     lr: Rates = Range(min=1e-6, max=1e-4, scale="log")
     weight_decay: Rates = Range(min=10**-4.1, max=10**-0.3, scale="log")
-    epochs: list[PositiveInt] = Field([4, 8, 10, 16], min_length=1)
+    epochs: Annotated[
+        Annotated[Epochs, Tag("range")] | Annotated[list[PositiveInt], Tag("choices")],
+        Discriminator(_form),
+    ] = Field([4, 8, 10, 16])
     label_smoothing: Rates = Field([0.0])
-    mixup: Rates = Field([0.0])
-    augment: list[Augment] = Field(
-        ["none"], min_length=1, description="'none' or timm's rand-mM-nN"
-    )
+    mixup: Rates = Field([0.0], description="alpha of the Beta distribution; 0 for none")
+    cutmix: Rates = Field([0.0], description="the same; with both, one of them at even odds")
+    augment: Annotated[
+        Annotated[RandAugment, Tag("range")] | Annotated[list[Augment], Tag("choices")],
+        Discriminator(_form),
+    ] = Field(["none"], description="of timm, or in the paper's words")
+    layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
+    drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
+    sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
     seed: list[Seed] | None = Field(None, description="default: a seed of its own for each run")
 
     @model_validator(mode="after")
@@ -182,25 +227,70 @@ class Space(Strict):
         return self
 
 
+def _space(value: object) -> object:
+    """A name alone is short for `like`."""
+    return {"like": value} if isinstance(value, str) else value
+
+
+class Swa(Strict):
+    """Stochastic weight averaging: a constant rate at the end, the epochs of which are averaged."""
+
+    start: Fraction = Field(0.6, description="share of the run after which it begins")
+    lr: Fraction = Field(0.5, description="the constant rate, as a share of the peak")
+
+
+class Halving(Strict):
+    """Successive halving: runs that lag are stopped early."""
+
+    rungs: list[Fraction] = Field(
+        [0.25, 0.5], min_length=1, description="shares of a run at which all are compared"
+    )
+    keep: Fraction = Field(0.5, description="share of the runs that goes on at each rung")
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if sorted(set(self.rungs)) != self.rungs:
+            raise ValueError(f"rungs must rise, got {self.rungs}")
+        return self
+
+
 class Sweep(Strict):
     """The fine-tunes. Run i depends on (seed, i) alone: a larger `runs` adds runs, redoes none."""
 
     runs: PositiveInt = Field(description="K, the number of fine-tunes")
-    method: Literal["random", "grid"] = "random"
+    method: Literal["random", "grid"] | None = Field(
+        None, description="default: that of the named space, or random"
+    )
     seed: Seed = 0
+    optimizer: str = Field("adamw", description="one of timm's")
     batch_size: PositiveInt = 128
-    warmup: float = Field(0.08, ge=0, lt=1, description="share of the steps spent warming up")
-    clip: PositiveFloat = Field(1.0, description="largest gradient norm")
+    accumulate: PositiveInt = Field(
+        1, description="parts that a batch is computed in: less memory, the same result"
+    )
+    warmup: float = Field(
+        0.08, ge=0, description="share of the steps (below 1), or steps, spent warming up"
+    )
+    clip: PositiveFloat | None = Field(1.0, description="largest gradient norm")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the passes; weights are kept and updated in float32"
+    )
+    compile: bool = Field(False, description="torch.compile: minutes first, faster then")
+    grad_checkpointing: bool = Field(False, description="less memory, a third more time")
+    ema: list[Fraction] = Field(
+        [], description="decays of moving averages, each of which is one more ingredient a run"
+    )
+    swa: Swa | None = Field(None, description="one more ingredient a run")
+    halving: Halving | None = Field(None, description="stop runs that lag; off unless given")
     crop: float = Field(1.0, gt=0, le=1, description="smallest share of the image a crop may keep")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    space: Space = Space()
+    space: Annotated[Space, BeforeValidator(_space)] = Field(
+        Space(), description=f"what is searched: {', '.join(SPACES)}, or your own"
+    )
 
     @model_validator(mode="after")
-    def grid_has_choices(self) -> Self:
-        if self.method == "grid":
-            ranges = [name for name, value in self.space if isinstance(value, Range)]
-            if ranges:
-                raise ValueError(f"a grid needs lists of choices, not ranges: {', '.join(ranges)}")
+    def averages_differ(self) -> Self:
+        if len(set(self.ema)) != len(self.ema):
+            raise ValueError(f"ema has a decay twice: {self.ema}")
         return self
 
 
@@ -232,7 +322,15 @@ class Compute(Strict):
     slots: PositiveInt | None = Field(
         None, description="fine-tunes at once; default: one a GPU, or one a CPU core"
     )
-    checkpoint_seconds: PositiveFloat = Field(60, description="between a fine-tune's checkpoints")
+    devices_per_run: PositiveInt = Field(
+        1, description="GPUs (or CPU processes) that share one fine-tune, by torch.distributed"
+    )
+    checkpoint_seconds: float = Field(
+        60, ge=0, description="between a fine-tune's checkpoints; 0 for one after each step"
+    )
+    checkpoint_steps: PositiveInt | None = Field(
+        None, description="a checkpoint every so many steps too"
+    )
     eval_batch_size: PositiveInt = 256
     cache_gib: PositiveFloat = Field(8, description="decoded images kept on disk for reuse")
 

@@ -3,18 +3,20 @@
 Run i is a function of (seed, i) and the space, so that a larger K adds runs and changes none. Each
 dimension draws from a generator of its own, so that a new dimension changes no other.
 
-The paper's random search (its appendix on hyperparameters, and the released `hparam_info.json`)
-draws learning rate and weight decay log-uniformly.
+Spaces with names stand in `soup/spaces.py`.
 """
 
 import itertools
+import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from soup.params import Range, Space, Sweep
+from soup.params import Epochs, RandAugment, Range, Space, Sweep
+from soup.spaces import resolved
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,14 @@ class Configuration:
     lr: float
     weight_decay: float
     epochs: int
-    label_smoothing: float
-    mixup: float
-    augment: str
-    seed: int
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    augment: str = "none"
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
+    sam: float = 0.0
+    seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,27 +43,70 @@ def configurations(sweep: Sweep) -> list[Configuration]:
     """The first `sweep.runs` configurations.
 
     Raises:
-        ValueError: a grid has fewer points than runs are asked for.
+        ValueError: a grid has ranges, or fewer points than runs are asked for.
     """
-    if sweep.method == "grid":
-        return _grid(sweep)
-    return [_draw(sweep.space, sweep.seed, index) for index in range(sweep.runs)]
+    space, method = resolved(sweep.space, sweep.method)
+    if method == "grid":
+        return _grid(space, sweep)
+    return [_draw(space, sweep.seed, index) for index in range(sweep.runs)]
+
+
+def laggards(
+    scores: Mapping[str, float | BaseException], keep: float, share: float
+) -> dict[str, str]:
+    """Which runs successive halving stops at a rung, and why.
+
+    Jamieson and Talwalkar, "Non-stochastic best arm identification", AISTATS 2016; with the share
+    that goes on for their half. Equal scores go on together.
+
+    Args:
+        scores: held-out accuracies; what failed is neither compared nor stopped.
+        keep: share that goes on, at least one.
+        share: of a run, where the rung is.
+    """
+    known = {name: score for name, score in scores.items() if not isinstance(score, BaseException)}
+    if not known:
+        return {}
+    enough = sorted(known.values(), reverse=True)[max(1, math.ceil(keep * len(known))) - 1]
+    return {
+        name: f"stopped after {share:.0%} of the run: {score:.2%} held-out, "
+        f"{enough:.2%} needed to go on"
+        for name, score in known.items()
+        if score < enough
+    }
+
+
+def _dimensions(space: Space) -> dict[str, Any]:
+    return {name: value for name, value in space if name != "like"}
 
 
 def _draw(space: Space, seed: int, index: int) -> Configuration:
     values: dict[str, Any] = {}
-    for name, dimension in space:
+    for name, dimension in _dimensions(space).items():
         rng = np.random.default_rng([seed, index, zlib.crc32(name.encode())])
-        if dimension is None:
-            values[name] = int(rng.integers(2**31))
-        elif isinstance(dimension, Range):
-            values[name] = _within(dimension, rng)
-        else:
-            values[name] = dimension[rng.integers(len(dimension))]
+        values[name] = _value(dimension, rng)
     return Configuration(**values)
 
 
+def _value(dimension: Any, rng: np.random.Generator) -> Any:
+    match dimension:
+        case None:
+            return int(rng.integers(2**31))
+        case Range():
+            return _within(dimension, rng)
+        case Epochs():
+            return int(rng.integers(dimension.min, dimension.max + 1))
+        case RandAugment():
+            if rng.random() < dimension.minimal:
+                return "minimal"
+            (low, high), (few, many) = dimension.magnitude, dimension.layers
+            return f"rand-m{rng.integers(low, high + 1)}-n{rng.integers(few, many + 1)}"
+    return dimension[rng.integers(len(dimension))]
+
+
 def _within(dimension: Range, rng: np.random.Generator) -> float:
+    if dimension.zero and rng.random() < dimension.zero:
+        return 0.0
     low, high = dimension.min, dimension.max
     if dimension.scale == "linear":
         return float(rng.uniform(low, high))
@@ -65,14 +114,16 @@ def _within(dimension: Range, rng: np.random.Generator) -> float:
     return float(np.clip(np.exp(rng.uniform(np.log(low), np.log(high))), low, high))
 
 
-def _grid(sweep: Sweep) -> list[Configuration]:
+def _grid(space: Space, sweep: Sweep) -> list[Configuration]:
     """The product of the choices, the last dimension turning fastest.
 
     Without choices of its own, the seed is that of run i.
     """
-    names = [name for name, _ in sweep.space]
-    own_seed = sweep.space.seed is None
-    choices = [[None] if value is None else value for _, value in sweep.space]
+    dimensions = _dimensions(space)
+    ranges = [n for n, value in dimensions.items() if not isinstance(value, list | None)]
+    if ranges:
+        raise ValueError(f"a grid needs lists of choices, not ranges: {', '.join(ranges)}")
+    choices = [[None] if value is None else value for value in dimensions.values()]
     points = list(itertools.product(*choices))
     if len(points) < sweep.runs:
         raise ValueError(
@@ -81,8 +132,8 @@ def _grid(sweep: Sweep) -> list[Configuration]:
         )
     configurations = []
     for index, point in enumerate(points[: sweep.runs]):
-        values: dict[str, Any] = dict(zip(names, point, strict=True))
-        if own_seed:
-            values["seed"] = _draw(sweep.space, sweep.seed, index).seed
+        values: dict[str, Any] = dict(zip(dimensions, point, strict=True))
+        if space.seed is None:
+            values["seed"] = _draw(space, sweep.seed, index).seed
         configurations.append(Configuration(**values))
     return configurations

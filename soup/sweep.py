@@ -16,15 +16,19 @@ from filelock import FileLock
 
 from soup.data.split import read_csv
 from soup.errors import Failure
+from soup.files import write_json
 from soup.heldout import Result
 from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
 from soup.tracking import Store
 from soup.train.batches import steps_per_epoch
-from soup.train.finetune import Job
+from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
 from soup.train.process import Failed
 from soup.train.process import run as in_process
+
+# What decides which fine-tunes there are, not what becomes of one.
+SEARCH = {"runs", "method", "seed", "space", "halving"}
 
 
 class SweepError(Failure, RuntimeError):
@@ -38,6 +42,12 @@ class Watcher(Protocol):
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def done(self, name: str, message: str) -> None: ...
+
+    def say(self, message: str) -> None: ...
+
+
+class Lagging(Failure, RuntimeError):
+    """A fine-tune that successive halving stopped; the message says by how much it lagged."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ class Sweep:
             "code": code,
             "base": base,
             "split": split,
-            **s.model_dump(mode="json", include={"batch_size", "warmup", "clip", "crop", "flip"}),
+            **s.model_dump(mode="json", exclude=SEARCH),
         }
         space = s.model_dump(mode="json", include={"method", "seed", "space"})
         digest = of_value({"sweep": shared, "space": space})
@@ -91,21 +101,15 @@ class Sweep:
                 own,
                 Job(
                     configuration=configuration,
+                    sweep=s,
+                    compute=c,
                     start=start,
                     development=project.development,
                     root=project.images,
                     folder=project.cache / "runs" / own,
                     cache=project.cache / "images",
-                    batch_size=s.batch_size,
-                    warmup=s.warmup,
-                    clip=s.clip,
-                    crop=s.crop,
-                    flip=s.flip,
                     device="cpu",
                     threads=threads,
-                    checkpoint_seconds=c.checkpoint_seconds,
-                    eval_batch_size=c.eval_batch_size,
-                    cache_gib=c.cache_gib,
                 ),
             )
         train = sum(row.split == "train" for row in read_csv(project.development))
@@ -115,43 +119,104 @@ class Sweep:
         probe = Result(probed["errors"], probed["examples"], start)
         return Sweep(store, run_id, steps, jobs, tags, probe)
 
-    def run(self, name: str, device: str, watcher: Watcher) -> str:
-        """Fine-tune one ingredient, or find it finished; its run id.
+    def run(self, name: str, device: str, watcher: Watcher) -> dict[str, str]:
+        """Run one fine-tune, or find it finished; the run ids of its ingredients, by name.
 
         Raises:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
         """
         digest, job = self._jobs[name]
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Two pipelines on one store: the second waits, and then finds it finished.
-        with FileLock(job.folder.with_suffix(".lock")):
-            known = self.store.find(digest)
-            if known is not None:
+        names = {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
+        with self._alone(job):
+            # The fine-tune itself is stored last: if it is there, so are its averages.
+            if self.store.find(digest) is not None:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 watcher.done(name, "finished before")
-                return known.run_id
-            run_id = self.store.start(
-                "ingredient", digest, name, self._tags, job.configuration.as_dict(), self.run_id
-            )
-
-            def log(step: int, metrics: dict[str, float]) -> None:
-                self.store.log(run_id, step, metrics)
-                watcher.step(name, step, metrics)
-
+                known = {names[e]: self.store.find(_own(digest, e)) for e in names}
+                return {each: found.run_id for each, found in known.items() if found}
             started = time.monotonic()
-            try:
-                result = _finished(job) or in_process(replace(job, device=device), log)
-            except Failed as error:
-                self.store.end(run_id, failed=str(error))
-                watcher.done(name, f"failed: {error}")
-                raise
-            self._store(run_id, name, result, self.steps[name])
+            results = finished(job) or self._train(name, device, watcher, 1.0)
+            assert not isinstance(results, float)
+            runs = {}
+            for each in sorted(results, key=lambda each: each == PLAIN):
+                own = _own(digest, each)
+                known_run = self.store.find(own)
+                runs[names[each]] = (
+                    known_run.run_id
+                    if known_run
+                    else self._keep(own, names[each], results[each], name, each)
+                )
             shutil.rmtree(job.folder, ignore_errors=True)
             seconds = time.monotonic() - started
-            watcher.done(name, f"{result.accuracy:.2%} held-out in {seconds:.0f} s")
+            told = ", ".join(f"{e} {r.accuracy:.2%}".strip() for e, r in results.items())
+            watcher.done(name, f"{told} held-out in {seconds:.0f} s")
+        return runs
+
+    def to_rung(self, name: str, device: str, watcher: Watcher, share: float) -> float:
+        """Take a fine-tune to a share of its run, and pause it; its held-out accuracy there.
+
+        Raises:
+            Failed: as `run`.
+        """
+        digest, job = self._jobs[name]
+        kept = job.folder / f"rung-{share:g}.json"
+        with self._alone(job):
+            known = self.store.find(digest)
+            if known is not None:
+                return known.metrics["heldout/accuracy"]
+            if kept.is_file():
+                return float(json.loads(kept.read_text())["accuracy"])
+            accuracy = self._train(name, device, watcher, share)
+            if not isinstance(accuracy, float):  # it was further than that when it was interrupted
+                return accuracy[PLAIN].accuracy
+            write_json(kept, {"accuracy": accuracy})
+        return accuracy
+
+    def stop(self, name: str, reason: str, watcher: Watcher) -> Lagging:
+        """Mark a fine-tune as stopped early, with the reason; its state stays for another day."""
+        digest, _ = self._jobs[name]
+        run = self.store.find(digest, finished=False)
+        if run is not None:
+            self.store.end(run.run_id, failed=reason)
+        watcher.done(name, reason)
+        return Lagging(reason)
+
+    def _train(self, name: str, device: str, watcher: Watcher, until: float) -> Results | float:
+        digest, job = self._jobs[name]
+        run_id = self._start(digest, name, name, PLAIN)
+
+        def log(step: int, metrics: dict[str, float]) -> None:
+            self.store.log(run_id, step, metrics)
+            watcher.step(name, step, metrics)
+
+        def say(message: str) -> None:
+            self.store.tag(run_id, {"note": message[:4000]})
+            watcher.say(f"{name}: {message}")
+
+        try:
+            return in_process(replace(job, device=device, until=until), log, say)
+        except Failed as error:
+            self.store.end(run_id, failed=str(error))
+            watcher.done(name, f"failed: {error}")
+            raise
+
+    def _alone(self, job: Job) -> FileLock:
+        """Two pipelines on one store: the second waits, and then finds it finished."""
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(job.folder.with_suffix(".lock"))
+
+    def _start(self, digest: str, shown: str, name: str, average: str) -> str:
+        params = self._jobs[name][1].configuration.as_dict()
+        if average != PLAIN:
+            params["average"] = average
+        return self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+
+    def _keep(self, digest: str, shown: str, result: Result, name: str, average: str) -> str:
+        run_id = self._start(digest, shown, name, average)
+        self._store(run_id, shown, result, self.steps[name])
         return run_id
 
-    def close(self, outcomes: Mapping[str, str | BaseException]) -> dict[str, Any]:
+    def close(self, outcomes: Mapping[str, dict[str, str] | BaseException]) -> dict[str, Any]:
         """End the sweep with what each fine-tune returned or raised; facts for the record.
 
         Raises:
@@ -166,17 +231,19 @@ class Sweep:
                 "if they diverged, lower sweep.space.lr or sweep.clip"
             )
         runs = {"probe": self._keep_probe()}
-        for name, run_id in outcomes.items():
-            # A grid may hold one configuration twice; it is one ingredient.
-            if name not in failed and run_id not in runs.values():
-                runs[name] = str(run_id)
+        made = 0
+        for outcome in outcomes.values():
+            if isinstance(outcome, dict):
+                made += 1
+                # A grid may hold one configuration twice; it is one ingredient.
+                runs |= {n: run for n, run in outcome.items() if run not in runs.values()}
         self.store.end(self.run_id)
         best = self.store.ranked([*runs.values()])[0]
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
-            "summary": f"{len(runs) - 1} of {len(outcomes)} fine-tunes, "
+            "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
             f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
         }
 
@@ -201,10 +268,6 @@ class Sweep:
         self.store.end(run_id)
 
 
-def _finished(job: Job) -> Result | None:
-    """The result on disk, of a fine-tune whose pipeline was killed before it was stored."""
-    try:
-        facts = json.loads((job.folder / "result.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
-    return Result(facts["errors"], facts["examples"], job.folder / "ingredient")
+def _own(digest: str, average: str) -> str:
+    """The digest of an ingredient of a fine-tune."""
+    return digest if average == PLAIN else of_value({"fine-tune": digest, "average": average})

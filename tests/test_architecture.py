@@ -89,7 +89,11 @@ NOT_RUN = {
         "soup.data.images",
     }
     | {"soup.metrics", "soup.sums", "soup.weights", "soup.data.transforms"},
-    "probe": {"soup.judging", "soup.sums", "soup.weights", "soup.train.loop"},
+    "probe": {"soup.judging", "soup.sums", "soup.weights"}
+    | {
+        f"soup.train.{name}"
+        for name in ("averages", "loop", "losses", "method", "schedule", "step")
+    },
     "finetune": {"soup.judging", "soup.sums", "soup.weights"},
     "register": {"soup.judging", "soup.sums", "soup.weights"},
     "base": {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from soup.params import Params, Range, load, parse
+from soup.params import Params, Range, Space, load, parse
 from soup.strict import ParamsError
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
         ("soup__ties", "recipe, tie, include_probe"),
         ("data__heldout__share", "fraction, per_class"),
         ("data__shapes__colour", "seed, train, test, shift, upstream"),
-        ("sweep__space__lr__low", "min, max, scale"),
+        ("sweep__space__lr__low", "min, max, scale, zero"),
     ],
 )
 def test_an_unknown_key_is_told_the_known_ones(path: str, known: str) -> None:
@@ -129,10 +129,9 @@ def test_a_dimension_from_which_nothing_can_be_drawn_is_an_error(lr: Any, proble
     assert told.removeprefix("sweep.space.").removeprefix("sweep.space: ") == problem
 
 
-def test_a_grid_has_no_ranges() -> None:
-    expected = ["sweep: a grid needs lists of choices, not ranges: lr, weight_decay"]
-    assert problems(sweep__method="grid") == expected
-    parse(given(sweep__method="grid", sweep__space={"lr": [1e-5], "weight_decay": [0.1]}))
+def test_a_space_may_be_a_name_alone() -> None:
+    assert parse(given(sweep__space="paper-grid")).sweep.space == Space(like="paper-grid")
+    assert "sweep.space.like: Input should be" in problems(sweep__space="paper-gird")[0]
 
 
 @pytest.mark.parametrize("policy", ["none", "rand-m9-n2", "rand-m9.5-n2-mstd0.5-inc1"])

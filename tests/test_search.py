@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from soup.params import Range, Space, Sweep
-from soup.search import Configuration, configurations
+from soup.params import RandAugment, Range, Space, Sweep
+from soup.search import Configuration, configurations, laggards
 
 WIDE = Space(
     lr=Range(min=1e-6, max=1e-4, scale="log"),
@@ -32,7 +32,7 @@ def test_more_runs_add_runs_and_change_none(fewer: int, more: int, seed: int) ->
     assert drawn(fewer, seed) == drawn(fewer + more, seed)[:fewer]
 
 
-@pytest.mark.parametrize("changed", [name for name, _ in WIDE])
+@pytest.mark.parametrize("changed", [name for name, _ in WIDE if name != "like"])
 def test_a_change_to_one_dimension_changes_no_other(changed: str) -> None:
     other: dict[str, Any] = {"augment": ["rand-m1-n1"], "seed": [7], "epochs": [5]}
     space = WIDE.model_copy(update={changed: other.get(changed, [0.125])})
@@ -106,3 +106,39 @@ def test_seeds_may_be_a_dimension_of_a_grid_and_are_drawn_where_they_are_not() -
 def test_a_grid_of_too_few_points_is_an_error_that_counts_them() -> None:
     with pytest.raises(ValueError, match=r"sweep.runs is 7, but the grid has 2 points: .*runs: 2"):
         grid(7, epochs=[4, 8])
+
+
+def test_a_named_space_is_taken_and_changed_where_one_says_so() -> None:
+    by_name = configurations(Sweep(runs=40, space="paper-random"))  # type: ignore[arg-type]
+    own = configurations(Sweep(runs=40, space=Space(like="paper-random", epochs=[3])))
+    assert {run.epochs for run in own} == {3}
+    assert len({run.epochs for run in by_name}) > 8
+    assert [run.lr for run in own] == [run.lr for run in by_name]
+    grid = configurations(Sweep(runs=48, space="paper-grid"))  # type: ignore[arg-type]
+    assert len(set(grid)) == 48
+
+
+def test_a_range_may_be_switched_off_in_a_share_of_the_runs() -> None:
+    space = Space(mixup=Range(min=0.2, max=0.9, zero=0.5))
+    values = [run.mixup for run in drawn(400, space=space)]
+    assert 160 < values.count(0.0) < 240
+    assert min(v for v in values if v) >= 0.2
+
+
+def test_laggards_are_those_below_the_last_that_goes_on() -> None:
+    scores = {"a": 0.5, "b": 0.7, "c": 0.6, "d": 0.4, "e": RuntimeError("diverged")}
+    assert laggards(scores, keep=0.5, share=0.25) == {
+        "a": "stopped after 25% of the run: 50.00% held-out, 60.00% needed to go on",
+        "d": "stopped after 25% of the run: 40.00% held-out, 60.00% needed to go on",
+    }
+
+
+def test_equal_scores_go_on_together_and_one_always_does() -> None:
+    assert laggards({"a": 0.5, "b": 0.5, "c": 0.4}, keep=0.1, share=0.5).keys() == {"c"}
+    assert laggards({"a": 0.5}, keep=0.01, share=0.5) == {}
+    assert laggards({"a": ValueError()}, keep=0.5, share=0.5) == {}
+
+
+def test_a_grid_has_no_ranges() -> None:
+    with pytest.raises(ValueError, match=r"needs lists of choices, not ranges: lr, augment$"):
+        grid(1, lr=Range(min=1e-6, max=1e-4), augment=RandAugment())

@@ -13,7 +13,7 @@ from torch import nn
 from soup.checkpoint import save
 from soup.data.split import prepare, to_csv
 from soup.models import Architecture, build
-from soup.params import Data, HeldOut
+from soup.params import Compute, Data, HeldOut, Sweep
 from soup.search import Configuration
 from soup.train.finetune import Job
 
@@ -86,7 +86,8 @@ def put(folder: Path, made: tuple[Architecture, nn.Module]) -> Path:
 
 
 def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
-    """A fine-tune of the tiny model on the images below `root`; `options` change the job.
+    """A fine-tune of the tiny model on the images below `root`; `options` change the job, its sweep
+    or its compute.
 
     The images must be there; manifest and start are written if they are not.
     """
@@ -96,34 +97,25 @@ def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
         manifest.write_text(to_csv(prepare(data, root).development))
     if not start.exists():
         put(start, tiny())
-    chosen = {
-        "lr": 5e-3,
-        "weight_decay": 0.01,
-        "epochs": 2,
-        "label_smoothing": 0.0,
-        "mixup": 0.0,
-        "augment": "none",
-        "seed": 3,
-    }
-    plain = {
+    chosen = {"lr": 5e-3, "weight_decay": 0.01, "epochs": 2, "seed": 3}
+    sweep = {"runs": 1, "batch_size": 8, "warmup": 0.1, "crop": 0.6}
+    compute = {"eval_batch_size": 64, "cache_gib": 1.0}
+    own = {
         "configuration": Configuration(**{**chosen, **hyperparameters}),
         "start": start,
         "development": manifest,
         "root": root,
         "folder": root / "run",
         "cache": root / "cache",
-        "batch_size": 8,
-        "warmup": 0.1,
-        "clip": 1.0,
-        "crop": 0.6,
-        "flip": 0.5,
         "device": "cpu",
         "threads": 1,
-        "checkpoint_seconds": 60.0,
-        "eval_batch_size": 64,
-        "cache_gib": 1.0,
     }
-    return Job(**{**plain, **options})
+    for name, value in options.items():
+        kind = next(
+            (k for k, m in ((sweep, Sweep), (compute, Compute)) if name in m.model_fields), own
+        )
+        kind[name] = value
+    return Job(sweep=Sweep(**sweep), compute=Compute(**compute), **own)
 
 
 CLIP = {

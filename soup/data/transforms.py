@@ -31,19 +31,31 @@ def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Imag
     return resize, f"resize {shorter} {architecture.interpolation}, centre crop {size}"
 
 
+# The paper's words for augmentation: crop, flip, colour jitter, policy of timm. 'minimal' is a crop
+# of 90 to 100%; 'medium' is timm's default; 'strong' is RandAugment with N = 2, M = 15.
+STRENGTHS: dict[str, tuple[float, float, float | None, str | None]] = {
+    "minimal": (0.9, 0.0, None, None),
+    "medium": (0.08, 0.5, 0.4, None),
+    "strong": (0.08, 0.5, None, "rand-m15-n2"),
+}
+
+
 def training(
     architecture: Architecture, augment: str, crop: float, flip: float
 ) -> Callable[[Image.Image], Tensor]:
     """Random crop, flip and RandAugment by timm, to a uint8 tensor (3, size, size).
 
     Args:
-        augment: 'none' or timm's policy string ('rand-m9-n2').
+        augment: 'none', timm's policy string ('rand-m9-n2'), or a word of the paper's, which brings
+            its own crop and flip.
         crop: smallest share of the image's area that a crop keeps; with 1 images are resized and
             cropped as at evaluation.
         flip: probability of a horizontal flip.
     """
     from timm.data import create_transform
 
+    usual = (crop, flip, None, None if augment == "none" else augment)
+    crop, flip, jitter, policy = STRENGTHS.get(augment, usual)
     size = architecture.image_size
     resize, _ = evaluation(architecture)
     random_steps: Callable[[Image.Image], Tensor] = create_transform(
@@ -51,8 +63,8 @@ def training(
         is_training=True,
         scale=(crop, 1.0),
         hflip=flip,
-        color_jitter=None,
-        auto_augment=None if augment == "none" else augment,
+        color_jitter=jitter,
+        auto_augment=policy,
         interpolation=architecture.interpolation,
         mean=architecture.mean,
         use_prefetcher=True,  # ends in a uint8 tensor; normalisation is done a batch at a time

@@ -24,8 +24,10 @@ from soup.files import write_text
 from soup.models import Architecture, ModelError, vision
 from soup.params import Base, Data, Pretrain, ShapesWorld
 from soup.provenance import of_value
-from soup.train.loop import Batch, Schedule, fit
-from soup.train.losses import classification
+from soup.train.loop import Batch, fit
+from soup.train.losses import cross_entropy
+from soup.train.method import Method
+from soup.train.schedule import Schedule
 
 SHAPE = slice(0, len(shapes.SHAPES))
 TEXTURE = slice(SHAPE.stop, SHAPE.stop + len(shapes.TEXTURES))
@@ -59,8 +61,8 @@ def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda 
         Base(model=MODEL, kwargs=KWARGS, weights="embedded", pretrain=REFERENCE)
     )
     images, labels = shapes.render(world.seed + 2**31, "train", 0, REFERENCE_IMAGES)
-    loss, outputs = classification(len(shapes.CLASSES)), len(shapes.CLASSES)
-    reference = _train(architecture, REFERENCE, images, torch.from_numpy(labels), outputs, loss)
+    outputs, targets = len(shapes.CLASSES), torch.from_numpy(labels)
+    reference = _train(architecture, REFERENCE, images, targets, outputs, cross_entropy())
 
     def hard(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         logits = predict(reference, Images(images, labels, ()), architecture)
@@ -137,16 +139,8 @@ def _train(
             chosen = torch.from_numpy(order[index * size : (index + 1) * size])
             yield normalise(pixels[chosen], architecture), targets[chosen]
 
-    schedule = Schedule(
-        params.epochs,
-        steps,
-        params.lr,
-        params.weight_decay,
-        warmup=0.08,
-        clip=1.0,
-        seed=params.seed,
-    )
-    fit(model, batches, loss, schedule)
+    schedule = Schedule(params.epochs, steps, params.lr, warmup=0.08, seed=params.seed)
+    fit(model, batches, loss, schedule, Method(weight_decay=params.weight_decay))
     trained: nn.Module = model
     return trained
 

@@ -1,10 +1,14 @@
-"""One fine-tune: from the shared initialisation to an ingredient, scored on held-out."""
+"""One fine-tune: from the shared initialisation to its ingredients, scored on held-out."""
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from soup.checkpoint import Checkpoint
 from soup.data.images import Images, decoded, from_files, one_size
@@ -15,13 +19,18 @@ from soup.files import write_json
 from soup.heldout import Result, heldout_images, scored
 from soup.metrics import correct
 from soup.models import Architecture, build
+from soup.params import Compute, Sweep
 from soup.search import Configuration
+from soup.train.averages import Averages, names
 from soup.train.batches import augmented, steps_per_epoch
 from soup.train.keeper import FileKeeper
-from soup.train.loop import Log, Schedule, fit
-from soup.train.losses import classification
+from soup.train.loop import Log, fit
+from soup.train.losses import cross_entropy, mixing
+from soup.train.method import Method
+from soup.train.schedule import Schedule
 
 CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
+PLAIN = ""  # the name of the ingredient that is no average
 
 
 @dataclass(frozen=True)
@@ -30,37 +39,39 @@ class Job:
 
     Attributes:
         configuration: its hyperparameters.
+        sweep, compute: what it shares with the others.
         start: folder of the initialisation (`model.json`, `model.safetensors`).
         development: the manifest of training and held-out images.
         root: what its paths are relative to.
         folder: where its state and results are written.
         cache: where decoded images are kept.
-        batch_size, warmup, clip, crop, flip: shared by the sweep.
         device: 'cpu', 'cuda:0', ...
         threads: of computation on the CPU.
-        checkpoint_seconds, eval_batch_size, cache_gib: see `params.Compute`.
+        until: share of the run after which it pauses; 1 for all of it.
     """
 
     configuration: Configuration
+    sweep: Sweep
+    compute: Compute
     start: Path
     development: Path
     root: Path
     folder: Path
     cache: Path
-    batch_size: int
-    warmup: float
-    clip: float
-    crop: float
-    flip: float
     device: str
     threads: int
-    checkpoint_seconds: float
-    eval_batch_size: int
-    cache_gib: float
+    until: float = 1.0
 
 
-def finetune(job: Job, log: Log) -> Result:
-    """Train and score one ingredient; continues from its folder if it was interrupted.
+# Of each ingredient that a fine-tune makes: itself, and the averages of its weights by name.
+Results = Mapping[str, Result]
+
+
+def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Results | float:
+    """Train and score one fine-tune; continues from its folder if it was interrupted.
+
+    Returns:
+        The results, or, if it paused at `until`, its held-out accuracy so far.
 
     Raises:
         Diverged: the loss stopped being a number.
@@ -69,57 +80,121 @@ def finetune(job: Job, log: Log) -> Result:
     architecture = Architecture.load(job.start / "model.json")
     device = torch.device(job.device)
     start = Checkpoint(job.start / "model.safetensors")
-    model = build(architecture, start).to(device)
+    model = _network(job, architecture, start).to(device)
     rows = read_csv(job.development)
     train = training_images([r for r in rows if r.split == "train"], job, architecture)
     heldout = heldout_images(rows, job.root, architecture, job.cache)
-    c = job.configuration
+    c, s, size = job.configuration, job.sweep, job.compute.eval_batch_size
+    schedule = schedule_of(job, len(train))
+    compiled: Any = torch.compile(model) if s.compile else None
+    averages = Averages(model, s.ema, s.swa is not None)
 
     every = -(-c.epochs // CURVE)
 
+    def accuracy() -> float:
+        return float(correct(predict(model, heldout, architecture, size), heldout.labels).mean())
+
     def after_epoch(step: int) -> None:
         if step < schedule.steps and step // schedule.steps_per_epoch % every == 0:
-            logits = predict(model, heldout, architecture, job.eval_batch_size)
-            log(step, {"heldout/accuracy": float(correct(logits, heldout.labels).mean())})
+            log(step, {"heldout/accuracy": accuracy()})
 
-    schedule = Schedule(
-        epochs=c.epochs,
-        steps_per_epoch=steps_per_epoch(len(train), job.batch_size),
-        lr=c.lr,
-        weight_decay=c.weight_decay,
-        warmup=job.warmup,
-        clip=job.clip,
-        seed=c.seed,
-    )
-    fit(
+    complete = fit(
         model,
         augmented(
             train,
-            training(architecture, c.augment, job.crop, job.flip),
+            training(architecture, c.augment, s.crop, s.flip),
             lambda pixels: normalise(pixels, architecture),
-            job.batch_size,
+            s.batch_size,
             c.seed,
             device,
             workers=0 if train.pixels is not None else max(1, (os.cpu_count() or 2) - 1),
         ),
-        classification(len(architecture.classes), c.label_smoothing, c.mixup),
+        cross_entropy(c.label_smoothing),
         schedule,
-        log,
-        after_epoch,
-        FileKeeper(job.folder / "state.safetensors", job.checkpoint_seconds),
+        method_of(job),
+        mix=mixing(len(architecture.classes), c.mixup, c.cutmix),
+        averages=averages,
+        network=compiled,
+        until=None if job.until == 1 else max(1, round(job.until * schedule.steps)),
+        log=log,
+        say=say,
+        after_epoch=after_epoch,
+        keeper=FileKeeper(
+            job.folder / "state.safetensors",
+            job.compute.checkpoint_seconds,
+            job.compute.checkpoint_steps,
+        ),
     )
+    if not complete:
+        return accuracy()
     # What `soup inspect` and `soup explain` ask a model for.
     notes = {"base": start.digest(), "lr": f"{c.lr:.6g}"}
-    folder = job.folder / "ingredient"
-    result = scored(model, heldout, architecture, folder, job.eval_batch_size, notes)
-    write_json(job.folder / "result.json", {"errors": result.errors, "examples": result.examples})
-    return result
+    results = {
+        name: scored(each, heldout, architecture, folder_of(job, name), size, notes)
+        for name, each in {PLAIN: model, **averages.models}.items()
+    }
+    counts = {name: {"errors": r.errors, "examples": r.examples} for name, r in results.items()}
+    write_json(job.folder / "result.json", counts)
+    return results
+
+
+def finished(job: Job) -> Results | None:
+    """The results on disk, of a fine-tune whose pipeline was killed before they were stored."""
+    try:
+        counts = json.loads((job.folder / "result.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+    return {
+        name: Result(facts["errors"], facts["examples"], folder_of(job, name))
+        for name, facts in counts.items()
+    }
+
+
+def folder_of(job: Job, name: str) -> Path:
+    """Where an ingredient of the fine-tune is written."""
+    return job.folder / ("ingredient" if name == PLAIN else f"ingredient-{name}")
+
+
+def ingredients_of(sweep: Sweep) -> list[str]:
+    """The names of the ingredients that each fine-tune makes."""
+    return [PLAIN, *names(sweep.ema, sweep.swa is not None)]
+
+
+def schedule_of(job: Job, images: int) -> Schedule:
+    c, s = job.configuration, job.sweep
+    flat = {"flat_from": s.swa.start, "flat_lr": s.swa.lr} if s.swa else {}
+    per_epoch = steps_per_epoch(images, s.batch_size)
+    return Schedule(c.epochs, per_epoch, c.lr, warmup=s.warmup, seed=c.seed, **flat)
+
+
+def method_of(job: Job) -> Method:
+    c, s = job.configuration, job.sweep
+    return Method(
+        optimizer=s.optimizer,
+        weight_decay=c.weight_decay,
+        layer_decay=c.layer_decay,
+        clip=s.clip,
+        accumulate=s.accumulate,
+        sam=c.sam,
+        precision=s.precision,
+    )
+
+
+def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Module:
+    if job.configuration.drop_path:
+        kwargs = {**architecture.kwargs, "drop_path_rate": job.configuration.drop_path}
+        architecture = replace(architecture, kwargs=kwargs)
+    model = build(architecture, start)
+    if job.sweep.grad_checkpointing:
+        tower: Any = model
+        tower.set_grad_checkpointing()
+    return model
 
 
 def training_images(rows: list[Row], job: Job, architecture: Architecture) -> Images:
     """Decoded and held at their own size where they fit and agree in size, else read from files."""
     classes = architecture.classes
     size = one_size(rows, job.root)
-    if size is None or len(rows) * size[0] * size[1] * 3 > job.cache_gib * 2**30:
+    if size is None or len(rows) * size[0] * size[1] * 3 > job.compute.cache_gib * 2**30:
         return from_files(rows, job.root, classes)
     return decoded(rows, job.root, classes, lambda image: image, "as they are", job.cache)

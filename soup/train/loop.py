@@ -1,4 +1,4 @@
-"""THE training loop: AdamW, warm-up and cosine to zero, clipped gradients.
+"""THE training loop.
 
 Every random draw is a function of (seed, epoch) or (seed, step), never of what was drawn before, so
 that a run continues from any step exactly as if it had not been interrupted.
@@ -6,7 +6,6 @@ that a run continues from any step exactly as if it had not been interrupted.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,6 +13,11 @@ from torch import Tensor, nn
 
 from soup.data.transforms import seed_all, seeds
 from soup.errors import Failure
+from soup.train.averages import Averages
+from soup.train.losses import Mix
+from soup.train.method import Method, make_optimizer
+from soup.train.schedule import Schedule
+from soup.train.step import Loss, Step
 
 Batch = tuple[Tensor, Tensor]
 Log = Callable[[int, dict[str, float]], None]
@@ -23,105 +27,113 @@ class Diverged(Failure, RuntimeError):
     """The loss stopped being a number; the message says at which step."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
-
-    Attributes:
-        epochs, steps_per_epoch: passes over the data, and batches in each.
-        lr: peak learning rate.
-        weight_decay: AdamW's.
-        warmup: share of all steps in which the rate rises linearly.
-        clip: largest gradient norm.
-        seed: of order, augmentation and dropout.
-    """
-
-    epochs: int
-    steps_per_epoch: int
-    lr: float
-    weight_decay: float
-    warmup: float
-    clip: float
-    seed: int
-
-    @property
-    def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step (from 0): linear to `lr`, then half a cosine to 0."""
-        warm = math.ceil(self.warmup * self.steps)
-        if step < warm:
-            return self.lr * (step + 1) / warm
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
-
-
 @runtime_checkable
 class Keeper(Protocol):
     """Keeps a run's state so that it can go on later."""
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages
+    ) -> int:
         """Load what was kept, if anything, and return the number of steps done."""
         ...
 
-    def keep(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Called after each step; decides itself whether it is time."""
+    def keep(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        averages: Averages,
+        now: bool = False,
+    ) -> None:
+        """Called after each step; decides itself whether it is time, unless it must be `now`."""
         ...
 
 
 def fit(
     model: nn.Module,
     batches: Callable[[int, int], Iterator[Batch]],
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    loss: Loss,
     schedule: Schedule,
+    method: Method,
+    *,
+    mix: Mix = lambda images, labels: (images, labels),
+    averages: Averages | None = None,
+    network: nn.Module | None = None,
+    rank: int = 0,
+    until: int | None = None,
     log: Log = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
     after_epoch: Callable[[int], None] = lambda _: None,
     keeper: Keeper | None = None,
     log_every: int = 10,
-) -> None:
+) -> bool:
     """Train a model in place.
 
     Args:
         batches: (epoch, batches to skip) -> the epoch's remaining batches, on the model's device.
-        loss: (model, images, labels) -> scalar.
+        loss: (model, images, labels) -> scalar, the mean over the batch.
+        mix: (images, labels) -> the same, mixed.
+        averages: of the weights, kept up to date; made of `model`.
+        network: what computes the model's output and shares its parameters, if not the model
+            itself (compiled, or distributed).
+        rank: of this process among those that share the run: each draws its own dropout.
+        until: pause after this many steps, the state kept.
         log: called with the step and 'train/loss' and 'train/lr', every `log_every` steps.
+        say: called with what a person should know.
         after_epoch: called with the number of steps done, the model in evaluation mode.
+
+    Returns:
+        Whether the run is complete; False if it was paused.
 
     Raises:
         Diverged: the loss of a step, or a weight in the end, is NaN or infinite.
     """
-    # Norms and biases are not decayed, as is usual.
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.lr)
-    step = keeper.restore(model, optimizer) if keeper else 0
-    steps = seeds(schedule.steps, schedule.seed, 1)
+    optimizer = make_optimizer(model, method, schedule.lr)
+    averages = averages or Averages(model)
+    step = keeper.restore(model, optimizer, averages) if keeper else 0
+    take = Step(network or model, optimizer, loss, method, say)
+    draws = seeds(schedule.steps, schedule.seed, 1, *([rank] if rank else []))
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    pending: list[Tensor] = []
+
+    def settle() -> float:
+        """Look at the losses since the last look: on a GPU each look waits for it."""
+        values = torch.stack(pending).tolist()
+        for index, value in enumerate(values, start=step - len(values)):
+            if not math.isfinite(value):
+                raise Diverged(f"the loss became {value} at step {index} of {schedule.steps}")
+        pending.clear()
+        return float(values[-1])
+
+    last = min(schedule.steps, schedule.steps if until is None else until)
     model.train()
-    while step < schedule.steps:
+    while step < last:
         epoch, done = divmod(step, schedule.steps_per_epoch)
         for images, labels in batches(epoch, done):
-            seed_all(int(steps[step]))
+            seed_all(int(draws[step]))
             for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step)
-            optimizer.zero_grad(set_to_none=True)
-            value = loss(model, images, labels)
-            if not torch.isfinite(value):
-                raise Diverged(f"the loss became {value.item()} at step {step} of {schedule.steps}")
-            value.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-            optimizer.step()
+                group["lr"] = schedule.rate(step) * group.get("lr_scale", 1.0)
+            pending.append(take(*mix(images, labels)))
             step += 1
-            if step % log_every == 0 or step == schedule.steps:
-                log(step, {"train/loss": value.item(), "train/lr": schedule.rate(step - 1)})
+            ends = step % schedule.steps_per_epoch == 0
+            averages.update(epoch_ended=ends and schedule.flat(step - 1))
+            told = step % log_every == 0 or step == schedule.steps
+            if told or on_cpu or step == last:
+                value = settle()
+            if told:
+                log(step, {"train/loss": value, "train/lr": schedule.rate(step - 1)})
             if keeper and step < schedule.steps:
-                keeper.keep(step, model, optimizer)
+                keeper.keep(step, model, optimizer, averages, now=step == last)
+            if step == last:
+                break
         model.eval()
-        after_epoch(step)
+        if step % schedule.steps_per_epoch == 0:
+            after_epoch(step)
         model.train()
     model.eval()
+    if step < schedule.steps:
+        return False
     # A last update that overflows shows in no loss.
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         raise Diverged(f"the weights are not finite after the last step, {schedule.steps}")
+    return True

@@ -1,26 +1,44 @@
-"""Cross-entropy with label smoothing and mixup."""
+"""Cross-entropy with label smoothing; mixup and cutmix."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2 import MixUp
+from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
+
+from soup.train.step import Loss
+
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def classification(
-    classes: int, label_smoothing: float = 0.0, mixup: float = 0.0
-) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
-    """A loss for `fit`.
+def cross_entropy(label_smoothing: float = 0.0) -> Loss:
+    """A loss for `fit`, of class indices or of shares of classes.
 
     Args:
         label_smoothing: share of the target spread over all classes.
-        mixup: alpha of the Beta distribution that images are mixed by; 0 does not mix.
     """
-    mix = MixUp(alpha=mixup, num_classes=classes) if mixup > 0 else None
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        if mix is not None:
-            images, labels = mix(images, labels)
         return functional.cross_entropy(model(images), labels, label_smoothing=label_smoothing)
 
     return loss
+
+
+def mixing(classes: int, mixup: float = 0.0, cutmix: float = 0.0) -> Mix:
+    """Mixes the images of a batch, and their labels; with both, one of them at even odds.
+
+    Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019.
+
+    Args:
+        mixup, cutmix: alpha of the Beta distribution of the shares; 0 for none.
+    """
+    ways: list[Any] = [
+        way(alpha=alpha, num_classes=classes)
+        for way, alpha in ((MixUp, mixup), (CutMix, cutmix))
+        if alpha > 0
+    ]
+    if not ways:
+        return lambda images, labels: (images, labels)
+    mix: Mix = ways[0] if len(ways) == 1 else RandomChoice(ways)
+    return mix

@@ -9,10 +9,10 @@ import multiprocessing
 import os
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from soup.heldout import Result
-from soup.train.finetune import Job, finetune
+from soup.train.finetune import Job, Results, finetune
 from soup.train.loop import Diverged, Log
 
 _context = multiprocessing.get_context("forkserver")
@@ -27,8 +27,8 @@ class Crashed(Failed):
     """Its process ended without a word (killed, out of memory): trying again may help."""
 
 
-def run(job: Job, log: Log) -> Result:
-    """Fine-tune in a new process; its metrics reach `log` here, in the calling thread.
+def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Results | float:
+    """Fine-tune in a new process; what it logs and says arrives here, in the calling thread.
 
     The process ends with its parent, however that ends.
 
@@ -50,8 +50,11 @@ def run(job: Job, log: Log) -> Result:
             match kind:
                 case "log":
                     log(*rest)
+                case "say":
+                    say(*rest)
                 case "done":
-                    return Result(*rest)
+                    results: Results | float = rest[0]
+                    return results
                 case "failed":
                     raise Failed(rest[0])
     finally:
@@ -72,8 +75,12 @@ def _main(job: Job, pipe: Connection) -> None:
     # A daemon may have no children, but a data loader's workers are some; it ends all the same.
     multiprocessing.current_process().daemon = False
     try:
-        result = finetune(job, lambda step, metrics: pipe.send(("log", step, metrics)))
-        pipe.send(("done", result.errors, result.examples, result.folder))
+        results = finetune(
+            job,
+            lambda step, metrics: pipe.send(("log", step, metrics)),
+            lambda text: pipe.send(("say", text)),
+        )
+        pipe.send(("done", results))
     except Diverged as error:
         pipe.send(("failed", str(error)))
     except BaseException as error:

@@ -17,8 +17,16 @@ from soup.data.transforms import evaluation
 from soup.evaluate import predict
 from soup.models import ModelError, open_model
 from soup.train import finetune as module
-from soup.train.finetune import Result, finetune
+from soup.train.finetune import PLAIN, Job, Result, finetune, finished, ingredients_of
+from soup.train.loop import Log
 from tests.worlds import draw, job, put, silent, tiny, world
+
+
+def plain(job: Job, log: Log) -> Result:
+    """The one result of a fine-tune without averages."""
+    results = finetune(job, log)
+    assert isinstance(results, dict)
+    return results[PLAIN]
 
 
 @pytest.fixture
@@ -29,13 +37,13 @@ def root(tmp_path: Path) -> Path:
 
 def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -> None:
     given, logged = job(root, {"crop": 1.0, "batch_size": 4}, epochs=20, lr=1e-2), []
-    result = finetune(given, lambda *entry: logged.append(entry))
+    result = plain(given, lambda *entry: logged.append(entry))
     assert result.accuracy >= 8 / 9
     assert (result.examples, result.folder) == (9, given.folder / "ingredient")
     names = {path.name for path in result.folder.iterdir()}
     assert names == {"model.json", "model.safetensors", "heldout.safetensors"}
     written = json.loads((given.folder / "result.json").read_text())
-    assert written == {"errors": result.errors, "examples": 9}
+    assert written == {"": {"errors": result.errors, "examples": 9}}
 
     notes = Checkpoint(result.weights).metadata
     assert notes["base"] == Checkpoint(given.start / "model.safetensors").digest()
@@ -69,14 +77,20 @@ def stopping(*stops: int) -> Any:
     return log
 
 
-PLAIN: dict[str, Any] = {}
-EVERYTHING = {"augment": "rand-m6-n2", "mixup": 0.3, "label_smoothing": 0.1}
+USUAL: dict[str, Any] = {}
+EVERYTHING = {
+    "augment": "rand-m6-n2",
+    "mixup": 0.3,
+    "cutmix": 0.5,
+    "sam": 0.05,
+    "label_smoothing": 0.1,
+}
 
 
 @pytest.mark.parametrize(
     ("hyperparameters", "kwargs"),
     [
-        (PLAIN, {}),
+        (USUAL, {}),
         (EVERYTHING, {"drop_rate": 0.3, "drop_path_rate": 0.2, "norm_layer": "batchnorm2d"}),
     ],
 )
@@ -86,13 +100,13 @@ def test_an_interrupted_fine_tune_ends_bit_for_bit_like_one_run_through(
     put(root / "start", tiny(**kwargs))
     # 13 steps an epoch, logged every ten: it stops twice, each time amid an epoch.
     given = job(root, {"batch_size": 2, "checkpoint_seconds": 0.0}, **hyperparameters)
-    through = finetune(replace(given, folder=root / "through"), silent)
+    through = plain(replace(given, folder=root / "through"), silent)
     for stop in (10, 20):
         with pytest.raises(Interrupted):
             finetune(given, stopping(stop))
         assert not (given.folder / "ingredient").exists()
     seen: list[int] = []
-    result = finetune(given, lambda step, _: seen.append(step))
+    result = plain(given, lambda step, _: seen.append(step))
     assert seen == [20, 26]
     assert result.weights.read_bytes() == through.weights.read_bytes()
     assert result.predictions.read_bytes() == through.predictions.read_bytes()
@@ -103,7 +117,7 @@ def test_an_interrupted_fine_tune_ends_bit_for_bit_like_one_run_through(
 def test_the_seed_and_nothing_else_tells_two_runs_apart(root: Path) -> None:
     def weights(name: str, seed: int) -> bytes:
         given = job(root, {"folder": root / name}, seed=seed, epochs=1)
-        return finetune(given, silent).weights.read_bytes()
+        return plain(given, silent).weights.read_bytes()
 
     first = weights("a", 1)
     torch.rand(5)
@@ -114,7 +128,7 @@ def test_the_seed_and_nothing_else_tells_two_runs_apart(root: Path) -> None:
 def test_images_read_from_files_train_like_decoded_ones(root: Path) -> None:
     small = job(root, {"folder": root / "files", "cache_gib": 1e-9}, epochs=1)
     large = job(root, {"folder": root / "cached"}, epochs=1)
-    first, second = finetune(small, silent), finetune(large, silent)
+    first, second = plain(small, silent), plain(large, silent)
     assert first.weights.read_bytes() == second.weights.read_bytes()
 
 
@@ -123,7 +137,7 @@ def test_images_of_several_sizes_are_read_from_files(root: Path) -> None:
     given = job(root, {}, epochs=1)
     rows = [r for r in read_csv(given.development) if r.split == "train"]
     assert module.training_images(rows, given, tiny()[0]).pixels is None
-    assert isinstance(finetune(given, silent), Result)
+    assert isinstance(plain(given, silent), Result)
 
 
 def test_a_start_that_is_missing_is_named(root: Path) -> None:
@@ -131,3 +145,65 @@ def test_a_start_that_is_missing_is_named(root: Path) -> None:
     shutil.rmtree(given.start)
     with pytest.raises(ModelError, match=r"start/model.json does not describe a model"):
         finetune(given, silent)
+
+
+def test_averages_are_ingredients_of_their_own_and_survive_an_interruption(root: Path) -> None:
+    options = {"batch_size": 2, "checkpoint_seconds": 0.0, "ema": [0.5, 0.9], "swa": {"start": 0.4}}
+    given = job(root, options, epochs=3)
+    through = finetune(replace(given, folder=root / "through"), silent)
+    with pytest.raises(Interrupted):
+        finetune(given, stopping(20))
+    results = finetune(given, silent)
+    assert isinstance(results, dict)
+    assert isinstance(through, dict)
+    assert [*results] == ingredients_of(given.sweep) == ["", "ema-0.5", "ema-0.9", "swa"]
+    assert finished(given) == results
+    for name, result in results.items():
+        assert result.weights.read_bytes() == through[name].weights.read_bytes()
+        assert Checkpoint(result.weights).metadata["lr"] == "0.005"
+    assert len({result.weights.read_bytes() for result in results.values()}) == 4
+
+
+def test_it_pauses_at_a_share_of_the_run_with_its_score(root: Path) -> None:
+    given = job(root, {"batch_size": 2})
+    through = plain(replace(given, folder=root / "through"), silent)
+    paused = finetune(replace(given, until=0.4), silent)
+    assert isinstance(paused, float)
+    assert finished(given) is None
+    assert Checkpoint(given.folder / "state.safetensors").metadata["step"] == "10"
+    seen: list[int] = []
+    result = plain(given, lambda step, _: seen.append(step))
+    assert seen == [13, 20, 26]
+    assert result.weights.read_bytes() == through.weights.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "hyperparameters"),
+    [
+        ({"precision": "bfloat16"}, {}),
+        ({"optimizer": "lion", "accumulate": 3}, {}),
+        ({"clip": None}, {"layer_decay": 0.7}),
+        ({}, {"drop_path": 0.3}),
+        ({}, {"augment": "medium"}),
+        ({}, {"augment": "strong"}),
+    ],
+)
+def test_every_option_changes_what_is_trained(
+    root: Path, options: dict[str, Any], hyperparameters: dict[str, Any]
+) -> None:
+    usual = plain(job(root, {"folder": root / "usual"}, epochs=1), silent)
+    other = plain(
+        job(root, {"folder": root / "other", **options}, epochs=1, **hyperparameters), silent
+    )
+    assert usual.weights.read_bytes() != other.weights.read_bytes()
+    assert other.weights.stat().st_size == usual.weights.stat().st_size
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_result(root: Path) -> None:
+    usual = plain(job(root, {"folder": root / "usual"}, epochs=1), silent)
+    other = plain(
+        job(root, {"folder": root / "other", "grad_checkpointing": True}, epochs=1), silent
+    )
+    one, two = Checkpoint(usual.weights), Checkpoint(other.weights)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value)

@@ -3,17 +3,21 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.train.loop import Batch, Diverged, Schedule, fit
+from soup.train.averages import Averages
+from soup.train.keeper import FileKeeper
+from soup.train.loop import Batch, Diverged, fit
+from soup.train.method import Method
+from soup.train.schedule import Schedule
 
-PLAN = Schedule(
-    epochs=3, steps_per_epoch=7, lr=0.01, weight_decay=0.1, warmup=0.2, clip=1.0, seed=5
-)
+PLAN = Schedule(epochs=3, steps_per_epoch=7, lr=0.01, warmup=0.2, seed=5)
+ADAMW = Method(weight_decay=0.1, clip=1.0)
 
 
 def batches(epoch: int, skip: int) -> Iterator[Batch]:
@@ -31,31 +35,10 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Dropout(0.3), nn.Linear(8, 3))
 
 
-def test_the_rate_rises_linearly_and_falls_as_half_a_cosine() -> None:
-    plan = Schedule(
-        epochs=10, steps_per_epoch=10, lr=2.0, weight_decay=0.0, warmup=0.1, clip=1.0, seed=0
-    )
-    rates = [plan.rate(step) for step in range(plan.steps)]
-    assert rates[:10] == pytest.approx([0.2 * k for k in range(1, 11)])
-    assert rates[10] == pytest.approx(2.0)
-    assert rates[55] == pytest.approx(1.0)
-    assert rates[40] == pytest.approx(1 + math.cos(math.pi * 30 / 90))
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[99] < 2.0 * 1e-3
-
-
-@pytest.mark.parametrize("warmup", [0.0, 1.0, 0.001])
-def test_the_rate_is_positive_at_every_step_of_a_run(warmup: float) -> None:
-    plan = replace(PLAN, warmup=warmup)
-    rates = [plan.rate(step) for step in range(plan.steps)]
-    assert all(0 < rate <= plan.lr + 1e-12 for rate in rates)
-    assert max(rates) == pytest.approx(plan.lr)
-
-
 def test_training_is_adamw_written_out() -> None:
     """An own AdamW: decay of matrices only, clipped gradients, the schedule's rates."""
     trained, plain = model(), model()
-    fit(trained, batches, loss, PLAN)
+    fit(trained, batches, loss, PLAN, ADAMW)
     from soup.data.transforms import seed_all, seeds
 
     plain.train()
@@ -69,14 +52,14 @@ def test_training_is_adamw_written_out() -> None:
         grads = [p.grad for p in plain.parameters() if p.grad is not None]
         norm = torch.stack([g.norm() for g in grads]).norm()
         for parameter, grad in zip(list(plain.parameters()), grads, strict=True):
-            g = grad * min(1.0, float(PLAN.clip / (norm + 1e-6)))
+            g = grad * min(1.0, float(1.0 / (norm + 1e-6)))
             first, second = moments[parameter]
             first.mul_(0.9).add_(0.1 * g)
             second.mul_(0.999).add_(0.001 * g * g)
             rate = PLAN.rate(step)
             with torch.no_grad():
                 if parameter.ndim > 1:
-                    parameter.mul_(1 - rate * PLAN.weight_decay)
+                    parameter.mul_(1 - rate * 0.1)
                 unbiased = second / (1 - 0.999 ** (step + 1))
                 average = first / (1 - 0.9 ** (step + 1))
                 parameter.sub_(rate * average / (unbiased.sqrt() + 1e-8))
@@ -86,7 +69,7 @@ def test_training_is_adamw_written_out() -> None:
 
 def test_loss_and_rate_are_logged_every_few_steps_and_at_the_end() -> None:
     logged: list[tuple[int, dict[str, float]]] = []
-    fit(model(), batches, loss, PLAN, lambda *entry: logged.append(entry), log_every=4)
+    fit(model(), batches, loss, PLAN, ADAMW, log=lambda *entry: logged.append(entry), log_every=4)
     assert [step for step, _ in logged] == [4, 8, 12, 16, 20, 21]
     for step, metrics in logged:
         assert metrics.keys() == {"train/loss", "train/lr"}
@@ -101,6 +84,7 @@ def test_after_each_epoch_the_model_is_handed_over_for_evaluation() -> None:
         batches,
         loss,
         PLAN,
+        ADAMW,
         after_epoch=lambda step: seen.append((step, trained.training)),
     )
     assert seen == [(7, False), (14, False), (21, False)]
@@ -115,29 +99,97 @@ def test_a_loss_that_is_no_number_stops_with_its_step(value: float) -> None:
         return loss(model, images, labels) * (value if next(calls) == 9 else 1)
 
     with pytest.raises(Diverged, match=f"the loss became {value} at step 9 of 21"):
-        fit(model(), batches, broken, PLAN)
+        fit(model(), batches, broken, PLAN, ADAMW)
 
 
 def test_what_is_frozen_is_not_trained() -> None:
     trained = model()
     trained[0].weight.requires_grad_(False)  # type: ignore[index]
     before = {n: t.clone() for n, t in trained.state_dict().items()}
-    fit(trained, batches, loss, PLAN)
+    fit(trained, batches, loss, PLAN, ADAMW)
     same = [n for n, t in trained.state_dict().items() if torch.equal(t, before[n])]
     assert same == ["0.weight"]
 
 
 def test_what_was_drawn_before_does_not_matter() -> None:
     first, second = model(), model()
-    fit(first, batches, loss, PLAN)
+    fit(first, batches, loss, PLAN, ADAMW)
     torch.rand(17)
-    fit(second, batches, loss, PLAN)
+    fit(second, batches, loss, PLAN, ADAMW)
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
     )
 
 
 def test_a_last_update_that_overflows_is_a_divergence_though_no_loss_shows_it() -> None:
-    one = replace(PLAN, epochs=1, steps_per_epoch=1, lr=1e30, weight_decay=1e30, warmup=0.0)
+    one = replace(PLAN, epochs=1, steps_per_epoch=1, lr=1e30, warmup=0.0)
+    decay = Method(weight_decay=1e30)
     with pytest.raises(Diverged, match="not finite after the last step, 1"):
-        fit(model(), lambda *_: iter([next(batches(0, 0))]), loss, one)
+        fit(model(), lambda *_: iter([next(batches(0, 0))]), loss, one, decay)
+
+
+def test_it_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    through, paused, seen = model(), model(), []
+    fit(through, batches, loss, PLAN, ADAMW)
+    keeper = FileKeeper(tmp_path / "state.safetensors", 1e9)
+    for until in (5, 5, 14):
+        assert not fit(
+            paused, batches, loss, PLAN, ADAMW, until=until, keeper=keeper, after_epoch=seen.append
+        )
+    again = model()
+    assert fit(again, batches, loss, PLAN, ADAMW, keeper=keeper, after_epoch=seen.append)
+    assert seen == [7, 14, 21]
+    for name, value in through.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("ema", [[0.9], [0.5, 0.99]])
+def test_moving_averages_are_those_of_their_recurrence(ema: list[float]) -> None:
+    trained = model()
+    expected = {decay: {n: t.clone() for n, t in trained.state_dict().items()} for decay in ema}
+    averages = Averages(trained, ema)
+
+    def follow(step: int, metrics: dict[str, float]) -> None:
+        for decay, each in expected.items():
+            for name, value in trained.state_dict().items():
+                each[name] = decay * each[name] + (1 - decay) * value
+
+    fit(trained, batches, loss, PLAN, ADAMW, averages=averages, log=follow, log_every=1)
+    assert [*averages.models] == [f"ema-{decay:g}" for decay in ema]
+    for decay, each in expected.items():
+        found = averages.models[f"ema-{decay:g}"].state_dict()
+        for name, value in each.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs_of_the_flat_part() -> None:
+    plan = replace(PLAN, epochs=6, flat_from=0.5, flat_lr=0.3)
+    trained, ends = model(), []
+    averages = Averages(trained, swa=True)
+    assert averages.models == {}
+    fit(
+        trained,
+        batches,
+        loss,
+        plan,
+        ADAMW,
+        averages=averages,
+        after_epoch=lambda step: ends.append(
+            {n: t.clone() for n, t in trained.state_dict().items()}
+        ),
+    )
+    found = averages.models["swa"].state_dict()
+    for name, value in found.items():
+        mean = torch.stack([end[name] for end in ends[3:]]).mean(dim=0)
+        torch.testing.assert_close(value, mean)
+    assert len(ends) == 6
+
+
+def test_each_rank_draws_its_own_dropout_and_the_first_that_of_a_run_alone() -> None:
+    def trained(**options: int) -> Tensor:
+        one = model()
+        fit(one, batches, loss, PLAN, ADAMW, **options)  # type: ignore[arg-type]
+        return one.state_dict()["0.weight"]
+
+    assert torch.equal(trained(rank=0), trained())
+    assert not torch.equal(trained(rank=1), trained())

@@ -1,0 +1,64 @@
+"""Averages of the weights along a run, each a candidate ingredient of its own.
+
+Exponential moving averages (EMA), several decays at once: the paper's ViT-G runs save two, the one
+of low decay being the better ingredient, the one of high decay the better single model. Stochastic
+weight averaging (SWA, Izmailov et al., UAI 2018): the plain mean of the weights at the end of each
+epoch of the part of the run whose rate is constant. BatchNorm statistics are averaged alike.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+SWA = "swa"
+
+
+def names(ema: Sequence[float], swa: bool) -> list[str]:
+    """What the averages are called, in order: 'ema-0.99', ..., 'swa'."""
+    return [*(f"ema-{decay:g}" for decay in ema), *([SWA] if swa else [])]
+
+
+class Averages:
+    """The running averages of one model's weights."""
+
+    def __init__(self, model: nn.Module, ema: Sequence[float] = (), swa: bool = False) -> None:
+        self._model = model
+        functions = [*map(get_ema_multi_avg_fn, ema), *([get_swa_multi_avg_fn()] if swa else [])]
+        self._averaged = {
+            name: AveragedModel(model, multi_avg_fn=function, use_buffers=True)
+            for name, function in zip(names(ema, swa), functions, strict=True)
+        }
+        for name, averaged in self._averaged.items():
+            if name != SWA:
+                averaged.update_parameters(model)  # an EMA begins at the initialisation
+
+    @property
+    def models(self) -> dict[str, nn.Module]:
+        """The averages as models; without SWA if no epoch of its part has ended."""
+        return {name: a.module.eval() for name, a in self._averaged.items() if int(a.n_averaged)}
+
+    def update(self, epoch_ended: bool) -> None:
+        """Take in the model after a step.
+
+        Args:
+            epoch_ended: with an epoch of the part that SWA averages.
+        """
+        for name, averaged in self._averaged.items():
+            if name != SWA or epoch_ended:
+                averaged.update_parameters(self._model)
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors, as 'name/tensor'."""
+        return {
+            f"{name}/{key}": value
+            for name, averaged in self._averaged.items()
+            for key, value in averaged.state_dict().items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up a kept state."""
+        for name, averaged in self._averaged.items():
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            averaged.load_state_dict(own)

@@ -1,0 +1,118 @@
+"""One step of training: the gradient of a batch, in parts if it must be, and what is done with it.
+
+Sharpness-aware minimisation is that of Foret et al., ICLR 2021, algorithm 1: the gradient is taken
+at w + rho g / |g|, the worst point of the neighbourhood to first order, and applied at w.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from soup.train.method import Method
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+class Step:
+    """Takes steps with one model and optimiser.
+
+    A batch that does not fit in the device's memory is computed in twice as many parts from then
+    on; that is tried once, and said.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss,
+        method: Method,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._loss = loss
+        self._method = method
+        self._say = say
+        self._parts = method.accumulate
+        self._halved = False
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take a step on a batch; its mean loss before the step, a scalar on the device."""
+        # Drawn from in the passes, by dropout and drop path: every attempt has to draw the same.
+        state = _random_state(images.device)
+        while True:
+            try:
+                value = self._gradient(images, labels)
+                if self._method.sam > 0:
+                    self._sharpness(images, labels, state)
+                break
+            except torch.OutOfMemoryError:
+                if self._halved or self._parts * 2 > len(images):
+                    raise
+                self._halve(len(images))
+            _set_random_state(images.device, state)
+        if self._method.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._method.clip)
+        self._optimizer.step()
+        return value
+
+    def _halve(self, examples: int) -> None:
+        self._halved, self._parts = True, self._parts * 2
+        torch.cuda.empty_cache()
+        self._say(
+            f"out of memory: a batch of {examples} is now computed in {self._parts} parts of "
+            f"{-(-examples // self._parts)}, with the same result but for batch statistics; "
+            f"set sweep.accumulate: {self._parts} to begin so"
+        )
+
+    def _gradient(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradient of the batch's mean loss in the parameters; the loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=images.device)
+        parts = [*zip(images.chunk(self._parts), labels.chunk(self._parts), strict=True)]
+        for index, (some, their) in enumerate(parts):
+            with self._synchronised(index == len(parts) - 1):
+                with self._autocast(images.device):
+                    value = self._loss(self._model, some, their) * (len(some) / len(images))
+                value.backward()
+            total += value.detach().float()
+        return total
+
+    def _sharpness(self, images: Tensor, labels: Tensor, state: list[Tensor]) -> None:
+        """Replace the gradient at the weights by the one at the worst point near them."""
+        found = [(p.detach(), p.grad) for p in self._parameters if p.grad is not None]
+        weights, slopes = [w for w, _ in found], [g for _, g in found]
+        before = [w.clone() for w in weights]
+        norm = torch.stack(torch._foreach_norm(slopes)).norm() + 1e-12
+        torch._foreach_add_(weights, [*torch._foreach_mul(slopes, self._method.sam / norm)])
+        try:
+            _set_random_state(images.device, state)
+            self._gradient(images, labels)
+        finally:
+            torch._foreach_copy_(weights, before)
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        if self._method.precision == "float32":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[object]:
+        """Ranks exchange gradients once a batch, with its last part."""
+        if isinstance(self._model, DistributedDataParallel) and not last:
+            return self._model.no_sync()
+        return nullcontext()
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_random_state(device: torch.device, states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

@@ -1,0 +1,140 @@
+"""One step: parts of a batch, sharpness-aware gradients, precision, and too little memory."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from soup.train.method import Method
+from soup.train.step import Step
+
+
+def network(dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3))
+
+
+def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(model(images), labels)
+
+
+IMAGES = torch.randn(10, 6, generator=torch.Generator().manual_seed(1))
+LABELS = torch.arange(10) % 3
+
+
+def after(method: Method, model: nn.Module | None = None, lossy: object = loss) -> nn.Module:
+    model = model or network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    torch.manual_seed(7)
+    Step(model, optimizer, lossy, method)(IMAGES, LABELS)  # type: ignore[arg-type]
+    return model
+
+
+def equal(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 10])
+def test_a_batch_in_parts_gives_the_step_of_the_whole(parts: int) -> None:
+    equal(after(Method(accumulate=parts)), after(Method()))
+
+
+def test_the_loss_is_the_mean_over_the_batch_before_the_step() -> None:
+    model = network()
+    expected = loss(model, IMAGES, LABELS)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    value = Step(model, optimizer, loss, Method(accumulate=3))(IMAGES, LABELS)
+    torch.testing.assert_close(value, expected.detach())
+
+
+def test_the_gradient_is_clipped_to_its_norm() -> None:
+    tight, start = after(Method(clip=1e-3)), network()
+    moved = [a - b for a, b in zip(tight.parameters(), start.parameters(), strict=True)]
+    norm = torch.stack([m.norm() for m in moved]).norm()
+    assert float(norm) == pytest.approx(0.5 * 1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_sam_is_algorithm_1_of_its_paper(parts: int) -> None:
+    rho = 0.3
+    found = after(Method(sam=rho, clip=None, accumulate=parts))
+    start, moved = network(), network()
+    loss(start, IMAGES, LABELS).backward()
+    norm = torch.stack([p.grad.norm() for p in start.parameters()]).norm()  # type: ignore[union-attr]
+    with torch.no_grad():
+        for p, q in zip(moved.parameters(), start.parameters(), strict=True):
+            p.add_(rho * q.grad / norm)  # type: ignore[operator]
+    loss(moved, IMAGES, LABELS).backward()
+    with torch.no_grad():
+        for p, q in zip(start.parameters(), moved.parameters(), strict=True):
+            p.sub_(0.5 * q.grad)  # type: ignore[operator]
+    equal(found, start)
+
+
+def test_both_passes_of_sam_drop_the_same_units() -> None:
+    seen: list[Tensor] = []
+
+    def seeing(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        seen.append(torch.rand(4))
+        return loss(model, images, labels)
+
+    after(Method(sam=0.1), lossy=seeing)
+    assert len(seen) == 2
+    assert torch.equal(*seen)
+
+
+def test_in_bfloat16_passes_are_and_weights_are_not() -> None:
+    seen: list[torch.dtype] = []
+
+    def seeing(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        seen.append(model(images).dtype)
+        return loss(model, images, labels)
+
+    model = after(Method(precision="bfloat16"), lossy=seeing)
+    assert seen == [torch.bfloat16]
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    equal(model, after(Method()), rtol=0.1, atol=0.02)
+
+
+class Memory:
+    """A loss that has room for so many examples at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sizes: list[int] = []
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(model, images, labels)
+
+
+def test_out_of_memory_the_batch_is_halved_once_and_it_is_said() -> None:
+    model, said, memory = network(0.5), [], Memory(room=5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    step = Step(model, optimizer, memory, Method(), said.append)
+    torch.manual_seed(7)
+    step(IMAGES, LABELS)
+    step(IMAGES, LABELS)
+    assert memory.sizes == [10, 5, 5, 5, 5]
+    assert len(said) == 1
+    assert "a batch of 10 is now computed in 2 parts of 5" in said[0]
+    assert "sweep.accumulate: 2" in said[0]
+
+    expected = network(0.5)
+    optimizer = torch.optim.SGD(expected.parameters(), lr=0.5)
+    step = Step(expected, optimizer, loss, Method(accumulate=2))
+    torch.manual_seed(7)
+    step(IMAGES, LABELS)
+    step(IMAGES, LABELS)
+    equal(model, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("room", "tried"), [(4, [10, 5]), (0, [10, 5])])
+def test_out_of_memory_again_is_an_error(room: int, tried: list[int]) -> None:
+    memory = Memory(room)
+    with pytest.raises(torch.OutOfMemoryError):
+        after(Method(), lossy=memory)
+    assert memory.sizes == tried
