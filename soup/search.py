@@ -60,11 +60,11 @@ def laggards(
     that goes on for their half. Equal scores go on together.
 
     Args:
-        scores: held-out accuracies; what failed is neither compared nor stopped.
+        scores: held-out accuracies; what failed, or is finished (infinity), is not compared.
         keep: share that goes on, at least one.
         share: of a run, where the rung is.
     """
-    known = {name: score for name, score in scores.items() if not isinstance(score, BaseException)}
+    known = {n: s for n, s in scores.items() if isinstance(s, float) and math.isfinite(s)}
     if not known:
         return {}
     enough = sorted(known.values(), reverse=True)[max(1, math.ceil(keep * len(known))) - 1]

@@ -6,6 +6,7 @@ from its state on disk, a changed one is made anew.
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -153,7 +154,10 @@ class Sweep:
         return runs
 
     def to_rung(self, name: str, device: str, watcher: Watcher, share: float) -> float:
-        """Take a fine-tune to a share of its run, and pause it; its held-out accuracy there.
+        """Take a fine-tune to a share of its run, and pause it.
+
+        Returns:
+            Its held-out accuracy there; infinity if it is finished.
 
         Raises:
             Failed: as `run`.
@@ -161,13 +165,12 @@ class Sweep:
         digest, job = self._jobs[name]
         kept = job.folder / f"rung-{share:g}.json"
         with self._alone(job):
-            known = self.store.find(digest)
-            if known is not None:
-                return known.metrics["heldout/accuracy"]
+            if self.store.find(digest) is not None:
+                return math.inf  # finished before: to stop it would save nothing
             if kept.is_file():
                 return float(json.loads(kept.read_text())["accuracy"])
             accuracy = self._train(name, device, watcher, share)
-            if not isinstance(accuracy, float):  # it was further than that when it was interrupted
+            if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[PLAIN].accuracy
             write_json(kept, {"accuracy": accuracy})
         return accuracy

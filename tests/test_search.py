@@ -126,7 +126,7 @@ def test_a_range_may_be_switched_off_in_a_share_of_the_runs() -> None:
 
 
 def test_laggards_are_those_below_the_last_that_goes_on() -> None:
-    scores = {"a": 0.5, "b": 0.7, "c": 0.6, "d": 0.4, "e": RuntimeError("diverged")}
+    scores = {"a": 0.5, "b": 0.7, "c": 0.6, "d": 0.4, "e": RuntimeError("diverged"), "f": math.inf}
     assert laggards(scores, keep=0.5, share=0.25) == {
         "a": "stopped after 25% of the run: 50.00% held-out, 60.00% needed to go on",
         "d": "stopped after 25% of the run: 40.00% held-out, 60.00% needed to go on",

@@ -204,7 +204,7 @@ class Store:
             self.client.delete_logged_model(left.model_id)
         model = self.client.create_logged_model(
             self.experiment_id,
-            name=name,
+            name=name.replace(".", "_"),  # MLflow takes no dot here
             source_run_id=run_id,
             tags={PREFIX + key: value for key, value in tags.items()},
         )

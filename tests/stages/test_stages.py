@@ -2,52 +2,27 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from soup.data.folders import DataError
-from soup.params import parse
 from soup.project import Project
-from soup.stages import base, cook, evaluate, prepare, probe, register, report
-from soup.sweep import Sweep, SweepError
+from soup.stages import cook, evaluate, probe, register, report
+from soup.sweep import Sweep
 from soup.tracking import TrackingError
-from tests import checkouts, worlds
+from tests.stages.projects import Silent, probed, record
 
 pytestmark = pytest.mark.slow
-
-
-class Silent:
-    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def done(self, name: str, message: str) -> None: ...
-
-
-def record(project: Project, name: str, facts: Mapping[str, object]) -> None:
-    (project.out / f"{name}.json").write_text(json.dumps({**facts, "seconds": 1.0}))
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which everything up to the sweep is done."""
-    root = tmp_path_factory.mktemp("project")
-    worlds.world(root / "data", train=40, test=12)
-    worlds.draw(root / "data" / "dark", {"blue": 8, "red": 8}, first=900)
-    worlds.put(root / "base", worlds.tiny())
-    (root / "base" / "model.safetensors").rename(root / "base.safetensors")
-    project = Project(root, parse(checkouts.parameters(root)), {"flow_run": "none"})
-    record(project_folder(project), "prepare", prepare.run(project))
-    record(project, "base", base.run(project))
-    record(project, "probe", probe.run(project))
+    project = probed(tmp_path_factory.mktemp("project"))
     sweep = Sweep.open(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, "cpu", Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
-    return project
-
-
-def project_folder(project: Project) -> Project:
-    project.out.mkdir(parents=True)
     return project
 
 
@@ -73,29 +48,6 @@ def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path
     record(blind, "cook", unseeing)
     with pytest.raises(DataError, match=r"evaluation\.csv is not a split manifest"):
         evaluate.run(blind, "c")
-
-
-def test_a_sweep_opened_again_finds_every_fine_tune_finished(swept: Project) -> None:
-    told: dict[str, str] = {}
-
-    class Listening(Silent):
-        def done(self, name: str, message: str) -> None:
-            told[name] = message
-
-    again = Sweep.open(swept, code="code", threads=1)
-    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
-    for name in again.steps:
-        assert again.run(name, "cpu", Listening()) == runs[name]
-    assert set(told.values()) == {"finished before"}
-
-
-def test_changed_code_is_another_ingredient(swept: Project) -> None:
-    changed = Sweep.open(swept, code="other code", threads=1)
-    assert changed.run_id != json.loads((swept.out / "finetune.json").read_text())["sweep"]
-    digests = {digest for digest, _ in changed._jobs.values()}
-    assert not digests & {d for d, _ in Sweep.open(swept, code="code", threads=1)._jobs.values()}
-    with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
-        changed.close({"ft-000": RuntimeError("boom")})
 
 
 def test_runs_of_another_base_are_not_cooked_together(swept: Project) -> None:
