@@ -62,7 +62,7 @@ def test_changed_code_is_another_ingredient(project: Project) -> None:
 
 
 def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
-    sweep = other(project, ema=[0.5, 0.9], swa={"start": 0.5})
+    sweep = other(project, ema=[0.5, 0.9], swa={"start": 0.1})
     assert sweep.run_id != json.loads((project.out / "finetune.json").read_text())["sweep"]
     made = sweep.run("ft-000", "cpu", Silent())
     assert sorted(made) == ["ft-000", "ft-000-ema-0.5", "ft-000-ema-0.9", "ft-000-swa"]
