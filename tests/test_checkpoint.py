@@ -2,16 +2,10 @@
 
 import errno
 import hashlib
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
 import torch
@@ -24,12 +18,8 @@ from soup import checkpoint
 from soup.checkpoint import Checkpoint, save
 from soup.shards import CheckpointError
 from soup.weights import average
+from tests.files import different, sharded
 from tests.strategies import alike
-
-
-def different(count: int) -> dict[str, Tensor]:
-    """Tensors of a few sizes, each with a value of its own."""
-    return {f"w{i:02}": torch.full(((64, 300, 5000)[i % 3],), float(i)) for i in range(count)}
 
 
 @given(models=alike(most=1))
@@ -132,137 +122,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def sharded(models: dict[str, Tensor], folder: Path, parts: int = 3) -> Path:
-    """The weights over several files with an index, as Hugging Face lays them out."""
-    folder.mkdir(parents=True)
-    where = {}
-    for part in range(parts):
-        file = f"model-{part + 1:05}-of-{parts:05}.safetensors"
-        names = sorted(models)[part::parts]
-        save({name: models[name] for name in names}, folder / file)
-        where |= dict.fromkeys(names, file)
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    return index
-
-
-def test_shards_are_read_as_one_by_their_index_or_their_folder(tmp_path: Path) -> None:
-    weights = different(7)
-    index = sharded(weights, tmp_path / "model")
-    for path in (index, index.parent):
-        kept = Checkpoint(path)
-        assert list(kept) == sorted(weights)
-        assert all(torch.equal(kept[name], weights[name]) for name in weights)
-    assert len(Checkpoint(index).files) == 3
-
-
-def test_a_shard_that_is_missing_or_lacks_a_tensor_is_named(tmp_path: Path) -> None:
-    index = sharded(different(7), tmp_path / "model")
-    save(different(1), tmp_path / "model" / "model-00003-of-00003.safetensors")
-    with pytest.raises(CheckpointError, match="w00 is in two of its files"):
-        Checkpoint(index)
-    save({}, tmp_path / "model" / "model-00003-of-00003.safetensors")
-    with pytest.raises(CheckpointError, match="its files lack w02, w05, which its index names"):
-        Checkpoint(index)
-    (tmp_path / "model" / "model-00003-of-00003.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"00003-of-00003.safetensors: .*no such file"):
-        Checkpoint(index)
-
-
-def test_an_index_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
-    index = tmp_path / "model.safetensors.index.json"
-    for name in ("../secret.safetensors", "/etc/secret.safetensors"):
-        index.write_text(json.dumps({"weight_map": {"w": name}}))
-        with pytest.raises(CheckpointError, match=f"outside its folder: {name}"):
-            Checkpoint(index)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"weight_map": 3}'])
-def test_an_index_that_is_none_is_named(tmp_path: Path, text: str) -> None:
-    index = tmp_path / "some.index.json"
-    index.write_text(text)
-    with pytest.raises(CheckpointError, match="not an index of a sharded model"):
-        Checkpoint(index)
-
-
 def test_a_pickle_is_not_opened_but_told_how_to_be_converted(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=r"model.pt: not safetensors.*soup import .*model.pt"):
         Checkpoint(tmp_path / "model.pt")
-
-
-def test_a_folder_without_weights_is_an_error_that_says_what_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"a folder without model.safetensors or"):
-        Checkpoint(tmp_path)
-
-
-def lies(good: bytes) -> Iterator[tuple[str, bytes]]:
-    """The same file with headers that lie, each in its own way."""
-    length = int.from_bytes(good[:8], "little")
-    header, data = json.loads(good[8 : 8 + length]), good[8 + length :]
-
-    def with_header(**changes: object) -> bytes:
-        text = json.dumps({**header, "w": {**header["w"], **changes}}).encode()
-        return len(text).to_bytes(8, "little") + text + data
-
-    yield "an offset past the end", with_header(data_offsets=[0, 4000])
-    yield "an offset that leaves a gap", with_header(data_offsets=[4, 44])
-    yield "offsets the wrong way round", with_header(data_offsets=[40, 0])
-    yield "a shape larger than its bytes", with_header(shape=[1000])
-    yield "an unknown dtype", with_header(dtype="F13")
-    yield "a length past the end", (1 << 40).to_bytes(8, "little") + good[8:]
-    yield "no length", good[:5]
-    yield "too little data", good[:-8]
-    yield "too much data", good + b"12345678"
-    yield "no JSON", good[:8] + b"?" + good[9:]
-
-
-def test_a_header_that_lies_is_refused_from_disk_and_from_a_server(
-    tmp_path: Path, server: Callable[[Path], str]
-) -> None:
-    save({"w": torch.zeros(10)}, tmp_path / "good.safetensors")
-    for kind, data in lies((tmp_path / "good.safetensors").read_bytes()):
-        path = tmp_path / "bad.safetensors"
-        path.write_bytes(data)
-        for place in (str(path), f"{server(tmp_path)}/bad.safetensors"):
-            with pytest.raises(CheckpointError, match=r"bad.safetensors: not a readable"):
-                assert Checkpoint(place) is None, f"{kind} was not noticed in {place}"
-
-
-def test_a_server_is_asked_for_the_header_and_the_tensors_wanted_and_no_more(
-    tmp_path: Path, server: Callable[[Path], str]
-) -> None:
-    weights = {f"w{i}": torch.rand(200_000) for i in range(4)} | {"n": torch.tensor(3)}
-    save(weights, tmp_path / "model.safetensors", {"lr": "0.1"})
-    url = f"{server(tmp_path)}/model.safetensors"
-    remote = Checkpoint(url)
-    assert remote.metadata == {"lr": "0.1"}
-    assert torch.equal(remote["w2"], weights["w2"])
-    assert int(remote["n"]) == 3
-    sent = sum(RangeHandler.sent)
-    assert sent < 1.2e6 < 3.2e6 < (tmp_path / "model.safetensors").stat().st_size
-    assert all(torch.equal(remote[name], weights[name]) for name in weights)
-    assert remote.digest() == Checkpoint(url).digest() != Checkpoint(tmp_path).digest()
-
-
-def test_shards_on_a_server_are_averaged_with_files_on_disk(
-    tmp_path: Path, server: Callable[[Path], str]
-) -> None:
-    models = [different(5), {name: tensor + 1 for name, tensor in different(5).items()}]
-    sharded(models[0], tmp_path / "far")
-    save(models[1], tmp_path / "near.safetensors")
-    url = f"{server(tmp_path)}/far/model.safetensors.index.json"
-    soup = average([Checkpoint(url), Checkpoint(tmp_path / "near.safetensors")])
-    expected = average(models)
-    assert all(torch.equal(soup[name], expected[name]) for name in expected)
-
-
-def test_a_server_that_is_away_or_lacks_the_file_is_named(
-    tmp_path: Path, server: Callable[[Path], str]
-) -> None:
-    for url in (f"{server(tmp_path)}/none.safetensors", "http://127.0.0.1:9/w.safetensors"):
-        with pytest.raises(CheckpointError, match=f"{url}: not a readable"):
-            Checkpoint(url)
 
 
 def test_files_are_averaged_in_the_memory_of_a_block(tmp_path: Path) -> None:
@@ -345,53 +208,6 @@ def test_other_tools_read_what_is_saved(tmp_path: Path) -> None:
     assert all(torch.equal(theirs[name], weights[name]) for name in weights)
     with safe_open(tmp_path / "w", "pt") as file:
         assert file.metadata() == {"format": "pt", "recipe": "uniform"}
-
-
-class RangeHandler(SimpleHTTPRequestHandler):
-    """Files by range, as object stores send them; the bytes sent are noted."""
-
-    sent: ClassVar[list[int]] = []
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data, wanted = path.read_bytes(), self.headers.get("Range")
-        first, last = 0, len(data) - 1
-        if wanted:
-            first, last = (int(n) for n in wanted.removeprefix("bytes=").split("-"))
-        part = data[first : last + 1]
-        self.send_response(206 if wanted else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(part)))
-        if wanted:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-        self.end_headers()
-        self.wfile.write(part)
-        self.sent.append(len(part))
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Callable[[Path], str]]:
-    """Starts a server of a folder, on this machine alone; its address."""
-    running: dict[Path, ThreadingHTTPServer] = {}
-
-    def start(folder: Path) -> str:
-        if folder not in running:
-            handler = partial(RangeHandler, directory=str(folder))
-            running[folder] = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-            Thread(target=running[folder].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{running[folder].server_port}"
-
-    RangeHandler.sent.clear()
-    yield start
-    for each in running.values():
-        each.shutdown()
-        each.server_close()
 
 
 def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_and_no_crash(

@@ -1,0 +1,133 @@
+"""What `soup cook` does not take, and what it says to that."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from soup.checkpoint import Checkpoint, save
+from tests.cli.conftest import Command, Kitchen
+
+
+def refused(kitchen: Kitchen, tmp_path: Path) -> dict[str, tuple[list[object], str]]:
+    """Bad input: the arguments, and what the message must say."""
+    good, out = kitchen.models[:2], tmp_path / "out.safetensors"
+    (tmp_path / "cut.safetensors").write_bytes(kitchen.models[0].read_bytes()[:-100])
+    nan = {n: t.clone() for n, t in Checkpoint(good[0]).items()}
+    name = next(n for n in nan if nan[n].numel() > 10)
+    nan[name].view(-1)[:3] = torch.nan
+    save(nan, tmp_path / "nan.safetensors")
+    other = {n: t for n, t in nan.items() if not n.startswith("fc")}
+    save(other | {"fc.weight": torch.zeros(7, 8)}, tmp_path / "head.safetensors")
+    torch.save({"w": torch.zeros(3)}, tmp_path / "pickle.pt")
+    (tmp_path / "four" / "cyan").mkdir(parents=True)
+    two = tmp_path / "two"
+    for colour in ("red", "blue"):
+        (two / colour).mkdir(parents=True)
+        (two / colour / "0.png").write_bytes((kitchen.heldout / colour / "000.png").read_bytes())
+        (tmp_path / "four" / colour).mkdir()
+    (tmp_path / "four" / "cyan" / "0.png").write_bytes((two / "red" / "0.png").read_bytes())
+    heldout, uniform = ["--heldout", kitchen.heldout], ["-r", "uniform"]
+    return {
+        "cut short": (
+            [*uniform, "-o", out, *good, tmp_path / "cut.safetensors"],
+            "cut.safetensors",
+        ),
+        "missing": ([*uniform, "-o", out, "no.safetensors", good[0]], "no.safetensors: .*no such"),
+        "NaN": (
+            [*uniform, "-o", out, *good, tmp_path / "nan.safetensors"],
+            rf"nan.safetensors: {name} has 3 NaN or infinite of",
+        ),
+        "another head": (
+            [*uniform, "-o", out, *good, tmp_path / "head.safetensors"],
+            r"head cannot be averaged with run0: .*fc.weight is \(3, .* and \(7, 8\)",
+        ),
+        "a pickle": (
+            [*uniform, "-o", out, *good, tmp_path / "pickle.pt"],
+            "pickle.pt: not safetensors, and pickles are not opened here; .*soup import",
+        ),
+        "out is an input": ([*uniform, "-o", good[0], *good], "run0.safetensors is one of the in"),
+        "unknown recipe": (["-r", "stew", "-o", out, *good], "unknown recipe 'stew'; known: uni"),
+        "no data": (["-r", "greedy", "-o", out, *good], "chooses by held-out images: give --held"),
+        "no base": (["-r", "ties", "-o", out, *good], "needs the models' initialisation: give --b"),
+        "unknown option": (
+            [*uniform, "-s", "depth=3", "-o", out, *good],
+            "uniform has no option 'depth'; it has none",
+        ),
+        "no number": (
+            ["-r", "ties", "-s", "density=much", "--base", kitchen.base, "-o", out, *good],
+            "density: 'much' is no number",
+        ),
+        "no pair": ([*uniform, "-s", "depth", "-o", out, *good], "--set depth: give name=value"),
+        "unknown metric": (
+            [*heldout, "--metric", "taste", "-o", out, *good],
+            "unknown metric 'taste'; known: accuracy",
+        ),
+        "unknown dtype": ([*uniform, "--dtype", "int3", "-o", out, *good], "unknown dtype 'int3'"),
+        "unknown device": (
+            [*heldout, "--device", "toaster", "-o", out, *good],
+            "--device toaster: torch cannot use it here",
+        ),
+        "other classes": (
+            ["--heldout", tmp_path / "four", "-o", out, *good],
+            "class folders that the model's head does not know: cyan",
+        ),
+        "fewer classes than the head": (
+            ["--heldout", two, "--model", "timm:test_resnet", "-o", out, *_of_ten(tmp_path)],
+            r"two has 2 class folders \(blue, red\), but fc.weight of .* has 10 rows",
+        ),
+        "no such folder": (["--heldout", "nowhere", "-o", out, *good], "nowhere.* is not a folder"),
+        "no such model": (
+            [*heldout, "--model", "timm:no_net", "-o", out, *good],
+            "timm does not know 'no_net'",
+        ),
+        "no model": (
+            [*heldout, "--model", "net", "-o", out, *good],
+            "'net' is no model: give timm",
+        ),
+    }
+
+
+def _of_ten(tmp_path: Path) -> list[Path]:
+    import timm
+
+    model = timm.create_model("test_resnet", num_classes=10)
+    (tmp_path / "alone").mkdir(exist_ok=True)
+    save(model.state_dict(), tmp_path / "alone" / "ten.safetensors")
+    return [tmp_path / "alone" / "ten.safetensors"]
+
+
+def test_bad_input_names_what_and_why_and_leaves_no_output(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in kitchen.models}
+    for kind, (arguments, message) in refused(kitchen, tmp_path).items():
+        said = soup("cook", *arguments)
+        assert said.code == 2, (kind, said)
+        assert re.search(message, said.err), (kind, said.err)
+        assert "Traceback" not in said.err
+        assert not (tmp_path / "out.safetensors").exists(), kind
+    assert {path: path.read_bytes() for path in kitchen.models} == before
+
+
+def test_no_space_left_leaves_no_output(
+    soup: Command, kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("soup.checkpoint._write", full)
+    out = tmp_path / "soup" / "out.safetensors"
+    said = soup("cook", "-r", "uniform", "-o", out, *kitchen.models)
+    assert said.code == 1
+    assert "out.safetensors: cannot be written: No space left on device" in said.err
+    assert not list(out.parent.iterdir())
+
+
+def test_all_that_is_wrong_with_the_files_is_said_at_once(
+    soup: Command, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", "a.safetensors", "b.safetensors")
+    assert "a.safetensors" in said.err
+    assert "b.safetensors" in said.err
