@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from soup.checkpoint import Checkpoint
-from soup.data.images import Images, decoded, from_files, one_size
-from soup.data.split import Row, read_csv
+from soup.data.memory import training_images
+from soup.data.split import read_csv
 from soup.data.transforms import normalise, training
 from soup.evaluate import predict
 from soup.files import write_json
@@ -71,8 +71,14 @@ def finetune(job: Job, log: Log) -> Result:
     start = Checkpoint(job.start / "model.safetensors")
     model = build(architecture, start).to(device)
     rows = read_csv(job.development)
-    train = training_images([r for r in rows if r.split == "train"], job, architecture)
-    heldout = heldout_images(rows, job.root, architecture, job.cache)
+    train = training_images(
+        [row for row in rows if row.split == "train"],
+        job.root,
+        architecture.classes,
+        job.cache,
+        job.cache_gib,
+    )
+    heldout = heldout_images(rows, job.root, architecture, job.cache, job.cache_gib)
     c = job.configuration
 
     every = -(-c.epochs // CURVE)
@@ -114,12 +120,3 @@ def finetune(job: Job, log: Log) -> Result:
     result = scored(model, heldout, architecture, folder, job.eval_batch_size, notes)
     write_json(job.folder / "result.json", {"errors": result.errors, "examples": result.examples})
     return result
-
-
-def training_images(rows: list[Row], job: Job, architecture: Architecture) -> Images:
-    """Decoded and held at their own size where they fit and agree in size, else read from files."""
-    classes = architecture.classes
-    size = one_size(rows, job.root)
-    if size is None or len(rows) * size[0] * size[1] * 3 > job.cache_gib * 2**30:
-        return from_files(rows, job.root, classes)
-    return decoded(rows, job.root, classes, lambda image: image, "as they are", job.cache)
