@@ -1,6 +1,5 @@
 """One fine-tune: from the shared initialisation to an ingredient, scored on held-out."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from soup.heldout import Result, heldout_images, scored
 from soup.metrics import correct
 from soup.models import Architecture, build
 from soup.search import Configuration
-from soup.train.batches import augmented, steps_per_epoch
+from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.keeper import FileKeeper
 from soup.train.loop import Log, Schedule, fit
 from soup.train.losses import classification
@@ -106,7 +105,7 @@ def finetune(job: Job, log: Log) -> Result:
             job.batch_size,
             c.seed,
             device,
-            workers=0 if train.pixels is not None else max(1, (os.cpu_count() or 2) - 1),
+            workers_for(job.threads, device),
         ),
         classification(len(architecture.classes), c.label_smoothing, c.mixup),
         schedule,
