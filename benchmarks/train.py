@@ -28,9 +28,9 @@ import pandas as pd
 import torch
 from machine import machine
 from PIL import Image
-from soup.data.memory import training_images
 
 from soup.data.folders import scan
+from soup.data.memory import training_images
 from soup.data.split import Row
 from soup.data.transforms import normalise, training
 from soup.models import Architecture, build

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from soup.checkpoint import save
+from soup.data.cache import GIB
 from soup.data.images import Images, decoded
 from soup.data.split import Row, classes_of, read_csv
 from soup.data.transforms import evaluation
@@ -39,11 +40,15 @@ class Result:
 
 
 def heldout_images(
-    rows: Sequence[Row], root: Path, architecture: Architecture, cache: Path
+    rows: Sequence[Row],
+    root: Path,
+    architecture: Architecture,
+    cache: Path,
+    cache_gib: float = GIB,
 ) -> Images:
     """The held-out images among the rows, at the model's input size."""
     held = [row for row in rows if row.split == "heldout"]
-    return decoded(held, root, architecture.classes, *evaluation(architecture), cache)
+    return decoded(held, root, architecture.classes, *evaluation(architecture), cache, cache_gib)
 
 
 def scored(

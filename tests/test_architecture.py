@@ -86,7 +86,10 @@ NOT_RUN = {
         "soup.judging",
         "soup.models",
         "soup.models.vision",
+        "soup.data.cache",
+        "soup.data.decoding",
         "soup.data.images",
+        "soup.data.prefetch",
     }
     | {"soup.metrics", "soup.sums", "soup.weights", "soup.data.transforms"},
     "probe": {"soup.judging", "soup.sums", "soup.weights"}
@@ -102,7 +105,10 @@ NOT_RUN = {
         "soup.metrics",
         "soup.sums",
         "soup.weights",
+        "soup.data.cache",
+        "soup.data.decoding",
         "soup.data.images",
+        "soup.data.prefetch",
     },
 }
 

@@ -1,6 +1,7 @@
 """The held-out judge stops early and decides as if it had not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from soup.data.images import Images
+from soup.data.transforms import evaluation
 from soup.evaluate import heldout_judge, predict
 from soup.ingredient import Ingredient
 from soup.judging import ErrorJudge, hardest_first
@@ -19,6 +21,7 @@ from soup.recipes.greedy import greedy
 from soup.weights import Weights
 from tests import reference
 from tests.strategies import seeds
+from tests.worlds import picture, tiny
 
 CLASSES = ("a", "b", "c")
 # The mean is 0 and the deviation 1/255: a pixel's value is what the model sees.
@@ -166,6 +169,40 @@ def test_the_logits_are_in_the_order_of_the_images(seed: int, n: int, batch_size
     logits = predict(model, e.images, LINEAR, batch_size)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, e.images.pixels.reshape(n, 3) @ weight.numpy().T, rtol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["files", "files resized as at evaluation", "held"])
+def test_images_that_are_not_decoded_beforehand_give_the_same_logits(
+    tmp_path: Path, form: str
+) -> None:
+    pictures = [picture((9 * n, 200, 30), n, (30, 20)) for n in range(11)]
+    for n, image in enumerate(pictures):
+        image.save(tmp_path / f"{n}.png")
+    made, model = tiny(size=16)
+    resize, _ = evaluation(made)
+    labels = np.zeros(11, np.int64)
+    pixels = np.stack([np.asarray(resize(image)) for image in pictures])
+    expected = predict(model, Images(pixels, labels, ()), made, 4)
+    read = Images(None, labels, tuple(tmp_path / f"{n}.png" for n in range(11)))
+    if form == "held":
+        read = replace(read, held=pictures, paths=())
+    elif form == "files":
+        read = replace(read, resize=resize)
+    np.testing.assert_array_equal(predict(model, read, made, 4), expected)
+    judge = heldout_judge(model, read, made, (), 4)
+    assert judge(model.state_dict()) == int((expected.argmax(axis=1) != 0).sum())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-3), (True, 5e-2)])
+def test_a_gpu_gives_the_logits_of_the_cpu(bf16: bool, tolerance: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 20, 20, 3), dtype=np.uint8)
+    images = Images(pixels, np.zeros(50, np.int64), ())
+    made, model = tiny()
+    expected = predict(model, images, made, 7)
+    np.testing.assert_allclose(
+        predict(model.cuda(), images, made, 7, bf16), expected, atol=tolerance
+    )
 
 
 def test_training_mode_is_left_before_judging() -> None:

@@ -1,27 +1,34 @@
-"""A split's images as arrays: decoded once, kept on disk, shared between processes.
+"""A split's images: decoded once, kept on disk, shared between processes; or read file by file.
 
 Sets whose images are looked at again and again (held-out by every candidate soup, test by every
 model) are decoded and resized once into one uint8 array, named by a digest of what is in it and
-memory-mapped by whoever needs it.
+memory-mapped by whoever needs it (`cache.py`).
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache as once
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soup.data.folders import DataError, fingerprint
+from soup.data.cache import GIB, kept
+from soup.data.decoding import UNREADABLE, checked, decode, read
+from soup.data.folders import DataError
 from soup.data.split import Row
-from soup.files import whole
 from soup.provenance import of_value
 
+T = TypeVar("T")
+S = TypeVar("S")
 Decode = Callable[[Image.Image], Image.Image]
 CHUNK = 2048
+FIRST = 16
 
 
 @dataclass(frozen=True)
@@ -29,27 +36,55 @@ class Images:
     """Images of one split.
 
     Attributes:
-        pixels: uint8 (examples, height, width, 3), or None when they are read file by file.
+        pixels: uint8 (examples, height, width, 3), or None when they are not held at one size.
         labels: class indices, int64 (examples,).
         paths: absolute paths, in the same order.
+        held: without pixels, where images are in memory at sizes of their own (`memory.py`).
+        resize: what an image that is not among pixels goes through when it is read.
+        digest: names the images in their order, and what was done to them; '' if nobody did.
     """
 
     pixels: NDArray[np.uint8] | None
     labels: NDArray[np.int64]
     paths: tuple[Path, ...]
+    held: Sequence[Image.Image] | None = None
+    resize: Decode | None = None
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Image.Image:
+        """
+        Raises:
+            DataError: it is read from its file, and cannot be.
+        """
         if self.pixels is not None:
             return Image.fromarray(self.pixels[index])
-        with Image.open(self.paths[index]) as image:
-            return image.convert("RGB")
+        try:
+            image = decode(read(self.paths[index])) if self.held is None else self.held[index]
+        except UNREADABLE as error:
+            raise DataError(
+                f"{self.paths[index]} cannot be decoded: {error}; run prepare again"
+            ) from None
+        return image if self.resize is None else self.resize(image)
+
+    def part(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Some images, all of one size after `resize`: uint8 (some, height, width, 3)."""
+        if self.pixels is not None:
+            return self.pixels[start:stop]
+        indices = range(start, min(stop, len(self)))
+        return np.stack(in_threads(lambda i: np.asarray(self[i]), indices))
 
 
 def decoded(
-    rows: Sequence[Row], root: Path, classes: Sequence[str], resize: Decode, how: str, cache: Path
+    rows: Sequence[Row],
+    root: Path,
+    classes: Sequence[str],
+    resize: Decode,
+    how: str,
+    cache: Path,
+    cache_gib: float = GIB,
 ) -> Images:
     """The images through `resize`, from the cache or decoded now.
 
@@ -60,23 +95,25 @@ def decoded(
         resize: PIL image -> PIL image of one size for all.
         how: names what `resize` does; part of the cache's key.
         cache: folder of the decoded arrays.
+        cache_gib: what they may take together; a set that has no room is read anew each time.
 
     Raises:
         DataError: an image is missing or is not what it was when the split was made.
     """
-    # A size does not tell two images apart, as a digest does; then the place has to.
-    sized = any(row.content.endswith("-bytes") for row in rows)
-    place = str(root.resolve()) if sized else ""
-    key = of_value([how, place, [(r.path, r.content) for r in rows]])
-    file = cache / f"{key[:32]}.npy"
-    if not file.exists():
-        _decode(rows, root, resize, file)
-    labels = {name: index for index, name in enumerate(classes)}
-    return Images(
-        np.load(file, mmap_mode="r"),
-        np.array([labels[r.label] for r in rows], dtype=np.int64),
-        tuple(root / r.path for r in rows),
-    )
+    key = digest(rows, root, how)
+
+    def one(row: Row) -> NDArray[np.uint8]:
+        return np.asarray(resize(checked(row, root)), dtype=np.uint8)
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
+        # The first images alone say how large all will be.
+        for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
+            yield np.stack(in_threads(one, rows[start:stop]))
+
+    otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
+    pixels = kept(cache / f"{key[:32]}.npy", len(rows), blocks, cache_gib, otherwise)
+    read_anew = from_files(rows, root, classes)
+    return Images(pixels, read_anew.labels, read_anew.paths, resize=resize, digest=key)
 
 
 def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Images:
@@ -89,38 +126,23 @@ def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Image
     )
 
 
-def one_size(rows: Sequence[Row], root: Path) -> tuple[int, int] | None:
-    """The (width, height) that all images have, or None if they differ."""
-    size: tuple[int, int] | None = None
-    for row in rows:
-        with Image.open(root / row.path) as image:
-            if size not in (None, image.size):
-                return None
-            size = image.size
-    return size
+def digest(rows: Sequence[Row], root: Path, how: str) -> str:
+    """Names these images in this order, treated in this way."""
+    # A size does not tell two images apart, as a digest does; then the place has to.
+    sized = any(row.content.endswith("-bytes") for row in rows)
+    place = str(root.resolve()) if sized else ""
+    return of_value([how, place, [(r.path, r.content) for r in rows]])
 
 
-def _decode(rows: Sequence[Row], root: Path, resize: Decode, file: Path) -> None:
-    def one(row: Row) -> NDArray[np.uint8]:
-        path = root / row.path
-        try:
-            content = fingerprint(path, "header" if row.content.endswith("-bytes") else "decode")
-        except ValueError as error:
-            raise DataError(f"{path}: {error}; run prepare again") from None
-        if content != row.content:
-            raise DataError(f"{path} has changed since the split was made; run prepare again")
-        try:
-            with Image.open(path) as image:
-                return np.asarray(resize(image.convert("RGB")), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be decoded: {error}; mend it or remove it") from None
+def in_threads(work: Callable[[T], S], items: Sequence[T]) -> list[S]:
+    """What `work` makes of each; decoding and resizing run outside the interpreter's lock."""
+    return [*_threads().map(work, items)]
 
-    # Written in order, not through a memory map: a full disk is then an error, not a bus error.
-    with whole(file) as aside, aside.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(rows), CHUNK):
-            block = np.stack(list(pool.map(one, rows[start : start + CHUNK])))
-            if start == 0:
-                header = np.lib.format.header_data_from_array_1_0(block)
-                header["shape"] = (len(rows), *block.shape[1:])
-                np.lib.format.write_array_header_1_0(out, header)
-            out.write(block.tobytes())
+
+@once
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count())
+
+
+if hasattr(os, "register_at_fork"):  # threads are not there in a forked process
+    os.register_at_fork(after_in_child=_threads.cache_clear)

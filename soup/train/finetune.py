@@ -1,7 +1,6 @@
 """One fine-tune: from the shared initialisation to its ingredients, scored on held-out."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch
 from torch import nn
 
 from soup.checkpoint import Checkpoint
-from soup.data.images import Images, decoded, from_files, one_size
-from soup.data.split import Row, read_csv
+from soup.data.memory import training_images
+from soup.data.split import read_csv
 from soup.data.transforms import normalise, training
 from soup.evaluate import predict
 from soup.files import write_json
@@ -22,7 +21,7 @@ from soup.models import Architecture, build
 from soup.params import Compute, Sweep
 from soup.search import Configuration
 from soup.train.averages import Averages, names
-from soup.train.batches import augmented, steps_per_epoch
+from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.keeper import FileKeeper
 from soup.train.loop import Log, fit
 from soup.train.losses import cross_entropy, mixing
@@ -82,8 +81,15 @@ def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) ->
     start = Checkpoint(job.start / "model.safetensors")
     model = _network(job, architecture, start).to(device)
     rows = read_csv(job.development)
-    train = training_images([r for r in rows if r.split == "train"], job, architecture)
-    heldout = heldout_images(rows, job.root, architecture, job.cache)
+    gib = job.compute.cache_gib
+    train = training_images(
+        [row for row in rows if row.split == "train"],
+        job.root,
+        architecture.classes,
+        job.cache,
+        gib,
+    )
+    heldout = heldout_images(rows, job.root, architecture, job.cache, gib)
     c, s, size = job.configuration, job.sweep, job.compute.eval_batch_size
     schedule = schedule_of(job, len(train))
     compiled: Any = torch.compile(model) if s.compile else None
@@ -107,7 +113,7 @@ def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) ->
             s.batch_size,
             c.seed,
             device,
-            workers=0 if train.pixels is not None else max(1, (os.cpu_count() or 2) - 1),
+            workers_for(job.threads, device),
         ),
         cross_entropy(c.label_smoothing),
         schedule,
@@ -189,12 +195,3 @@ def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Modu
         tower: Any = model
         tower.set_grad_checkpointing()
     return model
-
-
-def training_images(rows: list[Row], job: Job, architecture: Architecture) -> Images:
-    """Decoded and held at their own size where they fit and agree in size, else read from files."""
-    classes = architecture.classes
-    size = one_size(rows, job.root)
-    if size is None or len(rows) * size[0] * size[1] * 3 > job.compute.cache_gib * 2**30:
-        return from_files(rows, job.root, classes)
-    return decoded(rows, job.root, classes, lambda image: image, "as they are", job.cache)

@@ -13,13 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.data.images import Images, decoded
+from soup.data.cache import GIB
+from soup.data.images import decoded, digest, from_files
 from soup.data.split import read_csv
-from soup.data.transforms import evaluation, normalise, to_tensor
+from soup.data.transforms import evaluation
 from soup.heldout import Result, heldout_images, scored
-from soup.models import Architecture, library, open_model
+from soup.models import library, open_model
 from soup.params import Probe
+from soup.provenance import of_file
+from soup.train.features import kept_features
 from soup.train.loop import Diverged
+
+CHUNK = 1 << 16  # examples whose features are looked at together: 128 MB of 512 features
 
 
 def probe(
@@ -31,10 +36,12 @@ def probe(
     cache: Path,
     device: str,
     batch_size: int,
+    cache_gib: float = GIB,
 ) -> Result:
     """Probe the model in `start`, and write it with its new head, scored, into `target`.
 
-    Training images are seen as at evaluation, resized and cropped, without augmentation.
+    Training images are seen as at evaluation, resized and cropped, without augmentation. Their
+    features are kept in `cache`: with another penalty nothing is computed but the head.
 
     Raises:
         Diverged: the loss is not a number.
@@ -43,28 +50,29 @@ def probe(
     model.to(device)
     rows = read_csv(development)
     train = [row for row in rows if row.split == "train"]
-    images = decoded(train, root, architecture.classes, *evaluation(architecture), cache)
-    inputs = features(model, images, architecture, batch_size)
-    labels = torch.from_numpy(images.labels).to(device)
+    classes, (resize, how) = architecture.classes, evaluation(architecture)
+    inputs = kept_features(
+        model,
+        of_file(start / "model.safetensors"),
+        lambda: decoded(train, root, classes, resize, how, cache, cache_gib),
+        digest(train, root, how),
+        len(train),
+        architecture,
+        batch_size,
+        cache,
+        cache_gib,
+    )
+    labels = from_files(train, root, classes).labels
     head = library(architecture.library).head(model)
-    fit_head(inputs, labels, head, params.penalty, params.max_iterations)
-    heldout = heldout_images(rows, root, architecture, cache)
+    fit_head(
+        torch.from_numpy(inputs),
+        torch.from_numpy(labels),
+        head,
+        params.penalty,
+        params.max_iterations,
+    )
+    heldout = heldout_images(rows, root, architecture, cache, cache_gib)
     return scored(model, heldout, architecture, target, batch_size)
-
-
-@torch.no_grad()
-def features(
-    model: nn.Module, images: Images, architecture: Architecture, batch_size: int = 256
-) -> Float[Tensor, "examples features"]:
-    """What the head sees, for every image once."""
-    assert images.pixels is not None
-    device = next(model.parameters()).device
-    compute = library(architecture.library).features
-    parts = []
-    for start in range(0, len(images), batch_size):
-        pixels = to_tensor(images.pixels[start : start + batch_size]).to(device)
-        parts.append(compute(model, normalise(pixels, architecture)).float())
-    return torch.cat(parts)
 
 
 def fit_head(
@@ -73,14 +81,23 @@ def fit_head(
     head: nn.Linear,
     penalty: float,
     max_iterations: int,
+    chunk: int = CHUNK,
 ) -> float:
     """Train a head in place by L-BFGS on all examples at once; returns the final loss.
 
     Minimises mean cross-entropy + penalty * (|W - W_0|^2 + |b - b_0|^2), W_0, b_0 being the start.
 
+    Args:
+        inputs: may be mapped from a file: `chunk` examples at a time are in memory. If that is all
+            of them, they stay on the head's device.
+
     Raises:
         Diverged: the loss is not a number.
     """
+    device, count = head.weight.device, len(labels)
+    labels = labels.to(device)
+    if count <= chunk:
+        inputs = inputs.to(device)
     start = [parameter.detach().clone() for parameter in head.parameters()]
     optimizer = torch.optim.LBFGS(
         head.parameters(), max_iter=max_iterations, line_search_fn="strong_wolfe"
@@ -92,12 +109,19 @@ def fit_head(
             ((parameter - origin) ** 2).sum()
             for parameter, origin in zip(head.parameters(), start, strict=True)
         )
-        value = functional.cross_entropy(head(inputs), labels) + penalty * away
+        value = torch.as_tensor(penalty * away)
         value.backward()
-        return value
+        total = value.detach()
+        for at in range(0, count, chunk):
+            wanted = labels[at : at + chunk]
+            scores = head(inputs[at : at + chunk].to(device))
+            part = functional.cross_entropy(scores, wanted) * (len(wanted) / count)
+            part.backward()
+            total = total + part.detach()
+        return total
 
     optimizer.step(objective)
-    final = float(objective().detach())
+    final = float(objective())
     if not math.isfinite(final):
         raise Diverged("the loss of the linear probe is NaN: are the base model's weights whole?")
     return final

@@ -12,7 +12,7 @@ from PIL import Image
 
 from soup.data import images as module
 from soup.data.folders import DataError
-from soup.data.images import Decode, Images, decoded, from_files, one_size
+from soup.data.images import Decode, Images, decoded, from_files
 from soup.data.split import Row, prepare
 from soup.data.transforms import evaluation
 from soup.params import Data, HeldOut
@@ -109,7 +109,7 @@ def cut(path: Path) -> None:
     [
         (overwrite, "has changed since the split was made; run prepare again"),
         (Path.unlink, "No such file.*; run prepare again"),
-        (cut, "unreadable: .*; run prepare again"),
+        (cut, "has changed since the split was made; run prepare again"),
     ],
 )
 def test_an_image_that_changed_since_the_split_is_named(
@@ -167,11 +167,37 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(
     assert len(decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")) == len(rows)
 
 
-def test_one_size_is_that_of_all_or_none(tmp_path: Path, rows: list[Row]) -> None:
-    alike = [row for row in rows if row.path.endswith("png")]
-    assert one_size(alike, tmp_path) == (30, 24)
-    mixed = [*alike, Row("train/red/050.jpg", "red", "train", "")]
-    assert one_size(mixed, tmp_path) is None
+def test_a_set_that_has_no_room_is_read_anew_and_it_is_said(
+    tmp_path: Path, rows: list[Row], caplog: pytest.LogCaptureFixture
+) -> None:
+    held = decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+    read = decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "none", cache_gib=1e-7)
+    assert read.pixels is None
+    assert list((tmp_path / "none").iterdir()) == []
+    assert "raise compute.cache_gib" in caplog.text
+    assert held.pixels is not None
+    np.testing.assert_array_equal(read.part(2, 99), held.part(2, 99))
+    np.testing.assert_array_equal(np.asarray(read[3]), np.asarray(held[3]))
+    assert read.digest == held.digest != ""
+
+
+def test_an_image_that_can_no_longer_be_decoded_is_named_when_it_is_read(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    images = from_files(rows, tmp_path, CLASSES)
+    cut(tmp_path / rows[2].path)
+    with pytest.raises(DataError, match=rf"{rows[2].path} cannot be decoded: .*run prepare again"):
+        images[2]
+
+
+def test_an_image_that_is_as_it_was_and_cannot_be_decoded_is_named(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    cut(tmp_path / rows[3].path)
+    length = (tmp_path / rows[3].path).stat().st_size
+    cropped = [Row(rows[3].path, "red", "train", f"{length}-bytes")]
+    with pytest.raises(DataError, match=f"{rows[3].path} cannot be decoded: .*mend it or remove"):
+        decoded(cropped, tmp_path, CLASSES, small, "small", tmp_path / "cache")
 
 
 def test_images_from_files_are_read_at_their_own_size_as_rgb(tmp_path: Path) -> None:

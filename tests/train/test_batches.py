@@ -1,5 +1,7 @@
 """Batches are a function of (seed, epoch, index): not of workers, not of where one begins."""
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,16 @@ from torch import Tensor
 
 from soup.data.images import Images
 from soup.data.transforms import training
-from soup.train.batches import augmented, steps_per_epoch
+from soup.errors import BadInput
+from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.loop import Batch
 from tests.worlds import architecture, picture
 
 CPU = torch.device("cpu")
+
+
+def by_itself(batch: torch.Tensor) -> torch.Tensor:
+    return batch
 
 
 @pytest.fixture
@@ -22,12 +29,15 @@ def images() -> Images:
     return Images(pixels, np.arange(23), tuple(Path(f"{n}") for n in range(23)))
 
 
-def epoch(
-    images: Images, number: int = 0, skip: int = 0, seed: int = 7, workers: int = 0
-) -> list[Batch]:
+def batches(images: Images, seed: int = 7, **options: int) -> Callable[..., Iterator[Batch]]:
     transform = training(architecture(12), "rand-m9-n2", crop=0.5, flip=0.5)
-    make = augmented(images, transform, torch.Tensor.float, 5, seed, CPU, workers)
-    return list(make(number, skip))
+    return augmented(images, transform, torch.Tensor.float, 5, seed, CPU, **options)
+
+
+def epoch(
+    images: Images, number: int = 0, skip: int = 0, seed: int = 7, **options: int
+) -> list[Batch]:
+    return list(batches(images, seed, **options)(number, skip))
 
 
 def by_label(found: list[Batch]) -> dict[int, Tensor]:
@@ -42,9 +52,47 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
     )
 
 
-def test_any_number_of_workers_gives_the_same_batches(images: Images) -> None:
+def test_any_number_of_workers_gives_the_same_batches_in_every_epoch(images: Images) -> None:
     torch.rand(3)
-    assert same(epoch(images), epoch(images, workers=2))
+    made = batches(images, workers=2)
+    for number, skip in ((0, 0), (1, 2), (2, 0)):
+        assert same(epoch(images, number, skip), list(made(number, skip)))
+
+
+def test_the_same_workers_serve_every_epoch_even_after_one_was_left(images: Images) -> None:
+    made = augmented(images, lambda _: torch.tensor([os.getpid()]), by_itself, 5, 7, CPU, 1)
+    next(made(0, 0))
+    found = [int(n) for number in (1, 2) for batch, _ in made(number, 0) for n in batch]
+    assert len(found) == 40
+    assert len(set(found)) == 1
+    assert found[0] != os.getpid()
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_the_shares_of_all_ranks_are_the_batches_of_one(images: Images, world: int) -> None:
+    ranks = [epoch(images, 1, 1, rank=rank, world=world) for rank in range(world)]
+    joined = [
+        (torch.cat([pixels for pixels, _ in shares]), torch.cat([labels for _, labels in shares]))
+        for shares in zip(*ranks, strict=True)
+    ]
+    assert same(joined, epoch(images, 1, 1))
+    lengths = [[len(labels) for _, labels in rank] for rank in ranks]
+    assert max(map(max, lengths)) - min(map(min, lengths)) <= 1
+
+
+def test_more_ranks_than_images_in_a_batch_are_an_error(images: Images) -> None:
+    with pytest.raises(BadInput, match="a batch of 5 images has none for some of 6 devices"):
+        batches(images, rank=0, world=6)
+
+
+@pytest.mark.parametrize(
+    ("cores", "device", "workers"),
+    [(1, "cpu", 0), (2, "cpu", 1), (16, "cpu", 8), (1, "cuda", 1), (16, "cuda", 15)],
+)
+def test_workers_take_the_cores_that_computing_leaves(
+    cores: int, device: str, workers: int
+) -> None:
+    assert workers_for(cores, torch.device(device)) == workers
 
 
 @pytest.mark.parametrize("skip", [0, 1, 3, 4])

@@ -16,7 +16,6 @@ from soup.data.split import read_csv
 from soup.data.transforms import evaluation
 from soup.evaluate import predict
 from soup.models import ModelError, open_model
-from soup.train import finetune as module
 from soup.train.finetune import PLAIN, Job, Result, finetune, finished, ingredients_of
 from soup.train.loop import Log
 from tests.worlds import draw, job, put, silent, tiny, world
@@ -132,12 +131,13 @@ def test_images_read_from_files_train_like_decoded_ones(root: Path) -> None:
     assert first.weights.read_bytes() == second.weights.read_bytes()
 
 
-def test_images_of_several_sizes_are_read_from_files(root: Path) -> None:
+def test_images_of_several_sizes_train_alike_from_memory_and_from_files(root: Path) -> None:
     draw(root / "train", {"red": 8}, size=(31, 22), first=100, suffix="jpg")
-    given = job(root, {}, epochs=1)
-    rows = [r for r in read_csv(given.development) if r.split == "train"]
-    assert module.training_images(rows, given, tiny()[0]).pixels is None
-    assert isinstance(plain(given, silent), Result)
+    options = {"crop": 0.5}
+    files = job(root, {**options, "folder": root / "files", "cache_gib": 1e-9}, epochs=1)
+    held = job(root, {**options, "folder": root / "held"}, epochs=1)
+    first, second = plain(files, silent), plain(held, silent)
+    assert first.weights.read_bytes() == second.weights.read_bytes()
 
 
 def test_a_start_that_is_missing_is_named(root: Path) -> None:

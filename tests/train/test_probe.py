@@ -1,6 +1,7 @@
 """The linear probe: the optimum of its formula, on features of images seen as at evaluation."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import torch
 from torch import nn
 
 from soup.checkpoint import Checkpoint
+from soup.heldout import Result
 from soup.models import open_model, vision
 from soup.params import Probe
 from soup.train.loop import Diverged
 from soup.train.probe import fit_head, probe
-from tests.worlds import COLOURS, draw, job, put, tiny
+from tests.worlds import COLOURS, draw, job, put, tiny, world
 
 
 def problem(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, nn.Linear]:
@@ -72,6 +74,68 @@ def test_features_that_are_no_numbers_are_an_error() -> None:
     inputs[3, 2] = torch.nan
     with pytest.raises(Diverged, match=r"the loss of the linear probe is NaN: .*base model"):
         fit_head(inputs, labels, head, 0.01, 5)
+
+
+@pytest.mark.parametrize("chunk", [120, 50, 7])
+def test_chunks_give_the_head_of_all_examples_at_once(chunk: int) -> None:
+    inputs, labels, head = problem()
+    first = nn.Linear(10, 4)
+    first.load_state_dict(head.state_dict())
+    start = nn.Linear(10, 4)
+    start.load_state_dict(head.state_dict())
+    whole = fit_head(inputs, labels, first, 0.1, 200)
+    assert fit_head(inputs, labels, head, 0.1, 200, chunk) == pytest.approx(whole, abs=1e-6)
+    torch.testing.assert_close(head.weight, first.weight, atol=1e-4, rtol=0)
+    assert np.linalg.norm(gradient(inputs, labels, head, start, 0.1)) < 1e-4
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    world(tmp_path, test=1)
+    return tmp_path
+
+
+def probed(root: Path, name: str, penalty: float, cache: str = "cache", **options: Any) -> Result:
+    plain = job(root, {})
+    return probe(
+        Probe(penalty=penalty),
+        plain.start,
+        plain.development,
+        root,
+        root / name,
+        root / cache,
+        "cpu",
+        batch_size=8,
+        **options,
+    )
+
+
+def test_a_second_probe_computes_no_features(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = probed(root, "fresh", 1e-2, cache="other")
+    probed(root, "first", 1e-5)
+    monkeypatch.setattr(vision, "features", None)
+    for path in (root / "train").rglob("*.png"):
+        path.unlink()
+    second = probed(root, "second", 1e-2)
+    assert second.weights.read_bytes() == fresh.weights.read_bytes()
+
+
+def test_other_weights_or_images_have_other_features(root: Path) -> None:
+    probed(root, "first", 1e-2)
+    put(root / "start", tiny(seed=5))
+    again, fresh = probed(root, "again", 1e-2), probed(root, "fresh", 1e-2, cache="other")
+    assert again.weights.read_bytes() == fresh.weights.read_bytes()
+    draw(root / "train", {"red": 3}, first=400)
+    (root / "development.csv").unlink()
+    again, fresh = probed(root, "again", 1e-2), probed(root, "fresh", 1e-2, cache="third")
+    assert again.weights.read_bytes() == fresh.weights.read_bytes()
+
+
+def test_features_without_room_in_the_cache_give_the_same_head(root: Path) -> None:
+    first = probed(root, "first", 1e-2)
+    second = probed(root, "second", 1e-2, cache="none", cache_gib=1e-9)
+    assert not any((root / "none").glob("*.npy"))
+    assert second.weights.read_bytes() == first.weights.read_bytes()
 
 
 def test_a_probe_changes_the_head_alone_and_is_scored(tmp_path: Path) -> None:

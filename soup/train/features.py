@@ -1,0 +1,63 @@
+"""What the head sees of every image, computed once and kept on disk, to be read part by part."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import nn
+
+from soup.data.cache import GIB, kept
+from soup.data.images import Images
+from soup.data.prefetch import on_device, parts
+from soup.data.transforms import normalise, to_tensor
+from soup.evaluate import sized
+from soup.models import Architecture, library
+from soup.provenance import of_value
+
+Features = Float[NDArray[np.float32], "examples features"]
+
+
+def kept_features(
+    model: nn.Module,
+    weights: str,
+    images: Callable[[], Images],
+    name: str,
+    count: int,
+    architecture: Architecture,
+    batch_size: int,
+    cache: Path,
+    cache_gib: float = GIB,
+) -> Features:
+    """Features from the cache, mapped, or computed now; in memory where the cache has no room.
+
+    Args:
+        weights: digest of the model's weights.
+        images: opened only if the features are not there.
+        name: digest of these images and of what is done to them.
+        count: how many there are.
+    """
+
+    def blocks() -> Iterator[Features]:
+        return features(model, images(), architecture, batch_size)
+
+    key = of_value(["features", weights, architecture.text(), name])
+    found = kept(
+        cache / f"{key[:32]}.npy", count, blocks, cache_gib, "features are computed anew, in memory"
+    )
+    return np.concatenate([*blocks()]) if found is None else found
+
+
+def features(
+    model: nn.Module, images: Images, architecture: Architecture, batch_size: int = 256
+) -> Iterator[Features]:
+    """What the head sees, for every image once, a batch at a time."""
+    device = next(model.parameters()).device
+    compute = library(architecture.library).features
+    batches = ((to_tensor(part),) for part in parts(sized(images, architecture), batch_size))
+    for (batch,) in on_device(batches, device, lambda p: normalise(p, architecture)):
+        with torch.no_grad():
+            found = compute(model, batch).float()
+        yield found.cpu().numpy()
