@@ -1,6 +1,5 @@
 """Image folders: which images there are, of which class, and whether each can be used."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from soup.data.errors import DataError
+from soup.data.reading import fingerprint
 
-from soup.errors import BadInput
-
+__all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem", "check", "fingerprint", "scan"]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-
-
-class DataError(BadInput, ValueError):
-    """Images that cannot be used as they are; the message says which, why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +55,6 @@ def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no images in {base}: expected {base}/<class>/<image>, one of {kinds}")
     return sorted(found, key=lambda f: f.path), sorted(misplaced, key=lambda p: p.path)
-
-
-def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
-    """Check an image and name its content: by its SHA-256, or by its size for a header check.
-
-    Raises:
-        ValueError: it cannot be read as an image; the message says why.
-    """
-    try:
-        with Image.open(path) as image:
-            if how == "header":
-                return f"{path.stat().st_size}-bytes"
-            image.load()
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except UnidentifiedImageError:
-        raise ValueError("not an image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"unreadable: {error}") from None
 
 
 def check(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soup.data.folders import DataError, fingerprint
+from soup.data import reading
 from soup.data.split import Row
 from soup.files import whole
 from soup.provenance import of_value
@@ -32,11 +32,13 @@ class Images:
         pixels: uint8 (examples, height, width, 3), or None when they are read file by file.
         labels: class indices, int64 (examples,).
         paths: absolute paths, in the same order.
+        contents: fingerprints when the split was made; a file read must still have its own.
     """
 
     pixels: NDArray[np.uint8] | None
     labels: NDArray[np.int64]
     paths: tuple[Path, ...]
+    contents: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,8 +46,7 @@ class Images:
     def __getitem__(self, index: int) -> Image.Image:
         if self.pixels is not None:
             return Image.fromarray(self.pixels[index])
-        with Image.open(self.paths[index]) as image:
-            return image.convert("RGB")
+        return reading.image(self.paths[index], self.contents[index] if self.contents else None)
 
 
 def decoded(
@@ -86,6 +87,7 @@ def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Image
         None,
         np.array([labels[r.label] for r in rows], dtype=np.int64),
         tuple(root / r.path for r in rows),
+        tuple(r.content for r in rows),
     )
 
 
@@ -93,27 +95,16 @@ def one_size(rows: Sequence[Row], root: Path) -> tuple[int, int] | None:
     """The (width, height) that all images have, or None if they differ."""
     size: tuple[int, int] | None = None
     for row in rows:
-        with Image.open(root / row.path) as image:
-            if size not in (None, image.size):
-                return None
-            size = image.size
+        found = reading.size(root / row.path)
+        if size not in (None, found):
+            return None
+        size = found
     return size
 
 
 def _decode(rows: Sequence[Row], root: Path, resize: Decode, file: Path) -> None:
     def one(row: Row) -> NDArray[np.uint8]:
-        path = root / row.path
-        try:
-            content = fingerprint(path, "header" if row.content.endswith("-bytes") else "decode")
-        except ValueError as error:
-            raise DataError(f"{path}: {error}; run prepare again") from None
-        if content != row.content:
-            raise DataError(f"{path} has changed since the split was made; run prepare again")
-        try:
-            with Image.open(path) as image:
-                return np.asarray(resize(image.convert("RGB")), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be decoded: {error}; mend it or remove it") from None
+        return np.asarray(resize(reading.image(root / row.path, row.content)), dtype=np.uint8)
 
     # Written in order, not through a memory map: a full disk is then an error, not a bus error.
     with whole(file) as aside, aside.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
