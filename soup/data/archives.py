@@ -21,7 +21,6 @@ from soup.data.errors import DataError
 from soup.files import whole
 from soup.provenance import of_value
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelsoup" / "archives"
 VERSION = 1  # of the index; a new one is another file
 MAGIC = {
     b"\x1f\x8b": "gzip",
@@ -103,7 +102,9 @@ def _table(archive: Path) -> NDArray[Any]:
 
 @lru_cache(maxsize=4096)
 def _loaded(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
-    file = CACHE / f"{of_value([VERSION, str(archive.resolve()), size, mtime_ns])[:32]}.npy"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = of_value([VERSION, str(archive.resolve()), size, mtime_ns])[:32]
+    file = home / "modelsoup" / "archives" / f"{name}.npy"
     try:
         return np.load(file, mmap_mode="r")
     except (OSError, ValueError):  # not made yet, or cut short
@@ -175,9 +176,7 @@ def _walk(
             if section.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(
-            f"{at} is no tar archive that can be read ({error}); fetch it again"
-        ) from None
+        raise DataError(f"{at} is no tar that can be read ({error}); fetch it again") from None
 
 
 def _refusal(member: tarfile.TarInfo) -> str | None:
