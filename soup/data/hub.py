@@ -16,7 +16,7 @@ MARK = "hfds:"
 
 def path_of(name: str, split: str, index: int) -> str:
     """What stands in a manifest for a row of a data set."""
-    return f"{MARK}{name}:{split}::{index:07d}"
+    return f"{MARK}{name}@{split}::{index:07d}"
 
 
 def row(path: Path) -> tuple[str, str, int] | None:
@@ -26,7 +26,7 @@ def row(path: Path) -> tuple[str, str, int] | None:
     if at < 0:
         return None
     place, _, index = text[at + 1 + len(MARK) :].rpartition("::")
-    name, _, split = place.rpartition(":")
+    name, _, split = place.rpartition("@")
     return (name, split, int(index)) if index.isdecimal() and name else None
 
 

@@ -1,7 +1,7 @@
 """The one place where an image is opened, be it a file, an archive's member or a data set's row.
 
 A manifest's path is all that is needed, in any process: `train/n01440764/x.JPEG`,
-`train.tar::n01440764/x.JPEG`, `hfds:food101:train::000017`.
+`train.tar::n01440764/x.JPEG`, `hfds:food101@train::0000017`.
 """
 
 import hashlib
