@@ -11,12 +11,15 @@ Role = Literal["path", "label", "split"]
 
 
 class Source(Strict):
-    """Where images are, and how each is labelled; a path alone, where the layout tells it."""
+    """Where images are, and how each is labelled; a path alone, where the layout tells it.
+
+    Files are relative to data.root, or absolute.
+    """
 
     path: str = Field(
         description="folder of class folders; .tar of them, or of a .tar a class (ImageNet's); "
         "folder or pattern ('shards/*.tar') of webdataset shards; list of paths and labels (.csv, "
-        ".tsv, .txt, .parquet); hfds/NAME (Hugging Face). Relative to data.root, or absolute"
+        ".tsv, .txt, .parquet); hfds/NAME (Hugging Face)"
     )
     labels: str | None = Field(
         None,
@@ -57,7 +60,8 @@ class HeldOut(Strict):
     index: str | None = Field(
         None,
         description="file that says which of train's images are held out: a mask (.npy of 0 and 1) "
-        "or positions, in the order of the sorted classes and names; or paths, one a line",
+        "or positions, in the order of the sorted classes and names; or paths, one a line. Relative to "
+        "data.root, or absolute",
     )
     folder: Place | None = Field(
         None,

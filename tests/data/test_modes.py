@@ -1,19 +1,29 @@
 """Modes of images: each by the pixels that it must give."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from soup import serving
+from soup.cli.predict import _read as read_to_predict
+from soup.data import reading
+from soup.data.images import decoded, from_files, one_size
 from soup.data.modes import ORIENTATION, orientation, rgb, upright_size
+from soup.data.split import Row
+
+
+def saved(image: Image.Image, kind: str = "png", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def reopened(image: Image.Image, kind: str = "png", **options: object) -> Image.Image:
     """Through a file, as it comes from disk."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return Image.open(io.BytesIO(buffer.getvalue()))
+    return Image.open(io.BytesIO(saved(image, kind, **options)))
 
 
 def pixels(image: Image.Image) -> list:
@@ -97,6 +107,7 @@ def test_16_bits_are_turned_too() -> None:
     assert np.asarray(rgb(image))[..., 0].tolist() == [[0x10], [0x20]]
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\0\0"])
 def test_a_broken_or_empty_exif_block_leaves_the_image_as_it_is(block: bytes) -> None:
     image = reopened(Image.new("RGB", (8, 4), (9, 9, 9)), "jpeg", exif=block)
@@ -130,3 +141,36 @@ def test_a_file_that_names_its_bytes_wrongly_is_broken_data_not_a_crash() -> Non
     Image.new("L", (40, 40), 3).save(whole, "tiff", tiffinfo=tags)
     with pytest.raises((OSError, SyntaxError, ValueError)):
         rgb(Image.open(io.BytesIO(whole.getvalue()[:500])))
+
+
+def odd_ones() -> dict[str, bytes]:
+    """One image of each mode that a plain `convert` would take otherwise, in its file's form."""
+    rng, exif = np.random.default_rng(0), Image.Exif()
+    exif[ORIENTATION] = 8
+    noise = Image.fromarray(rng.integers(0, 256, (6, 9, 4), dtype=np.uint8))
+    return {
+        "alpha": saved(noise),
+        "turned": saved(noise.convert("RGB"), exif=exif),
+        "deep": saved(Image.fromarray(rng.integers(0, 65536, (6, 9), dtype=np.uint16))),
+        "palette": saved(noise.convert("RGB").quantize(8), transparency=1),
+    }
+
+
+@pytest.mark.parametrize("kind", list(odd_ones()))
+def test_every_way_to_an_image_gives_the_same_pixels(tmp_path: Path, kind: str) -> None:
+    """Decoded for the cache, read one by one, served, and asked about by the command."""
+    data = odd_ones()[kind]
+    expected = np.asarray(rgb(Image.open(io.BytesIO(data))))
+    assert expected.tolist() != np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).tolist()
+    (tmp_path / "x.png").write_bytes(data)
+    row = Row("x.png", "a", "train", reading.fingerprint(tmp_path / "x.png", "decode"))
+    cached = decoded([row], tmp_path, ["a"], lambda image: image, "as is", tmp_path / "cache")
+    ways = {
+        "cache": cached.pixels[0],
+        "files": np.asarray(from_files([row], tmp_path, ["a"])[0]),
+        "serving": np.asarray(serving._opened(data)),
+        "predict": read_to_predict(tmp_path / "x.png", lambda image: image),
+    }
+    for way, found in ways.items():
+        np.testing.assert_array_equal(found, expected, err_msg=way)
+    assert one_size([row], tmp_path) == expected.shape[1::-1]
