@@ -72,9 +72,7 @@ def ours(options: dict[str, Any], way: str) -> dict[str, float]:
             options["batch"],
             0,
             device,
-            workers_for(options["cores"], device)
-            if options["workers"] is None
-            else options["workers"],
+            workers_for(options["cores"], device) if workers is None else workers,
         )
         method = Method(weight_decay=0.05, precision=options["precision"])
         fit(model, batches, cross_entropy(), schedule, method)

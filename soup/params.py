@@ -19,24 +19,12 @@ from pydantic import (
     model_validator,
 )
 
+from soup.places import HeldOut, Place, Source
 from soup.strict import ParamsError, Strict, check
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
-class HeldOut(Strict):
-    """How many training images are set aside to rank and to cook, by a stable hash of the path."""
-
-    fraction: Fraction | None = Field(None, description="share of each class")
-    per_class: PositiveInt | None = Field(None, description="images of each class (ImageNet: 26)")
-
-    @model_validator(mode="after")
-    def one_of(self) -> Self:
-        if (self.fraction is None) == (self.per_class is None):
-            raise ValueError("give exactly one of 'fraction' and 'per_class'")
-        return self
 
 
 class Shift(Strict):
@@ -62,8 +50,8 @@ class Data(Strict):
     """Which images, and how they are split."""
 
     root: str = Field(description="folder that the other folders are relative to")
-    train: str = Field("train", description="folder of class folders")
-    test: str = Field("test", description="folder of class folders, looked at only by evaluate")
+    train: Place = Field(Source(path="train"), description="training images")
+    test: Place = Field(Source(path="test"), description="test images, looked at only by evaluate")
     heldout: HeldOut = HeldOut(fraction=0.1)
     shifts: dict[Name, Shift] = Field(
         {}, description="distribution shifts, looked at only by evaluate"
@@ -73,6 +61,13 @@ class Data(Strict):
     )
     strict: bool = Field(False, description="stop at the first stage if any image is unusable")
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
+
+    @model_validator(mode="after")
+    def shifts_have_names_of_their_own(self) -> Self:
+        taken = [name for name in ("train", "heldout", "test") if name in self.shifts]
+        if taken:
+            raise ValueError(f"a shift cannot be called {', '.join(taken)}")
+        return self
 
 
 class Pretrain(Strict):

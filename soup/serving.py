@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from soup.data.images import Images
+from soup.data.modes import rgb
 from soup.data.transforms import evaluation
 from soup.evaluate import predict
 from soup.models import open_model
@@ -76,7 +77,7 @@ def _opened(image: Any) -> Image.Image:
     if isinstance(image, str):
         image = base64.b64decode(image, validate=True)
     if isinstance(image, bytes):
-        return Image.open(io.BytesIO(image)).convert("RGB")
+        return rgb(Image.open(io.BytesIO(image)))
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"expected (height, width, 3), got {array.shape}")

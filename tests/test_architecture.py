@@ -17,6 +17,7 @@ REPO = Path(__file__).resolve().parents[1]
 CARRIERS = {
     "soup",
     "soup.data",
+    "soup.data.errors",
     "soup.data.folders",
     "soup.data.split",
     "soup.errors",
@@ -25,6 +26,7 @@ CARRIERS = {
     "soup.lazy",
     "soup.local",
     "soup.params",
+    "soup.places",
     "soup.project",
     "soup.provenance",
     "soup.report",
@@ -109,7 +111,8 @@ NOT_RUN = {
         "soup.data.decoding",
         "soup.data.images",
         "soup.data.prefetch",
-    },
+    }
+    | {"soup.data.archives", "soup.data.hub", "soup.data.modes", "soup.data.reading"},
 }
 
 

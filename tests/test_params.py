@@ -74,7 +74,7 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
     [
         ("sweeep", "experiment, data, base, probe, sweep, soup, evaluate, register, compute"),
         ("soup__ties", "recipe, tie, include_probe"),
-        ("data__heldout__share", "fraction, per_class"),
+        ("data__heldout__share", "fraction, per_class, index, folder"),
         ("data__shapes__colour", "seed, train, test, shift, upstream"),
         ("sweep__space__lr__low", "min, max, scale, zero"),
     ],
@@ -102,9 +102,11 @@ def test_held_out_is_a_share_or_a_number_of_images(form: dict[str, float]) -> No
     assert heldout.model_dump(exclude_none=True) == form
 
 
-@pytest.mark.parametrize("form", [{}, {"fraction": 0.2, "per_class": 26}])
+@pytest.mark.parametrize(
+    "form", [{}, {"fraction": 0.2, "per_class": 26}, {"index": "i.npy", "fraction": 0.1}]
+)
 def test_held_out_is_not_both_and_not_neither(form: dict[str, float]) -> None:
-    told = ["data.heldout: give exactly one of 'fraction' and 'per_class'"]
+    told = ["data.heldout: give exactly one of 'fraction', 'per_class', 'index' and 'folder'"]
     assert problems(data__heldout=form) == told
 
 

@@ -11,6 +11,7 @@ from soup.checkpoint import Checkpoint
 from soup.cli.terminal import percent, print_json, table
 from soup.data.folders import IMAGE_SUFFIXES, DataError
 from soup.data.images import Images
+from soup.data.modes import rgb
 from soup.data.transforms import evaluation
 from soup.errors import BadInput
 from soup.evaluate import predict as logits_of
@@ -85,6 +86,6 @@ def _read(file: Path, resize: "object") -> np.ndarray:
     assert callable(resize)
     try:
         with Image.open(file) as image:
-            return np.asarray(resize(image.convert("RGB")), dtype=np.uint8)
+            return np.asarray(resize(rgb(image)), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not an image that can be read: {error}") from None

@@ -1,4 +1,4 @@
-"""An image file's pixels: the one place where images are opened.
+"""An encoded image's pixels, by the fastest decoder that gives the right ones.
 
 JPEG photographs are decoded by torchvision, everything else by Pillow. Both use libjpeg-turbo and
 give the same pixels, bit for bit; torchvision takes 0.4 times as long for 32 x 32 pixels and 0.7
@@ -6,38 +6,18 @@ times for 500 x 375. Decoding at a reduced scale (Pillow's `draft`) is not used:
 pixels, so that the same images would train differently from files and from memory.
 """
 
-import hashlib
 import io
-from pathlib import Path
 
 import torch
 from PIL import Image
 
-from soup.data.folders import DataError
-from soup.data.split import Row
+from soup.data.modes import rgb
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 PLAIN = 89_000_000  # pixels; of larger JPEG Pillow decides whether they are an attack
 
 
-def read(path: Path) -> bytes:
-    """An image's bytes, still encoded."""
-    return path.read_bytes()
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the header."""
-    with Image.open(path) as image:
-        return image.size
-
-
-def length_of(path: Path) -> int:
-    """Bytes of an image while it is encoded."""
-    return path.stat().st_size
-
-
 def decode(encoded: bytes) -> Image.Image:
-    """An image as RGB.
+    """An image as upright 8-bit RGB (`modes.py`).
 
     Raises:
         OSError, SyntaxError, ValueError, DecompressionBombError: it cannot be decoded.
@@ -53,36 +33,7 @@ def decode(encoded: bytes) -> Image.Image:
         except RuntimeError:
             pass  # Pillow says better what is wrong with it
     with Image.open(io.BytesIO(encoded)) as image:
-        return image.convert("RGB")
-
-
-def checked(row: Row, root: Path) -> Image.Image:
-    """The image of a row, if it is what it was when the split was made.
-
-    Raises:
-        DataError: it is missing, was changed, or cannot be decoded.
-    """
-    try:
-        return decode(as_split(row, root))
-    except UNREADABLE as error:
-        path = root / row.path
-        raise DataError(f"{path} cannot be decoded: {error}; mend it or remove it") from None
-
-
-def as_split(row: Row, root: Path) -> bytes:
-    """The encoded image of a row, if it is what it was when the split was made.
-
-    Raises:
-        DataError: it is missing or was changed.
-    """
-    path = root / row.path
-    try:
-        encoded = read(path)
-    except OSError as error:
-        raise DataError(f"{path}: {error}; run prepare again") from None
-    if _content(encoded, row.content) != row.content:
-        raise DataError(f"{path} has changed since the split was made; run prepare again")
-    return encoded
+        return rgb(image)
 
 
 def is_plain_jpeg(encoded: bytes) -> bool:
@@ -100,10 +51,3 @@ def is_plain_jpeg(encoded: bytes) -> bool:
             return False
         at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
     return False
-
-
-def _content(encoded: bytes, like: str) -> str:
-    """What `folders.fingerprint` says of these bytes, in the form that `like` has."""
-    if like.endswith("-bytes"):
-        return f"{len(encoded)}-bytes"
-    return hashlib.sha256(encoded).hexdigest()[:16]

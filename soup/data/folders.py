@@ -1,22 +1,18 @@
 """Image folders: which images there are, of which class, and whether each can be used."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from soup.data.errors import DataError
+from soup.data.reading import fingerprint
 
-from soup.errors import BadInput
-
+__all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem"]
+__all__ += ["check", "files_below", "fingerprint", "scan"]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-
-
-class DataError(BadInput, ValueError):
-    """Images that cannot be used as they are; the message says which, why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,16 @@ class Problem:
     reason: str
 
 
+def files_below(base: Path) -> Iterator[Path]:
+    """All image files below a folder, in the file system's order; hidden ones are none."""
+    for here, folders, files in os.walk(base, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(here, name)
+            if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
+                yield path
+
+
 def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
     """All images below `folder/<class>/`, sorted by path, and those outside a class folder.
 
@@ -44,40 +50,17 @@ def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
         raise DataError(f"{base} is not a folder; it must hold one folder of images a class")
     found: list[Found] = []
     misplaced: list[Problem] = []
-    for here, folders, files in os.walk(base, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(here, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            relative = Path(os.path.relpath(path, root)).as_posix()
-            parts = path.relative_to(base).parts
-            if len(parts) == 1:
-                misplaced.append(Problem(relative, "misplaced: not inside a class folder"))
-            else:
-                found.append(Found(relative, parts[0]))
+    for path in files_below(base):
+        relative = Path(os.path.relpath(path, root)).as_posix()
+        parts = path.relative_to(base).parts
+        if len(parts) == 1:
+            misplaced.append(Problem(relative, "misplaced: not inside a class folder"))
+        else:
+            found.append(Found(relative, parts[0]))
     if not found:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no images in {base}: expected {base}/<class>/<image>, one of {kinds}")
     return sorted(found, key=lambda f: f.path), sorted(misplaced, key=lambda p: p.path)
-
-
-def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
-    """Check an image and name its content: by its SHA-256, or by its size for a header check.
-
-    Raises:
-        ValueError: it cannot be read as an image; the message says why.
-    """
-    try:
-        with Image.open(path) as image:
-            if how == "header":
-                return f"{path.stat().st_size}-bytes"
-            image.load()
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except UnidentifiedImageError:
-        raise ValueError("not an image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"unreadable: {error}") from None
 
 
 def check(

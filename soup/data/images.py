@@ -8,7 +8,7 @@ memory-mapped by whoever needs it (`cache.py`).
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache as once
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from soup.data import reading
 from soup.data.cache import GIB, kept
-from soup.data.decoding import UNREADABLE, checked, decode, read
-from soup.data.folders import DataError
+from soup.data.errors import DataError
 from soup.data.split import Row
 from soup.provenance import of_value
 
@@ -42,6 +42,7 @@ class Images:
         held: without pixels, where images are in memory at sizes of their own (`memory.py`).
         resize: what an image that is not among pixels goes through when it is read.
         digest: names the images in their order, and what was done to them; '' if nobody did.
+        contents: fingerprints when the split was made; a file read must still have its own.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -50,6 +51,7 @@ class Images:
     held: Sequence[Image.Image] | None = None
     resize: Decode | None = None
     digest: str = ""
+    contents: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,12 +63,16 @@ class Images:
         """
         if self.pixels is not None:
             return Image.fromarray(self.pixels[index])
-        try:
-            image = decode(read(self.paths[index])) if self.held is None else self.held[index]
-        except UNREADABLE as error:
-            raise DataError(
-                f"{self.paths[index]} cannot be decoded: {error}; run prepare again"
-            ) from None
+        if self.held is None:
+            content = self.contents[index] if self.contents else None
+            image = reading.image(self.paths[index], content)
+        else:
+            try:
+                image = self.held[index]
+            except reading.BROKEN as error:
+                raise DataError(
+                    f"{self.paths[index]} cannot be decoded: {error}; run prepare again"
+                ) from None
         return image if self.resize is None else self.resize(image)
 
     def part(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -103,7 +109,7 @@ def decoded(
     key = digest(rows, root, how)
 
     def one(row: Row) -> NDArray[np.uint8]:
-        return np.asarray(resize(checked(row, root)), dtype=np.uint8)
+        return np.asarray(resize(reading.image(root / row.path, row.content)), dtype=np.uint8)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         # The first images alone say how large all will be.
@@ -113,7 +119,7 @@ def decoded(
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
     pixels = kept(cache / f"{key[:32]}.npy", len(rows), blocks, cache_gib, otherwise)
     read_anew = from_files(rows, root, classes)
-    return Images(pixels, read_anew.labels, read_anew.paths, resize=resize, digest=key)
+    return replace(read_anew, pixels=pixels, resize=resize, digest=key)
 
 
 def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Images:
@@ -123,6 +129,7 @@ def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Image
         None,
         np.array([labels[r.label] for r in rows], dtype=np.int64),
         tuple(root / r.path for r in rows),
+        contents=tuple(r.content for r in rows),
     )
 
 

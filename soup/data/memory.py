@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from soup.data import reading
 from soup.data.cache import GIB, kept
-from soup.data.decoding import as_split, checked, decode, length_of, size_of
-from soup.data.folders import DataError
+from soup.data.decoding import decode
+from soup.data.errors import DataError
 from soup.data.images import CHUNK, FIRST, Images, decoded, digest, from_files, in_threads
 from soup.data.split import Row
 from soup.provenance import of_value
@@ -66,18 +67,18 @@ def training_images(
         DataError: an image is missing or is not what it was when the split was made.
     """
     room, store = cache_gib * 2**30, _Store(rows, digest(rows, root, ""), cache, cache_gib)
-    sizes = store.table("sizes", lambda row: size_of(root / row.path))
+    sizes = store.table("sizes", lambda row: reading.size(root / row.path))
     bytes_each = sizes.prod(axis=1) * 3
     if (sizes == sizes[0]).all() and bytes_each.sum() <= room:
         return decoded(rows, root, classes, lambda image: image, "as they are", cache, cache_gib)
     plain = from_files(rows, root, classes)
     if bytes_each.sum() <= room:
-        data = store.packed("decoded", lambda row: _flat(checked(row, root)), bytes_each + HEAD)
+        data = store.packed("decoded", lambda row: _flat(_image_of(row, root)), bytes_each + HEAD)
         if data is not None:
             return replace(plain, held=Packed(data, bytes_each + HEAD, _image))
-    lengths = store.table("lengths", lambda row: (length_of(root / row.path),))[:, 0]
+    lengths = store.table("lengths", lambda row: (reading.size_in_bytes(root / row.path),))[:, 0]
     if lengths.sum() <= room:
-        data = store.packed("encoded", lambda row: _bytes(as_split(row, root)), lengths)
+        data = store.packed("encoded", lambda row: _bytes(row, root), lengths)
         if data is not None:
             return replace(plain, held=Packed(data, lengths, lambda part: decode(part.tobytes())))
     _log.warning(
@@ -137,7 +138,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 def _measured(measure: Callable[[Row], tuple[int, ...]], row: Row) -> tuple[int, ...]:
     try:
         return measure(row)
-    except (OSError, SyntaxError, ValueError) as error:
+    except reading.BROKEN as error:
         raise DataError(f"{row.path}: {error}; run prepare again") from None
 
 
@@ -152,5 +153,9 @@ def _image(packed: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(packed[HEAD:].reshape(height, width, 3))
 
 
-def _bytes(encoded: bytes) -> NDArray[np.uint8]:
-    return np.frombuffer(encoded, dtype=np.uint8)
+def _image_of(row: Row, root: Path) -> Image.Image:
+    return reading.image(root / row.path, row.content)
+
+
+def _bytes(row: Row, root: Path) -> NDArray[np.uint8]:
+    return np.frombuffer(reading.encoded(root / row.path, row.content), dtype=np.uint8)

@@ -6,18 +6,21 @@ not see test or shifts is not given the second file.
 """
 
 import csv
-import hashlib
+import difflib
 import io
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from soup.data.folders import DataError, Found, Problem, check, scan
-from soup.params import Data, HeldOut
+from soup.data.folders import DataError, Found, Problem, check
+from soup.data.holdout import apart, by_hash, by_index
+from soup.data.sources import Listed, by_number, listed, states
+from soup.params import Data
+from soup.places import Source
 from soup.provenance import of_value
 
+SHOWN = 20
 COLUMNS = ("path", "class", "split", "content")
 
 
@@ -33,16 +36,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The two manifests, each sorted by path, and the images left out."""
+    """The two manifests, each sorted by path, the images left out, and what else is to be said."""
 
     development: tuple[Row, ...]
     evaluation: tuple[Row, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
-def folders(data: Data) -> dict[str, str]:
-    """Split -> folder; 'train' is still whole here."""
-    return {"train": data.train, "test": data.test} | {n: s.folder for n, s in data.shifts.items()}
+def sources(data: Data) -> dict[str, Source]:
+    """Split -> where its images are; 'train' is still whole here, unless held-out stands apart."""
+    held = {"heldout": data.heldout.folder} if data.heldout.folder else {}
+    shifts = {name: Source(path=shift.folder) for name, shift in data.shifts.items()}
+    return {"train": data.train, **held, "test": data.test, **shifts}
 
 
 def listing(data: Data, root: Path) -> str:
@@ -51,9 +57,14 @@ def listing(data: Data, root: Path) -> str:
     Raises:
         DataError: a folder is missing or empty.
     """
-    found = [image for folder in folders(data).values() for image in scan(root, folder)[0]]
-    stats = ((image.path, (root / image.path).stat()) for image in found)
-    return of_value([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+    made = [listed(source, root, part) for part, source in sources(data).items()]
+    index = [root / data.heldout.index] if data.heldout.index else []
+    try:
+        found = [state for each in made for state in states(each, root)]
+        found += [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in index]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+    return of_value(found)
 
 
 def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None) -> Prepared:
@@ -63,25 +74,22 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         DataError: no images, classes that train lacks, too few images for the held-out set, or,
             with `data.strict`, an image that cannot be used. All problems found are listed.
     """
-    found: dict[str, list[Found]] = {}
-    problems: list[Problem] = []
+    made = _listed(data, root)
     errors: list[str] = []
-    for split, folder in folders(data).items():
-        try:
-            found[split], misplaced = scan(root, folder)
-            problems += misplaced
-        except DataError as error:
-            errors.append(str(error))
-    if errors:
-        raise DataError("\n".join(errors))
+    found = {split: each.found for split, each in made.items()}
+    problems = [problem for each in made.values() for problem in each.misplaced]
     classes = sorted({image.label for image in found["train"]})
+    for split, each in made.items():
+        if each.numbered and not made["train"].numbered:
+            found[split] = by_number(each.found, classes, split, errors)
     for name, shift in data.shifts.items():
         if shift.named_by == "index":
             found[name] = _by_index(found[name], classes, f"shift {name}", errors)
     for split, images in found.items():
         unknown = sorted({i.label for i in images} - set(classes))
         if unknown:
-            errors.append(f"{split} has classes that train does not have: {_some(unknown)}")
+            near = [_with_nearest(name, classes) for name in unknown[:SHOWN]] + unknown[SHOWN:]
+            errors.append(f"{split} has classes that train does not have: {_some(near)}")
     if errors:
         raise DataError("\n".join(errors))
 
@@ -101,9 +109,37 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     errors += [f"{split}: no image can be used" for split, each in rows.items() if not each]
     if errors:
         raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
-    development = _hold_out(rows.pop("train"), data.heldout, root / data.train, root)
-    evaluation = sorted(row for each in rows.values() for row in each)
-    return Prepared(tuple(development), tuple(evaluation), tuple(problems))
+    development, notes = _hold_out(data, rows, made, root)
+    looked_at_last = [each for split, each in rows.items() if split not in ("train", "heldout")]
+    evaluation = sorted(row for each in looked_at_last for row in each)
+    return Prepared(tuple(development), tuple(evaluation), tuple(problems), notes)
+
+
+def _listed(data: Data, root: Path) -> dict[str, Listed]:
+    made: dict[str, Listed] = {}
+    errors: list[str] = []
+    for split, source in sources(data).items():
+        try:
+            made[split] = listed(source, root, split)
+        except DataError as error:
+            errors.append(str(error))
+    if errors:
+        raise DataError("\n".join(errors))
+    return made
+
+
+def _hold_out(
+    data: Data, rows: Mapping[str, list[Row]], made: Mapping[str, Listed], root: Path
+) -> tuple[list[Row], tuple[str, ...]]:
+    """Train and held-out, and what is to be said of them."""
+    train, inside = rows["train"], made["train"].inside
+    if "heldout" in rows:
+        split, taken = apart(train, rows["heldout"], inside, made["heldout"].inside)
+        note = f"{taken} images of train stand in data.heldout.folder too, and do not train"
+        return split, (note,) if taken else ()
+    if data.heldout.index:
+        return by_index(train, made["train"].found, data.heldout, root, inside), ()
+    return by_hash(train, data.heldout, inside), ()
 
 
 def _by_index(
@@ -123,38 +159,12 @@ def _is_index(text: str, count: int) -> bool:
     return text.isdecimal() and int(text) < count
 
 
-def _hold_out(rows: Iterable[Row], how: HeldOut, folder: Path, root: Path) -> list[Row]:
-    """Set aside the images of each class whose path inside the train folder hashes lowest.
-
-    A hash of the path, unlike a position in a listing, is the same on every file system.
-    """
-
-    def order(row: Row) -> bytes:
-        inside = Path(os.path.relpath(root / row.path, folder)).as_posix()
-        return hashlib.sha256(inside.encode()).digest()
-
-    by_class: dict[str, list[Row]] = {}
-    for row in rows:
-        by_class.setdefault(row.label, []).append(row)
-    split: list[Row] = []
-    short: list[str] = []
-    for label, images in sorted(by_class.items()):
-        count = how.per_class or max(1, round((how.fraction or 0) * len(images)))
-        if count >= len(images):
-            short.append(f"{label} ({len(images)})")
-        for position, row in enumerate(sorted(images, key=order)):
-            side = "heldout" if position < count else "train"
-            split.append(Row(row.path, row.label, side, row.content))
-    if short:
-        wanted = f"{how.per_class} a class" if how.per_class else f"a share of {how.fraction}"
-        raise DataError(
-            f"too few images to hold out {wanted} and still train: {_some(short)}; "
-            "lower data.heldout or add images"
-        )
-    return sorted(split)
+def _with_nearest(name: str, classes: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, classes, n=3)
+    return f"{name} (nearest in train: {', '.join(near)})" if near else name
 
 
-def _some(items: Sequence[str], separator: str = ", ", most: int = 20) -> str:
+def _some(items: Sequence[str], separator: str = ", ", most: int = SHOWN) -> str:
     more = [f"and {len(items) - most} more"] if len(items) > most else []
     return separator.join([*items[:most], *more])
 

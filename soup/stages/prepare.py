@@ -32,6 +32,8 @@ def run(project: Project) -> dict[str, Any]:
         project.say(f"[yellow]skipped[/] {problem.path}: {problem.reason}")
     if len(prepared.problems) > SHOWN:
         project.say(f"[yellow]skipped[/] {len(prepared.problems) - SHOWN} more")
+    for note in prepared.notes:
+        project.say(note)
     write_text(project.development, to_csv(prepared.development))
     write_text(project.evaluation, to_csv(prepared.evaluation))
     images = counts(prepared)

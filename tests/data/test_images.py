@@ -109,7 +109,7 @@ def cut(path: Path) -> None:
     [
         (overwrite, "has changed since the split was made; run prepare again"),
         (Path.unlink, "No such file.*; run prepare again"),
-        (cut, "has changed since the split was made; run prepare again"),
+        (cut, "unreadable: .*; it was whole when the split was made; run prepare again"),
     ],
 )
 def test_an_image_that_changed_since_the_split_is_named(
@@ -186,7 +186,7 @@ def test_an_image_that_can_no_longer_be_decoded_is_named_when_it_is_read(
 ) -> None:
     images = from_files(rows, tmp_path, CLASSES)
     cut(tmp_path / rows[2].path)
-    with pytest.raises(DataError, match=rf"{rows[2].path} cannot be decoded: .*run prepare again"):
+    with pytest.raises(DataError, match=rf"{rows[2].path}: unreadable: .*run prepare again"):
         images[2]
 
 
@@ -196,7 +196,7 @@ def test_an_image_that_is_as_it_was_and_cannot_be_decoded_is_named(
     cut(tmp_path / rows[3].path)
     length = (tmp_path / rows[3].path).stat().st_size
     cropped = [Row(rows[3].path, "red", "train", f"{length}-bytes")]
-    with pytest.raises(DataError, match=f"{rows[3].path} cannot be decoded: .*mend it or remove"):
+    with pytest.raises(DataError, match=f"{rows[3].path}: unreadable: .*mend it or remove"):
         decoded(cropped, tmp_path, CLASSES, small, "small", tmp_path / "cache")
 
 

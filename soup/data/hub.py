@@ -1,0 +1,85 @@
+"""Hugging Face data sets, through timm's reader: `hfds/NAME` as timm names them.
+
+timm's other reader of shards, of webdataset's, streams them and finds no single image again; these
+are read by `soup.data.webdataset`.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from soup.data.errors import DataError
+
+PREFIX = "hfds/"
+MARK = "hfds:"
+
+
+def path_of(name: str, split: str, index: int) -> str:
+    """What stands in a manifest for a row of a data set."""
+    return f"{MARK}{name}@{split}::{index:07d}"
+
+
+def row(path: Path) -> tuple[str, str, int] | None:
+    """(name, split, index) that a path stands for; None if it is of another kind."""
+    text = str(path)
+    at = text.find(f"/{MARK}")
+    if at < 0:
+        return None
+    place, _, index = text[at + 1 + len(MARK) :].rpartition("::")
+    name, _, split = place.rpartition("@")
+    return (name, split, int(index)) if index.isdecimal() and name else None
+
+
+def read(name: str, split: str, index: int) -> bytes:
+    """The encoded image of a row.
+
+    Raises:
+        DataError: no such data set; OSError: no such row.
+    """
+    opened = reader(name, split)
+    if index >= len(opened):
+        raise OSError(f"No such row: {name} ({split}) has {len(opened)}")
+    with opened[index][0] as file:
+        data: bytes = file.read()
+    return data
+
+
+def labels(name: str, split: str) -> tuple[list[str], bool]:
+    """The rows' labels, and whether they are numbers (the data set names no classes).
+
+    Raises:
+        DataError: see `reader`; or the data set has no column of labels.
+    """
+    opened = reader(name, split)
+    if opened.label_key not in opened.dataset.column_names:
+        raise DataError(
+            f"{PREFIX}{name} has no column '{opened.label_key}': "
+            f"it has {', '.join(opened.dataset.column_names)}"
+        )
+    found = [int(label) for label in opened.dataset[opened.label_key]]
+    known = {index: label for label, index in opened.class_to_idx.items()}
+    return [str(known.get(label, label)) for label in found], not known
+
+
+def state(name: str, split: str) -> str:
+    """Changes when the data set does."""
+    return str(getattr(reader(name, split).dataset, "_fingerprint", len(reader(name, split))))
+
+
+@lru_cache(maxsize=16)
+def reader(name: str, split: str) -> Any:
+    """timm's reader of a data set.
+
+    Raises:
+        DataError: the package is missing, or the data set cannot be had.
+    """
+    from timm.data.readers import create_reader
+
+    try:
+        return create_reader(f"{PREFIX}{name}", root=None, split=split)
+    except ImportError as error:
+        raise DataError(
+            f"{PREFIX}{name} needs the package '{error.name}': pip install {error.name}"
+        ) from None
+    except Exception as error:  # whatever the package raises: there is no common class
+        raise DataError(f"{PREFIX}{name}, split {split}, cannot be had: {error}") from None

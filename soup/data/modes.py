@@ -1,0 +1,60 @@
+"""Every image as 8-bit RGB, upright: what the modes of image files mean, decided in one place.
+
+Where the published loops differ (they drop alpha, ignore EXIF and clip 16 bits at 255), the image
+is taken as a viewer shows it. On grey, palette, CMYK and opaque images the two agree.
+"""
+
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ORIENTATION = 0x0112
+DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Decode to RGB: rotated as EXIF says, alpha over white, the high byte of 16 bits.
+
+    Raises:
+        ValueError: the pixels have no agreed range or colour (32 bits, LAB); or as Pillow, broken
+            data: OSError, SyntaxError, ValueError.
+    """
+    require_known(image)
+    if orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in DEEP:
+        values = np.asarray(image)
+        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
+            raise ValueError(f"pixels of {values.min()} to {values.max()} are no 16-bit grey")
+        # The high byte, as Pillow takes it of 16-bit RGB.
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return image.convert("RGB")
+
+
+def require_known(image: Image.Image) -> None:
+    """Refuse by the header alone what `rgb` could not turn into 8-bit RGB.
+
+    Raises:
+        ValueError: see there.
+    """
+    if image.mode in ("F", "LAB"):
+        raise ValueError(f"pixels of mode {image.mode} have no agreed 8-bit RGB; convert the file")
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 (upright) where there is none or it cannot be read."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except (SyntaxError, OSError, ValueError, KeyError, TypeError, struct.error):
+        return 1  # many photographs carry a broken EXIF block and are otherwise sound
+    return found if found in range(1, 9) else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of `rgb(image)`, from the header."""
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)

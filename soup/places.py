@@ -1,0 +1,79 @@
+"""Where images are and which are held out, as a scientist writes it in `params.yaml`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from soup.strict import Strict
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Role = Literal["path", "label", "split"]
+
+
+class Source(Strict):
+    """Where images are, and how each is labelled; a path alone, where the layout tells it.
+
+    Files are relative to data.root, or absolute.
+    """
+
+    path: str = Field(
+        description="folder of class folders; .tar of them, or of a .tar a class (ImageNet's); "
+        "folder or pattern ('shards/*.tar') of webdataset shards; list of paths and labels (.csv, "
+        ".tsv, .txt, .parquet); hfds/NAME (Hugging Face)"
+    )
+    labels: str | None = Field(
+        None,
+        description="labels of images in no class folder: ImageNet's devkit (.tar.gz or unpacked), "
+        "lines of 'name label', one label a line by the order of names, or a CSV",
+    )
+    classes: str | None = Field(
+        None, description="file with the classes' names, one a line, that numeric labels stand for"
+    )
+    split: str | None = Field(
+        None,
+        description="rows of a list that has a column of splits, or split of a Hugging Face data "
+        "set; default: train, heldout, test, or the shift's name",
+    )
+    columns: dict[Role, str] = Field(
+        {}, description="names of a list's columns, where they are not guessed"
+    )
+
+
+def _source(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+Place = Annotated[Source, BeforeValidator(_source, json_schema_input_type=str | Source)]
+
+
+class HeldOut(Strict):
+    """Which images are set aside to rank and to cook.
+
+    By a stable hash of the path (fraction, per_class), by a published index, or apart from train.
+    """
+
+    fraction: Fraction | None = Field(None, description="share of each class")
+    per_class: PositiveInt | None = Field(
+        None,
+        description="images of each class (ImageNet: 26); beside 'index': a check of it",
+    )
+    index: str | None = Field(
+        None,
+        description="file that says which of train's images are held out: a mask (.npy of 0 and 1) "
+        "or positions, in the order of the sorted classes and names; or paths, one a line. Below "
+        "data.root, or absolute",
+    )
+    folder: Place | None = Field(
+        None,
+        description="a folder or other source of held-out images; those that train holds too, by "
+        "class and name, are taken from train",
+    )
+
+    @model_validator(mode="after")
+    def one_of(self) -> Self:
+        ways = [n for n in ("fraction", "index", "folder") if getattr(self, n) is not None]
+        if self.per_class is not None and self.index is None:
+            ways.append("per_class")
+        if len(ways) != 1:
+            raise ValueError("give exactly one of 'fraction', 'per_class', 'index' and 'folder'")
+        return self
