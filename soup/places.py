@@ -60,8 +60,7 @@ class HeldOut(Strict):
     index: str | None = Field(
         None,
         description="file that says which of train's images are held out: a mask (.npy of 0 and 1) "
-        "or positions, in the order of the sorted classes and names; or paths, one a line. Below "
-        "data.root, or absolute",
+        "or positions, in the order of the sorted classes and names; or paths, one a line",
     )
     folder: Place | None = Field(
         None,

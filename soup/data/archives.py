@@ -7,11 +7,13 @@ thousand tars: a tar inside counts as a folder, so that `n01440764.tar` holds `n
 
 import io
 import os
+import posixpath
 import tarfile
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,7 @@ def names(archive: Path) -> list[str]:
     Raises:
         DataError: it is no archive that can be read by offset, or holds what must not be trusted.
     """
-    return [name.decode() for name in _table(archive)["name"].tolist()]
+    return [name.decode() for name in _table(archive)[0].tolist()]
 
 
 def place(archive: Path, name: str) -> tuple[int, int]:
@@ -83,25 +85,27 @@ def place(archive: Path, name: str) -> tuple[int, int]:
         FileNotFoundError: the archive is missing, or has no such member.
         DataError: see `names`.
     """
-    table, wanted = _table(archive), name.encode()
-    column = table["name"]
-    low, high = 0, len(column)
-    while low < high:  # `np.searchsorted` would first copy the whole column out of the map
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if column[middle] < wanted else (low, middle)
-    if low == len(column) or column[low] != wanted:
+    (listed, offsets, sizes), wanted = _table(archive), name.encode()
+    # `np.searchsorted` would first copy the whole column out of the map.
+    at = bisect_left(listed, wanted)
+    if at == len(listed) or listed[at] != wanted:
         raise FileNotFoundError(f"No such file in the archive {archive}: {name}")
-    return int(table["offset"][low]), int(table["size"][low])
+    return int(offsets[at]), int(sizes[at])
 
 
-def _table(archive: Path) -> NDArray[Any]:
-    """The index: sorted rows of name, offset, size; of the archive as it is now."""
+def _table(archive: Path) -> tuple[NDArray[Any], ...]:
+    """The index: names, sorted, with offsets and sizes; of the archive as it is now."""
     stat = archive.stat()
     return _loaded(archive, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
-def _loaded(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
+def _loaded(archive: Path, size: int, mtime_ns: int) -> tuple[NDArray[Any], ...]:
+    table = np.asarray(_mapped(archive, size, mtime_ns))  # plain: a memmap's items cost much more
+    return table["name"], table["offset"], table["size"]
+
+
+def _mapped(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = of_value([VERSION, str(archive.resolve()), size, mtime_ns])[:32]
     file = home / "modelsoup" / "archives" / f"{name}.npy"
@@ -161,7 +165,7 @@ def _walk(
                     continue
                 if member.isdir():
                     continue
-                path = folder + PurePosixPath(member.name).as_posix()
+                path = folder + posixpath.normpath(member.name)
                 offset, length = member.offset_data, member.size
                 if offset + length > section.seek(0, os.SEEK_END):
                     raise tarfile.ReadError(f"it ends in the middle of {member.name}")
@@ -185,10 +189,9 @@ def _refusal(member: tarfile.TarInfo) -> str | None:
         member.name.encode()
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    path = PurePosixPath(member.name)
-    if path.is_absolute():
+    if member.name.startswith("/"):
         return "an absolute path"
-    if ".." in path.parts:
+    if ".." in member.name.split("/"):
         return "a path that climbs out"
     if member.issym() or member.islnk():
         return f"a link, to {member.linkname}"

@@ -85,7 +85,11 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     for name, shift in data.shifts.items():
         if shift.named_by == "index":
             found[name] = _by_index(found[name], classes, f"shift {name}", errors)
+    trained = {image.path for image in found["train"]}
     for split, images in found.items():
+        shared = sorted(i.path for i in images if i.path in trained)
+        if shared and split not in ("train", "heldout"):
+            errors.append(f"{split} has {len(shared)} images of train: {_some(shared, most=5)}")
         unknown = sorted({i.label for i in images} - set(classes))
         if unknown:
             near = [_with_nearest(name, classes) for name in unknown[:SHOWN]] + unknown[SHOWN:]

@@ -70,8 +70,12 @@ def by_folder(
 
 def is_labelled(tar: Path) -> bool:
     """Whether an archive is a webdataset shard: labels stand beside its images."""
-    keys = {_key(name)[0] for name in pictures(tar)}
-    return any(end in LABELS and key in keys for key, end in map(_key, archives.names(tar)))
+    labels = {
+        _key(name)[0]
+        for name in archives.names(tar)
+        if name.endswith((".cls", ".txt")) and _key(name)[1] in LABELS
+    }
+    return bool(labels) and any(_key(name)[0] in labels for name in pictures(tar))
 
 
 def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Problem]]:

@@ -112,6 +112,14 @@ def test_a_class_called_otherwise_is_answered_with_the_nearest_names(tmp_path: P
     )
 
 
+def test_images_that_are_trained_on_prove_nothing(tmp_path: Path) -> None:
+    folders(tmp_path)
+    as_csv(tmp_path / "t.csv", [*listed_rows(TEST, "test/"), *listed_rows(TRAIN[3:5], "train/")])
+    paths = ", ".join(sorted(path for path, _ in listed_rows(TRAIN[3:5], "train/")))
+    data = Data(root=".", test="t.csv", heldout=HELD)
+    assert failure(data, tmp_path) == f"test has 2 images of train: {paths}"
+
+
 def test_problems_of_several_sources_are_told_together(tmp_path: Path) -> None:
     (tmp_path / "train.tar").touch()
     as_csv(tmp_path / "test.csv", [("gone.png", "a")])
