@@ -85,7 +85,7 @@ def test_an_unknown_key_is_told_the_known_ones(path: str, known: str) -> None:
 
 def test_an_unknown_key_of_a_shift_is_told_the_known_ones() -> None:
     shift = {"folder": "v2", "name": "index"}
-    expected = ["data.shifts.v2.name: unknown key; known here: folder, named_by"]
+    expected = ["data.shifts.v2.name: unknown key; known here: folder, layout, classes"]
     assert problems(data__shifts={"v2": shift}) == expected
 
 

@@ -10,11 +10,13 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from soup.data import shifts
 from soup.data.folders import DataError, Found, Problem, check, scan
+from soup.data.protocol import REAL, Protocol
 from soup.params import Data, HeldOut
 from soup.provenance import of_value
 
@@ -33,11 +35,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The two manifests, each sorted by path, and the images left out."""
+    """The two manifests, each sorted by path, and the images left out.
+
+    Attributes:
+        protocols: how splits are judged that are not in the plain way.
+        notes: lines for people on how the shifts were read.
+    """
 
     development: tuple[Row, ...]
     evaluation: tuple[Row, ...]
     problems: tuple[Problem, ...]
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def folders(data: Data) -> dict[str, str]:
@@ -52,7 +61,8 @@ def listing(data: Data, root: Path) -> str:
         DataError: a folder is missing or empty.
     """
     found = [image for folder in folders(data).values() for image in scan(root, folder)[0]]
-    stats = ((image.path, (root / image.path).stat()) for image in found)
+    paths = [*(image.path for image in found), *shifts.files(data, root)]
+    stats = ((path, (root / path).stat()) for path in paths)
     return of_value([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
 
 
@@ -75,21 +85,26 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     if errors:
         raise DataError("\n".join(errors))
     classes = sorted({image.label for image in found["train"]})
-    for name, shift in data.shifts.items():
-        if shift.named_by == "index":
-            found[name] = _by_index(found[name], classes, f"shift {name}", errors)
-    for split, images in found.items():
-        unknown = sorted({i.label for i in images} - set(classes))
-        if unknown:
-            errors.append(f"{split} has classes that train does not have: {_some(unknown)}")
+    asked = shifts.arrange(data, found, classes, root)
+    unknown = sorted({i.label for i in found["test"]} - set(classes))
+    if unknown:
+        errors.append(f"test has classes that train does not have: {_some(unknown)}")
+    errors += asked.problems
     if errors:
         raise DataError("\n".join(errors))
 
+    found |= asked.images
     rows: dict[str, list[Row]] = {}
     for split, images in found.items():
         good, bad = check(root, images, data.check, advance)
         rows[split] = [Row(i.path, i.label, split, content) for i, content in good]
         problems += bad
+    if data.real:
+        rows[REAL] = [
+            replace(row, label=asked.reassessed[row.path], split=REAL)
+            for row in rows["test"]
+            if row.path in asked.reassessed
+        ]
     if problems and data.strict:
         raise DataError(
             f"{len(problems)} images cannot be used (data.strict is true):\n  "
@@ -103,24 +118,9 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
     development = _hold_out(rows.pop("train"), data.heldout, root / data.train, root)
     evaluation = sorted(row for each in rows.values() for row in each)
-    return Prepared(tuple(development), tuple(evaluation), tuple(problems))
-
-
-def _by_index(
-    images: list[Found], classes: Sequence[str], name: str, errors: list[str]
-) -> list[Found]:
-    wrong = sorted({i.label for i in images if not _is_index(i.label, len(classes))})
-    if wrong:
-        errors.append(
-            f"{name}: folders that are no class index below {len(classes)}: {_some(wrong)}"
-        )
-    return [
-        Found(i.path, classes[int(i.label)]) for i in images if _is_index(i.label, len(classes))
-    ]
-
-
-def _is_index(text: str, count: int) -> bool:
-    return text.isdecimal() and int(text) < count
+    return Prepared(
+        tuple(development), tuple(evaluation), tuple(problems), asked.protocols, asked.notes
+    )
 
 
 def _hold_out(rows: Iterable[Row], how: HeldOut, folder: Path, root: Path) -> list[Row]:
