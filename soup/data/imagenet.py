@@ -119,7 +119,7 @@ def _hint(name: str) -> str:
     several = first.get(_plain(name)) or other.get(_plain(name))
     if several:
         return f" (may be {' or '.join(wnids()[place] for place in sorted(several))})"
-    return near(_plain(name), first)
+    return near(_plain(name), [known for known in first if ", " not in known])
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -255,6 +255,17 @@ def test_the_listing_changes_when_a_file_does(tmp_path: Path, change: Any) -> No
     assert listing(data, tmp_path) != before
 
 
+def test_the_listing_changes_when_a_class_map_does(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("folder,class\n")
+    data = world(tmp_path, train=3, shifts={"r": Shift(folder="test", classes="map.csv")})
+    before = listing(data, tmp_path)
+    assert listing(data, tmp_path) == before
+    rewrite(tmp_path / "map.csv")
+    assert listing(data, tmp_path) != before
+    (tmp_path / "map.csv").unlink()
+    assert listing(data, tmp_path) != before
+
+
 def test_a_header_check_gives_sizes_and_a_decode_check_digests(tmp_path: Path) -> None:
     world(tmp_path, train=3)
     by_header = prepare(Data(root=".", check="header"), tmp_path)
