@@ -1,5 +1,6 @@
 """What evaluate looks at: images of each split once, and keys to the answers."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,9 @@ import pytest
 from PIL import Image
 
 from soup.data.imagenet import wnids
-from soup.data.protocol import save
-from soup.data.split import prepare, to_csv
-from soup.files import write_text
 from soup.params import parse
 from soup.project import Project
+from soup.stages import prepare
 from soup.stages.evaluate import _sets
 from tests import checkouts, imagenets, worlds
 
@@ -39,10 +38,10 @@ def project(tmp_path: Path) -> Project:
         "real": "real.json",
     }
     made = Project(tmp_path, parse(parameters))
-    prepared = prepare(made.params.data, made.images)
-    write_text(made.evaluation, to_csv(prepared.evaluation))
-    write_text(made.development, to_csv(prepared.development))
-    save(prepared.protocols, made.protocols)
+    said: list[str] = []
+    made = replace(made, say=said.append)
+    assert prepare.run(made)["shifts"] == said
+    assert len(said) == 2
     return made
 
 
