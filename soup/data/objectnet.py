@@ -23,16 +23,16 @@ FILES = {
 
 
 def mappings(base: Path) -> dict[str, Path]:
-    """The mapping files of a download: beside its folder 'images', wherever the path leads.
+    """The mapping files of a download, which lie beside its 'images'; `base` may be the whole or 'images'.
 
     Those that are not there are left out.
     """
+    place = (base.parent if base.name == "images" else base) / "mappings"
     found: dict[str, Path] = {}
-    for place in (base / "mappings", base.parent / "mappings"):
-        for key, names in FILES.items():
-            for name in names:
-                if key not in found and (place / name).is_file():
-                    found[key] = place / name
+    for key, names in FILES.items():
+        for name in names:
+            if key not in found and (place / name).is_file():
+                found[key] = place / name
     return found
 
 
@@ -45,7 +45,10 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     found = mappings(base)
     missing = [" or ".join(names) for key, names in FILES.items() if key not in found]
     if missing:
-        raise DataError(f"no {some(missing)} in {base / 'mappings'}: ObjectNet's mapping files")
+        raise DataError(
+            f"ObjectNet's mapping files are incomplete: no {some(missing)} in the folder 'mappings' "
+            f"of {base}; put them there as downloaded"
+        )
     folder_of = {label: folder for folder, label in _texts(found["folders"]).items()}
     place_of = {number: int(place) for place, number in _numbers(found["numbers"]).items()}
     called = [line.strip() for line in found["lines"].read_text(encoding="utf-8").splitlines()]

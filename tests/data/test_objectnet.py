@@ -9,7 +9,7 @@ import pytest
 
 from soup.data.folders import DataError
 from soup.data.imagenet import wnids
-from soup.data.objectnet import mappings, positions
+from soup.data.objectnet import FILES, mappings, positions
 from tests import imagenets
 
 
@@ -54,9 +54,16 @@ def test_files_that_are_missing_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         positions(tmp_path)
     assert str(caught.value) == (
-        "no pytorch_to_imagenet_2012_id.json, imagenet_to_label_2012_v2 or "
-        f"imagenet_to_label_2012_v2.txt in {tmp_path / 'mappings'}: ObjectNet's mapping files"
+        "ObjectNet's mapping files are incomplete: no pytorch_to_imagenet_2012_id.json, "
+        "imagenet_to_label_2012_v2 or imagenet_to_label_2012_v2.txt in the folder 'mappings' of "
+        f"{tmp_path}; put them there as downloaded"
     )
+
+
+def test_other_folders_beside_the_mappings_are_not_objectnets(tmp_path: Path) -> None:
+    imagenets.objectnet(tmp_path)
+    assert set(mappings(tmp_path)) == set(mappings(tmp_path / "images")) == set(FILES)
+    assert mappings(tmp_path / "imagenet-r") == {}
 
 
 def _another_name(table: dict) -> None:
