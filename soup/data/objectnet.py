@@ -23,7 +23,7 @@ FILES = {
 
 
 def mappings(base: Path) -> dict[str, Path]:
-    """The mapping files of a download, which lie beside its 'images'; `base` may be the whole or 'images'.
+    """The mapping files of a download, of which `base` is the whole or its 'images'.
 
     Those that are not there are left out.
     """
@@ -46,8 +46,8 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     missing = [" or ".join(names) for key, names in FILES.items() if key not in found]
     if missing:
         raise DataError(
-            f"ObjectNet's mapping files are incomplete: no {some(missing)} in the folder 'mappings' "
-            f"of {base}; put them there as downloaded"
+            f"ObjectNet's mapping files are incomplete: no {some(missing)} in the folder "
+            f"'mappings' of {base}; put them there as downloaded"
         )
     folder_of = {label: folder for folder, label in _texts(found["folders"]).items()}
     place_of = {number: int(place) for place, number in _numbers(found["numbers"]).items()}
