@@ -13,7 +13,7 @@ from soup.data.protocol import REAL
 from soup.data.shifts import Asked, arrange, files
 from soup.data.split import prepare
 from soup.metrics import correct
-from soup.params import Data, HeldOut, Shift
+from soup.params import Data, HeldOut, Shift, load
 from tests import imagenets, published
 from tests.imagenets import asked, problem
 
@@ -181,3 +181,10 @@ def test_the_files_that_a_shift_is_read_by_are_watched(tmp_path: Path) -> None:
         "objectnet/mappings/imagenet_to_label_2012_v2",
     }
     assert REAL not in shifts
+
+
+def test_the_ready_made_file_has_the_five_shifts_in_their_layouts() -> None:
+    repo = Path(__file__).resolve().parents[2]
+    data = load(repo / "configs" / "imagenet_clip_vitb32.yaml").data
+    assert {shift.layout for shift in data.shifts.values()} == set(KINDS)
+    assert data.real == "real.json"

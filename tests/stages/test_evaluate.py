@@ -12,8 +12,9 @@ from PIL import Image
 from soup.data.imagenet import wnids
 from soup.params import parse
 from soup.project import Project
+from soup.results import Model, table
 from soup.stages import prepare
-from soup.stages.evaluate import _sets
+from soup.stages.evaluate import _log, _sets
 from tests import checkouts, imagenets, worlds
 
 HELD = [0, 1, 409, 423, 530]
@@ -81,3 +82,28 @@ def test_objectnet_is_decoded_without_its_border_and_judged_by_groups(project: P
     assert keys["objectnet"].groups == ((2, 4), (3,))
     folders = ["alarm_clock", "chair"]
     assert [folders[at] for at in keys["objectnet"].labels] == [folder for folder, _ in names]
+
+
+class Notebook:
+    """A store that remembers what was logged."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, float] = {}
+
+    def log(self, run_id: str, step: int, metrics: dict[str, float]) -> None:
+        self.logged |= metrics
+
+
+def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Project) -> None:
+    sets, keys = _sets(project, kitchen(project))
+    rng = np.random.default_rng(0)
+    logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
+    logits["heldout"] = np.eye(5)
+    model = Model("m", "greedy", logits)
+    frame = table([model], keys, ["objectnet"], project.params.evaluate)
+    counts = dict(zip(frame["split"], frame["n"], strict=True))
+    assert counts == {"heldout": 5, "test": 10, "objectnet": 6, "real": 5, "shifts": 6}
+    store: Any = Notebook()
+    _log(store, frame, {"m": "run"})
+    names = {name.removesuffix("/accuracy") for name in store.logged if name.endswith("accuracy")}
+    assert names == {"heldout", "test", "shift/objectnet", "real", "shifts"}
