@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 Logits = Float[ndarray, "examples classes"]
 Labels = Int[ndarray, " examples"]
+LabelSets = Int[ndarray, "examples most"]  # any of a row is right; -1 fills rows of fewer
 Correct = Bool[ndarray, " examples"]
 
 
@@ -22,19 +23,29 @@ class Interval(NamedTuple):
     high: float
 
 
-def correct(logits: Logits, labels: Labels) -> Correct:
-    """Which examples have their label on top. NaN logits are wrong."""
-    right: Correct = (logits.argmax(axis=1) == labels) & ~np.isnan(logits).any(axis=1)
+def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
+    """Which examples have their label, or one of their labels, on top. NaN logits are wrong."""
+    top = logits.argmax(axis=1)
+    hit = (_rows(labels) == top[:, None]).any(axis=1)
+    right: Correct = hit & ~np.isnan(logits).any(axis=1)
     return right
 
 
-def nll(logits: Logits, labels: Labels) -> float:
-    """The mean negative log-likelihood in nats."""
-    picked = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+def nll(logits: Logits, labels: Labels | LabelSets) -> float:
+    """The mean negative log-likelihood in nats; of several labels, that it is any of them."""
+    chance = log_softmax(logits.astype(np.float64), axis=1)
+    rows = _rows(labels)
+    each = np.take_along_axis(chance, np.maximum(rows, 0), axis=1)
+    with np.errstate(invalid="ignore"):  # NaN logits give NaN, as they should
+        picked = np.logaddexp.reduce(np.where(rows < 0, -np.inf, each), axis=1)
     return float(-picked.mean())
 
 
-def expected_calibration_error(logits: Logits, labels: Labels, bins: int = 15) -> float:
+def _rows(labels: Labels | LabelSets) -> LabelSets:
+    return labels.reshape(len(labels), -1)
+
+
+def expected_calibration_error(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> float:
     """ECE with equal-mass bins: mean |confidence - accuracy| over bins of (nearly) equal size.
 
     The paper's calibration figure uses equal-mass bins; examples are ordered by confidence, ties by

@@ -25,15 +25,30 @@ from soup.strict import ParamsError, Strict, check
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Published = Literal["imagenetv2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet"]
 
 
 class Shift(Strict):
     """A set the models were not tuned for. It may hold a subset of the classes."""
 
-    folder: str = Field(description="folder of class folders, relative to data.root or absolute")
-    named_by: Literal["name", "index"] = Field(
-        "name", description="class folders are named by class, or by its position among the sorted"
+    folder: str = Field(description="as downloaded, relative to data.root or absolute")
+    layout: Literal["auto", "name", "index", "map", Published] = Field(
+        "auto",
+        description="class folders named by class, by its position among the sorted, or explained "
+        "by a class map; or a published set as downloaded; auto: by what is there",
     )
+    classes: str | None = Field(
+        None,
+        description="class map, relative to data.root: YAML, JSON (folder: class or classes), CSV",
+    )
+
+    @model_validator(mode="after")
+    def map_has_classes(self) -> Self:
+        if (self.layout == "map") > (self.classes is not None):
+            raise ValueError("layout: map needs a class map, 'classes: FILE'")
+        if self.classes is not None and self.layout not in ("auto", "map"):
+            raise ValueError(f"layout: {self.layout} takes no class map")
+        return self
 
 
 class ShapesWorld(Strict):
@@ -56,6 +71,9 @@ class Data(Strict):
     shifts: dict[Name, Shift] = Field(
         {}, description="distribution shifts, looked at only by evaluate"
     )
+    real: str | None = Field(
+        None, description="ReaL labels of ImageNet's test images (real.json), relative to root"
+    )
     check: Literal["decode", "header"] = Field(
         "decode", description="decode every image, or read its header only (large sets)"
     )
@@ -63,10 +81,10 @@ class Data(Strict):
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
 
     @model_validator(mode="after")
-    def shifts_have_names_of_their_own(self) -> Self:
-        taken = [name for name in ("train", "heldout", "test") if name in self.shifts]
+    def no_shift_is_named_as_a_split(self) -> Self:
+        taken = sorted(self.shifts.keys() & {"train", "heldout", "test", "shifts", "real"})
         if taken:
-            raise ValueError(f"a shift cannot be called {', '.join(taken)}")
+            raise ValueError(f"shifts may not be called {', '.join(taken)}: these are splits")
         return self
 
 

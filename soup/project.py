@@ -52,6 +52,11 @@ class Project:
         return self.out / "split" / "evaluation.csv"
 
     @property
+    def protocols(self) -> Path:
+        """How test and shifts are judged, where that is not in the plain way."""
+        return self.out / "split" / "protocols.json"
+
+    @property
     def cache(self) -> Path:
         return self.root / ".cache" / "soup"
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from numpy.typing import NDArray
 
+from soup.answers import Key
 from soup.metrics import (
     Correct,
-    Labels,
     Logits,
     bootstrap,
     correct,
@@ -33,7 +32,7 @@ class Model:
         name: as shown.
         kind: 'initialisation', 'ingredient', 'best single', 'uniform', 'greedy', 'ensemble' or
             'greedy ensemble'.
-        logits: split -> answers, float (examples, classes).
+        logits: split -> float (examples, classes of train).
     """
 
     name: str
@@ -41,32 +40,26 @@ class Model:
     logits: Mapping[str, Logits]
 
 
-def among(logits: Logits, labels: Labels) -> tuple[Float[np.ndarray, "examples present"], Labels]:
-    """Answers and labels among the classes that a split has: a shift may hold only some.
-
-    As in the published evaluation of ImageNet-R and -A, other classes cannot be answered.
-    """
-    present, renumbered = np.unique(labels, return_inverse=True)
-    return logits[:, present], renumbered
-
-
 def table(
-    models: Sequence[Model], labels: Mapping[str, Labels], shifts: Sequence[str], params: Evaluate
+    models: Sequence[Model], keys: Mapping[str, Key], shifts: Sequence[str], params: Evaluate
 ) -> pd.DataFrame:
     """One row a model and split, and one for the mean of the shifts.
+
+    A split is judged by its key: likelihood and calibration are of its answers, not of all classes.
 
     Columns: model, kind, split, n, accuracy, low, high, nll, ece (fractions; NLL in nats).
     """
     rows: list[dict[str, Any]] = []
     for model in models:
-        right = {split: _right(model, split, labels[split]) for split in labels}
-        for split, hits in right.items():
-            logits, own = among(model.logits[split], labels[split])
+        right: dict[str, Correct] = {}
+        for split, key in keys.items():
+            logits = key.project(model.logits)
+            right[split] = correct(logits, key.labels)
             rows.append(
                 {
-                    **_row(model, split, [hits], params),
-                    "nll": nll(logits, own),
-                    "ece": expected_calibration_error(logits, own, params.ece_bins),
+                    **_row(model, split, [right[split]], params),
+                    "nll": nll(logits, key.labels),
+                    "ece": expected_calibration_error(logits, key.labels, params.ece_bins),
                 }
             )
         if shifts:
@@ -77,7 +70,7 @@ def table(
 def paired(
     soup: Model,
     single: Model,
-    labels: Mapping[str, Labels],
+    keys: Mapping[str, Key],
     shifts: Sequence[str],
     params: Evaluate,
 ) -> pd.DataFrame:
@@ -86,10 +79,7 @@ def paired(
     A single split is tested by the exact McNemar test, the mean of the shifts by permutation; `low`
     and `high` bound the difference in accuracy (paired bootstrap).
     """
-    right = {
-        split: (_right(soup, split, labels[split]), _right(single, split, labels[split]))
-        for split in labels
-    }
+    right = {split: (_right(soup, key), _right(single, key)) for split, key in keys.items()}
     rows = [_pair(split, [a], [b], mcnemar(a, b), params) for split, (a, b) in right.items()]
     if shifts:
         a, b = [right[s][0] for s in shifts], [right[s][1] for s in shifts]
@@ -113,8 +103,8 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
     return figures
 
 
-def _right(model: Model, split: str, labels: Labels) -> Correct:
-    return correct(*among(model.logits[split], labels))
+def _right(model: Model, key: Key) -> Correct:
+    return correct(key.project(model.logits), key.labels)
 
 
 def _row(model: Model, split: str, hits: Sequence[Correct], params: Evaluate) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_only_evaluate_is_given_test_and_shifts() -> None:
     readers = [
         name
         for name, stage in definitions().items()
-        if any(dep.endswith("evaluation.csv") for dep in stage["deps"])
+        if any(dep.endswith(("evaluation.csv", "protocols.json")) for dep in stage["deps"])
     ]
     assert readers == ["evaluate"]
 

@@ -85,8 +85,30 @@ def test_an_unknown_key_is_told_the_known_ones(path: str, known: str) -> None:
 
 def test_an_unknown_key_of_a_shift_is_told_the_known_ones() -> None:
     shift = {"folder": "v2", "name": "index"}
-    expected = ["data.shifts.v2.name: unknown key; known here: folder, named_by"]
+    expected = ["data.shifts.v2.name: unknown key; known here: folder, layout, classes"]
     assert problems(data__shifts={"v2": shift}) == expected
+
+
+@pytest.mark.parametrize(
+    ("shift", "told"),
+    [
+        ({"layout": "map"}, "layout: map needs a class map, 'classes: FILE'"),
+        ({"layout": "objectnet", "classes": "a.csv"}, "layout: objectnet takes no class map"),
+        ({"layout": "imagenet"}, "Input should be 'auto', 'name', 'index', 'map', 'imagenetv2'"),
+    ],
+)
+def test_a_shift_has_a_known_layout_and_a_map_only_where_it_is_read(
+    shift: dict[str, str], told: str
+) -> None:
+    (said,) = problems(data__shifts={"v2": {"folder": "v2", **shift}})
+    assert said.startswith("data.shifts.v2")
+    assert told in said
+
+
+def test_a_shift_is_not_named_as_another_split() -> None:
+    named = {name: {"folder": "x"} for name in ("real", "test", "v2")}
+    told = ["data: shifts may not be called real, test: these are splits"]
+    assert problems(data__shifts=named) == told
 
 
 def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:

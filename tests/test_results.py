@@ -8,8 +8,9 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import binomtest
 
+from soup.answers import Key, among_present
 from soup.params import Evaluate
-from soup.results import SHIFTS, Model, among, headline, paired, table
+from soup.results import SHIFTS, Model, headline, paired, table
 
 PARAMS = Evaluate(bootstrap=400)
 CLASSES = 5
@@ -19,6 +20,7 @@ LABELS = {
     "r": np.array([1, 3, 3, 1, 4, 4, 1, 3]),  # classes 0 and 2 are absent
     "v2": np.arange(20) % CLASSES,
 }
+KEYS = {split: among_present(split, own) for split, own in LABELS.items()}
 SHIFTED = ["r", "v2"]
 
 
@@ -62,23 +64,44 @@ def get(frame: pd.DataFrame, **where: str) -> Mapping[str, float]:
     return row
 
 
-def test_a_shift_with_some_classes_is_answered_among_those_alone() -> None:
+def test_a_shift_with_some_classes_is_scored_among_those_alone() -> None:
     labels = np.array([1, 3, 3])
     logits = np.array([[9.0, 2, 0, 1, 0], [0, 1, 9, 2, 9], [0, 2, 0, 1, 0]])
-    own, renumbered = among(logits, labels)
-    np.testing.assert_array_equal(own, [[2, 1], [1, 2], [2, 1]])
-    assert renumbered.tolist() == [0, 1, 1]
     model = Model("m", "greedy", {"r": logits})
-    row = get(table([model], {"r": labels}, ["r"], PARAMS), split="r")
+    row = get(table([model], {"r": among_present("r", labels)}, ["r"], PARAMS), split="r")
     assert row["accuracy"] == pytest.approx(2 / 3)
     expected = -np.log(softmax([[2, 1], [1, 2], [2, 1]], axis=1)[[0, 1, 2], [0, 1, 1]]).mean()
     assert row["nll"] == pytest.approx(expected)
 
 
+def test_a_key_to_another_splits_answers_scores_those_again(models: list[Model]) -> None:
+    """ReaL: the test images that have labels, each right with any of its own."""
+    rows, sets = np.array([0, 2, 5, 7]), np.array([[0, 1], [2, -1], [3, 4], [1, -1]])
+    keys = {**KEYS, "real": Key("test", tuple((c,) for c in range(CLASSES)), sets, rows)}
+    frame = table(models, keys, SHIFTED, PARAMS)
+    assert "real" not in models[0].logits
+    hits = {}
+    for model in models:
+        tops = [int(model.logits["test"][row].argmax()) for row in rows]
+        hits[model.name] = [top in known for top, known in zip(tops, sets.tolist(), strict=True)]
+        row = get(frame, model=model.name, split="real")
+        assert row["accuracy"] == pytest.approx(np.mean(hits[model.name]))
+        assert row["n"] == 4
+        chances = softmax(model.logits["test"][rows], axis=1)
+        likely = [
+            p[[k for k in known if k >= 0]].sum() for p, known in zip(chances, sets, strict=True)
+        ]
+        assert row["nll"] == pytest.approx(-np.log(likely).mean())
+    told = get(paired(models[3], models[0], keys, SHIFTED, PARAMS), split="real")
+    assert told["difference"] == pytest.approx(np.mean(hits["greedy"]) - np.mean(hits["a"]))
+    before = table(models, KEYS, SHIFTED, PARAMS)
+    pd.testing.assert_frame_equal(frame[frame.split != "real"].reset_index(drop=True), before)
+
+
 def test_there_is_a_row_for_each_model_and_split_and_for_the_mean_shift(
     models: list[Model],
 ) -> None:
-    frame = table(models, LABELS, SHIFTED, PARAMS)
+    frame = table(models, KEYS, SHIFTED, PARAMS)
     columns = ["model", "kind", "split", "n", "accuracy", "low", "high", "nll", "ece"]
     assert list(frame.columns) == columns
     keys = list(zip(frame.model, frame.split, strict=True))
@@ -93,7 +116,7 @@ def test_there_is_a_row_for_each_model_and_split_and_for_the_mean_shift(
 
 
 def test_the_shifts_count_alike_whatever_their_size(models: list[Model]) -> None:
-    frame = table(models, LABELS, SHIFTED, PARAMS)
+    frame = table(models, KEYS, SHIFTED, PARAMS)
     for model in models:
         each = [get(frame, model=model.name, split=s)["accuracy"] for s in SHIFTED]
         row = get(frame, model=model.name, split=SHIFTS)
@@ -104,14 +127,14 @@ def test_the_shifts_count_alike_whatever_their_size(models: list[Model]) -> None
 
 
 def test_without_shifts_there_is_no_mean_of_them(models: list[Model]) -> None:
-    own = {"test": LABELS["test"]}
+    own = {"test": KEYS["test"]}
     assert set(table(models, own, [], PARAMS)["split"]) == {"test"}
     assert set(paired(models[3], models[2], own, [], PARAMS)["split"]) == {"test"}
 
 
 def test_soup_and_best_single_are_compared_example_by_example(models: list[Model]) -> None:
     soup, single = models[3], models[2]
-    tests = paired(soup, single, LABELS, SHIFTED, PARAMS)
+    tests = paired(soup, single, KEYS, SHIFTED, PARAMS)
     assert tests["split"].tolist() == [*LABELS, SHIFTS]
     for split, labels in LABELS.items():
         row = get(tests, split=split)
@@ -127,7 +150,7 @@ def test_soup_and_best_single_are_compared_example_by_example(models: list[Model
 
 
 def test_the_mean_of_the_shifts_is_tested_as_one(models: list[Model]) -> None:
-    tests = paired(models[3], models[2], LABELS, SHIFTED, PARAMS)
+    tests = paired(models[3], models[2], KEYS, SHIFTED, PARAMS)
     mean, (r, v2) = get(tests, split=SHIFTS), (get(tests, split=s) for s in SHIFTED)
     assert mean["difference"] == pytest.approx((r["difference"] + v2["difference"]) / 2)
     assert mean["soup_only"] == r["soup_only"] + v2["soup_only"]
@@ -143,14 +166,14 @@ def test_the_mean_of_the_shifts_is_tested_as_one(models: list[Model]) -> None:
 
 
 def test_a_model_against_itself_differs_in_nothing(models: list[Model]) -> None:
-    tests = paired(models[3], models[3], LABELS, SHIFTED, PARAMS)
+    tests = paired(models[3], models[3], KEYS, SHIFTED, PARAMS)
     assert (tests[["soup_only", "single_only", "difference", "low", "high"]] == 0).all(axis=None)
     assert (tests["p_value"] == 1).all()
 
 
 def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None:
-    results = table(models, LABELS, SHIFTED, PARAMS)
-    tests = paired(models[3], models[2], LABELS, SHIFTED, PARAMS)
+    results = table(models, KEYS, SHIFTED, PARAMS)
+    tests = paired(models[3], models[2], KEYS, SHIFTED, PARAMS)
     figures = headline(results, tests, "greedy")
     assert list(figures) == [*LABELS, SHIFTS]
     for split, line in figures.items():
@@ -168,11 +191,11 @@ def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None
 
 
 def test_answers_that_are_no_numbers_are_wrong_and_not_an_error() -> None:
-    labels = {"test": np.array([0, 1])}
+    keys = {"test": among_present("test", np.array([0, 1]))}
     broken = Model("x", "greedy", {"test": np.array([[np.nan, 0.0], [0.0, 1.0]])})
-    assert get(table([broken], labels, [], PARAMS), split="test")["accuracy"] == 0.5
+    assert get(table([broken], keys, [], PARAMS), split="test")["accuracy"] == 0.5
 
 
 def test_the_same_seed_gives_the_same_tables(models: list[Model]) -> None:
-    again = [table(models, LABELS, SHIFTED, PARAMS) for _ in range(2)]
+    again = [table(models, KEYS, SHIFTED, PARAMS) for _ in range(2)]
     pd.testing.assert_frame_equal(*again)

@@ -10,11 +10,13 @@ import difflib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from soup.data.folders import DataError, Found, Problem, check
+from soup.data import shifts
+from soup.data.folders import DataError, Problem, check
 from soup.data.holdout import apart, by_hash, by_index
+from soup.data.protocol import REAL, Protocol
 from soup.data.sources import Listed, by_number, listed, states
 from soup.params import Data
 from soup.places import Source
@@ -36,11 +38,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The two manifests, each sorted by path, the images left out, and what else is to be said."""
+    """The two manifests, each sorted by path, the images left out, and what else is to be said.
+
+    Attributes:
+        protocols: how splits are judged that are not in the plain way.
+        notes: lines for people.
+    """
 
     development: tuple[Row, ...]
     evaluation: tuple[Row, ...]
     problems: tuple[Problem, ...]
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -58,10 +66,11 @@ def listing(data: Data, root: Path) -> str:
         DataError: a folder is missing or empty.
     """
     made = [listed(source, root, part) for part, source in sources(data).items()]
-    index = [root / data.heldout.index] if data.heldout.index else []
+    beside = shifts.files(data, root) + ([data.heldout.index] if data.heldout.index else [])
     try:
         found = [state for each in made for state in states(each, root)]
-        found += [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in index]
+        stats = ((name, (root / name).stat()) for name in beside)
+        found += [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
     return of_value(found)
@@ -82,26 +91,33 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     for split, each in made.items():
         if each.numbered and not made["train"].numbered:
             found[split] = by_number(each.found, classes, split, errors)
-    for name, shift in data.shifts.items():
-        if shift.named_by == "index":
-            found[name] = _by_index(found[name], classes, f"shift {name}", errors)
     trained = {image.path for image in found["train"]}
     for split, images in found.items():
         shared = sorted(i.path for i in images if i.path in trained)
         if shared and split not in ("train", "heldout"):
             errors.append(f"{split} has {len(shared)} images of train: {_some(shared, most=5)}")
-        unknown = sorted({i.label for i in images} - set(classes))
+    for split in [s for s in ("heldout", "test") if s in found]:
+        unknown = sorted({i.label for i in found[split]} - set(classes))
         if unknown:
             near = [_with_nearest(name, classes) for name in unknown[:SHOWN]] + unknown[SHOWN:]
             errors.append(f"{split} has classes that train does not have: {_some(near)}")
+    asked = shifts.arrange(data, found, classes, root)
+    errors += asked.problems
     if errors:
         raise DataError("\n".join(errors))
 
+    found |= asked.images
     rows: dict[str, list[Row]] = {}
     for split, images in found.items():
         good, bad = check(root, images, data.check, advance)
         rows[split] = [Row(i.path, i.label, split, content) for i, content in good]
         problems += bad
+    if data.real:
+        rows[REAL] = [
+            replace(row, label=asked.reassessed[row.path], split=REAL)
+            for row in rows["test"]
+            if row.path in asked.reassessed
+        ]
     if problems and data.strict:
         raise DataError(
             f"{len(problems)} images cannot be used (data.strict is true):\n  "
@@ -116,7 +132,13 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     development, notes = _hold_out(data, rows, made, root)
     looked_at_last = [each for split, each in rows.items() if split not in ("train", "heldout")]
     evaluation = sorted(row for each in looked_at_last for row in each)
-    return Prepared(tuple(development), tuple(evaluation), tuple(problems), notes)
+    return Prepared(
+        tuple(development),
+        tuple(evaluation),
+        tuple(problems),
+        asked.protocols,
+        (*asked.notes, *notes),
+    )
 
 
 def _listed(data: Data, root: Path) -> dict[str, Listed]:
@@ -144,23 +166,6 @@ def _hold_out(
     if data.heldout.index:
         return by_index(train, made["train"].found, data.heldout, root, inside), ()
     return by_hash(train, data.heldout, inside), ()
-
-
-def _by_index(
-    images: list[Found], classes: Sequence[str], name: str, errors: list[str]
-) -> list[Found]:
-    wrong = sorted({i.label for i in images if not _is_index(i.label, len(classes))})
-    if wrong:
-        errors.append(
-            f"{name}: folders that are no class index below {len(classes)}: {_some(wrong)}"
-        )
-    return [
-        Found(i.path, classes[int(i.label)]) for i in images if _is_index(i.label, len(classes))
-    ]
-
-
-def _is_index(text: str, count: int) -> bool:
-    return text.isdecimal() and int(text) < count
 
 
 def _with_nearest(name: str, classes: Sequence[str]) -> str:

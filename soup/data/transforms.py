@@ -31,6 +31,22 @@ def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Imag
     return resize, f"resize {shorter} {architecture.interpolation}, centre crop {size}"
 
 
+def without_border(
+    resize: Callable[[Image.Image], Image.Image], how: str, border: int
+) -> tuple[Callable[[Image.Image], Image.Image], str]:
+    """The same, of images that `border` pixels were cut off first on each side; and its name."""
+    if not border:
+        return resize, how
+
+    def cropped(image: Image.Image) -> Image.Image:
+        width, height = image.size
+        if min(width, height) <= 2 * border:
+            raise ValueError(f"{width} x {height} pixels are no more than a border of {border}")
+        return resize(image.crop((border, border, width - border, height - border)))
+
+    return cropped, f"cut {border} off each side, {how}"
+
+
 # The paper's words for augmentation: crop, flip, colour jitter, policy of timm. 'minimal' is a crop
 # of 90 to 100%; 'medium' is timm's default; 'strong' is RandAugment with N = 2, M = 15.
 STRENGTHS: dict[str, tuple[float, float, float | None, str | None]] = {

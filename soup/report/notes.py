@@ -30,7 +30,7 @@ def notes(
         found.append(
             " ".join(["Greedy kept only the best model.", *_why(results, ingredients, trace)])
         )
-    if not set(results["split"]) - {"heldout", "test"}:
+    if not set(results["split"]) - wording.SPLITS.keys():
         found.append("No shift was evaluated, so nothing is known of robustness.")
     uniform, worst = _uniform(results)
     if uniform < worst:

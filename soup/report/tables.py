@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from soup.report import wording
 from soup.report.verdict import Outcome, outcomes
 
 FIXED = ("name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy")
@@ -59,9 +60,9 @@ class Comparison:
 
 
 def splits(results: pd.DataFrame) -> list[str]:
-    """Held-out, test and the shifts' mean first, then each shift in the order given."""
+    """Held-out, test (and ReaL) and the shifts' mean first, then each shift as given."""
     order = list(dict.fromkeys(str(split) for split in results["split"]))
-    first = [split for split in ("heldout", "test", "shifts") if split in order]
+    first = [split for split in wording.SPLITS if split in order]
     return first + [split for split in order if split not in first]
 
 

@@ -62,7 +62,7 @@ def outcomes(tests: pd.DataFrame) -> dict[str, Outcome]:
 def verdict(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> Verdict:
     """The soup made by `recipe` against the best single model, on test and on the shifts' mean."""
     known = outcomes(tests)
-    shifts = set(results["split"]) - {"heldout", "test", "shifts"}
+    shifts = set(results["split"]) - wording.SPLITS.keys()
     splits = ["test", "shifts"] if shifts else ["test"]
     said = {split: known.get(split, "unknown") for split in splits}
     where = {"test": "on test", "shifts": f"on the mean of {len(shifts)} shifts"}

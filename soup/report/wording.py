@@ -6,7 +6,13 @@ import math
 Number = int | float
 
 MISSING = "—"
-SPLITS = {"heldout": "held-out", "test": "test", "shifts": "mean of shifts"}
+# Those that are no shift, in the order in which they are read.
+SPLITS = {
+    "heldout": "held-out",
+    "test": "test",
+    "real": "test by ReaL labels",
+    "shifts": "mean of shifts",
+}
 
 
 def split(name: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from soup import ensemble
+from soup.answers import Key, among_present, key
 from soup.checkpoint import Checkpoint
 from soup.data.images import Images, decoded
+from soup.data.protocol import REAL, Protocol, load
 from soup.data.split import read_csv
-from soup.data.transforms import evaluation
+from soup.data.transforms import evaluation, without_border
 from soup.evaluate import predict
 from soup.files import write_json, write_text
 from soup.kitchen import Kitchen
@@ -38,8 +40,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     sweep = json.loads((out / "finetune.json").read_text())
     cooked = json.loads((out / "cook.json").read_text())
     kitchen = Kitchen(project, store)
-    sets = _sets(project, kitchen)
-    labels = {split: images.labels for split, images in sets.items()}
+    sets, keys = _sets(project, kitchen)
 
     def answers(weights: Weights) -> dict[str, Logits]:
         load_weights(kitchen.model, weights, kitchen.architecture.model)
@@ -58,15 +59,15 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         for recipe in ("uniform", "greedy")
     }
     chosen = soups[cooked["recipe"]]
-    order = ensemble.greedy([m.logits["heldout"] for m in members], labels["heldout"])
+    order = ensemble.greedy([m.logits["heldout"] for m in members], kitchen.heldout.labels)
     ensembles = [
         _ensemble("ensemble", members),
         _ensemble("greedy ensemble", [members[index] for index in order]),
     ]
     shifts = [*params.data.shifts]
     everything = [*singles.values(), best, *soups.values(), *ensembles]
-    results = table(everything, labels, shifts, params.evaluate)
-    tests = paired(chosen, best, labels, shifts, params.evaluate)
+    results = table(everything, keys, shifts, params.evaluate)
+    tests = paired(chosen, best, keys, shifts, params.evaluate)
     metrics = headline(results, tests, cooked["recipe"])
     write_text(out / "results.csv", _csv(results))
     write_text(out / "tests.csv", _csv(tests))
@@ -89,16 +90,25 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     return {"runs": runs, "summary": ", ".join(gains)}
 
 
-def _sets(project: Project, kitchen: Kitchen) -> dict[str, Images]:
-    architecture, data = kitchen.architecture, project.params.data
-    rows = read_csv(project.evaluation)
-    resize, how = evaluation(architecture)
+def _sets(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[str, Key]]:
+    """The images to be looked at, and the keys to the answers; some splits share their images."""
+    classes, data = kitchen.architecture.classes, project.params.data
+    rows, protocols = read_csv(project.evaluation), load(project.protocols)
+    plain, how = evaluation(kitchen.architecture)
     sets = {"heldout": kitchen.heldout}
-    for split in ("test", *data.shifts):
+    keys = {"heldout": among_present("heldout", kitchen.heldout.labels)}
+    paths: dict[str, list[str]] = {}
+    for split in ("test", *data.shifts, *([REAL] if data.real else [])):
         own = [row for row in rows if row.split == split]
-        cache = project.cache / "images"
-        sets[split] = decoded(own, project.images, architecture.classes, resize, how, cache)
-    return sets
+        paths[split] = [row.path for row in own]
+        protocol = protocols.get(split, Protocol())
+        keys[split] = key(split, [(r.path, r.label) for r in own], classes, protocol, paths)
+        if not protocol.of:
+            resize, name = without_border(plain, how, protocol.border)
+            known = [*(protocol.answers or classes)]
+            cache = project.cache / "images"
+            sets[split] = decoded(own, project.images, known, resize, name, cache)
+    return sets, keys
 
 
 def _single(stored: Stored, answers: Any) -> Model:
@@ -140,7 +150,8 @@ def _log(
         metrics = {}
         for row in results[results["model"] == name].to_dict("records"):
             split = row["split"]
-            prefix = split if split in ("heldout", "test", "shifts") else f"shift/{split}"
+            plain = split in ("heldout", "test", REAL, "shifts")
+            prefix = split if plain else f"shift/{split}"
             for figure in ("accuracy", "nll", "ece"):
                 if not math.isnan(row[figure]):
                     metrics[f"{prefix}/{figure}"] = row[figure]

@@ -5,6 +5,7 @@ from typing import Any
 from rich.progress import Progress
 
 from soup.data.folders import DataError
+from soup.data.protocol import save
 from soup.data.split import counts, listing, prepare, to_csv
 from soup.files import write_text
 from soup.project import Project
@@ -36,11 +37,13 @@ def run(project: Project) -> dict[str, Any]:
         project.say(note)
     write_text(project.development, to_csv(prepared.development))
     write_text(project.evaluation, to_csv(prepared.evaluation))
+    save(prepared.protocols, project.protocols)
     images = counts(prepared)
     skipped = f", {len(prepared.problems)} skipped" if prepared.problems else ""
     return {
         "listing": listing(data, root),
         "images": images,
+        "shifts": [*prepared.notes],
         "skipped": [[p.path, p.reason] for p in prepared.problems],
         "summary": ", ".join(f"{name} {count}" for name, count in images.items()) + skipped,
     }

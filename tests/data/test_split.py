@@ -166,7 +166,7 @@ def test_a_class_that_train_lacks_is_an_error_that_names_it(tmp_path: Path) -> N
     message = failure(data, tmp_path)
     assert message.splitlines() == [
         "test has classes that train does not have: teal",
-        "r has classes that train does not have: umber, violet",
+        "shift r: classes that train does not have: umber, violet",
     ]
 
 
@@ -193,7 +193,7 @@ def test_a_class_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> Non
 
 
 def test_shift_folders_may_be_named_by_position(tmp_path: Path) -> None:
-    data = world(tmp_path, shifts={"v2": Shift(folder="v2", named_by="index")})
+    data = world(tmp_path, shifts={"v2": Shift(folder="v2", layout="index")})
     draw(tmp_path / "v2", {"0": 1, "2": 2, "001": 1})
     rows = [r for r in prepare(data, tmp_path).evaluation if r.split == "v2"]
     assert [(r.path, r.label) for r in rows] == [
@@ -205,7 +205,7 @@ def test_shift_folders_may_be_named_by_position(tmp_path: Path) -> None:
 
 
 def test_a_position_that_is_none_is_an_error_that_names_it(tmp_path: Path) -> None:
-    data = world(tmp_path, shifts={"v2": Shift(folder="v2", named_by="index")})
+    data = world(tmp_path, shifts={"v2": Shift(folder="v2", layout="index")})
     draw(tmp_path / "v2", {"0": 1, "3": 1, "red": 1, "-1": 1})
     message = failure(data, tmp_path)
     assert message == "shift v2: folders that are no class index below 3: -1, 3, red"
@@ -252,6 +252,17 @@ def test_the_listing_changes_when_a_file_does(tmp_path: Path, change: Any) -> No
     (tmp_path / "train/red/notes.txt").touch()
     assert listing(data, tmp_path) == before
     change(tmp_path / "test/red/501.png")
+    assert listing(data, tmp_path) != before
+
+
+def test_the_listing_changes_when_a_class_map_does(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("folder,class\n")
+    data = world(tmp_path, train=3, shifts={"r": Shift(folder="test", classes="map.csv")})
+    before = listing(data, tmp_path)
+    assert listing(data, tmp_path) == before
+    rewrite(tmp_path / "map.csv")
+    assert listing(data, tmp_path) != before
+    (tmp_path / "map.csv").unlink()
     assert listing(data, tmp_path) != before
 
 

@@ -7,7 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from soup.data.transforms import evaluation, normalise, seed_all, seeds, to_tensor, training
+from soup.data.transforms import (
+    evaluation,
+    normalise,
+    seed_all,
+    seeds,
+    to_tensor,
+    training,
+    without_border,
+)
 from tests.worlds import architecture, picture
 
 
@@ -34,6 +42,21 @@ def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     assert resize(image) is image
     assert how == "resize 20 bicubic, centre crop 20"
     assert resize(picture((9, 9, 9), 0, (33, 25))).size == (20, 20)
+
+
+def test_a_border_is_cut_off_before_the_image_is_resized() -> None:
+    """As the published evaluation of ObjectNet does; in the cache it has another name."""
+    inside = picture((40, 90, 160), 0, (36, 26))
+    framed = Image.new("RGB", (40, 30), (255, 0, 0))
+    framed.paste(inside, (2, 2))
+    plain, how = evaluation(architecture(20))
+    cut, name = without_border(plain, how, 2)
+    assert np.array_equal(np.asarray(cut(framed)), np.asarray(plain(inside)))
+    assert not np.array_equal(np.asarray(plain(framed)), np.asarray(plain(inside)))
+    assert name == f"cut 2 off each side, {how}"
+    assert without_border(plain, how, 0) == (plain, how)
+    with pytest.raises(ValueError, match="4 x 30 pixels are no more than a border of 2"):
+        cut(framed.crop((0, 0, 4, 30)))
 
 
 def test_without_crop_flip_and_augmentation_training_sees_the_image_itself() -> None:

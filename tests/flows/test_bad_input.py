@@ -59,7 +59,7 @@ def test_no_images(refused: Callable[..., str], root: Path) -> None:
 
 def test_a_shift_with_a_class_that_train_lacks(refused: Callable[..., str], root: Path) -> None:
     worlds.draw(root / "data" / "dark", {"zebra": 2})
-    assert "dark has classes that train does not have: zebra" in refused(prepare)
+    assert "shift dark: classes that train does not have: zebra" in refused(prepare)
     assert not (root / "out").exists()
 
 

@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from soup.report import Report
+from soup.report.notes import notes
+from soup.report.tables import splits
 from soup.report.verdict import Outcome, Verdict, outcome, verdict
 
 Make = Callable[..., Report]
@@ -51,6 +55,23 @@ def test_a_gain_within_noise_is_called_so(make: Make) -> None:
     (detail,) = result.details
     assert "a gain of 0.20 points (95% interval \u22120.40 to +0.80; p\u00a0=\u00a00.61)" in detail
     assert "2,000 images cannot tell them apart" in detail
+
+
+def test_real_labels_are_another_score_of_test_and_no_shift(make: Make) -> None:
+    plain = make(gain=0.02, half=0.006, p_value=0.0001)
+    more = []
+    for frame in (plain.results, plain.tests):
+        again = frame[frame["split"] == "test"].assign(split="real")
+        more.append(pd.concat([frame, again], ignore_index=True))
+    report = replace(plain, results=more[0], tests=more[1])
+    assert said(report) == said(plain)
+    assert splits(report.results) == ["heldout", "test", "real", "shifts", "v2", "sketch"]
+    alone = make(gain=0.02, half=0.006, p_value=0.0001, shifts={})
+    again = alone.results[alone.results["split"] == "test"].assign(split="real")
+    report = replace(alone, results=pd.concat([alone.results, again], ignore_index=True))
+    assert said(report) == said(alone)
+    told = notes(report.results, report.ingredients, report.trace, report.recipe)
+    assert any("No shift was evaluated" in note for note in told)
 
 
 def test_a_loss_is_called_a_loss(make: Make) -> None:

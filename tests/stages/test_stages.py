@@ -34,6 +34,7 @@ def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path
     )
     blind = Project(root, swept.params)
     blind.evaluation.unlink()
+    blind.protocols.unlink()
     shutil.rmtree(root / "data" / "test")
     shutil.rmtree(root / "data" / "dark")
     record(blind, "probe", probe.run(blind))
