@@ -20,7 +20,7 @@ from soup.models import load_weights
 from soup.project import Project
 from soup.results import Model, headline, paired, table
 from soup.tracking import Store, Stored, ingredients
-from soup.weights import Weights
+from soup.weights import Weights, held
 
 
 def run(project: Project, digest: str) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         _ensemble("greedy ensemble", [members[index] for index in order]),
     ]
     shifts = [*params.data.shifts]
-    everything = [*singles.values(), best, *soups.values(), *ensembles]
+    zero_shot = _zero_shot(project, answers)
+    everything = [*zero_shot, *singles.values(), best, *soups.values(), *ensembles]
     results = table(everything, labels, shifts, params.evaluate)
     tests = paired(chosen, best, labels, shifts, params.evaluate)
     metrics = headline(results, tests, cooked["recipe"])
@@ -77,9 +78,11 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     runs[chosen.name] = cooked["run_id"]
     _log(store, results, runs, scored=True)
     tags = project.lineage() | kitchen.shared
-    for model in [*soups.values(), *ensembles]:
+    for model in [*zero_shot, *soups.values(), *ensembles]:
         if model is not chosen:
-            kind = "ensemble" if model in ensembles else "soup"
+            kind = {"uniform": "soup", "greedy": "soup", "zero-shot": "baseline"}.get(
+                model.kind, "ensemble"
+            )
             own = f"{digest}-{model.name.replace(' ', '-')}"
             runs[model.name] = store.start(kind, own, model.name, tags)
             _log(store, results, {model.name: runs[model.name]})
@@ -99,6 +102,16 @@ def _sets(project: Project, kitchen: Kitchen) -> dict[str, Images]:
         cache = project.cache / "images"
         sets[split] = decoded(own, project.images, architecture.classes, resize, how, cache)
     return sets
+
+
+def _zero_shot(project: Project, answers: Any) -> list[Model]:
+    """The base with the head that its text tower made, before any training; none without one."""
+    base = project.out / "base"
+    head = held(Checkpoint(base / "zeroshot.safetensors"))
+    if not head:
+        return []
+    weights = {**held(Checkpoint(base / "model.safetensors")), **head}
+    return [Model("zero-shot", "zero-shot", answers(weights))]
 
 
 def _single(stored: Stored, answers: Any) -> Model:

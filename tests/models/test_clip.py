@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from soup.models import ModelError, build, clip, load_weights
+from soup.models import ModelError, build, clip, clip_base, load_weights
 from soup.params import Base
 from tests.worlds import CLIP, COLOURS, tiny_clip
 
@@ -28,7 +28,7 @@ def base(tiny: tuple[str, str], **changes: Any) -> Base:
 
 def test_the_zero_shot_head_answers_as_open_clip_does(tiny: tuple[str, str]) -> None:
     names = ["deep blue", "grass green", "fire red"]
-    made, ours = clip.make_base(base(tiny, class_names=names), CLASSES)
+    made, ours, _ = clip_base.make_base(base(tiny, class_names=names), CLASSES)
     theirs = open_clip.create_model(Path(tiny[0]).stem, pretrained=tiny[1]).eval()
     tokenizer = open_clip.get_tokenizer(Path(tiny[0]).stem, context_length=16)
     images = torch.randn(5, 3, 16, 16)
@@ -48,20 +48,20 @@ def test_the_zero_shot_head_answers_as_open_clip_does(tiny: tuple[str, str]) -> 
 
 
 def test_without_class_names_the_folders_names_are_the_prompts(tiny: tuple[str, str]) -> None:
-    _, plain = clip.make_base(base(tiny), CLASSES)
-    _, named = clip.make_base(base(tiny, class_names=list(CLASSES)), CLASSES)
-    _, other = clip.make_base(base(tiny, class_names=["x", "y", "z"]), CLASSES)
+    _, plain, _ = clip_base.make_base(base(tiny), CLASSES)
+    _, named, _ = clip_base.make_base(base(tiny, class_names=list(CLASSES)), CLASSES)
+    _, other, _ = clip_base.make_base(base(tiny, class_names=["x", "y", "z"]), CLASSES)
     assert torch.equal(clip.head(plain).weight, clip.head(named).weight)
     assert not torch.equal(clip.head(plain).weight, clip.head(other).weight)
 
 
 def test_class_names_must_be_as_many_as_the_folders(tiny: tuple[str, str]) -> None:
     with pytest.raises(ModelError, match="class_names has 2 names, but there are 3 class folders"):
-        clip.make_base(base(tiny, class_names=["a", "b"]), CLASSES)
+        clip_base.make_base(base(tiny, class_names=["a", "b"]), CLASSES)
 
 
 def test_the_head_on_the_features_is_the_model(tiny: tuple[str, str]) -> None:
-    _, model = clip.make_base(base(tiny), CLASSES)
+    _, model, _ = clip_base.make_base(base(tiny), CLASSES)
     images = torch.randn(4, 3, 16, 16)
     with torch.no_grad():
         features = clip.features(model, images)
@@ -70,7 +70,7 @@ def test_the_head_on_the_features_is_the_model(tiny: tuple[str, str]) -> None:
 
 
 def test_a_new_head_is_zeros_on_the_pretrained_tower(tiny: tuple[str, str]) -> None:
-    made, model = clip.make_base(base(tiny, head="new"), CLASSES)
+    made, model, _ = clip_base.make_base(base(tiny, head="new"), CLASSES)
     assert not clip.head(model).weight.any()
     theirs = open_clip.create_model(Path(tiny[0]).stem, pretrained=tiny[1]).visual.state_dict()
     own = {n.removeprefix("visual."): t for n, t in model.state_dict().items() if n[:4] != "head"}
@@ -81,7 +81,7 @@ def test_a_new_head_is_zeros_on_the_pretrained_tower(tiny: tuple[str, str]) -> N
 
 
 def test_a_built_model_takes_the_weights_and_has_no_text_tower(tiny: tuple[str, str]) -> None:
-    made, model = clip.make_base(base(tiny), CLASSES)
+    made, model, _ = clip_base.make_base(base(tiny), CLASSES)
     again = build(made, model.state_dict())
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
@@ -97,8 +97,8 @@ def test_a_built_model_takes_the_weights_and_has_no_text_tower(tiny: tuple[str, 
 
 def test_an_unknown_model_file_or_tag_is_named(tiny: tuple[str, str]) -> None:
     with pytest.raises(ModelError, match=r"open_clip does not know 'ViT-B-33'; near: .*ViT-B-32"):
-        clip.make_base(base(tiny, model="ViT-B-33"), CLASSES)
+        clip_base.make_base(base(tiny, model="ViT-B-33"), CLASSES)
     with pytest.raises(ModelError, match=r"base.model: gone.json is not a file"):
-        clip.make_base(base(tiny, model="gone.json"), CLASSES)
-    with pytest.raises(ModelError, match=r"open_clip cannot make .* with weights 'no-such-tag'"):
-        clip.make_base(base(tiny, weights="no-such-tag"), CLASSES)
+        clip_base.make_base(base(tiny, model="gone.json"), CLASSES)
+    with pytest.raises(ModelError, match=r"'no-such-tag' is neither a file nor a .*tags: none"):
+        clip_base.make_base(base(tiny, weights="no-such-tag"), CLASSES)

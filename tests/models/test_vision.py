@@ -8,7 +8,7 @@ import timm
 import torch
 
 from soup.checkpoint import Checkpoint, save
-from soup.models import ModelError, vision
+from soup.models import ModelError, vision, vision_base
 from soup.params import Base
 from soup.shards import CheckpointError
 from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny
@@ -35,7 +35,7 @@ def test_wrong_arguments_are_named_with_timm_s_reason() -> None:
 def test_a_new_head_is_zeros_and_the_rest_as_in_the_weights(tmp_path: Path) -> None:
     path = put(tmp_path, tiny()) / "model.safetensors"
     classes = ("a", "b", "c", "d", "e")  # another number than in the weights
-    made, model = vision.make_base(base(weights=str(path), head="new"), classes)
+    made, model = vision_base.make_base(base(weights=str(path), head="new"), classes)
     kept = Checkpoint(path)
     assert not vision.head(model).weight.any()
     assert not vision.head(model).bias.any()
@@ -51,31 +51,31 @@ def test_weights_without_a_head_serve_for_a_new_one(tmp_path: Path) -> None:
     body = {n: t for n, t in tiny()[1].state_dict().items() if not n.startswith("fc.")}
     save(body, tmp_path / "body.safetensors")
     weights = str(tmp_path / "body.safetensors")
-    _, model = vision.make_base(base(weights=weights), CLASSES)
+    _, model = vision_base.make_base(base(weights=weights), CLASSES)
     assert not vision.head(model).weight.any()
     with pytest.raises(ModelError, match=r"(?s)missing: fc.weight.*missing: fc.bias"):
-        vision.make_base(base(weights=weights, head="keep"), CLASSES)
+        vision_base.make_base(base(weights=weights, head="keep"), CLASSES)
 
 
 def test_a_kept_head_is_that_of_the_weights_and_must_fit(tmp_path: Path) -> None:
     path = put(tmp_path, tiny()) / "model.safetensors"
-    _, model = vision.make_base(base(weights=str(path), head="keep"), CLASSES)
+    _, model = vision_base.make_base(base(weights=str(path), head="keep"), CLASSES)
     kept = Checkpoint(path)
     assert vision.head(model).weight.any()
     assert all(torch.equal(t, kept[n]) for n, t in model.state_dict().items())
     with pytest.raises(ModelError) as caught:
-        vision.make_base(base(weights=str(path), head="keep"), ("a", "b"))
+        vision_base.make_base(base(weights=str(path), head="keep"), ("a", "b"))
     assert "fc.weight is (3, 8), the model wants (2, 8)" in str(caught.value)
     assert "fc.bias is (3,), the model wants (2,)" in str(caught.value)
 
 
 def test_a_weights_file_that_is_missing_or_cut_short_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"base.weights: nowhere.safetensors is not a file; give"):
-        vision.make_base(base(weights="nowhere.safetensors"), CLASSES)
+        vision_base.make_base(base(weights="nowhere.safetensors"), CLASSES)
     path = put(tmp_path, tiny()) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CheckpointError, match=r"model.safetensors: not a readable"):
-        vision.make_base(base(weights=str(path)), CLASSES)
+        vision_base.make_base(base(weights=str(path)), CLASSES)
 
 
 def test_timm_itself_loads_the_weights_strictly(tmp_path: Path) -> None:
