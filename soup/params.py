@@ -142,7 +142,7 @@ class Probe(Strict):
     penalty: float = Field(
         2e-3, ge=0, description="times the squared distance to the start (the zero-shot head, or 0)"
     )
-    max_iterations: PositiveInt = 200
+    max_iterations: int = Field(200, ge=0, description="0: the base's head stays as it is")
 
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -199,7 +199,16 @@ class Space(Strict):
 class Sweep(Strict):
     """The fine-tunes. Run i depends on (seed, i) alone: a larger `runs` adds runs, redoes none."""
 
+    # `import` is a word of Python's.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
     runs: PositiveInt = Field(description="K, the number of fine-tunes")
+    imported: str | None = Field(
+        None,
+        alias="import",
+        description="folder of checkpoints that were fine-tuned elsewhere from this base: the "
+        "first `runs` of them are scored and cooked, and nothing is trained",
+    )
     method: Literal["random", "grid"] = "random"
     seed: Seed = 0
     batch_size: PositiveInt = 128

@@ -20,6 +20,7 @@ from soup.heldout import Result
 from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
+from soup.shelf import keep, keep_probe
 from soup.tracking import Store
 from soup.train.batches import steps_per_epoch
 from soup.train.finetune import Job
@@ -145,7 +146,7 @@ class Sweep:
                 self.store.end(run_id, failed=str(error))
                 watcher.done(name, f"failed: {error}")
                 raise
-            self._store(run_id, name, result, self.steps[name])
+            keep(self.store, run_id, name, result, self._tags, self.steps[name])
             shutil.rmtree(job.folder, ignore_errors=True)
             seconds = time.monotonic() - started
             watcher.done(name, f"{result.accuracy:.2%} held-out in {seconds:.0f} s")
@@ -165,7 +166,7 @@ class Sweep:
                 f"all {len(failed)} fine-tunes failed, the last because {last}; "
                 "if they diverged, lower sweep.space.lr or sweep.clip"
             )
-        runs = {"probe": self._keep_probe()}
+        runs = {"probe": keep_probe(self.store, self.run_id, self._probe, self._tags)}
         for name, run_id in outcomes.items():
             # A grid may hold one configuration twice; it is one ingredient.
             if name not in failed and run_id not in runs.values():
@@ -179,26 +180,6 @@ class Sweep:
             "summary": f"{len(runs) - 1} of {len(outcomes)} fine-tunes, "
             f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
         }
-
-    def _keep_probe(self) -> str:
-        """The linear probe as an ingredient, as in the paper; its run id."""
-        digest = of_value({"probe": self._tags["base"], "sweep": self._tags["sweep"]})
-        known = self.store.find(digest)
-        if known is not None:
-            return known.run_id
-        run_id = self.store.start("ingredient", digest, "probe", self._tags, parent=self.run_id)
-        self._store(run_id, "probe", self._probe, step=0)
-        return run_id
-
-    def _store(self, run_id: str, name: str, result: Result, step: int) -> None:
-        digests = {f"sha256.{f.name}": of_file(f) for f in (result.weights, result.predictions)}
-        self.store.tag(run_id, digests)
-        tags = {**self._tags, **digests}
-        self.store.log_weights(run_id, name, result.weights.parent, tags, step)
-        self.store.log(
-            run_id, step, {"heldout/errors": result.errors, "heldout/accuracy": result.accuracy}
-        )
-        self.store.end(run_id)
 
 
 def _finished(job: Job) -> Result | None:

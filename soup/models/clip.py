@@ -68,11 +68,11 @@ class ClipClassifier(nn.Module):
             return depth
         after = (99999,)  # timm's mark of what belongs to the group before it
         return {
-            "stem": r"^visual\.(conv\d|bn\d|class_embedding|positional_embedding|ln_pre)",
+            "stem": r"^visual\.(?:conv\d|bn\d|class_embedding|positional_embedding|ln_pre)",
             "blocks": [
                 (r"^visual\.transformer\.resblocks\.(\d+)", None),
                 (r"^visual\.layer(\d+)" if coarse else r"^visual\.layer(\d+)\.(\d+)", None),
-                (r"^visual\.(ln_post|proj|attn_pool|attnpool)", after),
+                (r"^visual\.(?:ln_post|proj|attn_pool|attnpool)", after),
             ],
         }
 
