@@ -29,7 +29,7 @@ FAMILIES: list[tuple[tuple[str, ...], str]] = [
     (("encoder_layer_0",), "a ViT of torchvision, whose names differ"),
     (("layer1.0.conv3.", "layer4.0."), "a ResNet of bottlenecks"),
     (("layer1.0.conv1.", "layer4.0."), "a ResNet of basic blocks"),
-    (("features.0.weight", "classifier."), "a VGG or AlexNet"),
+    (("features.0.weight", "features.3."), "a VGG or AlexNet"),
 ]
 # First convolutions: (width, colours, patch, patch).
 STEMS = ("patch_embed.proj.weight", "visual.conv1.weight", "conv_stem.weight", "stem.0.weight")
