@@ -4,8 +4,13 @@
 
 A model of open_clip's own classes learns from captioned pictures of the embedded world; from then
 on it is a checkpoint and a config file like any other: zero-shot head from prompts, linear probe,
-fine-tunes from it (LP-FT), soup, evaluation, and the WiSE-FT curve from zero-shot to soup. About a
-minute of one core. The figures are those of a toy; the path is the one of the real thing.
+fine-tunes from it (LP-FT), soup, evaluation, and the WiSE-FT curve from zero-shot to soup. One to
+two minutes of one core.
+
+The path is that of the real thing, the figures are a toy's: zero-shot 28.1% on test (chance is 5%)
+and 39.4% on sketches, the probe 31.9% and 34.8%, the best of three fine-tunes 36.2% and 30.4%. The
+greedy soup keeps that one alone: so few short runs from so weak a base do not show the paper's
+finding. WiSE-FT's curve does what its paper says: 36.5% and 32.8% at alpha 0.75.
 """
 
 import json
