@@ -20,7 +20,7 @@ from torch.nn import functional
 from soup import Checkpoint, Weights, save
 from soup.data.transforms import normalise, to_tensor
 from soup.models import Architecture, build
-from soup.models.vision import make_base
+from soup.models.vision_base import make_base
 from soup.params import Base
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy

@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows.progress import SweepProgress
-from flows.stage import DEFAULT, Record, console, main, reuse
+from flows.stage import DEFAULT, Record, console, main, open_project, reuse
 from soup.params import Compute, Halving, Params
 from soup.project import Project
 from soup.provenance import Stage
@@ -24,15 +24,30 @@ if TYPE_CHECKING:
 
 @flow
 def finetune(params: Params = DEFAULT) -> Record:
-    """Fine-tune the model K ways, each in a process and an MLflow run of its own."""
+    """Fine-tune the model K ways, each in a process and an MLflow run of its own.
+
+    Or import what was fine-tuned elsewhere, if the parameters name a folder of it.
+    """
+    from soup.imported import ImportedPool, listing
     from soup.sweep import Sweep
+
+    elsewhere = params.sweep.imported is not None
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
         devices = slots(params.compute, params.sweep.runs)
         threads = max(1, (os.cpu_count() or 1) // len(devices))
-        sweep = Sweep.open(project, stage.code, threads)
+        sweep: Sweep | ImportedPool
+        if elsewhere:
+            devices = [*dict.fromkeys(devices)]  # one model at a time on each
+            sweep = ImportedPool.open(project, stage.code)
+        else:
+            sweep = Sweep.open(project, stage.code, threads)
         with SweepProgress(sweep.steps, console) as watcher:
-            stopped = successive_halving(sweep, params.sweep.halving, devices, watcher)
+            stopped = (
+                successive_halving(sweep, params.sweep.halving, devices, watcher)
+                if isinstance(sweep, Sweep)
+                else {}
+            )
             outcomes = fan_out(
                 [name for name in sweep.steps if name not in stopped],
                 devices,
@@ -40,7 +55,10 @@ def finetune(params: Params = DEFAULT) -> Record:
             )
         return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
 
-    return reuse("finetune", params, work)
+    def still(record: Record) -> bool:
+        return not elsewhere or bool(record["listing"] == listing(open_project(params)))
+
+    return reuse("finetune", params, work, still)
 
 
 def successive_halving(

@@ -71,8 +71,10 @@ def check(params: Params) -> None:
 
     Raises:
         ParamsError: the grid is smaller than the number of runs.
+        BadInput: checkpoints to import are not there.
         TrackingError: MLflow does not answer.
     """
+    from soup.imported import pool_files
     from soup.search import configurations
     from soup.strict import ParamsError
 
@@ -80,7 +82,10 @@ def check(params: Params) -> None:
         configurations(params.sweep)
     except ValueError as error:
         raise ParamsError(str(error)) from None
-    open_project(params).store()
+    project = open_project(params)
+    if params.sweep.imported is not None:
+        pool_files(project)
+    project.store()
 
 
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:

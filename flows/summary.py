@@ -10,7 +10,15 @@ from rich.table import Table
 from flows.stage import ROOT, Record, console, open_project
 from soup.params import Params, load
 
-COMPARED = ("initialisation", "best single", "uniform", "greedy", "ensemble", "greedy ensemble")
+COMPARED = (
+    "zero-shot",
+    "initialisation",
+    "best single",
+    "uniform",
+    "greedy",
+    "ensemble",
+    "greedy ensemble",
+)
 
 
 def commit_to_dvc(params: Params) -> None:

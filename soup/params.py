@@ -98,6 +98,17 @@ class Pretrain(Strict):
     seed: Seed = 0
 
 
+def _spelled(value: object) -> str:
+    return "named" if isinstance(value, str) else "given"
+
+
+Templates = Annotated[
+    Annotated[Literal["openai", "simple", "photo"], Tag("named")]
+    | Annotated[list[str], Field(min_length=1), Tag("given")],
+    Discriminator(_spelled),
+]
+
+
 class Base(Strict):
     """The initialisation that every ingredient shares."""
 
@@ -106,16 +117,20 @@ class Base(Strict):
     kwargs: dict[str, Any] = Field({}, description="passed to the library's create_model")
     weights: str = Field(
         "pretrained",
-        description="'pretrained' (timm), an open_clip tag, a safetensors file, or 'embedded'",
+        description="'pretrained' (timm), an open_clip tag, a file of weights, or 'embedded'",
     )
     image_size: PositiveInt | None = Field(None, description="default: the model's own")
     mean: tuple[float, float, float] | None = Field(None, description="default: the model's own")
     std: tuple[float, float, float] | None = Field(None, description="default: the model's own")
     class_names: list[str] | None = Field(
-        None, description="names for prompts, in the order of the sorted class folders"
+        None,
+        description="names for prompts, in the order of the sorted class folders; default: "
+        "ImageNet's for folders named by WordNet ids, else the folders' names",
     )
-    templates: list[str] = Field(
-        [], description="prompts with {} for the class name (open_clip); default: OpenAI's 80"
+    templates: Templates = Field(
+        "openai",
+        description="prompts with {} for the class name (open_clip), or a list of them by name: "
+        "openai (the 80 for ImageNet), simple (7 of them), photo (a photo of a {}.)",
     )
     head: Literal["new", "zeroshot", "keep"] = Field(
         "new", description="start of the head: zeros, made from class names, or as in the weights"
@@ -126,13 +141,12 @@ class Base(Strict):
     def consistent(self) -> Self:
         if (self.weights == "embedded") != (self.pretrain is not None):
             raise ValueError("weights: embedded and a 'pretrain' block go together")
-        bad = [t for t in self.templates if "{}" not in t]
+        given = [] if isinstance(self.templates, str) else self.templates
+        bad = [t for t in given if "{}" not in t]
         if bad:
             raise ValueError(f"templates without {{}} for the class name: {bad}")
         if self.head == "zeroshot" and self.library == "timm" and self.weights != "embedded":
             raise ValueError("head: zeroshot needs a text tower; a timm model has none")
-        if self.head == "keep" and self.library == "open_clip":
-            raise ValueError("head: keep needs a classifier; an open_clip model has none")
         return self
 
 
@@ -142,7 +156,7 @@ class Probe(Strict):
     penalty: float = Field(
         2e-3, ge=0, description="times the squared distance to the start (the zero-shot head, or 0)"
     )
-    max_iterations: PositiveInt = 200
+    max_iterations: int = Field(200, ge=0, description="0: the base's head stays as it is")
 
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -270,7 +284,16 @@ class Halving(Strict):
 class Sweep(Strict):
     """The fine-tunes. Run i depends on (seed, i) alone: a larger `runs` adds runs, redoes none."""
 
+    # `import` is a word of Python's.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
     runs: PositiveInt = Field(description="K, the number of fine-tunes")
+    imported: str | None = Field(
+        None,
+        alias="import",
+        description="folder of checkpoints that were fine-tuned elsewhere from this base: the "
+        "first `runs` of them are scored and cooked, and nothing is trained",
+    )
     method: Literal["random", "grid"] | None = Field(
         None, description="default: that of the named space, or random"
     )

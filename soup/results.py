@@ -30,8 +30,8 @@ class Model:
 
     Attributes:
         name: as shown.
-        kind: 'initialisation', 'ingredient', 'best single', 'uniform', 'greedy', 'ensemble' or
-            'greedy ensemble'.
+        kind: 'zero-shot', 'initialisation', 'ingredient', 'best single', 'uniform', 'greedy',
+            'ensemble' or 'greedy ensemble'.
         logits: split -> float (examples, classes of train).
     """
 

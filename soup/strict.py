@@ -9,6 +9,10 @@ from soup.errors import BadInput
 Model = TypeVar("Model", bound="Strict")
 
 
+# Of a value that may be given in several: named in pydantic's places, unknown to whoever wrote it.
+FORMS = ("range", "choices", "named", "given")
+
+
 class ParamsError(BadInput, ValueError):
     """Parameters that cannot be used; the message lists every problem."""
 
@@ -35,7 +39,7 @@ def check(model: type[Model], raw: object, source: str) -> Model:
 
 
 def _explain(model: type[Strict], error: dict[str, Any]) -> str:
-    where = ".".join(str(p) for p in error["loc"] if p not in ("range", "choices")) or "the file"
+    where = ".".join(str(p) for p in error["loc"] if p not in FORMS) or "the file"
     match error["type"]:
         case "extra_forbidden":
             return f"{where}: unknown key{_known(model, error['loc'])}"

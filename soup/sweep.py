@@ -22,6 +22,7 @@ from soup.heldout import Result
 from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
+from soup.shelf import keep, keep_probe
 from soup.tracking import Store
 from soup.train.batches import steps_per_epoch
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
@@ -216,7 +217,7 @@ class Sweep:
 
     def _keep(self, digest: str, shown: str, result: Result, name: str, average: str) -> str:
         run_id = self._start(digest, shown, name, average)
-        self._store(run_id, shown, result, self.steps[name])
+        keep(self.store, run_id, shown, result, self._tags, self.steps[name])
         return run_id
 
     def close(self, outcomes: Mapping[str, dict[str, str] | BaseException]) -> dict[str, Any]:
@@ -233,7 +234,7 @@ class Sweep:
                 f"all {len(failed)} fine-tunes failed, the last because {last}; "
                 "if they diverged, lower sweep.space.lr or sweep.clip"
             )
-        runs = {"probe": self._keep_probe()}
+        runs = {"probe": keep_probe(self.store, self.run_id, self._probe, self._tags)}
         made = 0
         for outcome in outcomes.values():
             if isinstance(outcome, dict):
@@ -249,26 +250,6 @@ class Sweep:
             "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
             f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
         }
-
-    def _keep_probe(self) -> str:
-        """The linear probe as an ingredient, as in the paper; its run id."""
-        digest = of_value({"probe": self._tags["base"], "sweep": self._tags["sweep"]})
-        known = self.store.find(digest)
-        if known is not None:
-            return known.run_id
-        run_id = self.store.start("ingredient", digest, "probe", self._tags, parent=self.run_id)
-        self._store(run_id, "probe", self._probe, step=0)
-        return run_id
-
-    def _store(self, run_id: str, name: str, result: Result, step: int) -> None:
-        digests = {f"sha256.{f.name}": of_file(f) for f in (result.weights, result.predictions)}
-        self.store.tag(run_id, digests)
-        tags = {**self._tags, **digests}
-        self.store.log_weights(run_id, name, result.weights.parent, tags, step)
-        self.store.log(
-            run_id, step, {"heldout/errors": result.errors, "heldout/accuracy": result.accuracy}
-        )
-        self.store.end(run_id)
 
 
 def _own(digest: str, average: str) -> str:

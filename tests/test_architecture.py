@@ -22,9 +22,14 @@ CARRIERS = {
     "soup.data.split",
     "soup.errors",
     "soup.files",
+    "soup.formats.errors",
+    "soup.formats.files",
+    "soup.formats.pickled",
     "soup.layout",
     "soup.lazy",
     "soup.local",
+    "soup.models.fetching",
+    "soup.models.likeness",
     "soup.params",
     "soup.places",
     "soup.project",
@@ -94,7 +99,7 @@ NOT_RUN = {
         "soup.data.prefetch",
     }
     | {"soup.metrics", "soup.sums", "soup.weights", "soup.data.transforms"},
-    "probe": {"soup.judging", "soup.sums", "soup.weights"}
+    "probe": {"soup.judging", "soup.models.depth", "soup.sums", "soup.weights"}
     | {
         f"soup.train.{name}"
         for name in ("averages", "loop", "losses", "method", "schedule", "step")

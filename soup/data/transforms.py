@@ -3,6 +3,7 @@
 torchvision's and timm's transforms, put together; nothing here is our own arithmetic.
 """
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,21 +15,36 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from soup.models import Architecture
+from soup.models import Architecture, ModelError
 
 
 def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Image.Image], str]:
-    """Resize the shorter side and crop the centre; and a name for it, for the cache."""
+    """Resize and crop as timm does at evaluation; and a name for it, for the cache."""
     size = architecture.image_size
-    shorter = round(size / architecture.crop_pct)
+    scaled = math.floor(size / architecture.crop_pct)
     mode = InterpolationMode(architecture.interpolation)
-    steps = Compose([Resize(shorter, interpolation=mode), CenterCrop(size)])
+    named = f"{scaled} {architecture.interpolation}, centre crop {size}"
+    match architecture.crop_mode:
+        case "center":
+            steps, name = Compose([Resize(scaled, mode), CenterCrop(size)]), f"resize {named}"
+        case "squash":
+            steps = Compose([Resize((scaled, scaled), mode), CenterCrop(size)])
+            name = f"squash {named}"
+        case "border":
+            from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+
+            fill = tuple(round(255 * value) for value in architecture.mean)
+            keep = ResizeKeepRatio(scaled, longest=1.0, interpolation=architecture.interpolation)
+            steps = Compose([keep, CenterCropOrPad(size, fill=fill)])
+            name = f"border {fill} {named}"
+        case other:
+            raise ModelError(f"unknown crop_mode {other!r}; known: center, squash, border")
 
     def resize(image: Image.Image) -> Image.Image:
-        same = image.size == (size, size) and shorter == size
+        same = image.size == (size, size) and scaled == size
         return image if same else steps(image)
 
-    return resize, f"resize {shorter} {architecture.interpolation}, centre crop {size}"
+    return resize, name
 
 
 def without_border(

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from soup.checkpoint import Checkpoint
 from soup.errors import BadInput
 from soup.files import write_json
-from soup.weights import Weights
+from soup.models.likeness import likeness
+from soup.weights import Weights, specs
 
 
 class ModelError(BadInput, ValueError):
@@ -36,6 +37,9 @@ class Architecture:
         mean, std: per channel, of pixels scaled to 0..1.
         interpolation: how images are resized ('bicubic', 'bilinear').
         crop_pct: the shorter side is resized to image_size / crop_pct before the centre crop.
+        crop_mode: 'center'; 'squash' resizes both sides, 'border' the longer one and pads.
+        config: what an open_clip image tower is built from, so that it is built alike wherever
+            that file of the user's is not, and whatever open_clip's own become.
     """
 
     library: str
@@ -46,7 +50,9 @@ class Architecture:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
+    crop_mode: str = "center"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -89,6 +95,8 @@ class Library(Protocol):
 
     def head(self, model: nn.Module) -> nn.Linear: ...
 
+    def with_drop_path(self, architecture: Architecture, rate: float) -> Architecture: ...
+
 
 def library(name: str) -> Library:
     """The module for a library; imported when asked for, for these imports take seconds."""
@@ -116,6 +124,13 @@ def build(architecture: Architecture, weights: Weights | None = None) -> nn.Modu
     return built.eval()
 
 
+def head_weights(architecture: Architecture, model: nn.Module) -> Weights:
+    """The tensors of a model's head, by their names in the model."""
+    linear = library(architecture.library).head(model)
+    prefix = next(name for name, module in model.named_modules() if module is linear)
+    return {f"{prefix}.{name}": tensor for name, tensor in linear.state_dict().items()}
+
+
 def open_model(folder: Path) -> tuple[Architecture, nn.Module]:
     """The model in a folder of `model.json` and `model.safetensors`."""
     architecture = Architecture.load(folder / "model.json")
@@ -134,21 +149,38 @@ def load_weights(
         ModelError: names or shapes differ; all of them are listed.
     """
     own = model.state_dict()
-    missing = [n for n in own if n not in weights and not ignore(n)]
-    unexpected = [n for n in weights if n not in own and not ignore(n)]
-    both = [n for n in own if n in weights]
-    shapes = [
-        f"{n} is {tuple(weights[n].shape)}, the model wants {tuple(own[n].shape)}"
-        for n in both
-        if weights[n].shape != own[n].shape and not ignore(n)
-    ]
-    problems = (
-        [f"missing: {n}" for n in missing] + [f"unexpected: {n}" for n in unexpected] + shapes
-    )
+    problems = misfits(own, weights, name, ignore)
     if problems:
-        more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""
-        raise ModelError(f"the weights do not fit {name}:\n  " + "\n  ".join(problems[:12]) + more)
-    for n in both:
-        tensor = weights[n]
-        if tensor.shape == own[n].shape:
-            own[n].copy_(tensor)
+        raise ModelError(problems)
+    for n, tensor in own.items():
+        given = weights.get(n)
+        if given is not None and given.shape == tensor.shape:
+            tensor.copy_(given)
+
+
+def misfits(
+    own: Weights, weights: Weights, name: str, ignore: Callable[[str], bool] = lambda _: False
+) -> str:
+    """Why weights are not those of a model: every name and shape, and what they look like.
+
+    Returns:
+        A message, or '' if they fit.
+    """
+    have = {n: s.shape for n, s in specs(weights).items()}
+    want = {n: s.shape for n, s in specs(own).items()}
+    names = [f"missing: {n}" for n in want if n not in have and not ignore(n)]
+    names += [f"unexpected: {n}" for n in have if n not in want and not ignore(n)]
+    shapes = [
+        f"{n} is {tuple(have[n])}, the model wants {tuple(want[n])}"
+        for n in want
+        if n in have and have[n] != want[n] and not ignore(n)
+    ]
+    problems = names + shapes
+    if not problems:
+        return ""
+    more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""
+    message = f"the weights do not fit {name}:\n  " + "\n  ".join(problems[:12]) + more
+    # A name or two too many is a slip; half of them wrong is another model.
+    foreign = have and 2 * len(problems) > len(want)
+    looks = f"\n  they look like {likeness(have)}; the model is {likeness(want)}"
+    return message + (looks if foreign else "")

@@ -4,21 +4,29 @@ As in the paper's published code, features are L2-normalised before the head, an
 is the text classifier times the logit scale, with a zero bias.
 """
 
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import open_clip
-import torch
+from open_clip.transform import PreprocessCfg
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional
 
 from soup.models import Architecture, ModelError
+from soup.models.towers import build_tower, tower_config
 from soup.params import Base
+
+# open_clip's words for what timm calls a crop mode.
+CROPS = {"shortest": "center", "squash": "squash", "longest": "border"}
 
 
 class ClipClassifier(nn.Module):
-    """The image tower of a CLIP model and a linear head on its normalised features."""
+    """The image tower of a CLIP model and a linear head on its normalised features.
+
+    Has what timm's training tools ask a model for, so that they take it as one of timm's.
+    """
 
     def __init__(self, visual: nn.Module, features: int, classes: int) -> None:
         super().__init__()
@@ -35,15 +43,62 @@ class ClipClassifier(nn.Module):
         logits: Tensor = self.head(self.features(images))
         return logits
 
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that are not decayed, besides norms and biases: what the tower says."""
+        trunk = self._trunk()
+        prefix, tower = ("visual.", self.visual) if trunk is None else ("visual.trunk.", trunk)
+        names: Callable[[], set[str]] = getattr(tower, "no_weight_decay", set)
+        return {prefix + name for name in names()}
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Which parameters are how deep: the stem, the blocks, and the head by itself.
+
+        What follows the last block (norm, pooling, projection) belongs to it, as timm has it.
+        """
+        trunk: Any = self._trunk()
+        if trunk is not None:
+            own = group_parameters(trunk, trunk.group_matcher(coarse=coarse), reverse=True)
+            last = max(own.values())
+
+            def depth(name: str) -> float:
+                if not name.startswith("visual."):
+                    return float("inf")
+                return float(own.get(name.removeprefix("visual.trunk."), last))
+
+            return depth
+        after = (99999,)  # timm's mark of what belongs to the group before it
+        return {
+            "stem": r"^visual\.(?:conv\d|bn\d|class_embedding|positional_embedding|ln_pre)",
+            "blocks": [
+                (r"^visual\.transformer\.resblocks\.(\d+)", None),
+                (r"^visual\.layer(\d+)" if coarse else r"^visual\.layer(\d+)\.(\d+)", None),
+                (r"^visual\.(?:ln_post|proj|attn_pool|attnpool)", after),
+            ],
+        }
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """
+        Raises:
+            AssertionError: the tower cannot (open_clip's ResNets).
+        """
+        tower: Any = self._trunk() or self.visual
+        possible = tower is not self.visual or "transformer" in dict(self.visual.named_children())
+        assert possible, "open_clip's ResNet towers have no gradient checkpointing"
+        tower.set_grad_checkpointing(enable)
+
+    def _trunk(self) -> nn.Module | None:
+        """The model of timm's in the tower, if it is one."""
+        return dict(self.visual.named_children()).get("trunk")
+
 
 def build(architecture: Architecture) -> nn.Module:
-    """An image tower with random weights and a head of zeros.
+    """An image tower with random weights and a head of zeros; no text tower is made for it.
 
     Raises:
-        ModelError: open_clip does not know the name.
+        ModelError: open_clip does not know the name, or does not take the configuration.
     """
-    model = _create(architecture.model, architecture.kwargs, None)
-    return _classifier(model, architecture.model, len(architecture.classes))
+    config = architecture.config or tower_config(architecture.model, architecture.kwargs)
+    return ClipClassifier(build_tower(config), config["embed_dim"], len(architecture.classes))
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
@@ -56,83 +111,53 @@ def head(model: nn.Module) -> nn.Linear:
     return model.head
 
 
-def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
-    """The initialisation: a pretrained image tower, its text tower dropped once the head is made.
+def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
+    """The same model with stochastic depth at this rate in its last block.
 
     Raises:
-        ModelError: an unknown model or tag, weights that do not fit, or class names that do not
-            match the class folders.
+        ModelError: a tower of open_clip's own, which has none.
     """
-    names = base.class_names or list(classes)
-    if len(names) != len(classes):
+    config = architecture.config or tower_config(architecture.model, architecture.kwargs)
+    vision = config["vision_cfg"]
+    if "timm_model_name" not in vision:
         raise ModelError(
-            f"base.class_names has {len(names)} names, but there are {len(classes)} class folders"
+            f"{architecture.model} has no drop path: of open_clip's image towers only those of "
+            "timm have it; set it to 0"
         )
-    model = _create(base.model, base.kwargs, base.weights)
-    classifier = _classifier(model, base.model, len(classes))
-    if base.head == "zeroshot":
-        classifier.head.weight.data.copy_(_zero_shot(model, base, names))
-    return describe(base, classes, model), classifier.eval()
-
-
-def describe(base: Base, classes: tuple[str, ...], model: nn.Module | None = None) -> Architecture:
-    """How to build and feed a model: its own configuration, overridden by the parameters."""
-    model = model if model is not None else _create(base.model, base.kwargs, None)
-    config = open_clip.get_model_preprocess_cfg(model)
-    size = config["size"][0] if isinstance(config["size"], (tuple, list)) else config["size"]
-    return Architecture(
-        library="open_clip",
-        model=base.model,
-        kwargs=base.kwargs,
-        classes=classes,
-        image_size=base.image_size or size,
-        mean=base.mean or tuple(config["mean"]),
-        std=base.std or tuple(config["std"]),
-        interpolation=config["interpolation"],
+    return replace(
+        architecture, config={**config, "vision_cfg": {**vision, "timm_drop_path": rate}}
     )
 
 
-def _zero_shot(model: Any, base: Base, names: list[str]) -> Tensor:
-    """The text classifier times the logit scale, (classes, features)."""
-    templates: Any = [
-        (lambda name, text=text: text.replace("{}", name)) for text in base.templates
-    ] or open_clip.OPENAI_IMAGENET_TEMPLATES
-    tokenizer = open_clip.get_tokenizer(_known_as(base.model), context_length=model.context_length)
-    with torch.no_grad():
-        columns = open_clip.build_zero_shot_classifier(
-            model, tokenizer=tokenizer, classnames=names, templates=templates, device="cpu"
-        )
-        weight: Tensor = columns.T * model.logit_scale.exp()
-    return weight
+def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Architecture:
+    """How to build and feed a model: its own configuration, overridden by the parameters.
+
+    Args:
+        whole: the CLIP model, if it is at hand: it knows how weights from a hub want their images.
+    """
+    config = tower_config(base.model, arguments(base))
+    own = vars(PreprocessCfg())
+    if whole is not None:
+        own = open_clip.get_model_preprocess_cfg(whole)
+    size = config["vision_cfg"].get("image_size", 224)
+    return Architecture(
+        library="open_clip",
+        model=base.model,
+        kwargs=arguments(base),
+        classes=classes,
+        image_size=size[0] if isinstance(size, (tuple, list)) else size,
+        mean=base.mean or tuple(own["mean"]),
+        std=base.std or tuple(own["std"]),
+        interpolation=own["interpolation"],
+        crop_mode=CROPS[own["resize_mode"]],
+        config=config,
+    )
 
 
-def _classifier(model: Any, name: str, classes: int) -> ClipClassifier:
-    width = open_clip.get_model_config(_known_as(name))["embed_dim"]
-    return ClipClassifier(model.visual, width, classes)
-
-
-def _known_as(name: str) -> str:
-    """Make a config file known to open_clip, and return the name it is known by."""
-    path = Path(name)
-    if path.suffix == ".json":
-        if not path.is_file():
-            raise ModelError(f"base.model: {name} is not a file")
-        open_clip.add_model_config(path)
-        return path.stem
-    if name not in open_clip.list_models():
-        near = get_close_matches(name, open_clip.list_models(), n=5)
-        raise ModelError(
-            f"base.model: open_clip does not know {name!r}; near: {', '.join(near) or 'none'}"
-        )
-    return name
-
-
-def _create(name: str, kwargs: Any, weights: str | None) -> Any:
-    known = _known_as(name)
-    try:
-        return open_clip.create_model(known, pretrained=weights, **kwargs)
-    except Exception as error:  # open_clip and the hub raise many kinds; all mean the same here
-        raise ModelError(
-            f"open_clip cannot make {name} with weights {weights!r}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+def arguments(base: Base) -> Mapping[str, Any]:
+    """Those given; with another size of images the tower's positions are resized."""
+    if base.image_size is None:
+        return base.kwargs
+    own = tower_config(base.model, base.kwargs)["vision_cfg"].get("image_size", 224)
+    same = own in (base.image_size, [base.image_size] * 2)
+    return base.kwargs if same else {**base.kwargs, "force_image_size": base.image_size}

@@ -1,15 +1,14 @@
 """Image classifiers from timm."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
-from soup.checkpoint import Checkpoint
-from soup.models import Architecture, ModelError, load_weights
+from soup.models import Architecture, ModelError
 from soup.params import Base
 
 
@@ -32,39 +31,16 @@ def head(model: nn.Module) -> nn.Linear:
     timm_model: Any = model
     found = timm_model.get_classifier()
     if not isinstance(found, nn.Linear):
-        raise ModelError(f"{type(model).__name__} has no linear head to fine-tune, but {found}")
+        raise ModelError(
+            f"{type(model).__name__} has no linear head to fine-tune, but {found}; choose a model "
+            "that ends in one linear layer"
+        )
     return found
 
 
-def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
-    """The initialisation: pretrained weights, with a head of zeros for the given classes.
-
-    Raises:
-        ModelError: an unknown model, weights that cannot be fetched or read, or do not fit.
-    """
-    if base.weights == "pretrained":
-        model = create(base.model, base.kwargs, len(classes), pretrained=True)
-    else:
-        if not Path(base.weights).is_file():
-            raise ModelError(
-                f"base.weights: {base.weights} is not a file; "
-                "give 'pretrained' or a safetensors file"
-            )
-        model = create(base.model, base.kwargs, len(classes))
-        prefix = _head_name(model)
-        replaced = base.head == "new"
-        load_weights(
-            model,
-            Checkpoint(base.weights),
-            base.model,
-            ignore=lambda name: replaced and name.startswith(f"{prefix}."),
-        )
-    if base.head == "new":
-        linear = head(model)
-        nn.init.zeros_(linear.weight)
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
-    return describe(base, classes, model), model.eval()
+def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
+    """The same model with stochastic depth at this rate in its last block."""
+    return replace(architecture, kwargs={**architecture.kwargs, "drop_path_rate": rate})
 
 
 def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architecture:
@@ -80,39 +56,34 @@ def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architec
         std=base.std or tuple(own["std"]),
         interpolation=own["interpolation"],
         crop_pct=1.0 if base.image_size else own["crop_pct"],
+        crop_mode=own.get("crop_mode") or "center",
     )
 
 
-def create(
-    name: str, kwargs: Mapping[str, Any], classes: int, pretrained: bool = False
-) -> nn.Module:
+def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
     """A model by name.
 
     Raises:
-        ModelError: timm does not know the name or does not take the arguments, or the weights
-            cannot be fetched.
+        ModelError: timm does not know the name or does not take the arguments.
     """
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=5)
         hint = f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
         raise ModelError(f"base.model: timm does not know {name!r}; {hint}")
     try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=classes, **kwargs
-        )
-    except Exception as error:  # timm and the hub raise many kinds; all mean the same here
-        what = "fetch the pretrained weights of" if pretrained else "make"
+        model: nn.Module = timm.create_model(name, num_classes=classes, **kwargs)
+    except Exception as error:  # timm's models raise many kinds; all mean the same here
         raise ModelError(
-            f"timm cannot {what} {name} with {dict(kwargs)}: {type(error).__name__}: {error}"
+            f"timm cannot make {name} with {dict(kwargs)}: {type(error).__name__}: {error}"
         ) from error
     return model
 
 
 def replace_head(model: nn.Module, linear: nn.Linear) -> None:
     """Put another head in the place of the model's."""
-    model.set_submodule(_head_name(model), linear)
+    model.set_submodule(head_name(model), linear)
 
 
-def _head_name(model: nn.Module) -> str:
+def head_name(model: nn.Module) -> str:
     linear = head(model)
     return next(name for name, module in model.named_modules() if module is linear)

@@ -28,6 +28,7 @@ CHOSEN = "#d95f0e"
 # are Okabe and Ito's, some darkened or lightened until they read on white and on black alike.
 LOOKS = {
     "ingredient": ("o", INK, 4.5),
+    "zero-shot": ("P", INK, 7.0),
     "initialisation": ("X", INK, 7.0),
     "best single": ("D", "#1f83c4", 6.5),
     "uniform": ("^", "#0f9d76", 8.0),

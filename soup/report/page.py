@@ -15,7 +15,10 @@ from soup.report import figures, tables, wording
 from soup.report.notes import notes
 from soup.report.verdict import verdict
 
-COMPARED = ["initialisation", "best single", "uniform", "greedy", "ensemble", "greedy ensemble"]
+COMPARED = [
+    *("zero-shot", "initialisation", "best single"),
+    *("uniform", "greedy", "ensemble", "greedy ensemble"),
+]
 
 
 @dataclass(frozen=True)

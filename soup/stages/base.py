@@ -7,33 +7,40 @@ from torch import nn
 
 from soup.checkpoint import save
 from soup.data.split import classes_of, read_csv
-from soup.models import Architecture, ModelError
+from soup.models import Architecture, ModelError, head_weights
 from soup.project import Project
+from soup.weights import Weights
 
 
 def run(project: Project) -> dict[str, Any]:
     """Fetch, read or (in the embedded demo) pretrain the base model, with a head for our classes.
+
+    Where it can tell classes by their names, that zero-shot head is kept beside it, for it is the
+    baseline of every table, whatever head the fine-tunes start from; else an empty file.
 
     Raises:
         ModelError: unknown, cannot be fetched, its weights or the image size do not fit.
     """
     params = project.params
     classes = tuple(classes_of(read_csv(project.development)))
+    zero_shot: Weights = {}
     if params.base.weights == "embedded":
         from soup.train.embedded import pretrained
 
         architecture, model = pretrained(params.base, params.data, classes)
+        zero_shot = head_weights(architecture, model)
     elif params.base.library == "timm":
-        from soup.models import vision
+        from soup.models import vision_base
 
-        architecture, model = vision.make_base(params.base, classes)
+        architecture, model = vision_base.make_base(params.base, classes)
     else:
-        from soup.models import clip
+        from soup.models import clip_base
 
-        architecture, model = clip.make_base(params.base, classes)
+        architecture, model, zero_shot = clip_base.make_base(params.base, classes)
     _try(architecture, model)
     architecture.save(project.out / "base" / "model.json")
     save(model.state_dict(), project.out / "base" / "model.safetensors")
+    save(zero_shot, project.out / "base" / "zeroshot.safetensors")
     count = sum(parameter.numel() for parameter in model.parameters())
     return {"summary": f"{architecture.library} {architecture.model}, {count:,} parameters"}
 

@@ -22,7 +22,7 @@ from soup.models import load_weights
 from soup.project import Project
 from soup.results import Model, headline, paired, table
 from soup.tracking import Store, Stored, ingredients
-from soup.weights import Weights
+from soup.weights import Weights, held
 
 
 def run(project: Project, digest: str) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         _ensemble("greedy ensemble", [members[index] for index in order]),
     ]
     shifts = [*params.data.shifts]
-    everything = [*singles.values(), best, *soups.values(), *ensembles]
+    zero_shot = _zero_shot(project, answers)
+    everything = [*zero_shot, *singles.values(), best, *soups.values(), *ensembles]
     results = table(everything, keys, shifts, params.evaluate)
     tests = paired(chosen, best, keys, shifts, params.evaluate)
     metrics = headline(results, tests, cooked["recipe"])
@@ -78,9 +79,11 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     runs[chosen.name] = cooked["run_id"]
     _log(store, results, runs, scored=True)
     tags = project.lineage() | kitchen.shared
-    for model in [*soups.values(), *ensembles]:
+    for model in [*zero_shot, *soups.values(), *ensembles]:
         if model is not chosen:
-            kind = "ensemble" if model in ensembles else "soup"
+            kind = {"uniform": "soup", "greedy": "soup", "zero-shot": "baseline"}.get(
+                model.kind, "ensemble"
+            )
             own = f"{digest}-{model.name.replace(' ', '-')}"
             runs[model.name] = store.start(kind, own, model.name, tags)
             _log(store, results, {model.name: runs[model.name]})
@@ -109,6 +112,16 @@ def _sets(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[s
             cache = project.cache / "images"
             sets[split] = decoded(own, project.images, known, resize, name, cache)
     return sets, keys
+
+
+def _zero_shot(project: Project, answers: Any) -> list[Model]:
+    """The base with the head that its text tower made, before any training; none without one."""
+    base = project.out / "base"
+    head = held(Checkpoint(base / "zeroshot.safetensors"))
+    if not head:
+        return []
+    weights = {**held(Checkpoint(base / "model.safetensors")), **head}
+    return [Model("zero-shot", "zero-shot", answers(weights))]
 
 
 def _single(stored: Stored, answers: Any) -> Model:

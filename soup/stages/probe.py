@@ -2,12 +2,20 @@
 
 from typing import Any
 
+from soup.data.split import read_csv
+from soup.heldout import Result, heldout_images, scored
+from soup.models import open_model
 from soup.project import Project
 from soup.train.probe import probe
 
 
 def run(project: Project) -> dict[str, Any]:
-    """Train a linear head on features computed once, and score it on held-out."""
+    """Train a linear head on features computed once, and score it on held-out.
+
+    Without iterations the base's own head is scored, and no training image is looked at.
+    """
+    if project.params.probe.max_iterations == 0:
+        return _facts(_as_it_is(project))
     result = probe(
         project.params.probe,
         start=project.out / "base",
@@ -19,6 +27,19 @@ def run(project: Project) -> dict[str, Any]:
         batch_size=project.params.compute.eval_batch_size,
         cache_gib=project.params.compute.cache_gib,
     )
+    return _facts(result)
+
+
+def _as_it_is(project: Project) -> Result:
+    architecture, model = open_model(project.out / "base")
+    rows = read_csv(project.development)
+    heldout = heldout_images(rows, project.images, architecture, project.cache / "images")
+    size = project.params.compute.eval_batch_size
+    model.to(project.device())
+    return scored(model, heldout, architecture, project.out / "probe", size)
+
+
+def _facts(result: Result) -> dict[str, Any]:
     return {
         "errors": result.errors,
         "examples": result.examples,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from soup.files import write_json
 from soup.heldout import Result, heldout_images, scored
 from soup.metrics import correct
 from soup.models import Architecture, build
+from soup.models.depth import checkpoint_gradients, set_drop_path
 from soup.params import Compute, Sweep
 from soup.search import Configuration
 from soup.train.averages import Averages, names
@@ -187,11 +188,9 @@ def method_of(job: Job) -> Method:
 
 
 def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Module:
-    if job.configuration.drop_path:
-        kwargs = {**architecture.kwargs, "drop_path_rate": job.configuration.drop_path}
-        architecture = replace(architecture, kwargs=kwargs)
     model = build(architecture, start)
+    if job.configuration.drop_path:
+        set_drop_path(model, architecture, job.configuration.drop_path)
     if job.sweep.grad_checkpointing:
-        tower: Any = model
-        tower.set_grad_checkpointing()
+        checkpoint_gradients(model)
     return model

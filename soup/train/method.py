@@ -1,14 +1,14 @@
 """How a step is taken: the optimiser, and what is done to the gradient on the way to it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from soup.errors import BadInput
+from soup.models.depth import parameter_groups
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -57,23 +57,10 @@ def make_optimizer(model: nn.Module, method: Method, lr: float) -> torch.optim.O
     """An optimiser from timm's factory, over groups by decay (and by layer, if asked for)."""
     from timm.optim import create_optimizer_v2
 
+    groups = parameter_groups(
+        model, method.weight_decay, method.layer_decay if method.layer_decay < 1 else None
+    )
     made: torch.optim.Optimizer = create_optimizer_v2(
-        groups(model, method), opt=method.optimizer, lr=lr, weight_decay=method.weight_decay
+        groups, opt=method.optimizer, lr=lr, weight_decay=method.weight_decay
     )
     return made
-
-
-def groups(model: nn.Module, method: Method) -> Sequence[dict[str, Any]]:
-    """Parameters with the decay and the share of the learning rate ('lr_scale') of each group."""
-    if method.layer_decay < 1:
-        from timm.optim import param_groups_layer_decay
-
-        layered: list[dict[str, Any]] = param_groups_layer_decay(
-            model, method.weight_decay, layer_decay=method.layer_decay
-        )
-        return layered
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": method.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]

@@ -1,11 +1,14 @@
 """Model input: whole images where nothing is cropped, and arithmetic as it is written down."""
 
 import random
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_transform
 
 from soup.data.transforms import (
     evaluation,
@@ -16,6 +19,7 @@ from soup.data.transforms import (
     training,
     without_border,
 )
+from soup.models import ModelError
 from tests.worlds import architecture, picture
 
 
@@ -57,6 +61,33 @@ def test_a_border_is_cut_off_before_the_image_is_resized() -> None:
     assert without_border(plain, how, 0) == (plain, how)
     with pytest.raises(ValueError, match="4 x 30 pixels are no more than a border of 2"):
         cut(framed.crop((0, 0, 4, 30)))
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.9, 0.875])
+def test_evaluation_is_timm_s_own(mode: str, crop_pct: float) -> None:
+    made = replace(architecture(18), crop_mode=mode, crop_pct=crop_pct, mean=(0.2, 0.5, 0.7))
+    theirs: Any = create_transform(
+        (3, 18, 18),
+        crop_pct=crop_pct,
+        crop_mode=mode,
+        interpolation="bicubic",
+        mean=made.mean,
+        use_prefetcher=True,
+    )
+    resize, _ = evaluation(made)
+    for size in ((33, 25), (18, 18), (14, 40)):
+        image = picture((90, 120, 30), 0, size)
+        assert np.array_equal(np.moveaxis(np.asarray(resize(image)), -1, 0), theirs(image))
+
+
+def test_another_crop_mode_has_another_name_in_the_cache_and_an_unknown_one_none() -> None:
+    names = {
+        evaluation(replace(architecture(), crop_mode=m))[1] for m in ("center", "squash", "border")
+    }
+    assert len(names) == 3
+    with pytest.raises(ModelError, match="unknown crop_mode 'zoom'; known: center, squash, border"):
+        evaluation(replace(architecture(), crop_mode="zoom"))
 
 
 def test_without_crop_flip_and_augmentation_training_sees_the_image_itself() -> None:

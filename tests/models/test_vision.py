@@ -7,10 +7,9 @@ import pytest
 import timm
 import torch
 
-from soup.checkpoint import Checkpoint, save
+from soup.checkpoint import Checkpoint
 from soup.models import ModelError, vision
 from soup.params import Base
-from soup.shards import CheckpointError
 from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny
 
 CLASSES = tuple(COLOURS)
@@ -30,52 +29,6 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
 def test_wrong_arguments_are_named_with_timm_s_reason() -> None:
     with pytest.raises(ModelError, match=r"timm cannot make resnet10t with .*'chanels'.*TypeError"):
         vision.create(MODEL, {"chanels": [8]}, 2)
-
-
-def test_a_new_head_is_zeros_and_the_rest_as_in_the_weights(tmp_path: Path) -> None:
-    path = put(tmp_path, tiny()) / "model.safetensors"
-    classes = ("a", "b", "c", "d", "e")  # another number than in the weights
-    made, model = vision.make_base(base(weights=str(path), head="new"), classes)
-    kept = Checkpoint(path)
-    assert not vision.head(model).weight.any()
-    assert not vision.head(model).bias.any()
-    assert vision.head(model).out_features == 5
-    body = {n: t for n, t in model.state_dict().items() if not n.startswith("fc.")}
-    assert body
-    assert all(torch.equal(t, kept[n]) for n, t in body.items())
-    assert made.classes == classes
-    assert not model.training
-
-
-def test_weights_without_a_head_serve_for_a_new_one(tmp_path: Path) -> None:
-    body = {n: t for n, t in tiny()[1].state_dict().items() if not n.startswith("fc.")}
-    save(body, tmp_path / "body.safetensors")
-    weights = str(tmp_path / "body.safetensors")
-    _, model = vision.make_base(base(weights=weights), CLASSES)
-    assert not vision.head(model).weight.any()
-    with pytest.raises(ModelError, match=r"(?s)missing: fc.weight.*missing: fc.bias"):
-        vision.make_base(base(weights=weights, head="keep"), CLASSES)
-
-
-def test_a_kept_head_is_that_of_the_weights_and_must_fit(tmp_path: Path) -> None:
-    path = put(tmp_path, tiny()) / "model.safetensors"
-    _, model = vision.make_base(base(weights=str(path), head="keep"), CLASSES)
-    kept = Checkpoint(path)
-    assert vision.head(model).weight.any()
-    assert all(torch.equal(t, kept[n]) for n, t in model.state_dict().items())
-    with pytest.raises(ModelError) as caught:
-        vision.make_base(base(weights=str(path), head="keep"), ("a", "b"))
-    assert "fc.weight is (3, 8), the model wants (2, 8)" in str(caught.value)
-    assert "fc.bias is (3,), the model wants (2,)" in str(caught.value)
-
-
-def test_a_weights_file_that_is_missing_or_cut_short_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"base.weights: nowhere.safetensors is not a file; give"):
-        vision.make_base(base(weights="nowhere.safetensors"), CLASSES)
-    path = put(tmp_path, tiny()) / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(CheckpointError, match=r"model.safetensors: not a readable"):
-        vision.make_base(base(weights=str(path)), CLASSES)
 
 
 def test_timm_itself_loads_the_weights_strictly(tmp_path: Path) -> None:
@@ -127,3 +80,11 @@ def test_input_is_the_model_s_own_unless_the_parameters_say_otherwise() -> None:
     ours = vision.describe(base(image_size=20, mean=(0, 0, 0), std=(1, 1, 1)), CLASSES, model)
     assert (ours.image_size, ours.crop_pct, ours.mean, ours.std) == (20, 1.0, (0, 0, 0), (1, 1, 1))
     assert (ours.model, ours.kwargs, ours.classes) == (MODEL, KWARGS, CLASSES)
+
+
+def test_crop_and_interpolation_are_those_of_the_weights() -> None:
+    model = vision.create("test_vit", {}, 3)
+    model.pretrained_cfg |= {"crop_mode": "border", "crop_pct": 0.9, "interpolation": "bilinear"}  # type: ignore[operator]
+    own = vision.describe(base(model="test_vit", kwargs={}), CLASSES, model)
+    assert (own.crop_mode, own.crop_pct, own.interpolation) == ("border", 0.9, "bilinear")
+    assert (own.image_size, own.mean) == (160, (0.5, 0.5, 0.5))

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from soup.report import Report, page
@@ -178,3 +180,17 @@ def test_a_report_of_next_to_nothing_still_makes_a_page(make: Make) -> None:
 def test_any_frame_may_be_empty(make: Make, empty: str) -> None:
     report = make(**{empty: getattr(make(), empty)[:0]})
     assert Document(page(report)).open == []
+
+
+def test_a_zero_shot_baseline_is_in_the_table_and_in_the_figure(make: Make) -> None:
+    report = make()
+    rows = report.results[report.results["model"] == "initialisation"].assign(
+        model="zero-shot", kind="zero-shot"
+    )
+    rows["accuracy"] -= 0.02
+    both = pd.concat([report.results, rows], ignore_index=True)
+    shown = Document(page(replace(report, results=both)))
+    names = [text for tag, text in shown.texts if tag == "th"]
+    assert names.index("zero-shot") < names.index("initialisation")
+    assert "zero-shot" in [text for tag, text in shown.texts if tag == "text"]
+    assert "zero-shot" not in Document(page(report)).source

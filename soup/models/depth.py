@@ -1,0 +1,104 @@
+"""What goes by the depth of a model: learning rates, stochastic depth, gradient checkpointing."""
+
+from typing import Any
+
+import torch
+from timm.layers import DropPath
+from timm.models import group_parameters
+from torch import nn
+
+from soup.models import Architecture, ModelError, library
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_decay: float | None = None
+) -> list[dict[str, Any]]:
+    """Parameters for an optimizer: decayed and not, and with layer-wise decay each layer apart.
+
+    Norms, biases and what the model itself names (positions, class tokens) are not decayed. With
+    `layer_decay` a group has 'lr_scale', layer_decay ** (layers above it): 1 for the head, and by
+    default 1 for all. Layers are timm's. Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT",
+    ICLR 2022.
+
+    Args:
+        model: of timm, or a `ClipClassifier`.
+        layer_decay: the factor from each layer to the one below it, above 0 and at most 1.
+
+    Returns:
+        Groups with 'params', 'weight_decay' and 'lr_scale', those of weights first, from the stem
+        to the head; the same order for the same model.
+
+    Raises:
+        ModelError: the model does not say how its layers lie.
+    """
+    timm_model: Any = model
+    exempt = timm_model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+    depth: dict[str, int] = {}
+    if layer_decay is not None:
+        if not hasattr(model, "group_matcher"):
+            raise ModelError(
+                f"{type(model).__name__} does not say how deep its layers are; "
+                "leave layer_decay out for it"
+            )
+        depth = group_parameters(model, timm_model.group_matcher(coarse=False), reverse=True)
+    top = max(depth.values(), default=0)
+    groups: dict[tuple[bool, int], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        plain = parameter.ndim <= 1 or name in exempt
+        layer = depth.get(name, top)
+        scale = 1.0 if layer_decay is None else layer_decay ** (top - layer)
+        new = {"params": [], "weight_decay": 0.0 if plain else weight_decay, "lr_scale": scale}
+        groups.setdefault((plain, layer), new)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
+
+
+def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> None:
+    """Set the stochastic depth of a built model, in place: `rate` at its last block, less below.
+
+    The rates of the blocks are those of the same model built with that rate. Huang et al., "Deep
+    networks with stochastic depth", ECCV 2016.
+
+    Args:
+        architecture: that the model was built from.
+
+    Raises:
+        ModelError: the model has no stochastic depth.
+    """
+    own = library(architecture.library)
+    random = torch.get_rng_state()  # the twin draws weights, which must not change what follows
+    try:
+        twin = own.build(own.with_drop_path(architecture, rate))
+    except ModelError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        raise ModelError(f"{architecture.model} has no drop path; set it to 0") from None
+    finally:
+        torch.set_rng_state(random)
+    wanted = {n: m for n, m in twin.named_modules() if isinstance(m, DropPath)}
+    if rate and not wanted:
+        raise ModelError(f"{architecture.model} has no drop path; set it to 0")
+    present = {n: nn.Identity() for n, m in model.named_modules() if isinstance(m, DropPath)}
+    for name, module in {**present, **wanted}.items():
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, module.train(model.training))
+
+
+def checkpoint_gradients(model: nn.Module, on: bool = True) -> None:
+    """Keep block inputs only and compute the rest again backwards: less memory, the same gradients.
+
+    Chen et al., "Training deep nets with sublinear memory cost", 2016.
+
+    Raises:
+        ModelError: the model cannot.
+    """
+    try:
+        timm_model: Any = model
+        timm_model.set_grad_checkpointing(on)
+    except (AttributeError, AssertionError) as error:
+        if on:
+            raise ModelError(
+                f"{type(model).__name__} has no gradient checkpointing ({error}); turn it off, or "
+                "choose a smaller batch with accumulation"
+            ) from None

@@ -1,0 +1,81 @@
+"""Which architecture a checkpoint looks like, by the names and shapes of its tensors."""
+
+import re
+from collections.abc import Mapping
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What only this family has, the more particular first: names, and what to call it.
+FAMILIES: list[tuple[tuple[str, ...], str]] = [
+    (
+        ("model.visual.", "classification_head."),
+        "a model of the published model-soups pool: convert it with `soup convert`",
+    ),
+    (("visual.trunk.", "logit_scale"), "a CLIP with an image tower of timm's (open_clip)"),
+    (("visual.attnpool.", "logit_scale"), "a CLIP with a ResNet (open_clip)"),
+    (("visual.transformer.resblocks.", "logit_scale"), "a CLIP with a ViT (open_clip)"),
+    (
+        ("visual.", "head.weight"),
+        "a CLIP's image tower with a classifier's head, as this pipeline writes it",
+    ),
+    (("vision_model.encoder.",), "a CLIP of Hugging Face transformers, whose names differ"),
+    (("vit.embeddings.",), "a ViT of Hugging Face transformers, whose names differ"),
+    (("relative_position_bias_table",), "a Swin transformer of timm's"),
+    (("token_mixer", "stages."), "a MetaFormer or FastViT of timm's"),
+    (("blocks.0.attn.qkv.weight", "patch_embed."), "a ViT of timm's"),
+    (("conv_stem.weight", "blocks.0.0."), "an EfficientNet or MobileNet of timm's"),
+    (("stages.0.blocks.0.conv_dw.",), "a ConvNeXt of timm's"),
+    (("denseblock1.",), "a DenseNet"),
+    (("encoder_layer_0",), "a ViT of torchvision, whose names differ"),
+    (("layer1.0.conv3.", "layer4.0."), "a ResNet of bottlenecks"),
+    (("layer1.0.conv1.", "layer4.0."), "a ResNet of basic blocks"),
+    (("features.0.weight", "features.3."), "a VGG or AlexNet"),
+]
+# First convolutions: (width, colours, patch, patch).
+STEMS = ("patch_embed.proj.weight", "visual.conv1.weight", "conv_stem.weight", "stem.0.weight")
+BLOCKS = re.compile(r"(?:^|\.)(layer\d|stages\.\d|resblocks|blocks|layers)\.(\d+)\.")
+
+
+def likeness(shapes: Shapes) -> str:
+    """A phrase for a message: family, size and number of classes, as far as they can be told."""
+    names = list(shapes)
+    family = next(
+        (
+            told
+            for marks, told in FAMILIES
+            if all(any(mark in name for name in names) for mark in marks)
+        ),
+        "none of the known families",
+    )
+    facts = [*_stem(shapes), *_blocks(names), *_classes(shapes)]
+    return f"{family} ({', '.join(facts)})" if facts else family
+
+
+def _stem(shapes: Shapes) -> list[str]:
+    for ending in STEMS:
+        for name, shape in shapes.items():
+            if (name == ending or name.endswith(f".{ending}")) and len(shape) == 4:
+                size = f"patch {shape[2]}" if shape[2] > 7 else f"a first {shape[2]} x {shape[2]}"
+                return [f"width {shape[0]}", size]
+    return []
+
+
+def _blocks(names: list[str]) -> list[str]:
+    """How many blocks each stage has; of the image tower, if there is another."""
+    counts: dict[str, set[int]] = {}
+    image = [n for n in names if "visual." in n or "vision_model." in n] or names
+    for name in image:
+        found = BLOCKS.search(name)
+        if found:
+            counts.setdefault(found[1], set()).add(int(found[2]))
+    sizes = [str(len(numbers)) for _, numbers in sorted(counts.items())]
+    return [f"blocks {', '.join(sizes)}".replace(", ", "-")] if sizes else []
+
+
+def _classes(shapes: Shapes) -> list[str]:
+    heads = ("head", "fc", "classifier", "head.fc", "classification_head")
+    for name in heads:
+        shape = shapes.get(f"{name}.weight", ())
+        if len(shape) == 2:
+            return [f"{shape[0]} classes"]
+    return []

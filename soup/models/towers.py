@@ -1,0 +1,115 @@
+"""The image towers of open_clip's models: what configures them, and one alone, without its text."""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.model import _build_vision_tower
+from torch import nn
+
+from soup.models import ModelError
+
+SCHEMAS = ("hf-hub:", "local-dir:")
+NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
+
+
+def known_as(name: str) -> str:
+    """The name by which open_clip knows a model; a config file is made known to it by its stem.
+
+    Raises:
+        ModelError: an unknown name, or a file that is missing or is no config of open_clip.
+    """
+    path = Path(name)
+    if name.startswith(SCHEMAS):
+        return name
+    if path.suffix == ".json":
+        lacking = [key for key in NEEDED if key not in _read(path)]
+        if lacking:
+            raise ModelError(
+                f"base.model: {name} is no model config of open_clip: it lacks "
+                f"{', '.join(lacking)}; for a folder with an open_clip_config.json give "
+                "local-dir:FOLDER"
+            )
+        open_clip.add_model_config(path)
+        return path.stem
+    if name not in open_clip.list_models():
+        near = get_close_matches(name, open_clip.list_models(), n=5)
+        raise ModelError(
+            f"base.model: open_clip does not know {name!r}; near: {', '.join(near) or 'none'}"
+        )
+    return name
+
+
+def text_config(name: str) -> Mapping[str, Any]:
+    """How a model's text tower is configured."""
+    found: Mapping[str, Any] = open_clip.get_model_config(known_as(name))["text_cfg"]
+    return found
+
+
+def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the image tower is built from, as plain values.
+
+    embed_dim, quick_gelu and vision_cfg as open_clip has them; input_size where a tower of timm's
+    is to be changed to another than its own.
+
+    Args:
+        kwargs: of open_clip.create_model; those that change the image tower are applied.
+    """
+    config = deepcopy(open_clip.get_model_config(known_as(name)))
+    config |= {
+        key: kwargs[key] for key in ("embed_dim", "quick_gelu", "vision_cfg") if key in kwargs
+    }
+    vision = dict(config["vision_cfg"])
+    for key, option in (
+        ("image_size", "force_image_size"),
+        ("patch_dropout", "force_patch_dropout"),
+    ):
+        if kwargs.get(option) is not None:
+            vision[key] = kwargs[option]
+    vision["output_tokens"] = False  # CoCa's towers return tokens beside the feature
+    vision.pop("timm_model_pretrained", None)
+    quick = bool(config.get("quick_gelu") or kwargs.get("force_quick_gelu"))
+    return {
+        "embed_dim": config["embed_dim"],
+        "quick_gelu": quick,
+        "vision_cfg": vision,
+        "input_size": kwargs.get("force_image_size") if "timm_model_name" in vision else None,
+    }
+
+
+def build_tower(config: Mapping[str, Any]) -> nn.Module:
+    """An image tower with random weights.
+
+    Args:
+        config: of `tower_config`.
+
+    Raises:
+        ModelError: open_clip or timm does not take the configuration.
+    """
+    try:
+        tower: Any = _build_vision_tower(
+            config["embed_dim"], dict(config["vision_cfg"]), config["quick_gelu"]
+        )
+        if config["input_size"] is not None:
+            tower.set_input_size(config["input_size"])
+    except Exception as error:  # open_clip and timm raise many kinds; all mean the same here
+        raise ModelError(
+            f"open_clip cannot build an image tower of {dict(config)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    built: nn.Module = tower
+    return built
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise ModelError(f"base.model: {path} is not a file")
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"base.model: {path} cannot be read: {error}") from None
+    return found if isinstance(found, dict) else {}
