@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from soup import Checkpoint, Weights, save
@@ -50,16 +50,7 @@ def make(data: Path, base: Path, cache: Path, count: int, heldout: int, steps: i
     if all(path.exists() for path in paths):
         return paths
     folders = sorted((data / "train").iterdir())
-    described = json.loads((base / "model.json").read_text())
-    wanted = Base(
-        model=described["name"],
-        kwargs=described["kwargs"],
-        weights=str(base / "model.safetensors"),
-        image_size=described["input_size"][1],
-        mean=described["mean"],
-        std=described["std"],
-    )
-    architecture, model = make_base(wanted, tuple(folder.name for folder in folders))
+    architecture, model = opened(base, tuple(folder.name for folder in folders))
     architecture.save(cache / "model.json")
     train: list[tuple[Path, int]] = []
     for label, folder in enumerate(folders):
@@ -87,6 +78,26 @@ def make(data: Path, base: Path, cache: Path, count: int, heldout: int, steps: i
             torch.save(weights, path.with_suffix(".pt"))
             save(weights, path)
     return paths
+
+
+def opened(
+    base: Path, classes: tuple[str, ...], size: int | None = None
+) -> tuple[Architecture, nn.Module]:
+    """The base model with a head of zeros for these classes, for input of its own or another size.
+
+    Args:
+        base: folder of `model.safetensors` and of `model.json` with timm's name and arguments.
+    """
+    described = json.loads((base / "model.json").read_text())
+    wanted = Base(
+        model=described["name"],
+        kwargs=described["kwargs"],
+        weights=str(base / "model.safetensors"),
+        image_size=size or described["input_size"][1],
+        mean=described["mean"],
+        std=described["std"],
+    )
+    return make_base(wanted, classes)
 
 
 def finetuned(

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
+from soup import predictions
 from soup.checkpoint import save
 from soup.data.cache import GIB
 from soup.data.images import Images, decoded
@@ -32,7 +32,7 @@ class Result:
     @property
     def predictions(self) -> Path:
         """Held-out 'logits' (float16) and whether each is 'correct'."""
-        return self.folder / "heldout.safetensors"
+        return self.folder / "heldout.npz"
 
     @property
     def accuracy(self) -> float:
@@ -65,8 +65,7 @@ def scored(
     result = Result(int((~right).sum()), len(heldout), folder)
     architecture.save(folder / "model.json")
     save(model.state_dict(), result.weights, notes)
-    answers = {"logits": torch.from_numpy(logits).half(), "correct": torch.from_numpy(right)}
-    save(answers, result.predictions)
+    predictions.write(result.predictions, logits, right)
     return result
 
 

@@ -345,6 +345,12 @@ class Evaluate(Strict):
     confidence: Fraction = 0.95
     ece_bins: PositiveInt = 15
     seed: Seed = 0
+    keep_predictions: list[Name] = Field(
+        [],
+        description="of test and the shifts, those whose answers are kept with each run (float16): "
+        "evaluating again, with other intervals or models, then costs no forward pass for them",
+    )
+    bf16: bool = Field(False, description="answer test and shifts in bfloat16 where there is a GPU")
 
 
 class Register(Strict):
@@ -368,7 +374,11 @@ class Compute(Strict):
         None, description="a checkpoint every so many steps too"
     )
     eval_batch_size: PositiveInt = 256
-    cache_gib: PositiveFloat = Field(8, description="decoded images kept on disk for reuse")
+    cache_gib: PositiveFloat = Field(
+        8,
+        description="decoded images and features kept on disk for reuse, in all; those not used "
+        "for longest are removed, and a set without room is read from its files each time",
+    )
 
 
 class Params(Strict):
@@ -386,6 +396,17 @@ class Params(Strict):
     evaluate: Evaluate = Evaluate()
     registry: Register = Field(Register(), alias="register")
     compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def kept_splits_exist(self) -> Self:
+        known = ["test", *self.data.shifts]
+        unknown = [name for name in self.evaluate.keep_predictions if name not in known]
+        if unknown:
+            raise ValueError(
+                f"evaluate.keep_predictions: no split {', '.join(unknown)}; "
+                f"there are {', '.join(known)}"
+            )
+        return self
 
 
 def load(path: str | Path) -> Params:

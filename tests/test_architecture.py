@@ -40,6 +40,7 @@ CARRIERS = {
     "soup.sweep",
     "soup.tracking",
     "soup.tracking.ingredients",
+    "soup.tracking.predictions",
     "soup.tracking.registry",
     "soup.tracking.store",
     "soup.train",

@@ -224,3 +224,11 @@ def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
     params = parse(given())
     with pytest.raises(ValueError, match="frozen"):
         params.sweep.runs = 5  # type: ignore[misc]
+
+
+def test_predictions_are_kept_of_splits_that_there_are() -> None:
+    shifts = {"sketch": {"folder": "s"}}
+    kept = parse(given(data__shifts=shifts, evaluate__keep_predictions=["test", "sketch"]))
+    assert kept.evaluate.keep_predictions == ["test", "sketch"]
+    (problem,) = problems(data__shifts=shifts, evaluate__keep_predictions=["v2", "test", "heldout"])
+    assert "no split v2, heldout; there are test, sketch" in problem

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,24 +126,33 @@ def _mapped(raw: BinaryIO, count: int) -> NDArray[Any] | None:
 
 def _room(folder: Path, size: int, limit: int) -> bool:
     """Whether so many bytes fit, after the removal of what was not asked for longest."""
-    found = [(path, path.stat()) for path in folder.glob("*.npy")]
-    found += [(path, path.stat()) for path in folder.glob(".*.npy")]
-    left_over = [path for path, stat in found if path.name.startswith(".")]
-    total = sum(stat.st_size for _, stat in found)
+    found = []
+    for path in folder.glob("*.npy"):  # those that are being made too, whose names are hidden
+        with suppress(FileNotFoundError):  # it was finished or given up at this moment
+            found.append((not path.name.startswith("."), path.stat().st_mtime_ns, path))
+    total = sum(_size(path) for _, _, path in found)
     with ExitStack() as stack:
         doomed = []
         # What a killed process left half made goes first; a living one has it locked.
-        for path, stat in sorted(found, key=lambda f: (f[0] not in left_over, f[1].st_mtime_ns)):
-            if size > limit or (path not in left_over and total + size <= limit):
+        for complete, _, path in sorted(found):
+            if size > limit or (complete and total + size <= limit):
                 break
-            if _lock(stack.enter_context(path.open("rb")), False, wait=False):
-                doomed.append(path)
-                total -= stat.st_size
+            with suppress(FileNotFoundError):
+                if _lock(stack.enter_context(path.open("rb")), shared=False, wait=False):
+                    doomed.append(path)
+                    total -= _size(path)
         if total + size > limit:
             return False
         for path in doomed:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _lock(file: BinaryIO, shared: bool, wait: bool = True) -> bool:

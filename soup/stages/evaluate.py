@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from soup import ensemble
+from soup.answering import Answers, digest_of
 from soup.answers import Key, among_present, key
 from soup.checkpoint import Checkpoint
 from soup.data.images import Images, decoded
@@ -21,7 +23,7 @@ from soup.metrics import Logits
 from soup.models import load_weights
 from soup.project import Project
 from soup.results import Model, headline, paired, table
-from soup.tracking import Store, Stored, ingredients
+from soup.tracking import Store, Stored, ingredients, predictions
 from soup.weights import Weights, held
 
 
@@ -42,20 +44,31 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     kitchen = Kitchen(project, store)
     sets, keys = _sets(project, kitchen)
 
-    def answers(weights: Weights) -> dict[str, Logits]:
+    def compute(weights: Weights, images: Images) -> Logits:
         load_weights(kitchen.model, weights, kitchen.architecture.model)
+        # Held-out decides, and is scored in every stage alike.
+        bf16 = params.evaluate.bf16 and images is not kitchen.heldout
         size = params.compute.eval_batch_size
-        return {
-            split: predict(kitchen.model, images, kitchen.architecture, size)
-            for split, images in sets.items()
-        }
+        return predict(kitchen.model, images, kitchen.architecture, size, bf16)
 
+    answers = Answers(
+        sets,
+        kitchen.architecture,
+        compute,
+        params.evaluate.keep_predictions,
+        partial(predictions.find, store),
+        "bf16" if params.evaluate.bf16 else "",
+    )
     everyone = ingredients(store, [*sweep["runs"].values()], project.cache / "models")
     singles = {stored.ingredient.name: _single(stored, answers) for stored in everyone}
     members = [singles[stored.ingredient.name] for stored in kitchen.pantry]
     best = Model("best single", "best single", members[0].logits)
     soups = {
-        recipe: Model(f"{recipe} soup", recipe, answers(_soup(recipe, project, kitchen, cooked)))
+        recipe: Model(
+            f"{recipe} soup",
+            recipe,
+            answers(f"{recipe} soup", *_soup(recipe, project, kitchen, cooked)),
+        )
         for recipe in ("uniform", "greedy")
     }
     chosen = soups[cooked["recipe"]]
@@ -78,6 +91,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     runs = {name: stored.run.run_id for name, stored in zip(singles, everyone, strict=True)}
     runs[chosen.name] = cooked["run_id"]
     _log(store, results, runs, scored=True)
+    for name, run_id in runs.items():
+        answers.store(name, run_id, partial(predictions.keep, store))
     tags = project.lineage() | kitchen.shared
     for model in [*zero_shot, *soups.values(), *ensembles]:
         if model is not chosen:
@@ -87,6 +102,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
             own = f"{digest}-{model.name.replace(' ', '-')}"
             runs[model.name] = store.start(kind, own, model.name, tags)
             _log(store, results, {model.name: runs[model.name]})
+            answers.store(model.name, runs[model.name], partial(predictions.keep, store))
             store.end(runs[model.name])
     told = [s for s in ("test", "shifts") if s in metrics]
     gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
@@ -109,32 +125,37 @@ def _sets(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[s
         if not protocol.of:
             resize, name = without_border(plain, how, protocol.border)
             known = [*(protocol.answers or classes)]
-            cache = project.cache / "images"
-            sets[split] = decoded(own, project.images, known, resize, name, cache)
+            cache, limit = project.cache / "images", project.params.compute.cache_gib
+            sets[split] = decoded(own, project.images, known, resize, name, cache, limit)
     return sets, keys
 
 
-def _zero_shot(project: Project, answers: Any) -> list[Model]:
+def _zero_shot(project: Project, answers: Answers) -> list[Model]:
     """The base with the head that its text tower made, before any training; none without one."""
     base = project.out / "base"
     head = held(Checkpoint(base / "zeroshot.safetensors"))
     if not head:
         return []
     weights = {**held(Checkpoint(base / "model.safetensors")), **head}
-    return [Model("zero-shot", "zero-shot", answers(weights))]
+    return [Model("zero-shot", "zero-shot", answers("zero-shot", weights, digest_of(weights)))]
 
 
-def _single(stored: Stored, answers: Any) -> Model:
-    name = stored.ingredient.name
+def _single(stored: Stored, answers: Answers) -> Model:
+    name, weights = stored.ingredient.name, stored.ingredient.weights
     kind = "initialisation" if name == "probe" else "ingredient"
-    return Model(name, kind, answers(stored.ingredient.weights))
+    digest = stored.run.tags["sha256.model.safetensors"]
+    return Model(name, kind, answers(name, weights, digest, heldout=stored.logits))
 
 
-def _soup(recipe: Any, project: Project, kitchen: Kitchen, cooked: Mapping[str, Any]) -> Weights:
-    """The soup that was cooked, or, to compare with, one by the other recipe."""
+def _soup(
+    recipe: Any, project: Project, kitchen: Kitchen, cooked: Mapping[str, Any]
+) -> tuple[Weights, str]:
+    """The soup that was cooked, or, to compare with, one by the other recipe; and its digest."""
     if recipe == cooked["recipe"]:
-        return Checkpoint(project.out / "soup" / "model.safetensors")
-    return kitchen.cook(recipe, project.params.soup.tie).soup.weights
+        checkpoint = Checkpoint(project.out / "soup" / "model.safetensors")
+        return checkpoint, checkpoint.digest()
+    weights = kitchen.cook(recipe, project.params.soup.tie).soup.weights
+    return weights, digest_of(weights)
 
 
 def _ensemble(kind: str, members: list[Model]) -> Model:

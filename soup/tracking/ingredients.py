@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from soup import predictions
 from soup.checkpoint import Checkpoint
 from soup.ingredient import Ingredient
 from soup.metrics import Correct, Logits
@@ -27,12 +30,12 @@ class Stored:
     @property
     def logits(self) -> Logits:
         """On the held-out set, float16 (examples, classes)."""
-        return Checkpoint(self.folder / "heldout.safetensors")["logits"].numpy()
+        return predictions.read(self.folder / "heldout.npz")
 
     @property
     def correct(self) -> Correct:
         """Which held-out examples it got right."""
-        return Checkpoint(self.folder / "heldout.safetensors")["correct"].numpy()
+        return predictions.read(self.folder / "heldout.npz", "correct").astype(np.bool_)
 
 
 def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Stored]:
@@ -53,7 +56,7 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
             raise TrackingError(f"the runs do not share their {meaning}: {', '.join(odd)}")
     found = []
     for run in ranked:
-        names = ("model.safetensors", "heldout.safetensors")
+        names = ("model.safetensors", "heldout.npz")
         folder = store.folder(
             run.model_id, cache, {name: run.tags[f"sha256.{name}"] for name in names}
         )

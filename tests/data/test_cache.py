@@ -170,6 +170,26 @@ def test_of_four_processes_that_ask_at_once_one_makes_and_all_read(tmp_path: Pat
     assert names(tmp_path / "cache") == {"0.npy"}
 
 
+def test_what_another_process_is_making_counts_once(tmp_path: Path) -> None:
+    ours, theirs = CONTEXT.Pipe()
+
+    def slow() -> Iterator[np.ndarray]:
+        yield numbers(7)[:4]
+        theirs.send("begun")
+        theirs.recv()
+        yield numbers(7)[4:]
+
+    process = CONTEXT.Process(target=lambda: kept(tmp_path / "7.npy", 10, slow, 1))
+    process.start()
+    assert ours.recv() == "begun"
+    assert keep(tmp_path, 0, arrays=1.7) is None
+    assert keep(tmp_path, 0, arrays=2.1) is not None
+    ours.send("go on")
+    process.join()
+    assert names(tmp_path) == {"0.npy", "7.npy"}
+    np.testing.assert_array_equal(np.load(tmp_path / "7.npy"), numbers(7))
+
+
 def test_an_array_in_use_by_another_process_is_not_removed(tmp_path: Path) -> None:
     ours, theirs = CONTEXT.Pipe()
 

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from soup.data.folders import DataError
+from soup.evaluate import predict
 from soup.project import Project
 from soup.stages import cook, evaluate, probe, register, report
 from soup.sweep import Sweep
@@ -80,6 +83,30 @@ def test_changed_weights_are_named_and_not_cooked(swept: Project) -> None:
             cook.run(swept, "e")
     finally:
         file.write_bytes(plain)
+
+
+def test_what_is_kept_of_test_and_shifts_costs_no_second_pass(
+    swept: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = swept.params.evaluate.model_copy(update={"keep_predictions": ["test", "dark"]})
+    keeping = replace(swept, params=swept.params.model_copy(update={"evaluate": wanted}))
+    seen: list[int] = []
+
+    def counted(model: Any, images: Any, *rest: Any) -> Any:
+        seen.append(len(images))
+        return predict(model, images, *rest)
+
+    monkeypatch.setattr(evaluate, "predict", counted)
+    record(swept, "cook", cook.run(keeping, "k"))
+    tables = []
+    for digest in ("one", "two"):
+        evaluate.run(keeping, digest)
+        tables.append([(swept.out / f"{n}.csv").read_bytes() for n in ("results", "tests")])
+        models = len(json.loads((swept.out / "finetune.json").read_text())["runs"]) + 2
+        # Every model on test and shift, but only the soups on held-out; then these alone.
+        assert len(seen) == (2 * models + 2 if digest == "one" else 2)
+        seen.clear()
+    assert tables[0] == tables[1]
 
 
 def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from soup import predictions
 from soup.checkpoint import Checkpoint
 from soup.data.images import decoded
 from soup.data.split import read_csv
@@ -40,7 +41,7 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
     assert result.accuracy >= 8 / 9
     assert (result.examples, result.folder) == (9, given.folder / "ingredient")
     names = {path.name for path in result.folder.iterdir()}
-    assert names == {"model.json", "model.safetensors", "heldout.safetensors"}
+    assert names == {"model.json", "model.safetensors", "heldout.npz"}
     written = json.loads((given.folder / "result.json").read_text())
     assert written == {"": {"errors": result.errors, "examples": 9}}
 
@@ -53,10 +54,10 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
     held = [r for r in read_csv(given.development) if r.split == "heldout"]
     images = decoded(held, root, architecture.classes, *evaluation(architecture), root / "other")
     logits = predict(model, images, architecture)
-    answers = Checkpoint(result.predictions)
-    np.testing.assert_allclose(answers["logits"].float(), logits, rtol=1e-2, atol=1e-3)
+    kept = predictions.read(result.predictions)
+    np.testing.assert_allclose(kept.astype(float), logits, rtol=1e-2, atol=1e-3)
     right = logits.argmax(axis=1) == images.labels
-    assert answers["correct"].tolist() == right.tolist()
+    assert predictions.read(result.predictions, "correct").tolist() == right.tolist()
     assert result.errors == (~right).sum()
 
     steps = {name: [s for s, metrics in logged if name in metrics] for _, m in logged for name in m}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from soup.checkpoint import Checkpoint
+from soup import predictions
 from soup.heldout import Result
 from soup.models import open_model, vision
 from soup.params import Probe
@@ -163,6 +163,5 @@ def test_a_probe_changes_the_head_alone_and_is_scored(tmp_path: Path) -> None:
     before = model.state_dict()
     changed = [n for n, t in probed.state_dict().items() if not torch.equal(t, before[n])]
     assert changed == ["fc.weight", "fc.bias"]
-    answers = Checkpoint(result.predictions)
-    assert answers["logits"].shape == (9, 3)
-    assert int((~answers["correct"]).sum()) == result.errors
+    assert predictions.read(result.predictions).shape == (9, 3)
+    assert int((~predictions.read(result.predictions, "correct")).sum()) == result.errors
