@@ -55,6 +55,7 @@ class Kitchen:
             project.images,
             self.architecture,
             project.cache / "images",
+            project.track,
         )
         self.model = build(self.architecture).to(project.device())
         self._batch_size = project.params.compute.eval_batch_size

@@ -25,6 +25,7 @@ CARRIERS = {
     "soup.lazy",
     "soup.local",
     "soup.params",
+    "soup.progress",
     "soup.project",
     "soup.provenance",
     "soup.report",
@@ -33,6 +34,7 @@ CARRIERS = {
     "soup.sweep",
     "soup.tracking",
     "soup.tracking.ingredients",
+    "soup.tracking.machine",
     "soup.tracking.registry",
     "soup.tracking.store",
     "soup.train",
@@ -92,7 +94,7 @@ NOT_RUN = {
     "probe": {"soup.judging", "soup.sums", "soup.weights"}
     | {
         f"soup.train.{name}"
-        for name in ("averages", "loop", "losses", "method", "schedule", "step")
+        for name in ("averages", "loop", "losses", "method", "schedule", "share", "step")
     },
     "finetune": {"soup.judging", "soup.sums", "soup.weights"},
     "register": {"soup.judging", "soup.sums", "soup.weights"},

@@ -8,7 +8,7 @@ memory-mapped by whoever needs it.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image
 from soup.data.folders import DataError, fingerprint
 from soup.data.split import Row
 from soup.files import whole
+from soup.progress import Advance, Track, untold
 from soup.provenance import of_value
 
 Decode = Callable[[Image.Image], Image.Image]
@@ -47,9 +48,22 @@ class Images:
         with Image.open(self.paths[index]) as image:
             return image.convert("RGB")
 
+    def stretch(self, start: int, stop: int) -> "Images":
+        """Some of them, in the same order."""
+        pixels = None if self.pixels is None else self.pixels[start:stop]
+        return replace(
+            self, pixels=pixels, labels=self.labels[start:stop], paths=self.paths[start:stop]
+        )
+
 
 def decoded(
-    rows: Sequence[Row], root: Path, classes: Sequence[str], resize: Decode, how: str, cache: Path
+    rows: Sequence[Row],
+    root: Path,
+    classes: Sequence[str],
+    resize: Decode,
+    how: str,
+    cache: Path,
+    track: Track = untold,
 ) -> Images:
     """The images through `resize`, from the cache or decoded now.
 
@@ -60,6 +74,7 @@ def decoded(
         resize: PIL image -> PIL image of one size for all.
         how: names what `resize` does; part of the cache's key.
         cache: folder of the decoded arrays.
+        track: is told how far it is, if they have to be decoded.
 
     Raises:
         DataError: an image is missing or is not what it was when the split was made.
@@ -70,7 +85,8 @@ def decoded(
     key = of_value([how, place, [(r.path, r.content) for r in rows]])
     file = cache / f"{key[:32]}.npy"
     if not file.exists():
-        _decode(rows, root, resize, file)
+        with track(f"decoding {rows[0].split}", len(rows)) as advance:
+            _decode(rows, root, resize, file, advance)
     labels = {name: index for index, name in enumerate(classes)}
     return Images(
         np.load(file, mmap_mode="r"),
@@ -100,7 +116,7 @@ def one_size(rows: Sequence[Row], root: Path) -> tuple[int, int] | None:
     return size
 
 
-def _decode(rows: Sequence[Row], root: Path, resize: Decode, file: Path) -> None:
+def _decode(rows: Sequence[Row], root: Path, resize: Decode, file: Path, advance: Advance) -> None:
     def one(row: Row) -> NDArray[np.uint8]:
         path = root / row.path
         try:
@@ -124,3 +140,4 @@ def _decode(rows: Sequence[Row], root: Path, resize: Decode, file: Path) -> None
                 header["shape"] = (len(rows), *block.shape[1:])
                 np.lib.format.write_array_header_1_0(out, header)
             out.write(block.tobytes())
+            advance(len(block))

@@ -22,6 +22,8 @@ from soup.results import Model, headline, paired, table
 from soup.tracking import Store, Stored, ingredients
 from soup.weights import Weights
 
+RECIPES = ("uniform", "greedy")
+
 
 def run(project: Project, digest: str) -> dict[str, Any]:
     """Score ingredients, soups and ensembles, with intervals and paired tests.
@@ -44,19 +46,24 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     def answers(weights: Weights) -> dict[str, Logits]:
         load_weights(kitchen.model, weights, kitchen.architecture.model)
         size = params.compute.eval_batch_size
-        return {
-            split: predict(kitchen.model, images, kitchen.architecture, size)
-            for split, images in sets.items()
-        }
+        found = {}
+        for split, images in sets.items():
+            found[split] = predict(kitchen.model, images, kitchen.architecture, size)
+            advance(len(images))
+        return found
 
     everyone = ingredients(store, [*sweep["runs"].values()], project.cache / "models")
-    singles = {stored.ingredient.name: _single(stored, answers) for stored in everyone}
+    each = sum(map(len, sets.values()))
+    with project.track("evaluating", each * (len(everyone) + len(RECIPES))) as advance:
+        singles = {stored.ingredient.name: _single(stored, answers) for stored in everyone}
+        soups = {
+            recipe: Model(
+                f"{recipe} soup", recipe, answers(_soup(recipe, project, kitchen, cooked))
+            )
+            for recipe in RECIPES
+        }
     members = [singles[stored.ingredient.name] for stored in kitchen.pantry]
     best = Model("best single", "best single", members[0].logits)
-    soups = {
-        recipe: Model(f"{recipe} soup", recipe, answers(_soup(recipe, project, kitchen, cooked)))
-        for recipe in ("uniform", "greedy")
-    }
     chosen = soups[cooked["recipe"]]
     order = ensemble.greedy([m.logits["heldout"] for m in members], labels["heldout"])
     ensembles = [
@@ -97,7 +104,9 @@ def _sets(project: Project, kitchen: Kitchen) -> dict[str, Images]:
     for split in ("test", *data.shifts):
         own = [row for row in rows if row.split == split]
         cache = project.cache / "images"
-        sets[split] = decoded(own, project.images, architecture.classes, resize, how, cache)
+        sets[split] = decoded(
+            own, project.images, architecture.classes, resize, how, cache, project.track
+        )
     return sets
 
 

@@ -17,6 +17,7 @@ def run(project: Project) -> dict[str, Any]:
         cache=project.cache / "images",
         device=project.device(),
         batch_size=project.params.compute.eval_batch_size,
+        track=project.track,
     )
     return {
         "errors": result.errors,

@@ -46,6 +46,8 @@ def augmented(
     seed: int,
     device: torch.device,
     workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> Callable[[int, int], Iterator[Batch]]:
     """Batches for `fit`: shuffled by (seed, epoch), the last incomplete one left out.
 
@@ -53,14 +55,16 @@ def augmented(
         transform: image -> uint8 tensor.
         prepare: batch of these, on the device -> model input.
         workers: processes that decode and augment; any number gives the same batches.
+        rank, world: of a run on several devices; each rank gets a stretch of every batch.
     """
 
     def epoch_batches(epoch: int, skip: int) -> Iterator[Batch]:
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         size = min(batch_size, len(images))
         count = steps_per_epoch(len(images), batch_size)
+        first, last = size * rank // world, size * (rank + 1) // world
         plan: Sequence[list[int]] = [
-            order[i * size : (i + 1) * size].tolist() for i in range(skip, count)
+            order[i * size + first : i * size + last].tolist() for i in range(skip, count)
         ]
         loader: DataLoader[tuple[Tensor, int]] = DataLoader(
             _Augmented(images, transform, seed, epoch), batch_sampler=plan, num_workers=workers

@@ -19,6 +19,7 @@ from soup.data.transforms import evaluation, normalise, to_tensor
 from soup.heldout import Result, heldout_images, scored
 from soup.models import Architecture, library, open_model
 from soup.params import Probe
+from soup.progress import Advance, Track, untold
 from soup.train.loop import Diverged
 
 
@@ -31,6 +32,7 @@ def probe(
     cache: Path,
     device: str,
     batch_size: int,
+    track: Track = untold,
 ) -> Result:
     """Probe the model in `start`, and write it with its new head, scored, into `target`.
 
@@ -43,18 +45,23 @@ def probe(
     model.to(device)
     rows = read_csv(development)
     train = [row for row in rows if row.split == "train"]
-    images = decoded(train, root, architecture.classes, *evaluation(architecture), cache)
-    inputs = features(model, images, architecture, batch_size)
+    images = decoded(train, root, architecture.classes, *evaluation(architecture), cache, track)
+    with track("features", len(images)) as advance:
+        inputs = features(model, images, architecture, batch_size, advance)
     labels = torch.from_numpy(images.labels).to(device)
     head = library(architecture.library).head(model)
     fit_head(inputs, labels, head, params.penalty, params.max_iterations)
-    heldout = heldout_images(rows, root, architecture, cache)
+    heldout = heldout_images(rows, root, architecture, cache, track)
     return scored(model, heldout, architecture, target, batch_size)
 
 
 @torch.no_grad()
 def features(
-    model: nn.Module, images: Images, architecture: Architecture, batch_size: int = 256
+    model: nn.Module,
+    images: Images,
+    architecture: Architecture,
+    batch_size: int = 256,
+    advance: Advance = lambda _: None,
 ) -> Float[Tensor, "examples features"]:
     """What the head sees, for every image once."""
     assert images.pixels is not None
@@ -64,6 +71,7 @@ def features(
     for start in range(0, len(images), batch_size):
         pixels = to_tensor(images.pixels[start : start + batch_size]).to(device)
         parts.append(compute(model, normalise(pixels, architecture)).float())
+        advance(len(pixels))
     return torch.cat(parts)
 
 
