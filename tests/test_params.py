@@ -200,3 +200,22 @@ def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
     params = parse(given())
     with pytest.raises(ValueError, match="frozen"):
         params.sweep.runs = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "named"),
+    [
+        ({"ema": [0.9], "compile": True}, "ema, compile"),
+        ({"swa": {}}, "swa"),
+        ({"space": {"sam": [0.0, 0.1]}}, "sam"),
+        ({"space": {"sam": {"min": 0, "max": 0.1}}}, "sam"),
+    ],
+)
+def test_a_sharded_model_goes_without_what_needs_it_whole(
+    sweep: dict[str, Any], named: str
+) -> None:
+    many = {**LEAST, "sweep": {"runs": 2, **sweep}}
+    with pytest.raises(ParamsError, match=f"sharding: full goes without {named}, which need"):
+        parse(many | {"compute": {"sharding": "full"}})
+    assert parse(many).compute.sharding == "none"
+    assert parse(LEAST | {"compute": {"sharding": "full"}}).compute.sharding == "full"
