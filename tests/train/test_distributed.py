@@ -90,6 +90,8 @@ def test_a_rank_that_is_killed_ends_the_run_which_goes_on_when_it_is_run_again(
     given = job(root, options)
 
     def kill(step: int, metrics: Mapping[str, float]) -> None:
+        if step < 20:
+            return
         pids = {child.name: child.pid for child in multiprocessing.active_children()}
         assert [*sorted(pids)] == ["rank 0", "rank 1"]
         pid = pids[f"rank {victim}"]
@@ -99,7 +101,7 @@ def test_a_rank_that_is_killed_ends_the_run_which_goes_on_when_it_is_run_again(
     with pytest.raises(Crashed, match=rf"^the process of rank {victim} was killed \(signal 9\)"):
         run(given, kill)
     assert not multiprocessing.active_children()
-    assert Checkpoint(given.folder / "state.safetensors").metadata["step"] >= "10"
+    assert int(Checkpoint(given.folder / "state.safetensors").metadata["step"]) > 10
     # On one device from here on: the state is whole, however many ranks kept it.
     resumed, rest = ran(job(root, {**options, "devices": ("cpu",), "sharding": "none"}))
     assert 10 not in rest
