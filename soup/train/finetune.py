@@ -127,6 +127,7 @@ def finetune(
         if step < schedule.steps and step // schedule.steps_per_epoch % every == 0:
             log(step, {"heldout/accuracy": accuracy()})
 
+    cores = (os.cpu_count() or 2) // len(job.devices)
     complete = fit(
         model,
         augmented(
@@ -136,7 +137,7 @@ def finetune(
             s.batch_size,
             c.seed,
             device,
-            workers=0 if train.pixels is not None else max(1, (os.cpu_count() or 2) - 1),
+            workers=0 if train.pixels is not None else max(1, cores - 1),
             rank=share.rank,
             world=share.world,
         ),

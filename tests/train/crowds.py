@@ -18,7 +18,7 @@ class Table:
     """Where threads lay down what they have, and see what all have."""
 
     def __init__(self, world: int) -> None:
-        self._barrier = threading.Barrier(world, timeout=10)
+        self._barrier = threading.Barrier(world, timeout=5)
         self._laid: list[Any] = [None] * world
 
     def all(self, rank: int, own: Any) -> list[Any]:

@@ -151,11 +151,12 @@ def test_one_rank_out_of_memory_makes_all_halve_and_the_step_is_that_of_one(sam:
     optimizer = torch.optim.SGD(expected.parameters(), lr=0.5)
     alone = Step(expected, optimizer, loss, method)
     memories = [Memory(6), Memory(3)]
+    models = [network(), network()]  # made here: threads draw from one generator
 
     def rank(given: Threaded) -> tuple[nn.Module, list[str], list[Tensor]]:
         own = slice(0, 6) if given.rank == 0 else slice(6, 10)
         share = replace(given, weight=(0.6, 0.4)[given.rank] * 2)
-        model, said = network(), []
+        model, said = models[given.rank], []
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         step = Step(model, optimizer, memories[given.rank], method, said.append, share)
         return model, said, [step(IMAGES[own], LABELS[own]) for _ in range(PROVEN)]
@@ -172,13 +173,18 @@ def test_one_rank_out_of_memory_makes_all_halve_and_the_step_is_that_of_one(sam:
     assert memories[1].sizes[:3] == [4, 2, 2]
 
 
-def test_a_rank_that_cannot_halve_ends_the_run_on_all() -> None:
+@pytest.mark.parametrize(
+    ("split", "room"),
+    [(5, 0), (9, 5)],  # halved once already; or another rank's one example cannot be
+)
+def test_a_rank_that_cannot_halve_ends_the_run_on_all(split: int, room: int) -> None:
     def rank(share: Threaded) -> str:
+        own = slice(split, 10) if share.rank else slice(0, split)
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-        step = Step(model, optimizer, Memory(9 if share.rank else 0), Method(), share=share)
+        step = Step(model, optimizer, Memory(10 if share.rank else room), Method(), share=share)
         with pytest.raises(torch.OutOfMemoryError) as caught:
-            step(IMAGES, LABELS)
+            step(IMAGES[own], LABELS[own])
         return str(caught.value)
 
     assert together(2, rank) == ["CUDA out of memory", "another rank is out of memory"]
