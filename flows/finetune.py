@@ -1,7 +1,7 @@
 """The stage finetune as a flow: K fine-tunes as parallel tasks."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from queue import Queue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,12 +11,13 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows.progress import SweepProgress
-from flows.stage import DEFAULT, Record, console, main, open_project, reuse
-from soup.params import Compute, Halving, Params
+from flows.stage import DEFAULT, Record, display, main, open_project, reuse
+from flows.sweep_progress import SweepProgress
+from soup.params import Halving, Params
 from soup.project import Project
 from soup.provenance import Stage
 from soup.search import laggards
+from soup.train.devices import Devices, groups
 
 if TYPE_CHECKING:
     from soup.sweep import Sweep
@@ -34,15 +35,20 @@ def finetune(params: Params = DEFAULT) -> Record:
     elsewhere = params.sweep.imported is not None
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
-        devices = slots(params.compute, params.sweep.runs)
-        threads = max(1, (os.cpu_count() or 1) // len(devices))
+        shared_out = groups(params.compute, params.sweep.runs)
+        devices = shared_out.groups
+        if shared_out.note:
+            project.say(shared_out.note)
         sweep: Sweep | ImportedPool
         if elsewhere:
-            devices = [*dict.fromkeys(devices)]  # one model at a time on each
+            devices = tuple(dict.fromkeys((group[0],) for group in devices))  # one model on each
             sweep = ImportedPool.open(project, stage.code)
+            watched: AbstractContextManager[None] = nullcontext()
         else:
-            sweep = Sweep.open(project, stage.code, threads)
-        with SweepProgress(sweep.steps, console) as watcher:
+            sweep = Sweep.open(project, stage.code, shared_out.threads)
+            watched = sweep.machine(project)
+        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display)
+        with watched, bars as watcher:
             stopped = (
                 successive_halving(sweep, params.sweep.halving, devices, watcher)
                 if isinstance(sweep, Sweep)
@@ -51,7 +57,7 @@ def finetune(params: Params = DEFAULT) -> Record:
             outcomes = fan_out(
                 [name for name in sweep.steps if name not in stopped],
                 devices,
-                lambda name, device: sweep.run(name, device, watcher),
+                lambda name, group: sweep.run(name, group, watcher),
             )
         return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
 
@@ -62,7 +68,7 @@ def finetune(params: Params = DEFAULT) -> Record:
 
 
 def successive_halving(
-    sweep: "Sweep", halving: Halving | None, devices: list[str], watcher: SweepProgress
+    sweep: "Sweep", halving: Halving | None, devices: Sequence[Devices], watcher: SweepProgress
 ) -> dict[str, BaseException]:
     """Take all to each rung in turn, and stop those that lag there; what was stopped, and why."""
     stopped: dict[str, BaseException] = {}
@@ -71,7 +77,7 @@ def successive_halving(
         scores = fan_out(
             names,
             devices,
-            lambda name, device, at=share: sweep.to_rung(name, device, watcher, at),  # type: ignore[misc]
+            lambda name, group, at=share: sweep.to_rung(name, group, watcher, at),  # type: ignore[misc]
         )
         assert halving is not None
         for name, reason in laggards(scores, halving.keep, share).items():
@@ -84,14 +90,14 @@ Made = TypeVar("Made")
 
 
 def fan_out(
-    names: list[str], devices: list[str], work: Callable[[str, str], Made]
+    names: list[str], devices: Sequence[Devices], work: Callable[[str, Devices], Made]
 ) -> dict[str, Made | BaseException]:
-    """Call `work(name, device)` for every name, one at a time on each device; what each returned
-    or raised.
+    """Call `work(name, devices)` for every name, one at a time on each group of devices; what each
+    returned or raised.
     """
-    free: Queue[str] = Queue()
-    for device in devices:
-        free.put(device)
+    free: Queue[Devices] = Queue()
+    for group in devices:
+        free.put(group)
 
     @task(
         task_run_name="{name}",
@@ -100,11 +106,11 @@ def fan_out(
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
     )
     def fine_tune(name: str) -> Made:
-        device = free.get()
+        group = free.get()
         try:
-            return work(name, device)
+            return work(name, group)
         finally:
-            free.put(device)
+            free.put(group)
 
     runner: Any = ThreadPoolTaskRunner(max_workers=len(devices))
 
@@ -114,23 +120,6 @@ def fan_out(
         return {name: f.result(raise_on_failure=False) for name, f in futures.items()}
 
     return sweep()
-
-
-def slots(compute: Compute, runs: int) -> list[str]:
-    """One device a fine-tune at a time: the GPUs, or the CPU as often as it has cores.
-
-    Raises:
-        ModelError: a GPU is asked for and there is none.
-    """
-    import torch
-
-    from soup.models import ModelError
-
-    gpus = torch.cuda.device_count() if compute.device != "cpu" else 0
-    if compute.device == "cuda" and gpus == 0:
-        raise ModelError("compute.device is cuda, but torch sees no GPU; set it to auto or cpu")
-    count = min(compute.slots or gpus or os.cpu_count() or 1, runs)
-    return [f"cuda:{index % gpus}" if gpus else "cpu" for index in range(count)]
 
 
 def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

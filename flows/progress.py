@@ -1,98 +1,178 @@
-"""How a sweep goes on: bars in the terminal, plain lines elsewhere, an artifact in Prefect."""
+"""What is under way, with its pace and the time left: bars in a terminal, plain lines elsewhere."""
 
 import threading
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Self, cast
-from uuid import UUID
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from flows.stage import in_prefect
+from soup.progress import Advance
+
+WINDOW = 30.0  # seconds that a pace is measured over
+EVERY = 10.0  # seconds between two lines of one task
+Mode = Literal["bars", "lines", "quiet"]
 
 
-class SweepProgress:
-    """One bar for the sweep and one for each fine-tune under way."""
+@dataclass
+class Pace:
+    """Units a second over the last while."""
 
-    def __init__(self, steps: Mapping[str, int], console: Console) -> None:
+    clock: Callable[[], float] = time.monotonic
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def to(self, done: int) -> None:
+        """So many are done now."""
+        now = self.clock()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW:
+            self._seen.popleft()
+
+    def skip(self, count: int) -> None:
+        """So many were done before, or will not be: no work of now."""
+        self._seen = deque((when, done + count) for when, done in self._seen)
+
+    @property
+    def rate(self) -> float | None:
+        if len(self._seen) < 2 or self._seen[-1][0] <= self._seen[0][0]:
+            return None
+        (then, before), (now, after) = self._seen[0], self._seen[-1]
+        return (after - before) / (now - then)
+
+    def text(self, total: int | None, unit: str) -> str:
+        """'1,200 of 5,000 images, 340 a second, 11 s left', as far as it is known."""
+        done = self._seen[-1][1] if self._seen else 0
+        told = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}" if done else ""
+        parts = [told] if told else []
+        if self.rate:
+            parts.append(f"{self.rate:,.{0 if self.rate >= 10 else 1}f} a second")
+            if total and total > done:
+                parts.append(f"{duration((total - done) / self.rate)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """'42 s', '7 min', '3 h 20 min'."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Task:
+    """One piece of work that is shown."""
+
+    def __init__(
+        self, display: "Display", what: str, total: int | None, unit: str, every: float
+    ) -> None:
+        self._display = display
+        self._what, self._total, self._unit, self._every = what, total, unit, every
+        self._done = 0
+        self._note = ""
+        self._pace = Pace(display.clock)
+        self._pace.to(0)
+        self._told = display.clock()
+        self._bar: TaskID | None = display.bar(what, total)
+
+    def to(self, done: int, note: str | None = None, worked: bool = True) -> None:
+        """So many are done; not by work of now, unless `worked`."""
+        with self._display.lock:
+            if not worked:
+                self._pace.skip(done - self._done)
+            self._done = done
+            self._note = self._note if note is None else note
+            self._pace.to(done)
+            text = ", ".join(t for t in (self._pace.text(self._total, self._unit), self._note) if t)
+            if self._bar is not None:
+                self._display.update(self._bar, done, text)
+            elif self._display.mode == "lines":
+                now = self._display.clock()
+                if now - self._told >= self._every:
+                    self._told = now
+                    self._display.line(f"  {self._what}: {text}")
+
+    def add(self, count: int) -> None:
+        self.to(self._done + count)
+
+    def end(self) -> None:
+        """Show it no more; what is heard of it later is not shown either."""
+        self._display.remove(self._bar)
+
+
+class Display:
+    """Shows the work that is under way, on one console."""
+
+    def __init__(
+        self,
+        console: Console,
+        mode: Mode | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         Args:
-            steps: how many each fine-tune takes.
+            mode: default: bars in a terminal, else lines.
         """
-        self._steps = steps
+        self.mode: Mode = mode or ("bars" if console.is_terminal else "lines")
+        self.clock = clock
+        self.lock = threading.RLock()
         self._console = console
-        self._lock = threading.Lock()
-        self._done = dict.fromkeys(steps, 0)
-        self._bars = Progress(
-            TextColumn("{task.description:9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:12}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}", markup=False),
             console=console,
-            disable=not console.is_terminal,
+            transient=True,
         )
-        self._sweep = self._bars.add_task("sweep", total=sum(steps.values()), note="")
-        self._tasks: dict[str, TaskID] = {}
-        self._finished = 0
-        self._artifact: UUID | None = None
-        self._shown = 0.0
 
-    def __enter__(self) -> Self:
-        if in_prefect():
-            made = create_progress_artifact(0.0, key="sweep", description="Fine-tuning steps done")
-            self._artifact = cast(UUID, made)
-        self._bars.start()
-        return self
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "images", every: float = EVERY
+    ) -> Task:
+        """Show one more piece of work.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.stop()
+        Args:
+            every: seconds between its lines, where there are no bars.
+        """
+        return Task(self, what, total, unit, every)
 
-    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
-        with self._lock:
-            if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=self._steps[name], note="")
-            self._bars.update(self._tasks[name], completed=step)
-            if "heldout/accuracy" in metrics:
-                note = f"held-out {metrics['heldout/accuracy']:.2%}"
-                self._bars.update(self._tasks[name], note=note)
-            self._advance(name, step)
-
-    def done(self, name: str, message: str) -> None:
-        with self._lock:
-            self._finished += 1
-            if name in self._tasks:
-                self._bars.update(self._tasks[name], visible=False)
-            count = f"{self._finished}/{len(self._steps)}"
-            self._console.print(f"  {name} [dim]{count}[/] {message}", soft_wrap=True)
-            self._advance(name, self._steps[name])
+    @contextmanager
+    def track(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
+        """What stages are given as `Project.track`."""
+        task = self.begin(what, total, unit)
+        try:
+            yield task.add
+        finally:
+            task.end()
 
     def say(self, message: str) -> None:
-        with self._lock:
-            self._console.print(f"  [yellow]{escape(message)}[/]", soft_wrap=True)
+        """A line of rich's markup, unless nobody wants to hear."""
+        if self.mode != "quiet":
+            self._console.print(message, soft_wrap=True)
 
-    def _advance(self, name: str, step: int) -> None:
-        self._done[name] = step
-        total = sum(self._done.values())
-        self._bars.update(
-            self._sweep, completed=total, note=f"{self._finished} of {len(self._steps)} fine-tunes"
-        )
-        share = 100 * total / sum(self._steps.values())
-        if self._artifact and (share - self._shown >= 2 or share == 100):
-            self._shown = share
-            update_progress_artifact(self._artifact, share)
+    def line(self, text: str) -> None:
+        self.say(escape(text))
+
+    def bar(self, what: str, total: int | None) -> TaskID | None:
+        if self.mode != "bars":
+            return None
+        with self.lock:
+            self.bars.start()
+            return self.bars.add_task(what, total=total, text="")
+
+    def update(self, bar: TaskID, done: int, text: str) -> None:
+        if bar in self.bars.task_ids:
+            self.bars.update(bar, completed=done, text=text)
+
+    def remove(self, bar: TaskID | None) -> None:
+        if bar is None:
+            return
+        with self.lock:
+            if bar in self.bars.task_ids:
+                self.bars.remove_task(bar)
+            if not self.bars.task_ids:
+                self.bars.stop()

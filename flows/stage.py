@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.markup import escape
 
+from flows.progress import Display
 from soup.errors import BadInput, Failure
 from soup.params import Params, load
 from soup.project import Project
@@ -21,6 +22,7 @@ from soup.provenance import Stage, stage
 ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
 Record = dict[str, Any]
 console = Console(stderr=True, highlight=False)
+display = Display(console)
 
 try:
     # The default of every flow, so that the form of a deployment opens filled in.
@@ -35,7 +37,7 @@ def open_project(params: Params) -> Project:
     context = FlowRunContext.get()
     known = context.flow_run if context else None
     tags = {"flow_run": str(known.id)} if known else {}
-    return Project(ROOT, params, tags, lambda line: console.print(line, soft_wrap=True))
+    return Project(ROOT, params, tags, display.say, display.track)
 
 
 def in_prefect() -> bool:
@@ -58,12 +60,18 @@ def reuse(
     now = stage(name, params, ROOT)
     record = now.finished()
     if record is not None and still(record):
-        console.print(f"[dim]{name:9} done before, reused")
+        display.say(f"[dim]{name:9} done before, reused")
         return record
-    record = now.finish(work(open_project(params), now))
-    line = f"[bold]{name:9}[/] {record['seconds']:6.1f} s  {escape(record['summary'])}"
-    console.print(line, soft_wrap=True)
+    # Under the bars of its parts, if it has any.
+    with display.track(name):
+        record = now.finish(work(open_project(params), now))
+    display.say(_line(record))
     return record
+
+
+def _line(record: Record) -> str:
+    name, seconds = record["stage"], record["seconds"]
+    return f"[bold]{name:9}[/] {seconds:6.1f} s  {escape(record['summary'])}"
 
 
 def check(params: Params) -> None:
@@ -71,13 +79,16 @@ def check(params: Params) -> None:
 
     Raises:
         ParamsError: the grid is smaller than the number of runs.
+        NoDevices: one fine-tune is to have more devices than there are.
         BadInput: checkpoints to import are not there.
         TrackingError: MLflow does not answer.
     """
     from soup.imported import pool_files
     from soup.search import configurations
     from soup.strict import ParamsError
+    from soup.train.devices import groups
 
+    groups(params.compute, params.sweep.runs)
     try:
         configurations(params.sweep)
     except ValueError as error:
@@ -89,7 +100,7 @@ def check(params: Params) -> None:
 
 
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
-    """The command of a flow: `python -m flows.<name> [--params FILE]`.
+    """The command of a flow: `python -m flows.<name> [--params FILE] [--quiet]`.
 
     Exit codes: 0 done, 1 failed, 2 bad input (nothing was trained).
 
@@ -104,13 +115,16 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
         epilog="exit codes: 0 done, 1 failed, 2 bad input",
     )
     parser.add_argument("--params", default=str(ROOT / "params.yaml"), help="parameter file")
+    parser.add_argument("--quiet", action="store_true", help="only the summary and errors")
     arguments = parser.parse_args()
+    if arguments.quiet:
+        display.mode = "quiet"
     try:
         params = load(arguments.params)
-        if engine or os.environ.get("PREFECT_API_URL"):
-            flow(params)
-        else:
-            flow.fn(params)
+        by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
+        record = flow(params) if by_engine else flow.fn(params)
+        if arguments.quiet and "stage" in record:  # the pipeline prints a summary of its own
+            console.print(_line(record), soft_wrap=True)
     except (BadInput, FileNotFoundError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

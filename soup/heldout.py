@@ -13,8 +13,9 @@ from soup.data.images import Images, decoded
 from soup.data.split import Row, classes_of, read_csv
 from soup.data.transforms import evaluation
 from soup.evaluate import predict
-from soup.metrics import correct
+from soup.metrics import Logits, correct
 from soup.models import Architecture, open_model
+from soup.progress import Track, untold
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ def heldout_images(
     architecture: Architecture,
     cache: Path,
     cache_gib: float = GIB,
+    track: Track = untold,
 ) -> Images:
     """The held-out images among the rows, at the model's input size."""
     held = [row for row in rows if row.split == "heldout"]
-    return decoded(held, root, architecture.classes, *evaluation(architecture), cache, cache_gib)
+    sized = evaluation(architecture)
+    return decoded(held, root, architecture.classes, *sized, cache, cache_gib, track)
 
 
 def scored(
@@ -58,9 +61,15 @@ def scored(
     folder: Path,
     batch_size: int,
     notes: Mapping[str, str] | None = None,
+    logits: Logits | None = None,
 ) -> Result:
-    """Score a model on held-out and write it, with notes and its answers, into a folder."""
-    logits = predict(model, heldout, architecture, batch_size)
+    """Score a model on held-out and write it, with notes and its answers, into a folder.
+
+    Args:
+        logits: its answers, where they are known.
+    """
+    if logits is None:
+        logits = predict(model, heldout, architecture, batch_size)
     right = correct(logits, heldout.labels)
     result = Result(int((~right).sum()), len(heldout), folder)
     architecture.save(folder / "model.json")

@@ -25,6 +25,7 @@ from soup.provenance import of_file, of_value
 from soup.shelf import keep, keep_probe
 from soup.sweep import SweepError, Watcher
 from soup.tracking import Store
+from soup.train.devices import Devices
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 # Beside the published pool: model's name -> hyperparameters, under names of its own.
@@ -92,7 +93,7 @@ class ImportedPool:
             Result(probed["errors"], probed["examples"], start),
         )
 
-    def run(self, name: str, device: str, watcher: Watcher) -> dict[str, str]:
+    def run(self, name: str, devices: Devices, watcher: Watcher) -> dict[str, str]:
         """Score and keep one checkpoint, or find that it was; its run id, by its name."""
         source = of_file(self._files[name])
         shared = {key: self._tags[key] for key in ("base", "split")} | {"code": self._code}
@@ -115,7 +116,7 @@ class ImportedPool:
                 notes["lr"] = f"{parameters['lr']:.6g}"
             size = self._project.params.compute.eval_batch_size
             result = scored(
-                model.to(device), self._heldout, self._architecture, folder, size, notes
+                model.to(devices[0]), self._heldout, self._architecture, folder, size, notes
             )
             keep(self.store, run_id, name, result, tags, step=0)
             shutil.rmtree(folder, ignore_errors=True)

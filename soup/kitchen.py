@@ -56,6 +56,7 @@ class Kitchen:
             self.architecture,
             project.cache / "images",
             project.params.compute.cache_gib,
+            project.track,
         )
         self.model = build(self.architecture).to(project.device())
         self._batch_size = project.params.compute.eval_batch_size

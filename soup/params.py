@@ -365,7 +365,15 @@ class Compute(Strict):
         None, description="fine-tunes at once; default: one a GPU, or one a CPU core"
     )
     devices_per_run: PositiveInt = Field(
-        1, description="GPUs (or CPU processes) that share one fine-tune, by torch.distributed"
+        1,
+        description="GPUs (or CPU processes) that share one fine-tune; dropout and mixup then draw "
+        "anew, the rest is the same to float tolerance",
+    )
+    sharding: Literal["none", "full"] = Field(
+        "none", description="full: the model itself is spread over them, where it does not fit one"
+    )
+    system_metrics: bool = Field(
+        True, description="log use of CPU, memory and GPUs over time to the sweep's run in MLflow"
     )
     checkpoint_seconds: float = Field(
         60, ge=0, description="between a fine-tune's checkpoints; 0 for one after each step"
@@ -405,6 +413,21 @@ class Params(Strict):
             raise ValueError(
                 f"evaluate.keep_predictions: no split {', '.join(unknown)}; "
                 f"there are {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def shardable(self) -> Self:
+        if self.compute.sharding == "none":
+            return self
+        sweep, sam = self.sweep, self.sweep.space.sam
+        perturbed = sam.max > 0 if isinstance(sam, Range) else any(sam)
+        asked = {"ema": sweep.ema, "swa": sweep.swa, "compile": sweep.compile, "sam": perturbed}
+        clash = [name for name, value in asked.items() if value]
+        if clash:
+            raise ValueError(
+                f"compute.sharding: full goes without {', '.join(clash)}, which need each device "
+                "to hold the whole model; drop them from sweep, or set sharding: none"
             )
         return self
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soup.params import Params
+from soup.progress import Track, untold
 from soup.provenance import git_commit
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
@@ -24,12 +25,14 @@ class Project:
         params: of the experiment.
         tags: put on every run.
         say: tells the person at the terminal, in a line.
+        track: tells how far a piece of work is.
     """
 
     root: Path
     params: Params
     tags: Mapping[str, str] = field(default_factory=dict)
     say: Say = lambda _: None
+    track: Track = untold
 
     @property
     def out(self) -> Path:

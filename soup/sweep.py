@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,8 +24,9 @@ from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
 from soup.shelf import keep, keep_probe
-from soup.tracking import Store
+from soup.tracking import Store, watched
 from soup.train.batches import steps_per_epoch
+from soup.train.devices import Devices
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
 from soup.train.process import Failed
 from soup.train.process import run as in_process
@@ -110,7 +112,7 @@ class Sweep:
                     root=project.images,
                     folder=project.cache / "runs" / own,
                     cache=project.cache / "images",
-                    device="cpu",
+                    devices=("cpu",),
                     threads=threads,
                 ),
             )
@@ -121,7 +123,13 @@ class Sweep:
         probe = Result(probed["errors"], probed["examples"], start)
         return Sweep(store, run_id, steps, jobs, tags, probe)
 
-    def run(self, name: str, device: str, watcher: Watcher) -> dict[str, str]:
+    def machine(self, project: Project) -> AbstractContextManager[None]:
+        """Log what the machine does meanwhile to the parent run, unless that is switched off."""
+        if not project.params.compute.system_metrics:
+            return nullcontext()
+        return watched(self.store, self.run_id, project.say)
+
+    def run(self, name: str, devices: Devices, watcher: Watcher) -> dict[str, str]:
         """Run one fine-tune, or find it finished; the run ids of its ingredients, by name.
 
         Raises:
@@ -137,7 +145,7 @@ class Sweep:
                 known = {names[e]: self.store.find(_own(digest, e)) for e in names}
                 return {each: found.run_id for each, found in known.items() if found}
             started = time.monotonic()
-            results = finished(job) or self._train(name, device, watcher, 1.0)
+            results = finished(job) or self._train(name, devices, watcher, 1.0)
             assert not isinstance(results, float)
             runs = {}
             for each in sorted(results, key=lambda each: each == PLAIN):
@@ -154,7 +162,7 @@ class Sweep:
             watcher.done(name, f"{told} held-out in {seconds:.0f} s")
         return runs
 
-    def to_rung(self, name: str, device: str, watcher: Watcher, share: float) -> float:
+    def to_rung(self, name: str, devices: Devices, watcher: Watcher, share: float) -> float:
         """Take a fine-tune to a share of its run, and pause it.
 
         Returns:
@@ -170,7 +178,7 @@ class Sweep:
                 return math.inf  # finished before: to stop it would save nothing
             if kept.is_file():
                 return float(json.loads(kept.read_text())["accuracy"])
-            accuracy = self._train(name, device, watcher, share)
+            accuracy = self._train(name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[PLAIN].accuracy
             write_json(kept, {"accuracy": accuracy})
@@ -185,7 +193,9 @@ class Sweep:
         watcher.done(name, reason)
         return Lagging(reason)
 
-    def _train(self, name: str, device: str, watcher: Watcher, until: float) -> Results | float:
+    def _train(
+        self, name: str, devices: Devices, watcher: Watcher, until: float
+    ) -> Results | float:
         digest, job = self._jobs[name]
         run_id = self._start(digest, name, name, PLAIN)
 
@@ -198,7 +208,7 @@ class Sweep:
             watcher.say(f"{name}: {message}")
 
         try:
-            return in_process(replace(job, device=device, until=until), log, say)
+            return in_process(replace(job, devices=devices, until=until), log, say)
         except Failed as error:
             self.store.end(run_id, failed=str(error))
             watcher.done(name, f"failed: {error}")

@@ -32,6 +32,7 @@ CARRIERS = {
     "soup.models.likeness",
     "soup.params",
     "soup.places",
+    "soup.progress",
     "soup.project",
     "soup.provenance",
     "soup.report",
@@ -41,6 +42,7 @@ CARRIERS = {
     "soup.tracking",
     "soup.tracking.ingredients",
     "soup.tracking.predictions",
+    "soup.tracking.machine",
     "soup.tracking.registry",
     "soup.tracking.store",
     "soup.train",
@@ -103,7 +105,7 @@ NOT_RUN = {
     "probe": {"soup.judging", "soup.models.depth", "soup.sums", "soup.weights"}
     | {
         f"soup.train.{name}"
-        for name in ("averages", "loop", "losses", "method", "schedule", "step")
+        for name in ("averages", "loop", "losses", "method", "schedule", "share", "step")
     },
     "finetune": {"soup.judging", "soup.sums", "soup.weights"},
     "register": {"soup.judging", "soup.sums", "soup.weights"},

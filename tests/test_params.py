@@ -232,3 +232,22 @@ def test_predictions_are_kept_of_splits_that_there_are() -> None:
     assert kept.evaluate.keep_predictions == ["test", "sketch"]
     (problem,) = problems(data__shifts=shifts, evaluate__keep_predictions=["v2", "test", "heldout"])
     assert "no split v2, heldout; there are test, sketch" in problem
+
+
+@pytest.mark.parametrize(
+    ("sweep", "named"),
+    [
+        ({"ema": [0.9], "compile": True}, "ema, compile"),
+        ({"swa": {}}, "swa"),
+        ({"space": {"sam": [0.0, 0.1]}}, "sam"),
+        ({"space": {"sam": {"min": 0, "max": 0.1}}}, "sam"),
+    ],
+)
+def test_a_sharded_model_goes_without_what_needs_it_whole(
+    sweep: dict[str, Any], named: str
+) -> None:
+    many = {**LEAST, "sweep": {"runs": 2, **sweep}}
+    with pytest.raises(ParamsError, match=f"sharding: full goes without {named}, which need"):
+        parse(many | {"compute": {"sharding": "full"}})
+    assert parse(many).compute.sharding == "none"
+    assert parse(LEAST | {"compute": {"sharding": "full"}}).compute.sharding == "full"

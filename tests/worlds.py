@@ -107,7 +107,7 @@ def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
         "root": root,
         "folder": root / "run",
         "cache": root / "cache",
-        "device": "cpu",
+        "devices": ("cpu",),
         "threads": 1,
     }
     for name, value in options.items():

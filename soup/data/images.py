@@ -22,6 +22,7 @@ from soup.data import reading
 from soup.data.cache import GIB, kept
 from soup.data.errors import DataError
 from soup.data.split import Row
+from soup.progress import Track, untold
 from soup.provenance import of_value
 
 T = TypeVar("T")
@@ -82,6 +83,18 @@ class Images:
         indices = range(start, min(stop, len(self)))
         return np.stack(in_threads(lambda i: np.asarray(self[i]), indices))
 
+    def stretch(self, start: int, stop: int) -> "Images":
+        """Some of them, in the same order."""
+        stop = min(stop, len(self))
+        return Images(
+            None if self.pixels is None else self.pixels[start:stop],
+            self.labels[start:stop],
+            self.paths[start:stop],
+            None if self.held is None else [self.held[index] for index in range(start, stop)],
+            self.resize,
+            contents=self.contents[start:stop],
+        )
+
 
 def decoded(
     rows: Sequence[Row],
@@ -91,6 +104,7 @@ def decoded(
     how: str,
     cache: Path,
     cache_gib: float = GIB,
+    track: Track = untold,
 ) -> Images:
     """The images through `resize`, from the cache or decoded now.
 
@@ -102,6 +116,7 @@ def decoded(
         how: names what `resize` does; part of the cache's key.
         cache: folder of the decoded arrays.
         cache_gib: what they may take together; a set that has no room is read anew each time.
+        track: is told how far it is, if they have to be decoded.
 
     Raises:
         DataError: an image is missing or is not what it was when the split was made.
@@ -112,9 +127,11 @@ def decoded(
         return np.asarray(resize(reading.image(root / row.path, row.content)), dtype=np.uint8)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        # The first images alone say how large all will be.
-        for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
-            yield np.stack(in_threads(one, rows[start:stop]))
+        with track(f"decoding {rows[0].split}", len(rows)) as advance:
+            # The first images alone say how large all will be.
+            for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
+                yield np.stack(in_threads(one, rows[start:stop]))
+                advance(stop - start)
 
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
     pixels = kept(cache / f"{key[:32]}.npy", len(rows), blocks, cache_gib, otherwise)

@@ -26,6 +26,8 @@ from soup.results import Model, headline, paired, table
 from soup.tracking import Store, Stored, ingredients, predictions
 from soup.weights import Weights, held
 
+RECIPES = ("uniform", "greedy")
+
 
 def run(project: Project, digest: str) -> dict[str, Any]:
     """Score ingredients, soups and ensembles, with intervals and paired tests.
@@ -60,17 +62,19 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "bf16" if params.evaluate.bf16 else "",
     )
     everyone = ingredients(store, [*sweep["runs"].values()], project.cache / "models")
-    singles = {stored.ingredient.name: _single(stored, answers) for stored in everyone}
+    with project.track("evaluating", len(everyone) + len(RECIPES) + 1, "models") as advance:
+        singles, soups = {}, {}
+        for stored in everyone:
+            singles[stored.ingredient.name] = _single(stored, answers)
+            advance(1)
+        for recipe in RECIPES:
+            found = answers(f"{recipe} soup", *_soup(recipe, project, kitchen, cooked))
+            soups[recipe] = Model(f"{recipe} soup", recipe, found)
+            advance(1)
+        zero_shot = _zero_shot(project, answers)
+        advance(1)
     members = [singles[stored.ingredient.name] for stored in kitchen.pantry]
     best = Model("best single", "best single", members[0].logits)
-    soups = {
-        recipe: Model(
-            f"{recipe} soup",
-            recipe,
-            answers(f"{recipe} soup", *_soup(recipe, project, kitchen, cooked)),
-        )
-        for recipe in ("uniform", "greedy")
-    }
     chosen = soups[cooked["recipe"]]
     order = ensemble.greedy([m.logits["heldout"] for m in members], kitchen.heldout.labels)
     ensembles = [
@@ -78,7 +82,6 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         _ensemble("greedy ensemble", [members[index] for index in order]),
     ]
     shifts = [*params.data.shifts]
-    zero_shot = _zero_shot(project, answers)
     everything = [*zero_shot, *singles.values(), best, *soups.values(), *ensembles]
     results = table(everything, keys, shifts, params.evaluate)
     tests = paired(chosen, best, keys, shifts, params.evaluate)
@@ -126,7 +129,9 @@ def _sets(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[s
             resize, name = without_border(plain, how, protocol.border)
             known = [*(protocol.answers or classes)]
             cache, limit = project.cache / "images", project.params.compute.cache_gib
-            sets[split] = decoded(own, project.images, known, resize, name, cache, limit)
+            sets[split] = decoded(
+                own, project.images, known, resize, name, cache, limit, project.track
+            )
     return sets, keys
 
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rich.progress import Progress
-
 from soup.data.folders import DataError
 from soup.data.protocol import save
 from soup.data.split import counts, listing, prepare, to_csv
@@ -26,9 +24,8 @@ def run(project: Project) -> dict[str, Any]:
         from soup.train.embedded import draw
 
         draw(data.shapes, root, project.say)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("checking images", total=None)
-        prepared = prepare(data, root, advance=lambda: progress.advance(task))
+    with project.track("checking images") as advance:
+        prepared = prepare(data, root, advance=lambda: advance(1))
     for problem in prepared.problems[:SHOWN]:
         project.say(f"[yellow]skipped[/] {problem.path}: {problem.reason}")
     if len(prepared.problems) > SHOWN:

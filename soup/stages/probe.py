@@ -26,6 +26,7 @@ def run(project: Project) -> dict[str, Any]:
         device=project.device(),
         batch_size=project.params.compute.eval_batch_size,
         cache_gib=project.params.compute.cache_gib,
+        track=project.track,
     )
     return _facts(result)
 

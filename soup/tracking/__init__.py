@@ -7,6 +7,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from soup.tracking.ingredients import Stored, ingredients
+from soup.tracking.machine import watched
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
 
@@ -24,4 +25,5 @@ __all__ = [
     "move",
     "register",
     "save_pyfunc",
+    "watched",
 ]

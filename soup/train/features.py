@@ -15,6 +15,7 @@ from soup.data.prefetch import on_device, parts
 from soup.data.transforms import normalise, to_tensor
 from soup.evaluate import sized
 from soup.models import Architecture, library
+from soup.progress import Track, untold
 from soup.provenance import of_value
 
 Features = Float[NDArray[np.float32], "examples features"]
@@ -30,6 +31,7 @@ def kept_features(
     batch_size: int,
     cache: Path,
     cache_gib: float = GIB,
+    track: Track = untold,
 ) -> Features:
     """Features from the cache, mapped, or computed now; in memory where the cache has no room.
 
@@ -38,10 +40,15 @@ def kept_features(
         images: opened only if the features are not there.
         name: digest of these images and of what is done to them.
         count: how many there are.
+        track: is told how far it is, if they have to be computed.
     """
 
     def blocks() -> Iterator[Features]:
-        return features(model, images(), architecture, batch_size)
+        ready = images()
+        with track("features", count) as advance:
+            for found in features(model, ready, architecture, batch_size):
+                yield found
+                advance(len(found))
 
     key = of_value(["features", weights, architecture.text(), name])
     found = kept(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ from soup.checkpoint import Checkpoint
 from soup.data.memory import training_images
 from soup.data.split import read_csv
 from soup.data.transforms import normalise, training
-from soup.evaluate import predict
 from soup.files import write_json
 from soup.heldout import Result, heldout_images, scored
-from soup.metrics import correct
+from soup.metrics import Logits, correct
 from soup.models import Architecture, build
 from soup.models.depth import checkpoint_gradients, set_drop_path
 from soup.params import Compute, Sweep
@@ -27,7 +26,10 @@ from soup.train.keeper import FileKeeper
 from soup.train.loop import Log, fit
 from soup.train.losses import cross_entropy, mixing
 from soup.train.method import Method
+from soup.train.ranks import spread
 from soup.train.schedule import Schedule
+from soup.train.scoring import answers
+from soup.train.share import ALONE, Share
 
 CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
 PLAIN = ""  # the name of the ingredient that is no average
@@ -45,8 +47,8 @@ class Job:
         root: what its paths are relative to.
         folder: where its state and results are written.
         cache: where decoded images are kept.
-        device: 'cpu', 'cuda:0', ...
-        threads: of computation on the CPU.
+        devices: 'cpu', 'cuda:0', ...: of this machine, each for a process of its own.
+        threads: of computation on the CPU, of each process.
         until: share of the run after which it pauses; 1 for all of it.
     """
 
@@ -58,7 +60,7 @@ class Job:
     root: Path
     folder: Path
     cache: Path
-    device: str
+    devices: tuple[str, ...]
     threads: int
     until: float = 1.0
 
@@ -67,18 +69,27 @@ class Job:
 Results = Mapping[str, Result]
 
 
-def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Results | float:
+def finetune(
+    job: Job, log: Log, say: Callable[[str], None] = lambda _: None, share: Share = ALONE
+) -> Results | float:
     """Train and score one fine-tune; continues from its folder if it was interrupted.
 
+    Args:
+        share: of this process, if several run the job; the first one alone logs and writes.
+
     Returns:
-        The results, or, if it paused at `until`, its held-out accuracy so far.
+        The results (of the first rank; none of others), or, if it paused at `until`, its held-out
+        accuracy so far.
 
     Raises:
         Diverged: the loss stopped being a number.
+        Unshareable: see `soup.train.ranks.spread`.
     """
+    if not share.first:
+        log, say = _unheard, _unheard
     torch.set_num_threads(job.threads)
     architecture = Architecture.load(job.start / "model.json")
-    device = torch.device(job.device)
+    device = torch.device(job.devices[share.local])
     start = Checkpoint(job.start / "model.safetensors")
     model = _network(job, architecture, start).to(device)
     rows = read_csv(job.development)
@@ -93,13 +104,31 @@ def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) ->
     heldout = heldout_images(rows, job.root, architecture, job.cache, gib)
     c, s, size = job.configuration, job.sweep, job.compute.eval_batch_size
     schedule = schedule_of(job, len(train))
-    compiled: Any = torch.compile(model) if s.compile else None
+    sharded = share.world > 1 and job.compute.sharding == "full"
+    network: nn.Module | None = None
+    if share.world > 1:
+        batch = min(s.batch_size, len(train))
+        network, share = spread(model, share, batch, s.accumulate, sharded, s.precision)
+    if s.compile:
+        compiled: Any = torch.compile(network or model)
+        network = compiled
     averages = Averages(model, s.ema, s.swa is not None)
+    method = method_of(job)
+    if sharded:
+        method = replace(method, precision="float32")  # what is gathered is in bfloat16 already
 
     every = -(-c.epochs // CURVE)
 
+    def judged(one: nn.Module) -> tuple[nn.Module, Logits]:
+        """A model as a whole, and its answers on held-out."""
+        if sharded:
+            from soup.train.sharded import gathered
+
+            one = gathered(one, build(architecture).to(device))
+        return one, answers(one, heldout, architecture, size, share)
+
     def accuracy() -> float:
-        return float(correct(predict(model, heldout, architecture, size), heldout.labels).mean())
+        return float(correct(judged(model)[1], heldout.labels).mean())
 
     def after_epoch(step: int) -> None:
         if step < schedule.steps and step // schedule.steps_per_epoch % every == 0:
@@ -115,13 +144,16 @@ def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) ->
             c.seed,
             device,
             workers_for(job.threads, device),
+            share.rank,
+            share.world,
         ),
         cross_entropy(c.label_smoothing),
         schedule,
-        method_of(job),
+        method,
         mix=mixing(len(architecture.classes), c.mixup, c.cutmix),
         averages=averages,
-        network=compiled,
+        network=network,
+        share=share,
         until=None if job.until == 1 else max(1, round(job.until * schedule.steps)),
         log=log,
         say=say,
@@ -130,19 +162,29 @@ def finetune(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) ->
             job.folder / "state.safetensors",
             job.compute.checkpoint_seconds,
             job.compute.checkpoint_steps,
+            share,
+            sharded,
         ),
     )
     if not complete:
         return accuracy()
     # What `soup inspect` and `soup explain` ask a model for.
     notes = {"base": start.digest(), "lr": f"{c.lr:.6g}"}
-    results = {
-        name: scored(each, heldout, architecture, folder_of(job, name), size, notes)
-        for name, each in {PLAIN: model, **averages.models}.items()
-    }
+    results = {}
+    for name, each in {PLAIN: model, **averages.models}.items():
+        one, logits = judged(each)
+        if share.first:
+            folder = folder_of(job, name)
+            results[name] = scored(one, heldout, architecture, folder, size, notes, logits)
+    if not share.first:
+        return results
     counts = {name: {"errors": r.errors, "examples": r.examples} for name, r in results.items()}
     write_json(job.folder / "result.json", counts)
     return results
+
+
+def _unheard(*_: object) -> None:
+    """What ranks log and say that are not the first."""
 
 
 def finished(job: Job) -> Results | None:

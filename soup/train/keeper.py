@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,22 @@ from torch import Tensor, nn
 from soup.checkpoint import Checkpoint, save
 from soup.shards import CheckpointError
 from soup.train.averages import Averages
+from soup.train.share import ALONE, Share
 
 
 @dataclass
 class FileKeeper:
-    """Keeps the state in `path`, every `seconds`, and every `steps` if that comes first."""
+    """Keeps the state in `path`, every `seconds`, and every `steps` if that comes first.
+
+    Of the ranks of a run the first writes, and all read. A sharded model's state is gathered and
+    written whole: the run may go on sharded or not, over as many ranks as it likes.
+    """
 
     path: Path
     seconds: float
     steps: int | None = None
+    share: Share = ALONE
+    sharded: bool = False
     _last: float = field(default_factory=time.monotonic)
 
     def restore(
@@ -33,11 +41,24 @@ class FileKeeper:
             plain = json.loads(kept.metadata["optimizer"])
         except (CheckpointError, KeyError, ValueError):
             return 0
-        model.load_state_dict(_below("model/", kept))
+        _, placed = _gathering(self.sharded)
+        own_tensors = model.state_dict()
+        model.load_state_dict(
+            {name: placed(t, own_tensors[name]) for name, t in _below("model/", kept).items()}
+        )
         averages.load(_below("averages/", kept))
         tensors = _below("optimizer/", kept)
         own = optimizer.state_dict()
-        state = {int(index): _join(parts, tensors) for index, parts in plain["state"].items()}
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        state = {}
+        for index, parts in plain["state"].items():
+            like = parameters[int(index)]
+            state[int(index)] = {
+                key: placed(value, like)
+                if isinstance(value, Tensor) and value.shape == like.shape
+                else value
+                for key, value in _join(parts, tensors).items()
+            }
         groups = [
             {**given, **_join(saved, tensors)}
             for given, saved in zip(own["param_groups"], plain["groups"], strict=True)
@@ -54,20 +75,39 @@ class FileKeeper:
         now: bool = False,
     ) -> None:
         """Write the state if it is time."""
-        due = time.monotonic() - self._last >= self.seconds
-        if not (now or due or (self.steps and step % self.steps == 0)):
+        if not (self.share.first or self.sharded):
             return
-        tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+        due = now or time.monotonic() - self._last >= self.seconds
+        due = due or bool(self.steps and step % self.steps == 0)
+        if not (self.share.as_first(due) if self.sharded else due):
+            return
+        whole, _ = _gathering(self.sharded)
+        tensors = {f"model/{name}": whole(value) for name, value in model.state_dict().items()}
         tensors |= {f"averages/{name}": value for name, value in averages.state().items()}
-        whole = optimizer.state_dict()
+        given = optimizer.state_dict()
         plain: dict[str, Any] = {"state": {}, "groups": []}
-        for index, parts in whole["state"].items():
-            plain["state"][index] = _split(str(index), parts, tensors)
-        for index, group in enumerate(whole["param_groups"]):
+        for index, parts in given["state"].items():
+            gathered = {k: whole(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
+            plain["state"][index] = _split(str(index), gathered, tensors)
+        for index, group in enumerate(given["param_groups"]):
             parts = {key: value for key, value in group.items() if key != "params"}
             plain["groups"].append(_split(f"group-{index}", parts, tensors))
-        save(tensors, self.path, {"step": str(step), "optimizer": json.dumps(plain)})
+        if self.share.first:
+            save(tensors, self.path, {"step": str(step), "optimizer": json.dumps(plain)})
         self._last = time.monotonic()
+
+
+Whole = Callable[[Tensor], Tensor]
+Placed = Callable[[Tensor, Tensor], Tensor]
+
+
+def _gathering(sharded: bool) -> tuple[Whole, Placed]:
+    """How tensors are gathered, and spread like others."""
+    if sharded:
+        from soup.train.sharded import placed, whole
+
+        return whole, placed
+    return lambda tensor: tensor, lambda tensor, _: tensor
 
 
 def _split(place: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:

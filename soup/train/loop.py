@@ -17,6 +17,7 @@ from soup.train.averages import Averages
 from soup.train.losses import Mix
 from soup.train.method import Method, make_optimizer
 from soup.train.schedule import Schedule
+from soup.train.share import ALONE, Share
 from soup.train.step import Loss, Step
 
 Batch = tuple[Tensor, Tensor]
@@ -59,7 +60,7 @@ def fit(
     mix: Mix = lambda images, labels: (images, labels),
     averages: Averages | None = None,
     network: nn.Module | None = None,
-    rank: int = 0,
+    share: Share = ALONE,
     until: int | None = None,
     log: Log = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
@@ -76,7 +77,8 @@ def fit(
         averages: of the weights, kept up to date; made of `model`.
         network: what computes the model's output and shares its parameters, if not the model
             itself (compiled, or distributed).
-        rank: of this process among those that share the run: each draws its own dropout.
+        share: of this process, where several share the run: each draws its own dropout and mixes
+            its own images; `batches` are its shares of the batches.
         until: pause after this many steps, the state kept.
         log: called with the step and 'train/loss' and 'train/lr', every `log_every` steps.
         say: called with what a person should know.
@@ -91,14 +93,18 @@ def fit(
     optimizer = make_optimizer(model, method, schedule.lr)
     averages = averages or Averages(model)
     step = keeper.restore(model, optimizer, averages) if keeper else 0
-    take = Step(network or model, optimizer, loss, method, say)
-    draws = seeds(schedule.steps, schedule.seed, 1, *([rank] if rank else []))
+    if share.any(step != share.as_first(step)):
+        raise Failure("the ranks found different states: the run's folder must be one they all see")
+    take = Step(network or model, optimizer, loss, method, say, share)
+    draws = seeds(schedule.steps, schedule.seed, 1, *([] if share.first else [share.rank]))
     on_cpu = next(model.parameters()).device.type == "cpu"
     pending: list[Tensor] = []
 
     def settle() -> float:
         """Look at the losses since the last look: on a GPU each look waits for it."""
-        values = torch.stack(pending).tolist()
+        losses = torch.stack(pending)
+        share.average([losses])  # a rank that diverges takes the others with it, at the same step
+        values = losses.tolist()
         for index, value in enumerate(values, start=step - len(values)):
             if not math.isfinite(value):
                 raise Diverged(f"the loss became {value} at step {index} of {schedule.steps}")
@@ -134,6 +140,6 @@ def fit(
     if step < schedule.steps:
         return False
     # A last update that overflows shows in no loss.
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+    if share.any(not all(bool(torch.isfinite(p).all()) for p in model.parameters())):
         raise Diverged(f"the weights are not finite after the last step, {schedule.steps}")
     return True

@@ -20,6 +20,7 @@ from soup.data.transforms import evaluation
 from soup.heldout import Result, heldout_images, scored
 from soup.models import library, open_model
 from soup.params import Probe
+from soup.progress import Track, untold
 from soup.provenance import of_file
 from soup.train.features import kept_features
 from soup.train.loop import Diverged
@@ -37,6 +38,7 @@ def probe(
     device: str,
     batch_size: int,
     cache_gib: float = GIB,
+    track: Track = untold,
 ) -> Result:
     """Probe the model in `start`, and write it with its new head, scored, into `target`.
 
@@ -54,13 +56,14 @@ def probe(
     inputs = kept_features(
         model,
         of_file(start / "model.safetensors"),
-        lambda: decoded(train, root, classes, resize, how, cache, cache_gib),
+        lambda: decoded(train, root, classes, resize, how, cache, cache_gib, track),
         digest(train, root, how),
         len(train),
         architecture,
         batch_size,
         cache,
         cache_gib,
+        track,
     )
     labels = from_files(train, root, classes).labels
     head = library(architecture.library).head(model)
@@ -71,7 +74,7 @@ def probe(
         params.penalty,
         params.max_iterations,
     )
-    heldout = heldout_images(rows, root, architecture, cache, cache_gib)
+    heldout = heldout_images(rows, root, architecture, cache, cache_gib, track)
     return scored(model, heldout, architecture, target, batch_size)
 
 

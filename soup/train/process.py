@@ -1,4 +1,4 @@
-"""Each fine-tune in a process of its own, forked from a warm one.
+"""Each fine-tune in a process of its own, or one a device, forked from a warm one.
 
 The fork server imports torch and timm once; a fine-tune then starts in milliseconds, its memory is
 freed for certain when it ends, and one that crashes takes nothing with it. Its children never touch
@@ -9,11 +9,14 @@ import multiprocessing
 import os
 import threading
 import traceback
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
+from soup.errors import Failure
 from soup.train.finetune import Job, Results, finetune
-from soup.train.loop import Diverged, Log
+from soup.train.loop import Log
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["soup.train.finetune", "timm", "soup.models.vision"])
@@ -28,60 +31,141 @@ class Crashed(Failed):
 
 
 def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Results | float:
-    """Fine-tune in a new process; what it logs and says arrives here, in the calling thread.
+    """Fine-tune in new processes, one a device; what is logged and said arrives here, in the
+    calling thread.
 
-    The process ends with its parent, however that ends.
+    The processes end with their parent, however that ends, and with each other.
 
     Raises:
         Failed: it diverged or raised.
-        Crashed: its process was killed.
+        Crashed: a process was killed.
     """
-    ours, theirs = _context.Pipe(duplex=False)
-    process = _context.Process(target=_main, args=(job, theirs), daemon=True)
-    process.start()
-    theirs.close()
+    served, port = _meeting_place(job)
+    started = [_start(job, rank, port) for rank in range(len(job.devices))]
+    whole = False
     try:
-        while True:
+        results = _outcome(started, log, say)
+        whole = True
+        return results
+    finally:
+        del served
+        for pipe, process in started:
+            pipe.close()
+            if not whole and len(started) > 1:
+                process.kill()  # it waits for another, perhaps for an hour
+        for _, process in started:
+            process.join(timeout=10)
+            if process.is_alive():
+                process.kill()
+
+
+def _outcome(started: list["Started"], log: Log, say: Callable[[str], None]) -> Results | float:
+    """What the first rank ends with; log and say what it tells on the way."""
+    waited = [pipe for pipe, _ in started]
+    while True:
+        for pipe in wait(waited):
+            assert isinstance(pipe, Connection)
+            rank = [own for own, _ in started].index(pipe)
             try:
-                kind, *rest = ours.recv()
+                kind, *rest = pipe.recv()
             except EOFError:
-                process.join()
-                raise Crashed(_death(process.exitcode)) from None
+                raise Crashed(_death(started, rank)) from None
             match kind:
                 case "log":
                     log(*rest)
                 case "say":
                     say(*rest)
-                case "done":
+                case "done" if rank == 0:
                     results: Results | float = rest[0]
                     return results
+                case "done":
+                    waited.remove(pipe)
                 case "failed":
-                    raise Failed(rest[0])
-    finally:
-        ours.close()
-        process.join(timeout=10)
-        if process.is_alive():
-            process.kill()
+                    # Those that a killed rank left alone fail as well, and may be heard first.
+                    others = [other for other in waited if other != pipe]
+                    killed = [n for n, (p, _) in enumerate(started) if p in others and _silent(p)]
+                    raise Crashed(_death(started, killed[0])) if killed else Failed(rest[0])
 
 
-def _death(code: int | None) -> str:
-    if code == -9:
-        return "its process was killed (signal 9): out of memory, or by hand"
-    return f"its process ended with exit code {code}"
+Started = tuple[Connection, BaseProcess]
 
 
-def _main(job: Job, pipe: Connection) -> None:
+def _meeting_place(job: Job) -> tuple[Any, int]:
+    """A store that ranks meet at and its port, as torchrun's agent offers it; none for one rank."""
+    if len(job.devices) == 1:
+        return None, 0
+    import torch.distributed as dist
+
+    from soup.train.distributed import write
+
+    write(job, job.folder / "job.json")
+    # At a port that the system chooses, for two fine-tunes to share a machine.
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", 0, None, is_master=True, wait_for_workers=False
+    )
+    return store, store.port
+
+
+def _start(job: Job, rank: int, port: int) -> Started:
+    ours, theirs = _context.Pipe(duplex=False)
+    place = {
+        "RANK": f"{rank}",
+        "LOCAL_RANK": f"{rank}",
+        "WORLD_SIZE": f"{len(job.devices)}",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    process = _context.Process(
+        target=_main, args=(job, theirs, place), name=f"rank {rank}", daemon=True
+    )
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _silent(pipe: Connection) -> bool:
+    """Whether a rank ended without a word."""
+    try:
+        # It needs a moment to notice that another is gone, and to say so.
+        while pipe.poll(3) and pipe.recv()[0] not in ("failed", "done"):
+            pass
+    except EOFError:
+        return True
+    return False
+
+
+def _death(started: list[Started], rank: int) -> str:
+    process = started[rank][1]
+    process.join()
+    which = f"the process of rank {rank}" if len(started) > 1 else "its process"
+    if process.exitcode == -9:
+        return f"{which} was killed (signal 9): out of memory, or by hand"
+    return f"{which} ended with exit code {process.exitcode}"
+
+
+def _main(job: Job, pipe: Connection, place: Mapping[str, str]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # A daemon may have no children, but a data loader's workers are some; it ends all the same.
     multiprocessing.current_process().daemon = False
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        pipe.send(("log", step, metrics))
+
+    def say(text: str) -> None:
+        pipe.send(("say", text))
+
     try:
-        results = finetune(
-            job,
-            lambda step, metrics: pipe.send(("log", step, metrics)),
-            lambda text: pipe.send(("say", text)),
-        )
+        if len(job.devices) == 1:
+            results = finetune(job, log, say)
+        else:
+            from soup.train.ranks import joined
+
+            os.environ.update(place)
+            with joined(job.devices) as share:
+                results = finetune(job, log, say, share)
         pipe.send(("done", results))
-    except Diverged as error:
+    except Failure as error:
         pipe.send(("failed", str(error)))
     except BaseException as error:
         traceback.print_exc()

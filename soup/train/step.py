@@ -9,18 +9,22 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from soup.train.method import Method
+from soup.train.share import ALONE, Share
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+# Steps after which nothing new is allocated: the optimiser makes its state at the end of the first.
+PROVEN = 2
 
 
 class Step:
     """Takes steps with one model and optimiser.
 
     A batch that does not fit in the device's memory is computed in twice as many parts from then
-    on; that is tried once, and said.
+    on; that is tried once, and said. Where ranks share the run, one that runs out must not leave
+    the others waiting for its gradients: until steps have proven to fit, the ranks compute apart,
+    agree on how it went, and only then exchange gradients; later they do so during the pass.
     """
 
     def __init__(
@@ -30,38 +34,64 @@ class Step:
         loss: Loss,
         method: Method,
         say: Callable[[str], None] = lambda _: None,
+        share: Share = ALONE,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._loss = loss
         self._method = method
         self._say = say
+        self._share = share
+        self._proven = 0
         self._parts = method.accumulate
         self._halved = False
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take a step on a batch; its mean loss before the step, a scalar on the device."""
+        """Take a step on a batch, or on this rank's share of one.
+
+        Returns:
+            The mean loss before the step, a scalar on the device; its mean over ranks is that of
+            the whole batch.
+
+        Raises:
+            torch.OutOfMemoryError: the batch does not fit, though it was halved once.
+        """
         # Drawn from in the passes, by dropout and drop path: every attempt has to draw the same.
         state = _random_state(images.device)
-        while True:
-            try:
-                value = self._gradient(images, labels)
-                if self._method.sam > 0:
-                    self._sharpness(images, labels, state)
-                break
-            except torch.OutOfMemoryError:
-                if self._halved or self._parts * 2 > len(images):
-                    raise
-                self._halve(len(images))
-            _set_random_state(images.device, state)
+        value = self._gradient(images, labels, state)
+        if self._method.sam > 0:
+            self._sharpness(images, labels, state)
         if self._method.clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._method.clip)
         self._optimizer.step()
+        self._proven += 1
+        return value
+
+    def _gradient(self, images: Tensor, labels: Tensor, state: list[Tensor]) -> Tensor:
+        """Leave the gradient of the batch's mean loss in the parameters; the loss."""
+        share = self._share
+        careful = share.world > 1 and share.parts and self._proven < PROVEN
+        while True:
+            short: torch.OutOfMemoryError | None = None
+            try:
+                value = self._passes(images, labels, apart=careful)
+            except torch.OutOfMemoryError as error:
+                if share.world > 1 and not careful:
+                    raise
+                short = error.with_traceback(None)  # which would hold what did not fit
+            if not (share.any(short is not None) if careful else short):
+                break
+            if share.any(self._halved or self._parts * 2 > len(images)):
+                raise short or torch.OutOfMemoryError("another rank is out of memory")
+            self._halve(len(images))
+            _set_random_state(images.device, state)
+        if careful:
+            share.average([p.grad for p in self._parameters if p.grad is not None])
         return value
 
     def _halve(self, examples: int) -> None:
-        self._halved, self._parts = True, self._parts * 2
+        self._halved, self._parts, self._proven = True, self._parts * 2, 0
         torch.cuda.empty_cache()
         self._say(
             f"out of memory: a batch of {examples} is now computed in {self._parts} parts of "
@@ -69,15 +99,18 @@ class Step:
             f"set sweep.accumulate: {self._parts} to begin so"
         )
 
-    def _gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Leave the gradient of the batch's mean loss in the parameters; the loss."""
+    def _passes(self, images: Tensor, labels: Tensor, apart: bool) -> Tensor:
+        """The gradient and the loss of what this rank has; of all ranks, unless taken apart."""
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
         parts = [*zip(images.chunk(self._parts), labels.chunk(self._parts), strict=True)]
         for index, (some, their) in enumerate(parts):
-            with self._synchronised(index == len(parts) - 1):
+            # Ranks exchange gradients once a batch, with its last part.
+            last = index == len(parts) - 1
+            with nullcontext() if last and not apart else self._share.apart():
                 with self._autocast(images.device):
-                    value = self._loss(self._model, some, their) * (len(some) / len(images))
+                    value = self._loss(self._model, some, their)
+                    value = value * (self._share.weight * len(some) / len(images))
                 value.backward()
             total += value.detach().float()
         return total
@@ -91,7 +124,7 @@ class Step:
         torch._foreach_add_(weights, [*torch._foreach_mul(slopes, self._method.sam / norm)])
         try:
             _set_random_state(images.device, state)
-            self._gradient(images, labels)
+            self._gradient(images, labels, state)
         finally:
             torch._foreach_copy_(weights, before)
 
@@ -99,12 +132,6 @@ class Step:
         if self._method.precision == "float32":
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
-
-    def _synchronised(self, last: bool) -> AbstractContextManager[object]:
-        """Ranks exchange gradients once a batch, with its last part."""
-        if isinstance(self._model, DistributedDataParallel) and not last:
-            return self._model.no_sync()
-        return nullcontext()
 
 
 def _random_state(device: torch.device) -> list[Tensor]:

@@ -154,3 +154,28 @@ def test_a_tracking_server_that_does_not_answer(
 def _prepared(root: Path) -> None:
     checkouts.write(root, data={"root": "data", "heldout": {"per_class": 3}})
     prepare.fn(stage.load(root / "params.yaml"))
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quietly_a_stage_prints_its_summary_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    (root / "data" / "train" / "red" / "broken.png").write_bytes(b"no image")
+    data = {"root": "data", "heldout": {"per_class": 3}, "shifts": {"dark": {"folder": "dark"}}}
+    checkouts.write(root, data=data)
+    command = ["flow", "--params", str(root / "params.yaml"), *(["--quiet"] if quiet else [])]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(stage.display, "mode", "lines")
+    stage.main(prepare)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("prepare")
+    assert "1 skipped" in lines[-1]
+    assert len(lines) == (1 if quiet else 2)
+
+
+def test_more_devices_for_a_fine_tune_than_there_are_are_refused_before_anything_starts(
+    root: Path, refused: Callable[..., str]
+) -> None:
+    text = refused(pipeline, compute={"devices_per_run": 4096, "device": "cpu"})
+    assert "compute.devices_per_run is 4096, but this machine has" in text
+    assert not (root / "out").exists()

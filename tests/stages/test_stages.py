@@ -24,7 +24,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which everything up to the sweep is done."""
     project = probed(tmp_path_factory.mktemp("project"))
     sweep = Sweep.open(project, code="code", threads=1)
-    outcomes = {name: sweep.run(name, "cpu", Silent()) for name in sweep.steps}
+    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
     return project
 
@@ -42,7 +42,7 @@ def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path
     shutil.rmtree(root / "data" / "dark")
     record(blind, "probe", probe.run(blind))
     sweep = Sweep.open(blind, code="code", threads=1)
-    outcomes = {name: sweep.run(name, "cpu", Silent()) for name in sweep.steps}
+    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(blind, "finetune", sweep.close(outcomes))
     seeing, unseeing = cook.run(swept, "a"), cook.run(blind, "b")
     assert unseeing["kept"] == seeing["kept"]

@@ -29,7 +29,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Its sweep is done."""
     made = probed(tmp_path_factory.mktemp("project"))
     sweep = Sweep.open(made, code="code", threads=1)
-    record(made, "finetune", sweep.close({n: sweep.run(n, "cpu", Silent()) for n in sweep.steps}))
+    record(
+        made, "finetune", sweep.close({n: sweep.run(n, ("cpu",), Silent()) for n in sweep.steps})
+    )
     return made
 
 
@@ -48,7 +50,7 @@ def runs_of(project: Project) -> dict[str, str]:
 def test_a_sweep_opened_again_finds_every_fine_tune_finished(project: Project) -> None:
     watcher, again = Listening(), Sweep.open(project, code="code", threads=1)
     for name in again.steps:
-        assert again.run(name, "cpu", watcher) == {name: runs_of(project)[name]}
+        assert again.run(name, ("cpu",), watcher) == {name: runs_of(project)[name]}
     assert set(watcher.told.values()) == {"finished before"}
 
 
@@ -64,10 +66,10 @@ def test_changed_code_is_another_ingredient(project: Project) -> None:
 def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
     sweep = other(project, ema=[0.5, 0.9], swa={"start": 0.1})
     assert sweep.run_id != json.loads((project.out / "finetune.json").read_text())["sweep"]
-    made = sweep.run("ft-000", "cpu", Silent())
+    made = sweep.run("ft-000", ("cpu",), Silent())
     assert sorted(made) == ["ft-000", "ft-000-ema-0.5", "ft-000-ema-0.9", "ft-000-swa"]
     watcher = Listening()
-    assert sweep.run("ft-000", "cpu", watcher) == made
+    assert sweep.run("ft-000", ("cpu",), watcher) == made
     assert watcher.told == {"ft-000": "finished before"}
     found = {run.name: run for run in sweep.store.get([*made.values()])}
     averages = {name: run.params.get("average") for name, run in found.items()}
@@ -84,21 +86,21 @@ def test_a_run_stopped_early_says_why_and_one_that_goes_on_ends_as_if_never_paus
 ) -> None:
     sweep, watcher = other(project, seed=7), Listening()
     first, second, _ = sweep.steps
-    scores = {name: sweep.to_rung(name, "cpu", watcher, 0.5) for name in (first, second)}
-    assert scores == {name: sweep.to_rung(name, "cpu", watcher, 0.5) for name in scores}
+    scores = {name: sweep.to_rung(name, ("cpu",), watcher, 0.5) for name in (first, second)}
+    assert scores == {name: sweep.to_rung(name, ("cpu",), watcher, 0.5) for name in scores}
     assert all(0 < score < 1 for score in scores.values())
     lag = sweep.stop(second, "stopped after 50% of the run", watcher)
     stopped = sweep.store.find(sweep._jobs[second][0], finished=False)
     assert stopped is not None
     assert stopped.tags["reason"] == str(lag) == watcher.told[second]
-    (run,) = sweep.run(first, "cpu", watcher).values()
-    assert sweep.to_rung(first, "cpu", watcher, 0.5) == math.inf
+    (run,) = sweep.run(first, ("cpu",), watcher).values()
+    assert sweep.to_rung(first, ("cpu",), watcher, 0.5) == math.inf
     closed = sweep.close({first: {first: run}, second: lag})
     assert closed["failed"] == {second: "stopped after 50% of the run"}
 
     apart = probed_again(project)
     through = other(apart, seed=7)
-    (plain,) = through.run(first, "cpu", watcher).values()
+    (plain,) = through.run(first, ("cpu",), watcher).values()
     both = [*sweep.store.get([run]), *through.store.get([plain])]
     assert len({each.tags["sha256.model.safetensors"] for each in both}) == 1
 
@@ -126,6 +128,6 @@ def test_what_a_fine_tune_says_is_kept_with_its_run(
         def say(self, message: str) -> None:
             told.append(message)
 
-    (run,) = other(project, seed=11).run("ft-000", "cpu", Hearing()).values()
+    (run,) = other(project, seed=11).run("ft-000", ("cpu",), Hearing()).values()
     assert told == ["ft-000: out of memory: halved"]
     assert project.store().get([run])[0].tags["note"] == "out of memory: halved"

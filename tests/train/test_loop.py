@@ -15,6 +15,7 @@ from soup.train.keeper import FileKeeper
 from soup.train.loop import Batch, Diverged, fit
 from soup.train.method import Method
 from soup.train.schedule import Schedule
+from soup.train.share import ALONE, Share
 
 PLAN = Schedule(epochs=3, steps_per_epoch=7, lr=0.01, warmup=0.2, seed=5)
 ADAMW = Method(weight_decay=0.1, clip=1.0)
@@ -186,10 +187,10 @@ def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs_of_the_flat_part()
 
 
 def test_each_rank_draws_its_own_dropout_and_the_first_that_of_a_run_alone() -> None:
-    def trained(**options: int) -> Tensor:
+    def trained(share: Share) -> Tensor:
         one = model()
-        fit(one, batches, loss, PLAN, ADAMW, **options)  # type: ignore[arg-type]
+        fit(one, batches, loss, PLAN, ADAMW, share=share)
         return one.state_dict()["0.weight"]
 
-    assert torch.equal(trained(rank=0), trained())
-    assert not torch.equal(trained(rank=1), trained())
+    assert torch.equal(trained(Share(rank=0)), trained(ALONE))
+    assert not torch.equal(trained(Share(rank=1)), trained(ALONE))

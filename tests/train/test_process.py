@@ -91,15 +91,14 @@ def test_an_error_of_the_log_ends_the_process(root: Path) -> None:
     assert not multiprocessing.active_children()
 
 
-def parent_of_a_stuck_one(root: Path, tell: Connection) -> None:
+def parent_of_a_stuck_one(root: Path, devices: tuple[str, ...], tell: Connection) -> None:
     def watch() -> None:
-        while not multiprocessing.active_children():
+        while len(multiprocessing.active_children()) < len(devices):
             time.sleep(0.01)
-        (child,) = multiprocessing.active_children()
-        tell.send(child.pid)
+        tell.send([child.pid for child in multiprocessing.active_children()])
 
     threading.Thread(target=watch).start()
-    run(job(root, {}), silent)
+    run(job(root, {"devices": devices}), silent)
 
 
 def running(pid: int) -> bool:
@@ -111,7 +110,12 @@ def running(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
-def test_it_ends_with_its_parent_even_if_that_is_killed(root: Path) -> None:
+@pytest.mark.parametrize(
+    "devices", [("cpu",), pytest.param(("cpu", "cpu"), marks=pytest.mark.slow)]
+)
+def test_it_ends_with_its_parent_even_if_that_is_killed(
+    root: Path, devices: tuple[str, ...]
+) -> None:
     # It waits for ever to open a pipe, so that it cannot learn of its parent's end from a log.
     description = job(root, {}).start / "model.json"
     description.unlink()
@@ -119,19 +123,19 @@ def test_it_ends_with_its_parent_even_if_that_is_killed(root: Path) -> None:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     # From the warm fork server, for it has the imports.
     context = multiprocessing.get_context("forkserver")
-    parent = context.Process(target=parent_of_a_stuck_one, args=(root, theirs))
+    parent = context.Process(target=parent_of_a_stuck_one, args=(root, devices, theirs))
     parent.start()
     try:
-        child = ours.recv()
+        children = ours.recv()
         time.sleep(0.5)
-        assert running(child)
+        assert all(map(running, children))
     finally:
         parent.kill()
         parent.join()
     deadline = time.monotonic() + 20
-    while running(child) and time.monotonic() < deadline:
+    while any(map(running, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    left = running(child)
-    if left:
+    left = [child for child in children if running(child)]
+    for child in left:
         os.kill(child, signal.SIGKILL)
     assert not left

@@ -1,12 +1,15 @@
 """One step: parts of a batch, sharpness-aware gradients, precision, and too little memory."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from soup.train.method import Method
-from soup.train.step import Step
+from soup.train.step import PROVEN, Step
+from tests.train.crowds import Threaded, together
 
 
 def network(dropout: float = 0.0) -> nn.Module:
@@ -138,3 +141,50 @@ def test_out_of_memory_again_is_an_error(room: int, tried: list[int]) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         after(Method(), lossy=memory)
     assert memory.sizes == tried
+
+
+@pytest.mark.parametrize("sam", [0.0, 0.3])
+def test_one_rank_out_of_memory_makes_all_halve_and_the_step_is_that_of_one(sam: float) -> None:
+    """Ranks of 6 and 4 examples, the second with room for 3."""
+    method = Method(sam=sam, clip=0.1)
+    expected = network()
+    optimizer = torch.optim.SGD(expected.parameters(), lr=0.5)
+    alone = Step(expected, optimizer, loss, method)
+    memories = [Memory(6), Memory(3)]
+    models = [network(), network()]  # made here: threads draw from one generator
+
+    def rank(given: Threaded) -> tuple[nn.Module, list[str], list[Tensor]]:
+        own = slice(0, 6) if given.rank == 0 else slice(6, 10)
+        share = replace(given, weight=(0.6, 0.4)[given.rank] * 2)
+        model, said = models[given.rank], []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        step = Step(model, optimizer, memories[given.rank], method, said.append, share)
+        return model, said, [step(IMAGES[own], LABELS[own]) for _ in range(PROVEN)]
+
+    first, second = together(2, rank)
+    losses = [alone(IMAGES, LABELS) for _ in range(PROVEN)]
+    for model, said, values in (first, second):
+        equal(model, expected)
+        assert len(said) == 1
+        assert len(values) == PROVEN
+    for ours, theirs, value in zip(first[2], second[2], losses, strict=True):
+        torch.testing.assert_close((ours + theirs) / 2, value)
+    assert memories[0].sizes[:3] == [6, 3, 3]
+    assert memories[1].sizes[:3] == [4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("split", "room"),
+    [(5, 0), (9, 5)],  # halved once already; or another rank's one example cannot be
+)
+def test_a_rank_that_cannot_halve_ends_the_run_on_all(split: int, room: int) -> None:
+    def rank(share: Threaded) -> str:
+        own = slice(split, 10) if share.rank else slice(0, split)
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        step = Step(model, optimizer, Memory(10 if share.rank else room), Method(), share=share)
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            step(IMAGES[own], LABELS[own])
+        return str(caught.value)
+
+    assert together(2, rank) == ["CUDA out of memory", "another rank is out of memory"]

@@ -1,0 +1,83 @@
+"""The ranks of one fine-tune, started by hand, on as many machines as there are.
+
+    torchrun --nproc-per-node 2 -m soup.train.distributed JOB.json
+
+The pipeline itself starts ranks from its fork server (`soup/train/process.py`) and writes the job
+that they share to the run's folder as `job.json`. Results land in that folder, where the pipeline
+finds them finished. All machines must see the same folders.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from soup.errors import BadInput
+from soup.files import write_json
+from soup.params import Compute, Sweep
+from soup.search import Configuration
+from soup.train.finetune import Job, finetune
+from soup.train.ranks import joined
+
+PATHS = ("start", "development", "root", "folder", "cache")
+
+
+class UnknownJob(BadInput, ValueError):
+    """A file that does not describe a fine-tune; the message says why."""
+
+
+def write(job: Job, path: Path) -> None:
+    """Write a job as JSON; paths become absolute."""
+    plain = {field.name: getattr(job, field.name) for field in fields(job)}
+    plain["configuration"] = asdict(job.configuration)
+    plain["sweep"] = job.sweep.model_dump(mode="json")
+    plain["compute"] = job.compute.model_dump(mode="json")
+    write_json(path, plain | {name: str(plain[name].resolve()) for name in PATHS})
+
+
+def read(path: Path) -> Job:
+    """
+    Raises:
+        UnknownJob: the file is missing, or describes something else.
+    """
+    try:
+        plain = json.loads(path.read_text())
+        return Job(
+            **plain
+            | {name: Path(plain[name]) for name in PATHS}
+            | {
+                "configuration": Configuration(**plain["configuration"]),
+                "sweep": Sweep(**plain["sweep"]),
+                "compute": Compute(**plain["compute"]),
+                "devices": tuple(plain["devices"]),
+            }
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UnknownJob(
+            f"{path} describes no fine-tune: {type(error).__name__}: {error}"
+        ) from None
+
+
+def main(arguments: list[str]) -> None:
+    """Be one rank of the job."""
+    if len(arguments) != 1:
+        raise UnknownJob("usage: torchrun --nproc-per-node N -m soup.train.distributed JOB.json")
+    job = read(Path(arguments[0]))
+
+    def log(step: int, metrics: Mapping[str, float]) -> None:
+        print(f"step {step}", *(f"{name} {value:.5g}" for name, value in metrics.items()))
+
+    with joined(job.devices) as share:
+        results = finetune(job, log, print, share)
+        if isinstance(results, dict):
+            for name, result in results.items():
+                print(f"{name or 'fine-tune'}: {result.accuracy:.2%} held-out, {result.folder}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,110 @@
+"""What is shown of work under way: pace, lines, bars, and nothing."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.progress import Display, Mode, Pace, duration
+from flows.sweep_progress import SweepProgress
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def shown(
+    clock: Clock, mode: Mode | None = None, terminal: bool = False
+) -> tuple[Display, io.StringIO]:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=100, color_system=None)
+    return Display(console, mode, clock), text
+
+
+def test_a_pace_is_that_of_the_last_while(clock: Clock) -> None:
+    pace = Pace(clock)
+    for second in range(101):
+        clock.now = float(second)
+        pace.to(10 * second if second <= 60 else 600 + 100 * (second - 60))
+    assert pace.rate == pytest.approx(100, rel=0.01)
+    assert pace.text(9600, "images") == "4,600 of 9,600 images, 100 a second, 50 s left"
+    assert pace.text(None, "images") == "4,600 images, 100 a second"
+
+
+def test_what_was_done_before_is_no_pace(clock: Clock) -> None:
+    pace = Pace(clock)
+    pace.to(0)
+    pace.skip(5000)
+    clock.now = 10.0
+    pace.to(5040)
+    assert pace.rate == pytest.approx(4)
+    assert pace.text(6000, "images") == "5,040 of 6,000 images, 4.0 a second, 4 min left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42, "42 s"), (430, "7 min"), (12_000, "3 h 20 min"), (99.4, "99 s")]
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_without_a_terminal_a_task_has_a_line_every_ten_seconds(clock: Clock) -> None:
+    display, text = shown(clock)
+    with display.track("checking images", 100) as advance:
+        for _ in range(100):
+            clock.now += 0.25
+            advance(1)
+    assert text.getvalue().splitlines() == [
+        "  checking images: 40 of 100 images, 4.0 a second, 15 s left",
+        "  checking images: 80 of 100 images, 4.0 a second, 5 s left",
+    ]
+
+
+def test_in_a_terminal_bars_come_and_go(clock: Clock) -> None:
+    display, text = shown(clock, terminal=True)
+    with display.track("sweep", 100) as advance:
+        clock.now = 2.0
+        advance(50)
+        display.bars.refresh()
+        assert display.bars.live.is_started
+    assert not display.bars.live.is_started
+    assert "50 of 100 images, 25 a second, 2 s left" in text.getvalue()
+    advance(1)  # heard too late
+
+
+def test_quietly_there_is_nothing(clock: Clock) -> None:
+    display, text = shown(clock, "quiet", terminal=True)
+    with display.track("sweep", 2) as advance:
+        clock.now = 100.0
+        advance(1)
+    display.say("a note")
+    assert text.getvalue() == ""
+
+
+def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock) -> None:
+    display, text = shown(clock)
+    with SweepProgress({"ft-000": 100, "ft-001": 100}, 32, display) as watcher:
+        watcher.done("ft-001", "finished before")
+        clock.now = 1.0
+        watcher.step("ft-000", 50, {})  # it goes on from a state that was kept
+        clock.now = 21.0
+        watcher.step("ft-000", 60, {"heldout/accuracy": 0.5})
+        clock.now = 62.0
+        watcher.step("ft-000", 80, {})
+        watcher.done("ft-000", "[odd] 50.00% held-out")
+        watcher.say("out of [memory]")
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "  ft-001 1/2 finished before"
+    assert lines[1].startswith(
+        "  sweep: 5,120 of 6,400 images, 15 a second, 84 s left, 1 of 2 fine"
+    )
+    assert "  ft-000: 2,560 of 3,200 images, 16 a second, 41 s left, held-out 50.00%" in lines
+    assert lines[-2:] == ["  ft-000 2/2 [odd] 50.00% held-out", "  out of [memory]"]

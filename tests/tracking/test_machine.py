@@ -1,0 +1,54 @@
+"""System metrics on a run of a real store."""
+
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from soup.tracking import Store, watched
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path}/mlflow.db", "e", tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_use_of_the_machine_is_logged_to_the_run_and_to_no_active_run(store: Store) -> None:
+    run_id, said = store.start("sweep", "digest", "sweep"), []
+    with watched(store, run_id, said.append, seconds=0.2):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not found(store, run_id):
+            time.sleep(0.2)
+        assert mlflow.active_run() is None
+    assert not said
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found(
+        store, run_id
+    )
+    store.end(run_id)
+
+
+def found(store: Store, run_id: str) -> set[str]:
+    (run,) = store.get([run_id])
+    return {name for name in run.metrics if name.startswith("system/")}
+
+
+@pytest.mark.slow
+def test_a_monitor_that_does_not_start_is_said_and_the_work_is_done(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.system_metrics.system_metrics_monitor as metrics
+
+    def broken(*_: object, **__: object) -> None:
+        raise ImportError("no module named psutil")
+
+    monkeypatch.setattr(metrics, "SystemMetricsMonitor", broken)
+    said: list[str] = []
+    done = False
+    with watched(store, "run", said.append):
+        done = True
+    assert done
+    assert len(said) == 1
+    assert "no system metrics in MLflow: ImportError: no module named psutil" in said[0]
+    assert "compute.system_metrics: false" in said[0]
