@@ -48,6 +48,8 @@ def arrange(
     notes: list[str] = []
     problems: list[str] = []
     for name, shift in data.shifts.items():
+        if not found[name]:  # which was said when its labels were read
+            continue
         try:
             images[name], protocols[name], note = _read(shift, found[name], classes, root)
             notes += [f"shift {name}: {note}"] if note else []
