@@ -136,7 +136,7 @@ def test_an_imported_pool_is_cooked_and_evaluated_like_a_sweep(tmp_path: Path) -
     (tmp_path / "pool" / "hparam_info.json").write_text(json.dumps(told))
     opened = ImportedPool.open(project, "code")
     outcomes: dict[str, dict[str, str] | BaseException] = {
-        name: opened.run(name, "cpu", Silent()) for name in opened.steps
+        name: opened.run(name, ("cpu",), Silent()) for name in opened.steps
     }
     record(project, "finetune", opened.close(outcomes))
     store = project.store()
@@ -151,7 +151,7 @@ def test_an_imported_pool_is_cooked_and_evaluated_like_a_sweep(tmp_path: Path) -
 
     again = ImportedPool.open(project, "code")
     assert again.run_id == opened.run_id
-    assert {name: again.run(name, "cpu", Silent()) for name in again.steps} == outcomes
+    assert {name: again.run(name, ("cpu",), Silent()) for name in again.steps} == outcomes
 
     cooked = cook.run(project, "c")
     record(project, "cook", cooked)

@@ -44,7 +44,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     sweep = json.loads((out / "finetune.json").read_text())
     cooked = json.loads((out / "cook.json").read_text())
     kitchen = Kitchen(project, store)
-    sets, keys = _sets(project, kitchen)
+    sets, keys = sets_of(project, kitchen)
 
     def compute(weights: Weights, images: Images) -> Logits:
         load_weights(kitchen.model, weights, kitchen.architecture.model)
@@ -112,7 +112,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     return {"runs": runs, "summary": ", ".join(gains)}
 
 
-def _sets(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[str, Key]]:
+def sets_of(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[str, Key]]:
     """The images to be looked at, and the keys to the answers; some splits share their images."""
     classes, data = kitchen.architecture.classes, project.params.data
     rows, protocols = read_csv(project.evaluation), load(project.protocols)

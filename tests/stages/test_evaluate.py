@@ -14,7 +14,7 @@ from soup.params import parse
 from soup.project import Project
 from soup.results import Model, table
 from soup.stages import prepare
-from soup.stages.evaluate import _log, _sets
+from soup.stages.evaluate import _log, sets_of
 from tests import checkouts, imagenets, worlds
 
 HELD = [0, 1, 409, 423, 530]
@@ -53,7 +53,7 @@ def kitchen(project: Project) -> Any:
 
 
 def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> None:
-    sets, keys = _sets(project, kitchen(project))
+    sets, keys = sets_of(project, kitchen(project))
     assert list(sets) == ["heldout", "test", "objectnet"]
     assert list(keys) == ["heldout", "test", "objectnet", "real"]
     assert (len(sets["test"]), len(sets["objectnet"])) == (10, 6)
@@ -73,7 +73,7 @@ def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> No
 
 
 def test_objectnet_is_decoded_without_its_border_and_judged_by_groups(project: Project) -> None:
-    sets, keys = _sets(project, kitchen(project))
+    sets, keys = sets_of(project, kitchen(project))
     names = [(path.parent.name, path.name) for path in sets["objectnet"].paths]
     assert {folder for folder, _ in names} == {"alarm_clock", "chair"}
     pixels = sets["objectnet"].pixels
@@ -95,7 +95,7 @@ class Notebook:
 
 
 def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Project) -> None:
-    sets, keys = _sets(project, kitchen(project))
+    sets, keys = sets_of(project, kitchen(project))
     rng = np.random.default_rng(0)
     logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
     logits["heldout"] = np.eye(5)
