@@ -23,7 +23,7 @@ from machine import machine
 
 from soup import save
 from soup.data.split import prepare, to_csv
-from soup.params import Data, HeldOut
+from soup.places import Data, HeldOut
 
 PEER = Path(__file__).parent / "peers" / "probing.py"
 

@@ -19,73 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from soup.places import HeldOut, Place, Source
+from soup.places import Data, Fraction, Name
+from soup.space import SPACES, Range, Seed, Space, by_name
 from soup.strict import ParamsError, Strict, check
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Published = Literal["imagenetv2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet"]
-
-
-class Shift(Strict):
-    """A set the models were not tuned for. It may hold a subset of the classes."""
-
-    folder: str = Field(description="as downloaded, relative to data.root or absolute")
-    layout: Literal["auto", "name", "index", "map", Published] = Field(
-        "auto",
-        description="class folders named by class, by its position among the sorted, or explained "
-        "by a class map; or a published set as downloaded; auto: by what is there",
-    )
-    classes: str | None = Field(
-        None,
-        description="class map, relative to data.root: YAML, JSON (folder: class or classes), CSV",
-    )
-
-    @model_validator(mode="after")
-    def map_has_classes(self) -> Self:
-        if (self.layout == "map") > (self.classes is not None):
-            raise ValueError("layout: map needs a class map, 'classes: FILE'")
-        if self.classes is not None and self.layout not in ("auto", "map"):
-            raise ValueError(f"layout: {self.layout} takes no class map")
-        return self
-
-
-class ShapesWorld(Strict):
-    """The embedded image set: drawn into data.root, a pure function of the seed."""
-
-    seed: Seed = 0
-    train: PositiveInt = Field(9000, description="images drawn for train and held-out together")
-    test: PositiveInt = 4000
-    shift: PositiveInt = Field(2000, description="images of each shift")
-    upstream: PositiveInt = Field(30000, description="images that the base model is pretrained on")
-
-
-class Data(Strict):
-    """Which images, and how they are split."""
-
-    root: str = Field(description="folder that the other folders are relative to")
-    train: Place = Field(Source(path="train"), description="training images")
-    test: Place = Field(Source(path="test"), description="test images, looked at only by evaluate")
-    heldout: HeldOut = HeldOut(fraction=0.1)
-    shifts: dict[Name, Shift] = Field(
-        {}, description="distribution shifts, looked at only by evaluate"
-    )
-    real: str | None = Field(
-        None, description="ReaL labels of ImageNet's test images (real.json), relative to root"
-    )
-    check: Literal["decode", "header"] = Field(
-        "decode", description="decode every image, or read its header only (large sets)"
-    )
-    strict: bool = Field(False, description="stop at the first stage if any image is unusable")
-    shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
-
-    @model_validator(mode="after")
-    def no_shift_is_named_as_a_split(self) -> Self:
-        taken = sorted(self.shifts.keys() & {"train", "heldout", "test", "shifts", "real"})
-        if taken:
-            raise ValueError(f"shifts may not be called {', '.join(taken)}: these are splits")
-        return self
 
 
 class Pretrain(Strict):
@@ -159,106 +95,6 @@ class Probe(Strict):
     max_iterations: int = Field(200, ge=0, description="0: the base's head stays as it is")
 
 
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Range(Strict):
-    """A continuous dimension, drawn uniformly or log-uniformly, or switched off."""
-
-    min: Rate
-    max: Rate
-    scale: Literal["linear", "log"] = "linear"
-    zero: float = Field(0.0, ge=0, lt=1, description="probability of 0 instead of a draw")
-
-    @model_validator(mode="after")
-    def ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        if self.scale == "log" and self.min <= 0:
-            raise ValueError(f"a log scale needs min > 0, got {self.min}")
-        return self
-
-
-def _form(value: object) -> str:
-    return "choices" if isinstance(value, list) else "range"
-
-
-# Told apart by form, so that an error speaks of the form that was meant.
-Rates = Annotated[
-    Annotated[Range, Tag("range")] | Annotated[list[Rate], Tag("choices")], Discriminator(_form)
-]
-Augment = Annotated[
-    str,
-    Field(
-        pattern=r"^(none|minimal|medium|strong|rand-m\d+(\.\d+)?-n\d+(-[a-z]+\d*(\.\d+)?)*)$",
-        description="'none' (crop and flip alone), timm's 'rand-mM-nN', or the paper's words: "
-        "'minimal' (a crop of 90 to 100%), 'medium' (timm's default), 'strong' (rand-m15-n2)",
-    ),
-]
-Whole = Annotated[int, Field(ge=0)]
-SPACES = ("paper-random", "paper-grid", "extreme-grid", "seeds-only")
-SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only"]
-
-
-class RandAugment(Strict):
-    """RandAugment of random magnitude (M) and number of layers (N), or minimal augmentation."""
-
-    magnitude: tuple[Whole, Whole] = (1, 20)
-    layers: tuple[Whole, Whole] = (0, 2)
-    minimal: float = Field(1 / 3, ge=0, le=1, description="probability of 'minimal' instead")
-
-
-class Epochs(Strict):
-    """A number of epochs, all equally likely."""
-
-    min: PositiveInt
-    max: PositiveInt
-
-    @model_validator(mode="after")
-    def ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        return self
-
-
-class Space(Strict):
-    """Each dimension is a list of choices, or (random search) a range.
-
-    `like: paper-random` takes what is not given here from a space with a name (`soup/spaces.py`).
-    """
-
-    like: SpaceName | None = Field(None, description="a named space to start from")
-    lr: Rates = Range(min=1e-6, max=1e-4, scale="log")
-    weight_decay: Rates = Range(min=10**-4.1, max=10**-0.3, scale="log")
-    epochs: Annotated[
-        Annotated[Epochs, Tag("range")] | Annotated[list[PositiveInt], Tag("choices")],
-        Discriminator(_form),
-    ] = Field([4, 8, 10, 16])
-    label_smoothing: Rates = Field([0.0])
-    mixup: Rates = Field([0.0], description="alpha of the Beta distribution; 0 for none")
-    cutmix: Rates = Field([0.0], description="the same; with both, one of them at even odds")
-    augment: Annotated[
-        Annotated[RandAugment, Tag("range")] | Annotated[list[Augment], Tag("choices")],
-        Discriminator(_form),
-    ] = Field(["none"], description="of timm, or in the paper's words")
-    layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
-    drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
-    sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
-    seed: list[Seed] | None = Field(None, description="default: a seed of its own for each run")
-
-    @model_validator(mode="after")
-    def not_empty(self) -> Self:
-        empty = [name for name, value in self if value == []]
-        if empty:
-            raise ValueError(f"no choices given for {', '.join(empty)}")
-        return self
-
-
-def _space(value: object) -> object:
-    """A name alone is short for `like`."""
-    return {"like": value} if isinstance(value, str) else value
-
-
 class Swa(Strict):
     """Stochastic weight averaging: a constant rate at the end, the epochs of which are averaged."""
 
@@ -319,7 +155,7 @@ class Sweep(Strict):
     halving: Halving | None = Field(None, description="stop runs that lag; off unless given")
     crop: float = Field(1.0, gt=0, le=1, description="smallest share of the image a crop may keep")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    space: Annotated[Space, BeforeValidator(_space)] = Field(
+    space: Annotated[Space, BeforeValidator(by_name)] = Field(
         Space(), description=f"what is searched: {', '.join(SPACES)}, or your own"
     )
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from soup.params import Epochs, RandAugment, Range, Space, Sweep
+from soup.params import Sweep
+from soup.space import Epochs, RandAugment, Range, Space
 from soup.spaces import resolved
 
 

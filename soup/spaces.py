@@ -3,7 +3,7 @@
 A space of your own starts from one of them (`like: paper-random`) and changes what differs.
 """
 
-from soup.params import Epochs, RandAugment, Range, Space
+from soup.space import Epochs, RandAugment, Range, Space
 
 # The paper's random search, as its 71 released runs show it (`hparam_info.json` of the published
 # repository): learning rate and weight decay log-uniform over these bounds, 4 to 16 epochs, mixup

@@ -16,7 +16,7 @@ from PIL import Image
 from soup.data.folders import scan
 from soup.data.imagenet import wnids
 from soup.data.shifts import Asked, arrange
-from soup.params import Data, Shift
+from soup.places import Data, Shift
 
 # ObjectNet's classes in these copies: folder, label, positions among the 1,000; () is not covered.
 OBJECTS: dict[str, tuple[str, tuple[int, ...]]] = {

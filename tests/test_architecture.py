@@ -53,6 +53,7 @@ CARRIERS = {
     "soup.recipes.judge",
     "soup.remote",
     "soup.shards",
+    "soup.space",
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from soup.params import Params, Range, Space, load, parse
+from soup.params import Params, load, parse
+from soup.space import Range, Space
 from soup.strict import ParamsError
 
 ROOT = Path(__file__).parents[1]

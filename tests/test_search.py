@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from soup.params import RandAugment, Range, Space, Sweep
+from soup.params import Sweep
 from soup.search import Configuration, configurations, laggards
+from soup.space import RandAugment, Range, Space
 
 WIDE = Space(
     lr=Range(min=1e-6, max=1e-4, scale="log"),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from soup.params import SPACES, Sweep
+from soup.params import Sweep
 from soup.search import configurations
+from soup.space import SPACES
 from soup.spaces import NAMED
 
 RELEASED = Path(__file__).parents[2] / "shared" / "data" / "published" / "hparam_info.json"

@@ -13,7 +13,8 @@ from torch import nn
 from soup.checkpoint import save
 from soup.data.split import prepare, to_csv
 from soup.models import Architecture, build
-from soup.params import Compute, Data, HeldOut, Sweep
+from soup.params import Compute, Sweep
+from soup.places import Data, HeldOut
 from soup.search import Configuration
 from soup.train.finetune import Job
 

@@ -10,7 +10,7 @@ from soup.data.folders import DataError, Found
 from soup.data.imagenet import some
 from soup.data.layouts import LAYOUTS, Layout, Meaning, Place, recognise
 from soup.data.protocol import REAL, SEPARATOR, Protocol, joined
-from soup.params import Data, Shift
+from soup.places import Data, Shift
 
 
 @dataclass(frozen=True)

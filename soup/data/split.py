@@ -18,8 +18,7 @@ from soup.data.folders import DataError, Problem, check
 from soup.data.holdout import apart, by_hash, by_index
 from soup.data.protocol import REAL, Protocol
 from soup.data.sources import Listed, by_number, listed, states
-from soup.params import Data
-from soup.places import Source
+from soup.places import Data, Source
 from soup.provenance import of_value
 
 SHOWN = 20

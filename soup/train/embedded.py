@@ -22,7 +22,8 @@ from soup.data.transforms import normalise, to_tensor
 from soup.evaluate import predict
 from soup.files import write_text
 from soup.models import Architecture, ModelError, vision
-from soup.params import Base, Data, Pretrain, ShapesWorld
+from soup.params import Base, Pretrain
+from soup.places import Data, ShapesWorld
 from soup.provenance import of_value
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy

@@ -15,7 +15,7 @@ from soup.data.folders import DataError
 from soup.data.images import Decode, Images, decoded, from_files
 from soup.data.split import Row, prepare
 from soup.data.transforms import evaluation
-from soup.params import Data, HeldOut
+from soup.places import Data, HeldOut
 from tests.worlds import COLOURS, architecture, draw
 
 CLASSES = sorted(COLOURS)

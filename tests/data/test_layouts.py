@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from soup.data.layouts import LAYOUTS
-from soup.params import Shift
+from soup.places import Shift
 from tests import imagenets
 from tests.imagenets import asked, problem
 

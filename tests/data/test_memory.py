@@ -10,7 +10,7 @@ from soup.data.folders import DataError
 from soup.data.images import from_files
 from soup.data.memory import Packed, training_images
 from soup.data.split import Row, prepare
-from soup.params import Data, HeldOut
+from soup.places import Data, HeldOut
 from tests.worlds import COLOURS, draw
 
 CLASSES = sorted(COLOURS)

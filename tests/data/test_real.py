@@ -13,7 +13,7 @@ from soup.data.protocol import REAL, Protocol, joined
 from soup.data.real import labels
 from soup.data.split import prepare
 from soup.metrics import correct
-from soup.params import Data, HeldOut
+from soup.places import Data, HeldOut
 from tests import imagenets, published
 
 HELD = [0, 1, 65, 970]

@@ -13,7 +13,8 @@ from soup.data.protocol import REAL
 from soup.data.shifts import Asked, arrange, files
 from soup.data.split import prepare
 from soup.metrics import correct
-from soup.params import Data, HeldOut, Shift, load
+from soup.params import load
+from soup.places import Data, HeldOut, Shift
 from tests import imagenets, published
 from tests.imagenets import asked, problem
 

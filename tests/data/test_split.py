@@ -10,7 +10,7 @@ import pytest
 
 from soup.data.folders import DataError
 from soup.data.split import Prepared, Row, classes_of, counts, listing, prepare, read_csv, to_csv
-from soup.params import Data, HeldOut, Shift
+from soup.places import Data, HeldOut, Shift
 from tests.worlds import COLOURS, draw, picture, world
 
 

@@ -8,8 +8,7 @@ import pytest
 from soup.data.errors import DataError
 from soup.data.reading import image
 from soup.data.split import Prepared, listing, prepare
-from soup.params import Data, HeldOut, Shift
-from soup.places import Source
+from soup.places import Data, HeldOut, Shift, Source
 from tests.data.layouts import (
     WNIDS,
     as_csv,

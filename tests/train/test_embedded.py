@@ -7,7 +7,8 @@ import torch
 
 from soup.data import shapes
 from soup.models import ModelError, vision
-from soup.params import Base, Data, Pretrain, ShapesWorld
+from soup.params import Base, Pretrain
+from soup.places import Data, ShapesWorld
 from soup.train import embedded
 
 WORLD = ShapesWorld(seed=4, train=40, test=20, shift=20, upstream=128)
