@@ -149,6 +149,9 @@ class Quiet:
     def done(self, name: str, message: str) -> None:
         print(f"  {name} {message}")
 
+    def say(self, message: str) -> None:
+        print(f"  {message}")
+
 
 def run(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train, tell, probe, fine-tune, cook and evaluate, everything below `root`.
@@ -163,8 +166,8 @@ def run(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for stage in (prepare, base, probe):
         record(project, stage.__name__.rpartition(".")[2], stage.run(project))
     sweep = Sweep.open(project, code="example", threads=1)
-    outcomes: dict[str, str | BaseException] = {
-        name: sweep.run(name, "cpu", Quiet()) for name in sweep.steps
+    outcomes: dict[str, dict[str, str] | BaseException] = {
+        name: sweep.run(name, ("cpu",), Quiet()) for name in sweep.steps
     }
     record(project, "finetune", sweep.close(outcomes))
     record(project, "cook", cook.run(project, "example"))
