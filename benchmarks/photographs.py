@@ -200,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", type=Path, default=REPO / "configs" / "cifar10.yaml")
     parser.add_argument("--runs", type=int, default=16, help="fine-tunes of the main sweep")
-    parser.add_argument("--others", type=int, default=8, help="fine-tunes with SWA, and with SAM")
+    parser.add_argument("--others", type=int, default=6, help="fine-tunes with SWA, and with SAM")
     parser.add_argument("--no-run", action="store_true", help="only cook from what is there")
     arguments = parser.parse_args()
     print(machine())
