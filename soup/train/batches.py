@@ -39,10 +39,10 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 def workers_for(cores: int, device: torch.device) -> int:
     """How many processes decode and augment for a fine-tune that has so many cores to itself.
 
-    A GPU leaves the cores free but for one. On the CPU they compute as well, and on a single one
-    nothing can be done beside it.
+    A GPU leaves the cores free but for one. On the CPU they compute as well: with two of them
+    workers cost a fifth of the images a second (`benchmarks/train.py`).
     """
-    return max(1, cores - 1) if device.type == "cuda" else cores // 2
+    return max(1, cores - 1) if device.type == "cuda" else max(0, cores // 2 - 1)
 
 
 def augmented(
