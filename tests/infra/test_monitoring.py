@@ -29,8 +29,6 @@ from tests.checkouts import REPO, environment
 MONITORING = REPO / "infra" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/modelsoup.json").read_text())
 OURS = re.compile(r"\b(?:modelsoup|mlflow|prefect|node|process)_[a-z_]+|\bup\b")
-promtool = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(promtool is None, reason="Debian's prometheus is not installed")
 
 
 def queries() -> list[str]:
@@ -42,100 +40,6 @@ def queries() -> list[str]:
 def rules() -> list[dict[str, Any]]:
     groups = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
-
-
-def check(*arguments: str, cwd: Path = MONITORING) -> str:
-    assert promtool is not None
-    ran = subprocess.run(
-        [promtool, *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
-@needs_promtool
-def test_configuration_and_rules_are_valid() -> None:
-    check("check", "config", "--syntax-only", "prometheus.yaml")
-    assert f"{len(rules())} rules found" in check("check", "rules", "alerts.yaml")
-
-
-SERIES = """
-rule_files: [RULES]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - {series: 'modelsoup_sweep_running{experiment="killed"}', values: '1x60'}
-      - {series: 'modelsoup_sweep_updated_timestamp_seconds{experiment="killed"}', values: '0x60'}
-      - {series: 'modelsoup_sweep_running{experiment="alive"}', values: '1x60'}
-      - {series: 'modelsoup_sweep_updated_timestamp_seconds{experiment="alive"}', values: '0+60x60'}
-      - {series: 'modelsoup_sweep_slots_used{experiment="alive"}', values: '2x60'}
-      - {series: 'modelsoup_sweep_images_per_second{experiment="alive"}', values: '40x60'}
-      - {series: 'modelsoup_sweep_running{experiment="stuck"}', values: '1x60'}
-      - {series: 'modelsoup_sweep_updated_timestamp_seconds{experiment="stuck"}', values: '0+60x60'}
-      - {series: 'modelsoup_sweep_slots_used{experiment="stuck"}', values: '2x60'}
-      - {series: 'modelsoup_sweep_images_per_second{experiment="stuck"}', values: '0x60'}
-      - {series: 'modelsoup_sweep_finetunes{experiment="bad", state="failed"}', values: '3x60'}
-      - {series: 'modelsoup_sweep_finetunes{experiment="bad", state="finished"}', values: '7x60'}
-      - {series: 'modelsoup_sweep_finetunes{experiment="good", state="failed"}', values: '1x60'}
-      - {series: 'modelsoup_sweep_finetunes{experiment="good", state="finished"}', values: '9x60'}
-      - {series: 'modelsoup_pipeline_last_failure_timestamp_seconds{experiment="never"}', values: '9x60'}
-      - {series: 'modelsoup_pipeline_last_failure_timestamp_seconds{experiment="lately"}', values: '9x60'}
-      - {series: 'modelsoup_pipeline_last_success_timestamp_seconds{experiment="lately"}', values: '5x60'}
-      - {series: 'modelsoup_pipeline_last_failure_timestamp_seconds{experiment="mended"}', values: '9x60'}
-      - {series: 'modelsoup_pipeline_last_success_timestamp_seconds{experiment="mended"}', values: '10x60'}
-      - {series: 'up{job="mlflow", instance="a"}', values: '1x60'}
-      - {series: 'up{job="prefect", instance="b"}', values: '0x60'}
-      - {series: 'mlflow_http_request_total{status="500", method="GET"}', values: '0+60x60'}
-      - {series: 'node_textfile_scrape_error', values: '1x60'}
-    alert_rule_test:
-"""  # noqa: E501
-
-
-@needs_promtool
-@pytest.mark.parametrize(
-    ("alert", "who"),
-    [
-        ("SweepSilent", ["killed"]),
-        ("SweepStandsStill", ["stuck"]),
-        ("FineTunesFail", ["bad"]),
-        ("PipelineFailed", ["never", "lately"]),
-        ("NoSuccessForAWeek", []),
-    ],
-)
-def test_alerts_fire_for_those_they_are_meant_for(
-    tmp_path: Path, alert: str, who: list[str]
-) -> None:
-    test = yaml.safe_load(SERIES.replace("RULES", str(MONITORING / "alerts.yaml")))
-    rule = next(rule for rule in rules() if rule["alert"] == alert)
-    test["tests"][0]["promql_expr_test"] = [
-        {
-            "expr": f'count by (experiment) (ALERTS{{alertname="{alert}", alertstate="firing"}})',
-            "eval_time": "50m",
-            "exp_samples": [{"labels": f'{{experiment="{each}"}}', "value": 1} for each in who],
-        }
-    ]
-    del test["tests"][0]["alert_rule_test"]
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
-    check("test", "rules", "test.yaml", cwd=tmp_path)
-    assert rule["annotations"]["summary"]
-
-
-@needs_promtool
-def test_alerts_of_servers_fire(tmp_path: Path) -> None:
-    test = yaml.safe_load(SERIES.replace("RULES", str(MONITORING / "alerts.yaml")))
-    firing = {"ServerDown": 1, "MlflowErrors": 1, "MetricsFileUnreadable": 1}
-    test["tests"][0]["promql_expr_test"] = [
-        {
-            "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}})',
-            "eval_time": "50m",
-            "exp_samples": [{"labels": "{}", "value": count}],
-        }
-        for name, count in firing.items()
-    ]
-    del test["tests"][0]["alert_rule_test"]
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
-    check("test", "rules", "test.yaml", cwd=tmp_path)
 
 
 def test_the_dashboard_is_provisioned_with_its_data_source() -> None:
@@ -162,7 +66,7 @@ def free_port() -> int:
 def get(url: str, credentials: str = "") -> bytes:
     headers = {"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
     with urllib.request.urlopen(
-        urllib.request.Request(url, headers=headers if credentials else {}), timeout=30
+        urllib.request.Request(url, headers=headers if credentials else {}), timeout=180
     ) as answer:
         return bytes(answer.read())
 
@@ -207,7 +111,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for target in ("mlflow:5000", "prefect:4200", "node-exporter:9100"):
         assert f'"{target}"' in text
         text = text.replace(target, f"127.0.0.1:{ports[target.split(':')[0]]}")
-    text = text.replace("scrape_interval: 15s", "scrape_interval: 1s\n  scrape_timeout: 1s")
+    text = text.replace("scrape_interval: 15s", "scrape_interval: 5s\n  scrape_timeout: 5s")
     (root / "prometheus.yaml").write_text(text)
     shutil.copy(MONITORING / "alerts.yaml", root)
     more = {
@@ -220,7 +124,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    here = [f"--host=127.0.0.1", "--port"]  # noqa: F541
+    here = ["--host=127.0.0.1", "--port"]
     bin_ = Path(sys.executable).parent
     commands = {
         "mlflow": [
@@ -289,7 +193,7 @@ def test_all_that_is_scraped_answers(prometheus: str) -> None:
 def test_every_panel_and_every_alert_asks_for_what_is_exported(prometheus: str) -> None:
     for query in queries():
         # A rate needs two scrapes.
-        until(lambda query=query: bool(ask(prometheus, query)), f"an answer to {query}", 60)
+        until(lambda query=query: bool(ask(prometheus, query)), f"an answer to {query}", 180)
     for rule in rules():
         for name in set(OURS.findall(rule["expr"])):
             assert ask(prometheus, name), f"{rule['alert']} asks for {name}, which nobody exports"
