@@ -1,8 +1,8 @@
 """The paper, transcribed literally and slowly: what the package must be equal to.
 
 Nothing of the package is used here, nothing is cached, and every quantity is computed anew from its
-definition. Models are dictionaries of tensors; sums are Python's floats. Merges that are no soups of
-the paper stand in reference_merges.py.
+definition. Models are dictionaries of tensors; sums are Python's floats. Merges that are no soups:
+reference_merges.py.
 """
 
 import math
