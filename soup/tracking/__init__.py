@@ -10,6 +10,7 @@ from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+from soup.tracking.versions import annotate, find_version, model_id
 
 __all__ = [
     "Store",
@@ -17,11 +18,14 @@ __all__ = [
     "Tracked",
     "TrackingError",
     "Version",
+    "annotate",
     "champion",
     "default_uri",
     "fetch",
+    "find_version",
     "ingredients",
     "link",
+    "model_id",
     "move",
     "register",
     "save_pyfunc",
