@@ -34,7 +34,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
         BadInput: it knows other classes than the split has.
     """
     params, store = project.params, project.store()
-    version = tracking.find_version(store, model, which)
+    version = tracking.version(store, model, which)
     target = project.cache / "versions" / f"{version.model}-{version.number}"
     folder = tracking.fetch(store, version, target)
     architecture, network = open_model(folder)
@@ -98,7 +98,7 @@ def _logged(
         tags["run"] = version.run_id
     title = f"evaluation of {version.model} {version.number}"
     run_id = store.start("evaluation", digest, title, tags)
-    model_id = tracking.model_id(store, version)
+    model_id = tracking.model_of(store, version)
     if model_id:
         store.made_from(run_id, [model_id])
     store.log(run_id, 0, named(results))

@@ -5,12 +5,13 @@ import os
 # Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
-from soup.tracking.versions import annotate, find_version, model_id
+from soup.tracking.versions import annotate, model_of, version
 
 __all__ = [
     "Store",
@@ -22,12 +23,12 @@ __all__ = [
     "champion",
     "default_uri",
     "fetch",
-    "find_version",
     "ingredients",
     "link",
-    "model_id",
+    "model_of",
     "move",
     "register",
     "save_pyfunc",
+    "version",
     "watched",
 ]

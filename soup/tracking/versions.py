@@ -8,7 +8,7 @@ from soup.tracking.registry import Version
 from soup.tracking.store import PREFIX, Store, TrackingError
 
 
-def find_version(store: Store, model: str, which: str) -> Version:
+def version(store: Store, model: str, which: str) -> Version:
     """A version of a registered model.
 
     Args:
@@ -32,16 +32,19 @@ def find_version(store: Store, model: str, which: str) -> Version:
     return Version(model, str(found.version), found.run_id or "", tags)
 
 
-def annotate(store: Store, version: Version, tags: Mapping[str, str]) -> None:
+def annotate(store: Store, found: Version, tags: Mapping[str, str]) -> None:
     """Put tags on a version."""
     for key, value in tags.items():
-        store.client.set_model_version_tag(version.model, version.number, PREFIX + key, value)
+        store.client.set_model_version_tag(found.model, found.number, PREFIX + key, value)
 
 
-def model_id(store: Store, version: Version) -> str:
-    """The logged model that a version was made of; '' if it was made of something else."""
-    found = store.client.get_model_version(version.model, version.number)
-    return str(found.model_id or "")
+def model_of(store: Store, found: Version) -> str:
+    """The logged model that a version was made of; '' if its run is gone or has none."""
+    try:
+        run = store.client.get_run(found.run_id)
+    except MlflowException:
+        return ""
+    return str(run.data.tags.get(PREFIX + "model_id", ""))
 
 
 def _known(store: Store, model: str) -> str:
