@@ -69,6 +69,24 @@ def reuse(
     return record
 
 
+def require_done(name: str, params: Params) -> Record:
+    """The record of a stage that is to be done already.
+
+    Raises:
+        BadInput: it is not, or something that it was made of has changed.
+    """
+    try:
+        record = stage(name, params, ROOT).finished()
+    except FileNotFoundError:
+        record = None
+    if record is None:
+        raise BadInput(
+            f"{name} is not done for these parameters of {params.experiment}; "
+            "run the sweep of them first (sweep-only, or the pipeline)"
+        )
+    return record
+
+
 def _line(record: Record) -> str:
     name, seconds = record["stage"], record["seconds"]
     return f"[bold]{name:9}[/] {seconds:6.1f} s  {escape(record['summary'])}"

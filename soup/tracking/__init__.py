@@ -5,11 +5,13 @@ import os
 # Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+from soup.tracking.versions import annotate, model_of, version
 
 __all__ = [
     "Store",
@@ -17,13 +19,16 @@ __all__ = [
     "Tracked",
     "TrackingError",
     "Version",
+    "annotate",
     "champion",
     "default_uri",
     "fetch",
     "ingredients",
     "link",
+    "model_of",
     "move",
     "register",
     "save_pyfunc",
+    "version",
     "watched",
 ]
