@@ -98,16 +98,17 @@ def check(params: Params) -> None:
     Raises:
         ParamsError: the grid is smaller than the number of runs.
         NoDevices: one fine-tune is to have more devices than there are.
-        BadInput: checkpoints to import are not there, or timm has no such optimiser.
+        BadInput: checkpoints to import are not there, timm has no such optimiser, or there is no
+            place for fine-tunes as `compute.runner` and `compute.limit` say.
         TrackingError: MLflow does not answer.
     """
+    from flows.runners import require as require_place
     from soup.imported import pool_files
     from soup.search import configurations
     from soup.strict import ParamsError
-    from soup.train.devices import groups
     from soup.train.method import require
 
-    groups(params.compute, params.sweep.runs)
+    require_place(params)
     require(params.sweep.optimizer)
     try:
         configurations(params.sweep)
