@@ -19,6 +19,8 @@ from soup.provenance import Stage
 from soup.search import laggards
 from soup.train.devices import Devices, groups
 
+RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
+
 if TYPE_CHECKING:
     from soup.sweep import Sweep
 
@@ -101,7 +103,7 @@ def fan_out(
 
     @task(
         task_run_name="{name}",
-        retries=1,
+        retries=RETRIES,
         retry_condition_fn=_crashed,
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
     )
@@ -136,4 +138,4 @@ def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 if __name__ == "__main__":
-    main(finetune)
+    main(finetune, engine=True)

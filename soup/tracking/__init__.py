@@ -9,7 +9,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
-from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
 
 __all__ = [
     "Store",
@@ -21,6 +21,7 @@ __all__ = [
     "default_uri",
     "fetch",
     "ingredients",
+    "interrupted",
     "link",
     "move",
     "register",
