@@ -17,6 +17,8 @@ from soup.project import Project
 from soup.provenance import Stage
 from soup.search import laggards
 
+RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
+
 if TYPE_CHECKING:
     from flows.runners.runner import Runner
     from soup.sweep import Sweep
@@ -91,7 +93,7 @@ def fan_out(
     @task(
         task_run_name="{name}",
         tags=[f"slots={compute.devices_per_run}"],
-        retries=1,
+        retries=RETRIES,
         retry_condition_fn=_crashed,
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
     )
@@ -127,4 +129,4 @@ def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 if __name__ == "__main__":
-    main(finetune)
+    main(finetune, engine=True)

@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from prefect import Flow
 from prefect.context import FlowRunContext
@@ -13,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.progress import Display
+from flows.stopping import stoppable
+from flows.temporary_server import temporary_server
 from soup.errors import BadInput, Failure
 from soup.params import Params, load
 from soup.project import Project
@@ -63,7 +68,7 @@ def reuse(
         display.say(f"[dim]{name:9} done before, reused")
         return record
     # Under the bars of its parts, if it has any.
-    with display.track(name):
+    with stoppable(display.say), _interruptible(), display.track(name):
         record = now.finish(work(open_project(params), now))
     display.say(_line(record))
     return record
@@ -85,6 +90,21 @@ def require_done(name: str, params: Params) -> Record:
             "run the sweep of them first (sweep-only, or the pipeline)"
         )
     return record
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """What a signal interrupts is marked so in MLflow, and so is what cannot go on."""
+    try:
+        yield
+    except BaseException as error:
+        if (isinstance(error, Failure) or not isinstance(error, Exception)) and (
+            "soup.tracking" in sys.modules  # what was not imported has begun no run
+        ):
+            from soup.tracking import interrupted
+
+            interrupted()
+        raise
 
 
 def _line(record: Record) -> str:
@@ -123,7 +143,8 @@ def check(params: Params) -> None:
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
     """The command of a flow: `python -m flows.<name> [--params FILE] [--quiet]`.
 
-    Exit codes: 0 done, 1 failed, 2 bad input (nothing was trained).
+    Exit codes: 0 done, 1 failed, 2 bad input (nothing was trained), 130 and 143 stopped by Ctrl-C
+    and SIGTERM.
 
     Args:
         engine: run it by Prefect's engine, on a temporary server if there is no other. A stage on
@@ -133,22 +154,33 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
     parser = argparse.ArgumentParser(
         prog=f"python -m flows.{flow.name}",
         description=flow.description or flow.fn.__doc__,
-        epilog="exit codes: 0 done, 1 failed, 2 bad input",
+        epilog="exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to "
+        "go on)",
     )
     parser.add_argument("--params", default=str(ROOT / "params.yaml"), help="parameter file")
     parser.add_argument("--quiet", action="store_true", help="only the summary and errors")
     arguments = parser.parse_args()
     if arguments.quiet:
         display.mode = "quiet"
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        params = load(arguments.params)
-        by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
-        record = flow(params) if by_engine else flow.fn(params)
+        with stoppable(display.say, last=True), ExitStack() as running:
+            params = load(arguments.params)
+            by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
+            if by_engine:
+                running.enter_context(temporary_server())
+            record = flow(params) if by_engine else flow.fn(params)
         if arguments.quiet and "stage" in record:  # the pipeline prints a summary of its own
             console.print(_line(record), soft_wrap=True)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except (BadInput, FileNotFoundError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     except (Failure, OSError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

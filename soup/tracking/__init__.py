@@ -23,7 +23,7 @@ from soup.tracking.registry import (
     version,
     versions,
 )
-from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
 from soup.tracking.versions import annotate, model_of
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "fetch",
     "history",
     "ingredients",
+    "interrupted",
     "link",
     "model_of",
     "promote",

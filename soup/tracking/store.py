@@ -120,6 +120,7 @@ class Store:
         interrupted = self.find(digest, finished=False)
         if interrupted is not None:
             self.client.update_run(interrupted.run_id, status="RUNNING")
+            _open[interrupted.run_id] = self
             return interrupted.run_id
         own = {"kind": kind, "digest": digest, **(tags or {})}
         all_tags = {PREFIX + key: value for key, value in own.items()}
@@ -127,6 +128,7 @@ class Store:
             all_tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
         run_id: str = run.info.run_id
+        _open[run_id] = self
         entries = [Param(key, str(value)) for key, value in (params or {}).items()]
         self.client.log_batch(run_id, params=entries)
         return run_id
@@ -180,6 +182,7 @@ class Store:
         if failed:
             self.tag(run_id, {"reason": failed[:4000]})
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+        _open.pop(run_id, None)
 
     def log_files(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
         for file in files:
@@ -252,6 +255,16 @@ class Store:
     def link(self, run_id: str) -> str:
         """A run's page in MLflow's UI; '' for a store without one."""
         return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
+
+
+_open: dict[str, Store] = {}  # the runs that this process has begun and not ended
+
+
+def interrupted() -> None:
+    """Mark the runs that this process leaves unfinished as killed; `Store.start` reopens them."""
+    while _open:
+        run_id, store = _open.popitem()
+        store.client.set_terminated(run_id, "KILLED")
 
 
 def _tracked(run: Run) -> Tracked:
