@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows.limit import slots
+from flows.logs import belonging
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
 from flows.sweep_progress import SweepProgress
 from soup.params import Compute, Params
@@ -44,8 +45,13 @@ def finetune(params: Params = DEFAULT) -> Record:
         else:
             sweep = Sweep.open(project, stage.code, threads_here(params))
             watched = sweep.machine(project)
-        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display)
-        with watched, bars as watcher, chosen(project, stage.code, sweep, watcher) as runner:
+        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
+        with (
+            watched,
+            belonging(sweep=sweep.run_id),
+            bars as watcher,
+            chosen(project, stage.code, sweep, watcher) as runner,
+        ):
             stopped = (
                 successive_halving(sweep, params, runner, watcher)
                 if isinstance(sweep, Sweep)
