@@ -10,6 +10,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from soup.tracking.copying import copy
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
+from soup.tracking.notes import annotate, model_of
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
     Registry,
@@ -24,7 +25,6 @@ from soup.tracking.registry import (
     versions,
 )
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
-from soup.tracking.versions import annotate, model_of
 
 __all__ = [
     "Event",
