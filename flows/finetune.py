@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
+from flows.logs import belonging
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
 from flows.sweep_progress import SweepProgress
 from soup.params import Halving, Params
@@ -47,8 +48,8 @@ def finetune(params: Params = DEFAULT) -> Record:
         else:
             sweep = Sweep.open(project, stage.code, shared_out.threads)
             watched = sweep.machine(project)
-        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display)
-        with watched, bars as watcher:
+        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
+        with watched, belonging(sweep=sweep.run_id), bars as watcher:
             stopped = (
                 successive_halving(sweep, params.sweep.halving, devices, watcher)
                 if isinstance(sweep, Sweep)

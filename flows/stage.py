@@ -9,9 +9,9 @@ from typing import Any
 
 from prefect import Flow
 from prefect.context import FlowRunContext
-from rich.console import Console
 from rich.markup import escape
 
+from flows import logs
 from flows.progress import Display
 from soup.errors import BadInput, Failure
 from soup.params import Params, load
@@ -21,7 +21,7 @@ from soup.provenance import Stage, stage
 # A worker runs flows from a checkout that need not be the one it imports them from.
 ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
 Record = dict[str, Any]
-console = Console(stderr=True, highlight=False)
+console = logs.console()
 display = Display(console)
 
 try:
@@ -63,7 +63,7 @@ def reuse(
         display.say(f"[dim]{name:9} done before, reused")
         return record
     # Under the bars of its parts, if it has any.
-    with display.track(name):
+    with logs.belonging(stage=name), display.track(name):
         record = now.finish(work(open_project(params), now))
     display.say(_line(record))
     return record

@@ -6,6 +6,7 @@ from its state on disk, a changed one is made anew.
 """
 
 import json
+import logging
 import math
 import shutil
 import time
@@ -30,6 +31,8 @@ from soup.train.devices import Devices
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
 from soup.train.process import Failed
 from soup.train.process import run as in_process
+
+log = logging.getLogger("modelsoup")
 
 # What decides which fine-tunes there are, not what becomes of one.
 SEARCH = {"runs", "method", "seed", "space", "halving"}
@@ -223,7 +226,9 @@ class Sweep:
         params = self._jobs[name][1].configuration.as_dict()
         if average != PLAIN:
             params["average"] = average
-        return self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+        run_id = self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+        log.info("run opened", extra={"fine_tune": shown, "run": run_id})
+        return run_id
 
     def _keep(self, digest: str, shown: str, result: Result, name: str, average: str) -> str:
         run_id = self._start(digest, shown, name, average)

@@ -6,24 +6,48 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
+from soup.tracking.copying import copy
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
-from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
+from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
+from soup.tracking.registry import (
+    Registry,
+    Version,
+    aliases,
+    champion,
+    fetch,
+    register,
+    registry_at,
+    save_pyfunc,
+    version,
+    versions,
+)
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
 
 __all__ = [
+    "Event",
+    "Registry",
     "Store",
     "Stored",
     "Tracked",
     "TrackingError",
     "Version",
+    "aliases",
     "champion",
+    "copy",
     "default_uri",
     "fetch",
+    "history",
     "ingredients",
     "link",
-    "move",
+    "promote",
     "register",
+    "registry_at",
+    "repair",
+    "roll_back",
+    "rolled_back",
     "save_pyfunc",
+    "version",
+    "versions",
     "watched",
 ]
