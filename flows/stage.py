@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.markup import escape
 
+from flows.api import require
 from flows.progress import Display
 from soup.errors import BadInput, Failure
 from soup.params import Params, load
@@ -81,7 +82,7 @@ def check(params: Params) -> None:
         ParamsError: the grid is smaller than the number of runs.
         NoDevices: one fine-tune is to have more devices than there are.
         BadInput: checkpoints to import are not there, or timm has no such optimiser.
-        TrackingError: MLflow does not answer.
+        TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from soup.imported import pool_files
     from soup.search import configurations
@@ -98,7 +99,7 @@ def check(params: Params) -> None:
     project = open_project(params)
     if params.sweep.imported is not None:
         pool_files(project)
-    project.store()
+    project.store().require_artifacts()
 
 
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
@@ -124,6 +125,8 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
     try:
         params = load(arguments.params)
         by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
+        if by_engine:
+            require()
         record = flow(params) if by_engine else flow.fn(params)
         if arguments.quiet and "stage" in record:  # the pipeline prints a summary of its own
             console.print(_line(record), soft_wrap=True)
