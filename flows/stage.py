@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext
 from rich.markup import escape
 
 from flows import logs
+from flows.api import require
 from flows.progress import Display
 from flows.stopping import stoppable
 from flows.temporary_server import temporary_server
@@ -125,7 +126,7 @@ def check(params: Params) -> None:
         NoDevices: one fine-tune is to have more devices than there are.
         BadInput: checkpoints to import are not there, timm has no such optimiser, or there is no
             place for fine-tunes as `compute.runner` and `compute.limit` say.
-        TrackingError: MLflow does not answer.
+        TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from flows.runners import require as require_place
     from soup.imported import pool_files
@@ -142,7 +143,7 @@ def check(params: Params) -> None:
     project = open_project(params)
     if params.sweep.imported is not None:
         pool_files(project)
-    project.store()
+    project.store().require_artifacts()
 
 
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
@@ -173,6 +174,7 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
             params = load(arguments.params)
             by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
             if by_engine:
+                require()
                 running.enter_context(temporary_server())
             record = flow(params) if by_engine else flow.fn(params)
         if arguments.quiet and "stage" in record:  # the pipeline prints a summary of its own

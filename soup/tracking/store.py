@@ -6,8 +6,6 @@ that are written from several threads. Weights are stored once, as logged models
 
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from mlflow.exceptions import MlflowException
 
 from soup.errors import BadInput
 from soup.provenance import of_file
+from soup.tracking.server import unusable, without_artifacts
 
 PREFIX = "soup."
 
@@ -77,7 +76,7 @@ class Store:
     """One experiment of a tracking store, and the registry that goes with it.
 
     Raises:
-        TrackingError: the server does not answer, or refuses.
+        TrackingError: the server does not answer, refuses, or is of another version.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
@@ -106,6 +105,16 @@ class Store:
         tags = {"mlflow.experimentKind": "custom_model_development"}
         made: str = self.client.create_experiment(experiment, location, tags)
         return made
+
+    def require_artifacts(self) -> None:
+        """Fail now, not when the first weights are to be stored.
+
+        Raises:
+            TrackingError: the server does not reach the store of its artifacts.
+        """
+        wrong = _http(self.uri) and without_artifacts(self.uri)
+        if wrong:
+            raise TrackingError(wrong)
 
     def start(
         self,
@@ -280,21 +289,11 @@ def _tracked(run: Run) -> Tracked:
 
 
 def answers(uri: str) -> None:
-    """Check that a server is there.
-
-    MLflow's own client would try for minutes before it gives up.
+    """Check that a server is there, knows our credentials and is of our version.
 
     Raises:
-        TrackingError: it does not answer.
+        TrackingError: it cannot be used.
     """
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
-            pass
-    except urllib.error.HTTPError as error:
-        if error.code != 401:  # credentials are checked by the first real request
-            raise TrackingError(f"MLflow at {uri} answers with {error}") from None
-    except (OSError, ValueError) as error:
-        raise TrackingError(
-            f"MLflow at {uri} does not answer ({error}); "
-            "start it, or set MLFLOW_TRACKING_URI to where it is"
-        ) from None
+    wrong = unusable(uri)
+    if wrong:
+        raise TrackingError(wrong)
