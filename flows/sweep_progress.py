@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
@@ -83,4 +84,5 @@ class SweepProgress:
         share = 100 * done / sum(self._steps.values())
         if self._artifact and (share - self._shown >= 2 or share == 100):
             self._shown = share
-            update_progress_artifact(self._artifact, share)
+            with suppress(Exception):  # a server that is away costs the picture, not the fine-tune
+                update_progress_artifact(self._artifact, share)
