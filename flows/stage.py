@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.progress import Display
-from flows.server import temporary_server
 from flows.stopping import stoppable
+from flows.temporary_server import temporary_server
 from soup.errors import BadInput, Failure
 from soup.params import Params, load
 from soup.project import Project
@@ -76,6 +76,24 @@ def reuse(
     return record
 
 
+def require_done(name: str, params: Params) -> Record:
+    """The record of a stage that is to be done already.
+
+    Raises:
+        BadInput: it is not, or something that it was made of has changed.
+    """
+    try:
+        record = stage(name, params, ROOT).finished()
+    except FileNotFoundError:
+        record = None
+    if record is None:
+        raise BadInput(
+            f"{name} is not done for these parameters of {params.experiment}; "
+            "run the sweep of them first (sweep-only, or the pipeline)"
+        )
+    return record
+
+
 @contextmanager
 def _alone(name: str, params: Params) -> Iterator[None]:
     """Of two pipelines on one experiment the second waits, and then finds the stage done."""
@@ -120,16 +138,17 @@ def check(params: Params) -> None:
     Raises:
         ParamsError: the grid is smaller than the number of runs.
         NoDevices: one fine-tune is to have more devices than there are.
-        BadInput: checkpoints to import are not there, or timm has no such optimiser.
+        BadInput: checkpoints to import are not there, timm has no such optimiser, or there is no
+            place for fine-tunes as `compute.runner` and `compute.limit` say.
         TrackingError: MLflow does not answer.
     """
+    from flows.runners import require as require_place
     from soup.imported import pool_files
     from soup.search import configurations
     from soup.strict import ParamsError
-    from soup.train.devices import groups
     from soup.train.method import require
 
-    groups(params.compute, params.sweep.runs)
+    require_place(params)
     require(params.sweep.optimizer)
     try:
         configurations(params.sweep)

@@ -96,7 +96,7 @@ class Store:
         """
         self.uri = uri
         if _http(uri):
-            _answers(uri)
+            answers(uri)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = self.client.get_experiment_by_name(experiment)
@@ -300,8 +300,14 @@ def _tracked(run: Run) -> Tracked:
     )
 
 
-def _answers(uri: str) -> None:
-    """MLflow's own client would try for minutes before it gives up."""
+def answers(uri: str) -> None:
+    """Check that a server is there.
+
+    MLflow's own client would try for minutes before it gives up.
+
+    Raises:
+        TrackingError: it does not answer.
+    """
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
             pass
