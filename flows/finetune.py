@@ -62,7 +62,11 @@ def finetune(params: Params = DEFAULT) -> Record:
         return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
 
     def still(record: Record) -> bool:
-        return not elsewhere or bool(record["listing"] == listing(open_project(params)))
+        project = open_project(params)
+        if elsewhere:
+            return bool(record["listing"] == listing(project))
+        # What was killed too often, or found damaged since, has another chance.
+        return not record["crashed"] and project.store().all_finished(record["runs"].values())
 
     return reuse("finetune", params, work, still)
 

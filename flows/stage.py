@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from filelock import FileLock, Timeout
 from prefect import Flow
 from prefect.context import FlowRunContext
 from rich.markup import escape
@@ -63,19 +64,15 @@ def reuse(
         work: (project, the stage and its digests) -> facts for the record.
         still: whether what the stage found outside of the project is as the record says.
     """
-    now = stage(name, params, ROOT)
-    record = now.finished()
-    if record is not None and still(record):
-        display.say(f"[dim]{name:9} done before, reused")
-        return record
-    # Under the bars of its parts, if it has any.
-    with (
-        logs.belonging(stage=name),
-        stoppable(display.say),
-        _interruptible(),
-        display.track(name),
-    ):
-        record = now.finish(work(open_project(params), now))
+    with stoppable(display.say), _alone(name, params):
+        now = stage(name, params, ROOT)
+        record = now.finished()
+        if record is not None and still(record):
+            display.say(f"[dim]{name:9} done before, reused")
+            return record
+        # Under the bars of its parts, if it has any.
+        with logs.belonging(stage=name), _interruptible(), display.track(name):
+            record = now.finish(work(open_project(params), now))
     display.say(_line(record))
     return record
 
@@ -96,6 +93,24 @@ def require_done(name: str, params: Params) -> Record:
             "run the sweep of them first (sweep-only, or the pipeline)"
         )
     return record
+
+
+@contextmanager
+def _alone(name: str, params: Params) -> Iterator[None]:
+    """Of two pipelines on one experiment the second waits, and then finds the stage done."""
+    project = open_project(params)
+    path = project.cache / "locks" / f"{params.experiment}-{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        display.say(f"[dim]{name:9} waits for another pipeline that is at it ({path})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

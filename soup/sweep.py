@@ -29,7 +29,7 @@ from soup.tracking import Store, watched
 from soup.train.batches import steps_per_epoch
 from soup.train.devices import Devices
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
-from soup.train.process import Failed
+from soup.train.process import Crashed, Failed
 from soup.train.process import run as in_process
 
 log = logging.getLogger("modelsoup")
@@ -240,7 +240,12 @@ class Sweep:
 
         Raises:
             SweepError: none finished; the message says what to change.
+            Exception: what a fine-tune raised that is none of its own failures: a disk that is
+                full, a store that is gone. The next start goes on.
         """
+        for outcome in outcomes.values():
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Failed | Lagging):
+                raise outcome
         failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
         if len(failed) == len(outcomes):
             self.store.end(self.run_id, failed="every fine-tune failed")
@@ -262,6 +267,7 @@ class Sweep:
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
+            "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
             "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
             f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
         }

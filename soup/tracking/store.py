@@ -5,6 +5,7 @@ that are written from several threads. Weights are stored once, as logged models
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +37,16 @@ class TrackingError(BadInput, RuntimeError):
     """The tracking server or registry cannot be used; the message has its address."""
 
 
+class Damaged(TrackingError):
+    """What a run keeps is missing or is not what was stored; the message names the file."""
+
+
 @dataclass(frozen=True)
 class Tracked:
     """A run as MLflow knows it.
 
     Attributes:
-        run_id, name: MLflow's.
+        run_id, name, status: MLflow's.
         model_id: the logged model that holds its weights, '' if there is none.
         tags: those with our prefix, without it.
         params, metrics: as logged, metrics with their last value.
@@ -49,6 +54,7 @@ class Tracked:
 
     run_id: str
     name: str
+    status: str
     model_id: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
@@ -171,6 +177,13 @@ class Store:
             raise TrackingError(f"MLflow at {self.uri} has no run {', '.join(missing)}")
         return [found[run_id] for run_id in run_ids]
 
+    def all_finished(self, run_ids: Iterable[str]) -> bool:
+        """Whether all these runs are there and finished."""
+        try:
+            return all(run.status == "FINISHED" for run in self.get([*run_ids]))
+        except TrackingError:
+            return False
+
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
         """Runs by increasing held-out errors, equal ones by name; unscored ones left out."""
         scored = [run for run in self.get(run_ids) if "heldout/errors" in run.metrics]
@@ -214,6 +227,8 @@ class Store:
         query = f"source_run_id = '{run_id}'"
         for left in self.client.search_logged_models([self.experiment_id], query):
             self.client.delete_logged_model(left.model_id)
+            if left.artifact_location.startswith("file:"):  # half of it, perhaps
+                shutil.rmtree(unquote(urlparse(left.artifact_location).path), ignore_errors=True)
         model = self.client.create_logged_model(
             self.experiment_id,
             name=name.replace(".", "_"),  # MLflow takes no dot here
@@ -238,7 +253,7 @@ class Store:
             digests: file name -> SHA-256 that it must have.
 
         Raises:
-            TrackingError: a file is missing or is not what was stored.
+            Damaged: a file is missing or is not what was stored.
         """
         location = self.client.get_logged_model(model_id).artifact_location
         parsed = urlparse(location)
@@ -246,19 +261,13 @@ class Store:
             folder = Path(unquote(parsed.path))
         else:
             folder = cache / model_id
-            if not all((folder / name).is_file() for name in digests):
+            if _damage(folder, digests):  # not there yet, or a copy that was cut short
                 download_artifacts(
                     f"models:/{model_id}", dst_path=str(folder), tracking_uri=self.uri
                 )
-        for name, digest in digests.items():
-            file = folder / name
-            if not file.is_file():
-                raise TrackingError(f"{file} is missing; it held the weights of model {model_id}")
-            if of_file(file) != digest:
-                raise TrackingError(
-                    f"{file} is not what was stored: its SHA-256 is not {digest}; "
-                    "restore it, or delete its run and run finetune again"
-                )
+        damage = _damage(folder, digests)
+        if damage:
+            raise Damaged(f"{damage} (model {model_id})")
         return folder
 
     def link(self, run_id: str) -> str:
@@ -267,6 +276,17 @@ class Store:
 
 
 _open: dict[str, Store] = {}  # the runs that this process has begun and not ended
+
+
+def _damage(folder: Path, digests: Mapping[str, str]) -> str:
+    """Which file is not as it was stored, and how; '' if all are."""
+    for name, digest in digests.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{file} is missing"
+        if of_file(file) != digest:
+            return f"{file} is not what was stored: its SHA-256 is not {digest}"
+    return ""
 
 
 def interrupted() -> None:
@@ -281,6 +301,7 @@ def _tracked(run: Run) -> Tracked:
     return Tracked(
         run_id=run.info.run_id,
         name=run.info.run_name,
+        status=run.info.status,
         model_id=tags.get(PREFIX + "model_id", ""),
         tags={k.removeprefix(PREFIX): v for k, v in tags.items() if k.startswith(PREFIX)},
         params=run.data.params,
