@@ -22,6 +22,7 @@ from soup.params import Compute
 LEASE = 120.0  # seconds after which the slots of a killed sweep are free again
 PATIENCE = 20.0  # seconds after which one that waits says so
 PREFIX = "tag:"
+SLOTS = "slots="  # begins a tag of a task: how many it holds
 
 
 class LimitError(BadInput, RuntimeError):
