@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS ?= 1
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint ui deploy repro lock clean
+.PHONY: help setup demo test test-fast lint ui deploy doctor repro lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ ui: setup ## Start MLflow and Prefect on what was run (Ctrl-C stops both)
 
 deploy: setup ## The same, with the pipeline deployed and a worker for it
 	@PATH="$(BIN):$$PATH" TARGET=deploy infra/ui.sh worker
+
+doctor: setup ## Look for what is wrong with servers, workers, limits (FREE=1: free stuck slots)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows.doctor $(if $(FREE),--free)
 
 repro: setup ## Reproduce by DVC: only what changed is run
 	@PATH="$(BIN):$$PATH" $(BIN)/dvc repro

@@ -1,6 +1,8 @@
 """The same sweep on every runner, with a worker killed in the middle: the same weights."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import runners
 from flows.finetune import fan_out
+from flows.runners.journal import Reader, Refused
+from flows.runners.order import Order
+from flows.runners.there import there
 from soup.params import parse
 from soup.project import Project
 from soup.provenance import of_file, stage
 from soup.sweep import Sweep
+from soup.train.devices import Room
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts
 from tests.servers import PrefectServer, kill
@@ -141,6 +147,38 @@ def check(project: Project, victim: str, tmp_path: Path) -> Sweep:
     assert {message for _, message in found.done_with} == {"finished before"}
     assert not [*(project.cache / "orders").iterdir()]
     return sweep
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"host": "elsewhere"}, r"MLflow's store is a file of elsewhere, sqlite.*MLFLOW_TRACKING_"),
+        ({"code": "another"}, r"source files in .* are not those of .*; let both be at the same"),
+        ({"sweep": "0" * 32}, r"MLflow at sqlite.* has no run 0{32}"),
+        ({"params": {}}, r"problems"),
+    ],
+)
+def test_a_host_that_differs_says_how_before_it_trains(
+    project: Project, changed: dict[str, Any], says: str
+) -> None:
+    code = stage("finetune", project.params, project.root).code
+    order = Order.of(project, code, Sweep.open(project, code, 1), Room(1, "cpu", 1, 1))
+    root = str(project.root)
+    for wrong in (True, False):
+        folder = (replace(order, **changed) if wrong else order).write(project)
+        said = there(root, "problem", folder)
+        assert re.search(says, said) if wrong else said == ""
+        watcher = Killer(project, "ft-000")
+        reader = Reader(project.root / folder / "a.jsonl", watcher)
+        if wrong:
+            assert there(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0) == ""
+            reader.read()
+            with pytest.raises(Refused, match=says):
+                reader.outcome("unheard")
+            assert not watcher.seen
+        shutil.rmtree(project.root / folder)
+    assert "does not see" in there(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0)
+    assert "does not see the project folder" in there(f"{root}/none", "problem", folder)
 
 
 def test_dask(project: Project, tmp_path: Path) -> None:
