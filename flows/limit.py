@@ -15,7 +15,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
-from flows.server import require_server
+from flows.server import patiently, require_server
 from soup.errors import BadInput
 from soup.params import Compute
 
@@ -80,10 +80,10 @@ def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
         return stack
 
     try:
-        stack = taken(PATIENCE)
+        stack = patiently(lambda: taken(PATIENCE))
     except TimeoutError:
         say(f"waits for {compute.limit}, all of whose slots are taken (make doctor: by whom)")
-        stack = taken(None)
+        stack = patiently(lambda: taken(None))
     try:
         yield
     finally:

@@ -1,10 +1,18 @@
 """The Prefect server that hosts and sweeps share."""
 
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.settings import PREFECT_API_URL
 
 from soup.errors import BadInput
+
+AWAY = 60.0  # seconds that a server may take to restart
+Answer = TypeVar("Answer")
 
 
 class ServerError(BadInput, RuntimeError):
@@ -40,3 +48,15 @@ def require_server(what: str) -> None:
                 f"Prefect at {address} does not answer ({error}); "
                 "start it, or set PREFECT_API_URL to where it is"
             ) from None
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask a server that may be restarting, for a while; then raises what asking raises."""
+    begun = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except (httpx.HTTPError, ConcurrencySlotAcquisitionError):
+            if time.monotonic() - begun > AWAY:
+                raise
+            time.sleep(3)
