@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows.limit import slots
+from flows.limit import SLOTS, slots
 from flows.logs import belonging
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
 from flows.sweep_progress import SweepProgress
@@ -102,7 +102,7 @@ def fan_out(
 
     @task(
         task_run_name="{name}",
-        tags=[f"slots={compute.devices_per_run}"],
+        tags=[f"{SLOTS}{compute.devices_per_run}"] if compute.limit else None,
         retries=RETRIES,
         retry_condition_fn=_crashed,
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
