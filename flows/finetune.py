@@ -49,17 +49,20 @@ def finetune(params: Params = DEFAULT) -> Record:
             watched = sweep.machine(project)
         bars = SweepProgress(sweep.steps, params.sweep.batch_size, display)
         with watched, bars as watcher:
+            watcher.found(sweep.finished)
             stopped = (
                 successive_halving(sweep, params.sweep.halving, devices, watcher)
                 if isinstance(sweep, Sweep)
                 else {}
             )
-            outcomes = fan_out(
-                [name for name in sweep.steps if name not in stopped],
+            known: dict[str, dict[str, str] | BaseException] = {**sweep.finished, **stopped}
+            made = fan_out(
+                [name for name in sweep.steps if name not in known],
                 devices,
                 lambda name, group: sweep.run(name, group, watcher),
             )
-        return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
+        outcomes = {**known, **made}
+        return sweep.close({name: outcomes[name] for name in sweep.steps})
 
     def still(record: Record) -> bool:
         return not elsewhere or bool(record["listing"] == listing(open_project(params)))
@@ -73,7 +76,8 @@ def successive_halving(
     """Take all to each rung in turn, and stop those that lag there; what was stopped, and why."""
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
-        names = [name for name in sweep.steps if name not in stopped]
+        # What is finished is not compared, for to stop it would save nothing.
+        names = [name for name in sweep.steps if name not in {*stopped, *sweep.finished}]
         scores = fan_out(
             names,
             devices,

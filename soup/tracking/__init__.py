@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
+from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
@@ -20,6 +21,7 @@ __all__ = [
     "champion",
     "default_uri",
     "fetch",
+    "folders",
     "ingredients",
     "link",
     "move",
