@@ -8,6 +8,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from soup.tracking.copying import copy
+from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.notes import annotate, model_of
@@ -40,6 +41,7 @@ __all__ = [
     "copy",
     "default_uri",
     "fetch",
+    "folders",
     "history",
     "ingredients",
     "interrupted",
