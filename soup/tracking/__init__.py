@@ -8,8 +8,10 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would break our own
 
 from soup.tracking.copying import copy
+from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
+from soup.tracking.notes import annotate, model_of
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
     Registry,
@@ -23,7 +25,7 @@ from soup.tracking.registry import (
     version,
     versions,
 )
-from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
 
 __all__ = [
     "Event",
@@ -34,13 +36,17 @@ __all__ = [
     "TrackingError",
     "Version",
     "aliases",
+    "annotate",
     "champion",
     "copy",
     "default_uri",
     "fetch",
+    "folders",
     "history",
     "ingredients",
+    "interrupted",
     "link",
+    "model_of",
     "promote",
     "register",
     "registry_at",

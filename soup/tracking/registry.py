@@ -157,7 +157,8 @@ def version(registry: Registry, model: str, which: str) -> Version:
     """A version by its number or an alias.
 
     Raises:
-        TrackingError: there is none, or the registry does not answer; the message says which.
+        TrackingError: there is none (the message has those that there are), or the registry does
+            not answer.
     """
     client = registry.client
     try:
@@ -165,7 +166,8 @@ def version(registry: Registry, model: str, which: str) -> Version:
             return _version(client.get_model_version(model, which))
         return _version(client.get_model_version_by_alias(model, which))
     except MlflowException as error:
-        raise TrackingError(f"{registry.uri}: no version '{which}' of {model}: {error}") from None
+        known = _known(registry, model) or error
+        raise TrackingError(f"{registry.uri} has no {model} version {which}: {known}") from None
 
 
 def versions(registry: Registry, model: str) -> list[Version]:
@@ -283,3 +285,16 @@ def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -
 def _version(found: ModelVersion) -> Version:
     tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
     return Version(found.name, str(found.version), found.run_id or "", tags, found.source or "")
+
+
+def _known(registry: Registry, model: str) -> str:
+    try:
+        numbers = [each.number for each in reversed(versions(registry, model))]
+        return f"there are {', '.join([*numbers, *aliases(registry, model)])}"
+    except TrackingError:
+        pass
+    try:
+        names = [each.name for each in registry.client.search_registered_models()]
+    except MlflowException:
+        return ""
+    return f"no such model; there are {', '.join(names)}" if names else "nothing is registered"

@@ -107,7 +107,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     text = (MONITORING / "prometheus.yaml").read_text()
     for name in ("mlflow", "prefect"):
         (root / f"{name}_password").write_text(password)
-        text = text.replace(f"/run/secrets/{name}_password", f"{root}/{name}_password")
+        text = text.replace(f"secrets/{name}_password", f"{root}/{name}_password")
     for target in ("mlflow:5000", "prefect:4200", "node-exporter:9100"):
         assert f'"{target}"' in text
         text = text.replace(target, f"127.0.0.1:{ports[target.split(':')[0]]}")
