@@ -1,10 +1,18 @@
-"""The Prefect server that is configured, asked before a flow run is begun."""
+"""The Prefect server that is configured: whether it can be used, and patience while it restarts."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.settings import PREFECT_API_URL
 
 from soup.errors import BadInput
+
+AWAY = 60.0  # seconds that a server may take to restart
+Answer = TypeVar("Answer")
 
 
 class PrefectError(BadInput, RuntimeError):
@@ -50,3 +58,32 @@ def same(url: str, theirs: str) -> None:
             f"Prefect at {url} is version {theirs}, and here is {ours}; both must be of one major "
             f"version: pip install 'prefect=={theirs}', or another server"
         )
+
+
+def require_server(what: str) -> None:
+    """As `require`, where a temporary server would not do.
+
+    Args:
+        what: needs a server.
+
+    Raises:
+        PrefectError: there is none, or it cannot be used.
+    """
+    if not PREFECT_API_URL.value():
+        raise PrefectError(
+            f"{what} needs a Prefect server that all hosts reach; start one (make services), "
+            "and set PREFECT_API_URL to its address"
+        )
+    require()
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask a server that may be restarting, for a while; then raises what asking raises."""
+    begun = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except (HTTPError, ConcurrencySlotAcquisitionError):
+            if time.monotonic() - begun > AWAY:
+                raise
+            time.sleep(3)

@@ -1,9 +1,7 @@
 """The stage finetune as a flow: K fine-tunes as parallel tasks."""
 
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from queue import Queue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -11,15 +9,19 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
+from flows.limit import SLOTS, slots
+from flows.logs import belonging
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
 from flows.sweep_progress import SweepProgress
-from soup.params import Halving, Params
+from soup.params import Compute, Params
 from soup.project import Project
 from soup.provenance import Stage
 from soup.search import laggards
-from soup.train.devices import Devices, groups
+
+RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
 
 if TYPE_CHECKING:
+    from flows.runners.runner import Runner
     from soup.sweep import Sweep
 
 
@@ -29,56 +31,55 @@ def finetune(params: Params = DEFAULT) -> Record:
 
     Or import what was fine-tuned elsewhere, if the parameters name a folder of it.
     """
+    from flows.runners import chosen, threads_here
     from soup.imported import ImportedPool, listing
     from soup.sweep import Sweep
 
     elsewhere = params.sweep.imported is not None
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
-        shared_out = groups(params.compute, params.sweep.runs)
-        devices = shared_out.groups
-        if shared_out.note:
-            project.say(shared_out.note)
         sweep: Sweep | ImportedPool
         if elsewhere:
-            devices = tuple(dict.fromkeys((group[0],) for group in devices))  # one model on each
             sweep = ImportedPool.open(project, stage.code)
             watched: AbstractContextManager[None] = nullcontext()
         else:
-            sweep = Sweep.open(project, stage.code, shared_out.threads)
+            sweep = Sweep.open(project, stage.code, threads_here(params))
             watched = sweep.machine(project)
-        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display)
-        with watched, bars as watcher:
+        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
+        with (
+            watched,
+            belonging(sweep=sweep.run_id),
+            bars as watcher,
+            chosen(project, stage.code, sweep, watcher) as runner,
+        ):
             stopped = (
-                successive_halving(sweep, params.sweep.halving, devices, watcher)
+                successive_halving(sweep, params, runner, watcher)
                 if isinstance(sweep, Sweep)
                 else {}
             )
-            outcomes = fan_out(
-                [name for name in sweep.steps if name not in stopped],
-                devices,
-                lambda name, group: sweep.run(name, group, watcher),
-            )
+            names = [name for name in sweep.steps if name not in stopped]
+            outcomes = fan_out(names, runner, params.compute, watcher)
         return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
 
     def still(record: Record) -> bool:
-        return not elsewhere or bool(record["listing"] == listing(open_project(params)))
+        project = open_project(params)
+        if elsewhere:
+            return bool(record["listing"] == listing(project))
+        # What was killed too often, or found damaged since, has another chance.
+        return not record["crashed"] and project.store().all_finished(record["runs"].values())
 
     return reuse("finetune", params, work, still)
 
 
 def successive_halving(
-    sweep: "Sweep", halving: Halving | None, devices: Sequence[Devices], watcher: SweepProgress
+    sweep: "Sweep", params: Params, runner: "Runner", watcher: SweepProgress
 ) -> dict[str, BaseException]:
     """Take all to each rung in turn, and stop those that lag there; what was stopped, and why."""
+    halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
         names = [name for name in sweep.steps if name not in stopped]
-        scores = fan_out(
-            names,
-            devices,
-            lambda name, group, at=share: sweep.to_rung(name, group, watcher, at),  # type: ignore[misc]
-        )
+        scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None
         for name, reason in laggards(scores, halving.keep, share).items():
             stopped[name] = sweep.stop(name, reason, watcher)
@@ -86,40 +87,42 @@ def successive_halving(
     return stopped
 
 
-Made = TypeVar("Made")
-
-
 def fan_out(
-    names: list[str], devices: Sequence[Devices], work: Callable[[str, Devices], Made]
-) -> dict[str, Made | BaseException]:
-    """Call `work(name, devices)` for every name, one at a time on each group of devices; what each
-    returned or raised.
+    names: list[str], runner: "Runner", compute: Compute, watcher: SweepProgress, until: float = 1
+) -> dict[str, Any]:
+    """Take fine-tunes to a share of their run, as many at once as there are slots.
+
+    Returns:
+        By name, what each returned or raised.
+
+    Raises:
+        Refused: where they were to run they cannot.
     """
-    free: Queue[Devices] = Queue()
-    for group in devices:
-        free.put(group)
+    from flows.runners.journal import Refused
 
     @task(
         task_run_name="{name}",
-        retries=1,
+        tags=[f"{SLOTS}{compute.devices_per_run}"] if compute.limit else None,
+        retries=RETRIES,
         retry_condition_fn=_crashed,
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
     )
-    def fine_tune(name: str) -> Made:
-        group = free.get()
-        try:
-            return work(name, group)
-        finally:
-            free.put(group)
+    def fine_tune(name: str) -> Any:
+        with slots(compute, lambda message: watcher.say(f"{name} {message}")):
+            return runner.call(name, until)
 
-    runner: Any = ThreadPoolTaskRunner(max_workers=len(devices))
+    by_threads: Any = ThreadPoolTaskRunner(max_workers=runner.slots)
 
-    @flow(name="sweep", task_runner=runner)
-    def sweep() -> dict[str, Made | BaseException]:
+    @flow(name="sweep", task_runner=by_threads)
+    def sweep() -> dict[str, Any]:
         futures = {name: fine_tune.submit(name) for name in names}
         return {name: f.result(raise_on_failure=False) for name, f in futures.items()}
 
-    return sweep()
+    outcomes = sweep()
+    for outcome in outcomes.values():
+        if isinstance(outcome, Refused):
+            raise outcome
+    return outcomes
 
 
 def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -136,4 +139,4 @@ def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 if __name__ == "__main__":
-    main(finetune)
+    main(finetune, engine=True)

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from soup.places import Data, Fraction, Name
+from soup.runner import Machines, Runner
 from soup.space import SPACES, Range, Seed, Space, by_name
 from soup.strict import ParamsError, Strict, check
 
@@ -196,6 +197,10 @@ class Register(Strict):
 class Compute(Strict):
     """Where and how fast; nothing here changes a result, so nothing here is in a digest."""
 
+    runner: Runner = Field(Machines(), description="where fine-tunes run; docs/scale-out.md")
+    limit: Name | None = Field(
+        None, description="Prefect concurrency limit that sweeps share; a slot is one device"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     slots: PositiveInt | None = Field(
         None, description="fine-tunes at once; default: one a GPU, or one a CPU core"

@@ -6,6 +6,7 @@ from its state on disk, a changed one is made anew.
 """
 
 import json
+import logging
 import math
 import shutil
 import time
@@ -28,8 +29,10 @@ from soup.tracking import Store, watched
 from soup.train.batches import steps_per_epoch
 from soup.train.devices import Devices
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
-from soup.train.process import Failed
+from soup.train.process import Crashed, Failed
 from soup.train.process import run as in_process
+
+log = logging.getLogger("modelsoup")
 
 # What decides which fine-tunes there are, not what becomes of one.
 SEARCH = {"runs", "method", "seed", "space", "halving"}
@@ -223,7 +226,9 @@ class Sweep:
         params = self._jobs[name][1].configuration.as_dict()
         if average != PLAIN:
             params["average"] = average
-        return self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+        run_id = self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+        log.info("run opened", extra={"fine_tune": shown, "run": run_id})
+        return run_id
 
     def _keep(self, digest: str, shown: str, result: Result, name: str, average: str) -> str:
         run_id = self._start(digest, shown, name, average)
@@ -235,7 +240,12 @@ class Sweep:
 
         Raises:
             SweepError: none finished; the message says what to change.
+            Exception: what a fine-tune raised that is none of its own failures: a disk that is
+                full, a store that is gone. The next start goes on.
         """
+        for outcome in outcomes.values():
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Failed | Lagging):
+                raise outcome
         failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
         if len(failed) == len(outcomes):
             self.store.end(self.run_id, failed="every fine-tune failed")
@@ -257,6 +267,7 @@ class Sweep:
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
+            "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
             "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
             f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
         }

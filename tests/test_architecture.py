@@ -36,6 +36,7 @@ CARRIERS = {
     "soup.project",
     "soup.provenance",
     "soup.report",
+    "soup.runner",
     "soup.stages",
     "soup.strict",
     "soup.sweep",

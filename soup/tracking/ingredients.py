@@ -10,7 +10,9 @@ from soup import predictions
 from soup.checkpoint import Checkpoint
 from soup.ingredient import Ingredient
 from soup.metrics import Correct, Logits
-from soup.tracking.store import Store, Tracked, TrackingError
+from soup.tracking.store import Damaged, Store, Tracked, TrackingError
+
+FILES = ("model.safetensors", "heldout.npz")  # what an ingredient's run holds, by digest
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,21 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
         if len(values) > 1:
             odd = [f"{run.name} ({run.tags.get(key, 'unknown')[:12]})" for run in ranked]
             raise TrackingError(f"the runs do not share their {meaning}: {', '.join(odd)}")
-    found = []
+    found, damaged = [], []
     for run in ranked:
-        names = ("model.safetensors", "heldout.npz")
-        folder = store.folder(
-            run.model_id, cache, {name: run.tags[f"sha256.{name}"] for name in names}
-        )
+        digests = {name: run.tags[f"sha256.{name}"] for name in FILES}
+        try:
+            folder = store.folder(run.model_id, cache, digests)
+        except Damaged as error:
+            store.end(run.run_id, failed=str(error))
+            damaged.append(f"{run.name}: {error}")
+            continue
         weights = Checkpoint(folder / "model.safetensors")
         ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
         found.append(Stored(ingredient, run, folder))
+    if damaged:
+        raise TrackingError(
+            "\n".join(damaged) + "\ntheir runs are marked as failed: start again, and they alone "
+            "are made anew"
+        )
     return found

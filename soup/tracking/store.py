@@ -5,6 +5,7 @@ that are written from several threads. Weights are stored once, as logged models
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +37,16 @@ class TrackingError(BadInput, RuntimeError):
     """The tracking server or registry cannot be used; the message has its address."""
 
 
+class Damaged(TrackingError):
+    """What a run keeps is missing or is not what was stored; the message names the file."""
+
+
 @dataclass(frozen=True)
 class Tracked:
     """A run as MLflow knows it.
 
     Attributes:
-        run_id, name: MLflow's.
+        run_id, name, status: MLflow's.
         model_id: the logged model that holds its weights, '' if there is none.
         tags: those with our prefix, without it.
         params, metrics: as logged, metrics with their last value.
@@ -49,6 +54,7 @@ class Tracked:
 
     run_id: str
     name: str
+    status: str
     model_id: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
@@ -129,6 +135,7 @@ class Store:
         interrupted = self.find(digest, finished=False)
         if interrupted is not None:
             self.client.update_run(interrupted.run_id, status="RUNNING")
+            _open[interrupted.run_id] = self
             return interrupted.run_id
         own = {"kind": kind, "digest": digest, **(tags or {})}
         all_tags = {PREFIX + key: value for key, value in own.items()}
@@ -136,6 +143,7 @@ class Store:
             all_tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
         run_id: str = run.info.run_id
+        _open[run_id] = self
         entries = [Param(key, str(value)) for key, value in (params or {}).items()]
         self.client.log_batch(run_id, params=entries)
         return run_id
@@ -169,6 +177,13 @@ class Store:
             raise TrackingError(f"MLflow at {self.uri} has no run {', '.join(missing)}")
         return [found[run_id] for run_id in run_ids]
 
+    def all_finished(self, run_ids: Iterable[str]) -> bool:
+        """Whether all these runs are there and finished."""
+        try:
+            return all(run.status == "FINISHED" for run in self.get([*run_ids]))
+        except TrackingError:
+            return False
+
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
         """Runs by increasing held-out errors, equal ones by name; unscored ones left out."""
         scored = [run for run in self.get(run_ids) if "heldout/errors" in run.metrics]
@@ -189,6 +204,7 @@ class Store:
         if failed:
             self.tag(run_id, {"reason": failed[:4000]})
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+        _open.pop(run_id, None)
 
     def log_files(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
         for file in files:
@@ -211,6 +227,8 @@ class Store:
         query = f"source_run_id = '{run_id}'"
         for left in self.client.search_logged_models([self.experiment_id], query):
             self.client.delete_logged_model(left.model_id)
+            if left.artifact_location.startswith("file:"):  # half of it, perhaps
+                shutil.rmtree(unquote(urlparse(left.artifact_location).path), ignore_errors=True)
         model = self.client.create_logged_model(
             self.experiment_id,
             name=name.replace(".", "_"),  # MLflow takes no dot here
@@ -235,7 +253,7 @@ class Store:
             digests: file name -> SHA-256 that it must have.
 
         Raises:
-            TrackingError: a file is missing or is not what was stored.
+            Damaged: a file is missing or is not what was stored.
         """
         location = self.client.get_logged_model(model_id).artifact_location
         parsed = urlparse(location)
@@ -243,19 +261,13 @@ class Store:
             folder = Path(unquote(parsed.path))
         else:
             folder = cache / model_id
-            if not all((folder / name).is_file() for name in digests):
+            if _damage(folder, digests):  # not there yet, or a copy that was cut short
                 download_artifacts(
                     f"models:/{model_id}", dst_path=str(folder), tracking_uri=self.uri
                 )
-        for name, digest in digests.items():
-            file = folder / name
-            if not file.is_file():
-                raise TrackingError(f"{file} is missing; it held the weights of model {model_id}")
-            if of_file(file) != digest:
-                raise TrackingError(
-                    f"{file} is not what was stored: its SHA-256 is not {digest}; "
-                    "restore it, or delete its run and run finetune again"
-                )
+        damage = _damage(folder, digests)
+        if damage:
+            raise Damaged(f"{damage} (model {model_id})")
         return folder
 
     def link(self, run_id: str) -> str:
@@ -263,11 +275,33 @@ class Store:
         return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
 
 
+_open: dict[str, Store] = {}  # the runs that this process has begun and not ended
+
+
+def _damage(folder: Path, digests: Mapping[str, str]) -> str:
+    """Which file is not as it was stored, and how; '' if all are."""
+    for name, digest in digests.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{file} is missing"
+        if of_file(file) != digest:
+            return f"{file} is not what was stored: its SHA-256 is not {digest}"
+    return ""
+
+
+def interrupted() -> None:
+    """Mark the runs that this process leaves unfinished as killed; `Store.start` reopens them."""
+    while _open:
+        run_id, store = _open.popitem()
+        store.client.set_terminated(run_id, "KILLED")
+
+
 def _tracked(run: Run) -> Tracked:
     tags = run.data.tags
     return Tracked(
         run_id=run.info.run_id,
         name=run.info.run_name,
+        status=run.info.status,
         model_id=tags.get(PREFIX + "model_id", ""),
         tags={k.removeprefix(PREFIX): v for k, v in tags.items() if k.startswith(PREFIX)},
         params=run.data.params,

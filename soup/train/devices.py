@@ -1,7 +1,15 @@
 """Which devices a fine-tune gets, and how many run at once."""
 
 import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
 
 from soup.errors import BadInput
 from soup.params import Compute
@@ -69,3 +77,126 @@ def groups(compute: Compute, runs: int) -> Groups:
     )
     chosen = tuple(own[index % room] for index in range(count))
     return Groups(chosen, max(1, cores // (count * each)), note)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A machine, or a part of one, that a fine-tune must fit into.
+
+    Attributes:
+        name: for people.
+        cores, gpus: how many of each it may use.
+    """
+
+    name: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a cluster has room for.
+
+    Attributes:
+        slots: fine-tunes at once.
+        device: 'cuda' or 'cpu'.
+        cores: for each fine-tune.
+        threads: of computation on the CPU, for each of its processes.
+    """
+
+    slots: int
+    device: Literal["cpu", "cuda"]
+    cores: int
+    threads: int
+
+
+def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> Room:
+    """How many fine-tunes run at once on the workers of a cluster, and on what.
+
+    Args:
+        where: what the workers are of, for people.
+        runs: how many fine-tunes there are.
+
+    Raises:
+        NoDevices: there is no worker, no GPU where one is asked for, or none that holds a
+            fine-tune.
+    """
+    if not workers:
+        raise NoDevices(f"{where} has no workers; start one, then run again")
+    on_gpus = compute.device != "cpu" and any(worker.gpus for worker in workers)
+    if compute.device == "cuda" and not on_gpus:
+        raise NoDevices(f"compute.device is cuda, but no worker of {where} offers a GPU")
+    each, what = compute.devices_per_run, "GPUs" if on_gpus else "CPU cores"
+    if compute.sharding == "full" and each == 1:
+        raise NoDevices(
+            "compute.sharding: full spreads a model over several devices; "
+            "set compute.devices_per_run too"
+        )
+    have = [worker.gpus if on_gpus else worker.cores for worker in workers]
+    if each > max(have):
+        largest = workers[have.index(max(have))]
+        raise NoDevices(
+            f"compute.devices_per_run is {each}, but no worker of {where} has so many {what}: "
+            f"the largest, {largest.name}, has {max(have)}; lower it, or add a larger worker"
+        )
+    holds = [own // each for own in have]
+    slots = min(compute.slots or runs, sum(holds), runs)
+
+    def fit(cores: int) -> int:
+        """How many of so many cores each run at once."""
+        both = zip(workers, holds, strict=True)
+        return sum(min(held, worker.cores // cores) for worker, held in both)
+
+    cores = max(
+        (n for n in range(1, max(w.cores for w in workers) + 1) if fit(n) >= slots), default=0
+    )
+    return Room(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // each))
+
+
+@contextmanager
+def claimed(compute: Compute) -> Iterator[Devices]:
+    """Devices of this machine for one fine-tune that nobody else who asks in this way has.
+
+    Waits until there are enough. GPUs are free again when the process ends, however it ends.
+
+    Raises:
+        NoDevices: the machine has too few.
+    """
+    (own, *_) = groups(compute, 1).groups
+    if own[0] == "cpu":
+        yield own
+        return
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    # A part of the machine may be visible, under other numbers.
+    physical = visible if len(visible) == count and all(visible) else [*map(str, range(count))]
+    folder = Path(tempfile.gettempdir()) / "modelsoup-gpus"
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # of its owner, who did it
+        folder.chmod(0o777)
+    locks = [FileLock(folder / f"{one}.lock", mode=0o666) for one in physical]
+    taken: list[int] = []
+    while True:
+        with FileLock(folder / "all.lock", mode=0o666):  # or two would each hold half
+            free = [index for index, lock in enumerate(locks) if _taken(lock)]
+            taken = free[: len(own)]
+            for index in set(free) - set(taken) if len(taken) == len(own) else free:
+                locks[index].release()
+        if len(taken) == len(own):
+            break
+        time.sleep(1)
+    try:
+        yield tuple(f"cuda:{index}" for index in taken)
+    finally:
+        for index in taken:
+            locks[index].release()
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
