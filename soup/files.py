@@ -1,5 +1,6 @@
 """Files appear whole or not at all: written aside, then renamed."""
 
+import glob
 import json
 import os
 import tempfile
@@ -7,15 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed writer leaves stays
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a path beside the given one; it takes its place if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_up(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
     aside = Path(name)
+    if fcntl:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # until it is closed, or its writer is killed
     try:
         yield aside
         with aside.open("rb") as file:
@@ -26,7 +34,21 @@ def whole(path: str | Path) -> Iterator[Path]:
         aside.chmod(0o666 & ~umask)
         aside.replace(path)
     finally:
+        os.close(handle)
         aside.unlink(missing_ok=True)
+
+
+def _sweep_up(path: Path) -> None:
+    """Delete what killed writers of the path left beside it."""
+    if fcntl is None:
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{glob.escape(path.suffix)}"):
+        try:
+            with left.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody writes it
+                left.unlink(missing_ok=True)
+        except OSError:
+            continue
 
 
 def write_text(path: str | Path, text: str) -> None:

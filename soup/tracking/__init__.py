@@ -11,6 +11,7 @@ from soup.tracking.copying import copy
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
+from soup.tracking.reach import TrackingError
 from soup.tracking.registry import (
     Registry,
     Version,
@@ -23,7 +24,7 @@ from soup.tracking.registry import (
     version,
     versions,
 )
-from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
+from soup.tracking.store import Store, Tracked, default_uri, interrupted, link
 from soup.tracking.versions import annotate, model_of
 
 __all__ = [

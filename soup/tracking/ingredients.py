@@ -10,7 +10,8 @@ from soup import predictions
 from soup.checkpoint import Checkpoint
 from soup.ingredient import Ingredient
 from soup.metrics import Correct, Logits
-from soup.tracking.store import Damaged, Store, Tracked, TrackingError
+from soup.tracking.reach import Damaged, TrackingError
+from soup.tracking.store import Store, Tracked
 
 FILES = ("model.safetensors", "heldout.npz")  # what an ingredient's run holds, by digest
 

@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 from soup import predictions
 from soup.metrics import Logits
 from soup.provenance import of_file
-from soup.tracking.store import PREFIX, Store, TrackingError
+from soup.tracking.reach import TrackingError
+from soup.tracking.store import PREFIX, Store
 
 FOLDER = "predictions"
 

@@ -7,8 +7,6 @@ that are written from several threads. Weights are stored once, as logged models
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +26,10 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from soup.errors import BadInput
-from soup.provenance import of_file
+from soup.provenance import damage
+from soup.tracking.reach import Damaged, TrackingError, answers, http
 
 PREFIX = "soup."
-
-
-class TrackingError(BadInput, RuntimeError):
-    """The tracking server or registry cannot be used; the message has its address."""
-
-
-class Damaged(TrackingError):
-    """What a run keeps is missing or is not what was stored; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +62,7 @@ def link(uri: str, path: str) -> str:
 
     Without the query the UI opens in its mode for language models, where sweeps are hard to find.
     """
-    return f"{uri.rstrip('/')}/#/{path}?workflowType=machine_learning" if _http(uri) else ""
-
-
-def _http(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
+    return f"{uri.rstrip('/')}/#/{path}?workflowType=machine_learning" if http(uri) else ""
 
 
 class Store:
@@ -95,7 +81,7 @@ class Store:
                 (a server keeps them itself).
         """
         self.uri = uri
-        if _http(uri):
+        if http(uri):
             answers(uri)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -107,7 +93,7 @@ class Store:
             raise TrackingError(f"MLflow at {uri} refused: {error}") from None
 
     def _make(self, experiment: str, artifacts: Path) -> str:
-        location = None if _http(self.uri) else (artifacts.resolve() / experiment).as_uri()
+        location = None if http(self.uri) else (artifacts.resolve() / experiment).as_uri()
         # The tag makes the UI open on runs, not on traces of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         made: str = self.client.create_experiment(experiment, location, tags)
@@ -252,13 +238,13 @@ class Store:
             folder = Path(unquote(parsed.path))
         else:
             folder = cache / model_id
-            if _damage(folder, digests):  # not there yet, or a copy that was cut short
+            if damage(folder, digests):  # not there yet, or a copy that was cut short
                 download_artifacts(
                     f"models:/{model_id}", dst_path=str(folder), tracking_uri=self.uri
                 )
-        damage = _damage(folder, digests)
-        if damage:
-            raise Damaged(f"{damage} (model {model_id})")
+        found = damage(folder, digests)
+        if found:
+            raise Damaged(f"{found} (model {model_id})")
         return folder
 
     def link(self, run_id: str) -> str:
@@ -267,17 +253,6 @@ class Store:
 
 
 _open: dict[str, Store] = {}  # the runs that this process has begun and not ended
-
-
-def _damage(folder: Path, digests: Mapping[str, str]) -> str:
-    """Which file is not as it was stored, and how; '' if all are."""
-    for name, digest in digests.items():
-        file = folder / name
-        if not file.is_file():
-            return f"{file} is missing"
-        if of_file(file) != digest:
-            return f"{file} is not what was stored: its SHA-256 is not {digest}"
-    return ""
 
 
 def interrupted() -> None:
@@ -298,24 +273,3 @@ def _tracked(run: Run) -> Tracked:
         params=run.data.params,
         metrics=run.data.metrics,
     )
-
-
-def answers(uri: str) -> None:
-    """Check that a server is there.
-
-    MLflow's own client would try for minutes before it gives up.
-
-    Raises:
-        TrackingError: it does not answer.
-    """
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
-            pass
-    except urllib.error.HTTPError as error:
-        if error.code != 401:  # credentials are checked by the first real request
-            raise TrackingError(f"MLflow at {uri} answers with {error}") from None
-    except (OSError, ValueError) as error:
-        raise TrackingError(
-            f"MLflow at {uri} does not answer ({error}); "
-            "start it, or set MLFLOW_TRACKING_URI to where it is"
-        ) from None

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -115,7 +116,7 @@ class Warm:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.warm"],
+            [sys.executable, "-m", "tests.faults.warm", str(folder / "template.db")],
             cwd=checkouts.REPO,
             env=checkouts.environment(folder, PYTHONPATH=str(checkouts.REPO), **environment),
             stdin=subprocess.PIPE,
@@ -249,7 +250,7 @@ def _has_its_weights(run: Any, uri: str) -> None:
 
 
 def _read(path: Path) -> None:
-    assert not path.name.startswith(".model") and not path.name.endswith(".tmp"), path
+    assert not path.name.startswith("."), path  # written aside, and left there
     match path.suffix:
         case ".safetensors":
             held = Checkpoint(path)
@@ -294,6 +295,7 @@ class Ground:
         Args:
             changes: replace top-level parts of the parameters.
         """
+        warm = self.warm  # which makes the empty database
         self._count += 1
         root = root or self.folder / f"trial-{self._count}"
         root.mkdir(exist_ok=True)
@@ -301,16 +303,18 @@ class Ground:
         uri = self._environment.get("MLFLOW_TRACKING_URI")
         experiment = f"trial-{self._count}" if uri else "tiny"
         sweep = checkouts.parameters(self.folder)["sweep"] | {"runs": FINE_TUNES}
-        sweep["space"]["epochs"] = [6]
+        sweep["space"]["epochs"] = [4]
         plain = {"experiment": experiment, "sweep": sweep}
         plain["compute"] = {"slots": 2, "checkpoint_seconds": 0.05, "system_metrics": False}
         parameters = checkouts.parameters(self.folder) | plain | changes
         (root / "params.yaml").write_text(json.dumps(parameters))
+        if not uri:
+            shutil.copy(self.folder / "template.db", root / "mlflow.db")
         for name, place in (("data", self.folder), ("soup", checkouts.REPO)):
             (root / name).symlink_to(place / name)
         (root / "flows").symlink_to(checkouts.REPO / "flows")
         (root / "dvc.yaml").symlink_to(checkouts.REPO / "dvc.yaml")
-        return Trial(self.warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
+        return Trial(warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
 
     def close(self) -> None:
         if self._warm is not None:
