@@ -17,18 +17,21 @@ import random
 import tempfile
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tests.faults import injections as faults
-from tests.faults.ground import Ground, ground, mlflow_server
+from tests.faults.ground import Ground, Server, ground, mlflow_server
 from tests.faults.injections import Course, Found
 
 Inject = Callable[[Ground, Course, random.Random], Found]
+Injected = Callable[[random.Random], Found]
 KILLS = 4  # in one trial
 PLAIN: dict[str, tuple[float, Inject]] = {  # share of --times, and one trial
     "kill -9 of the flow": (0.7, lambda g, c, r: faults.flow_killed(g, c, r, KILLS)),
@@ -50,25 +53,34 @@ PLAIN: dict[str, tuple[float, Inject]] = {  # share of --times, and one trial
 }
 
 
-def repeated(
-    name: str, wanted: int, inject: Callable[[random.Random], Found], rows: list[Any], kept: Path
-) -> None:
-    """Inject until there are as many as are wanted; each finished trial is kept at once."""
-    while sum(row["injected"] for row in rows if row["fault"] == name) < wanted:
-        number = sum(row["fault"] == name for row in rows)
-        if number > 2 * wanted:  # it hits too seldom
-            return
-        draws = random.Random(zlib.crc32(f"{name} {number}".encode()))
-        begun = time.monotonic()
-        row: dict[str, Any] = {"fault": name, "injected": 1, "completed": 0, "lost": 0, "redone": 0}
-        try:
-            row |= asdict(inject(draws)) | {"completed": 1}
-        except AssertionError as error:
-            row["error"] = str(error)[-2000:]
-        row["seconds"] = round(time.monotonic() - begun, 1)
-        rows.append(row)
-        kept.write_text(json.dumps(rows, indent=1))
-        print(row, flush=True)
+def once(name: str, inject: Callable[[random.Random], Found], rows: list[Any], kept: Path) -> None:
+    """Inject, and keep what became of it at once."""
+    number = sum(row["fault"] == name for row in rows)
+    draws = random.Random(zlib.crc32(f"{name} {number}".encode()))
+    begun = time.monotonic()
+    row: dict[str, Any] = {"fault": name, "injected": 1, "completed": 0, "lost": 0, "redone": 0}
+    try:
+        row |= asdict(inject(draws)) | {"completed": 1}
+    except AssertionError as error:
+        row["error"] = str(error)[-2000:]
+    row["seconds"] = round(time.monotonic() - begun, 1)
+    rows.append(row)
+    kept.write_text(json.dumps(rows, indent=1))
+    print(row, flush=True)
+
+
+def in_turn(faults: dict[str, tuple[int, Injected]], rows: list[Any], kept: Path) -> None:
+    """One trial of each fault after another, until each was injected as often as is wanted."""
+    tried: Counter[str] = Counter()
+    left = dict(faults)
+    while left:
+        for name, (wanted, inject) in [*left.items()]:
+            done = sum(row["injected"] for row in rows if row["fault"] == name)
+            if done >= wanted or tried[name] >= wanted:  # or it hits too seldom
+                del left[name]
+            else:
+                tried[name] += 1
+                once(name, inject, rows, kept)
 
 
 def table(rows: list[Any]) -> str:
@@ -97,26 +109,19 @@ def main() -> None:
         with ground(_new(folder / "plain")) as plain:
             course = Course.of(plain)
             print(f"undisturbed: {course.seconds:.1f} s", flush=True)
-            for fault, (share, one) in PLAIN.items():
-                repeated(
-                    fault,
-                    wanted(fault, share),
-                    lambda draws, one=one: one(plain, course, draws),  # type: ignore[misc]
-                    rows,
-                    arguments.into,
-                )
+            chosen = {
+                fault: (wanted(fault, share), partial(one, plain, course))
+                for fault, (share, one) in PLAIN.items()
+            }
+            in_turn(chosen, rows, arguments.into)
         clock = folder / "clock"
         faked = faults.faked_clock(clock)
         if faked and wanted("a clock that jumps", 0.1):
             with ground(_new(folder / "faked"), **faked) as odd:
                 course = Course.of(odd)
-                repeated(
-                    "a clock that jumps",
-                    wanted("a clock that jumps", 0.1),
-                    lambda draws: faults.clock_jumped(odd, course, draws, 6, clock),
-                    rows,
-                    arguments.into,
-                )
+                jumped = lambda draws: faults.clock_jumped(odd, course, draws, 6, clock)  # noqa: E731
+                times = wanted("a clock that jumps", 0.1)
+                in_turn({"a clock that jumps": (times, jumped)}, rows, arguments.into)
         served = _new(folder / "served")
         server, uri = mlflow_server(served)
         server.start()
@@ -124,20 +129,24 @@ def main() -> None:
         try:
             with ground(served, MLFLOW_TRACKING_URI=uri) as shared:
                 course = Course.of(shared)
-                for seconds, share in ((2, 0.1), (30, 0.03)):
-                    label = f"kill -9 of MLflow, back in {seconds} s"
-                    repeated(
-                        label,
-                        wanted(label, share),
-                        lambda draws, s=seconds: faults.server_away(  # type: ignore[misc]
-                            shared, course, draws, server, s
-                        ),
-                        rows,
-                        arguments.into,
+                away = {
+                    f"kill -9 of MLflow, back in {seconds} s": (
+                        share,
+                        partial(_away, shared, course, server, seconds),
                     )
+                    for seconds, share in ((2, 0.1), (30, 0.03))
+                }
+                chosen = {n: (wanted(n, share), one) for n, (share, one) in away.items()}
+                in_turn(chosen, rows, arguments.into)
         finally:
             server.kill()
     print(table(rows))
+
+
+def _away(
+    ground: Ground, course: Course, server: Server, seconds: float, draws: random.Random
+) -> Found:
+    return faults.server_away(ground, course, draws, server, seconds)
 
 
 def _new(folder: Path) -> Path:

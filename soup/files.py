@@ -3,15 +3,11 @@
 import glob
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # Windows: what a killed writer leaves stays
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -20,10 +16,10 @@ def whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_up(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    mark = f".{path.name}.{_host()}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=mark, suffix=path.suffix)
+    os.close(handle)
     aside = Path(name)
-    if fcntl:
-        fcntl.flock(handle, fcntl.LOCK_SH)  # until it is closed, or its writer is killed
     try:
         yield aside
         with aside.open("rb") as file:
@@ -34,21 +30,32 @@ def whole(path: str | Path) -> Iterator[Path]:
         aside.chmod(0o666 & ~umask)
         aside.replace(path)
     finally:
-        os.close(handle)
         aside.unlink(missing_ok=True)
 
 
 def _sweep_up(path: Path) -> None:
-    """Delete what killed writers of the path left beside it."""
-    if fcntl is None:
-        return
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{glob.escape(path.suffix)}"):
-        try:
-            with left.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody writes it
-                left.unlink(missing_ok=True)
-        except OSError:
-            continue
+    """Delete what killed writers of the path left beside it, on this host."""
+    mark = glob.escape(f".{path.name}.{_host()}-")
+    for left in path.parent.glob(f"{mark}*{glob.escape(path.suffix)}"):
+        writer = left.name.removeprefix(f".{path.name}.{_host()}-").partition("-")[0]
+        if writer.isdigit() and not _runs(int(writer)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # to ask would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _host() -> str:
+    return platform.node().replace("-", "_").replace("/", "_")
 
 
 def write_text(path: str | Path, text: str) -> None:
