@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS ?= 1
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint ui deploy services services-down services-status repro lock clean
+.PHONY: help setup demo test test-fast lint ui deploy services services-down services-status doctor repro lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ services-down: ## Stop them; what they hold stays
 
 services-status: ## Say which of them run
 	@PATH="$(BIN):$$PATH" infra/services.sh status
+
+doctor: setup ## Look for what is wrong with servers, workers, limits (FREE=1: free stuck slots)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows.doctor $(if $(FREE),--free)
 
 repro: setup ## Reproduce by DVC: only what changed is run
 	@PATH="$(BIN):$$PATH" $(BIN)/dvc repro

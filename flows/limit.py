@@ -15,13 +15,14 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
-from flows.reachable import require_server
+from flows.api import patiently, require_server
 from soup.errors import BadInput
 from soup.params import Compute
 
 LEASE = 120.0  # seconds after which the slots of a killed sweep are free again
 PATIENCE = 20.0  # seconds after which one that waits says so
 PREFIX = "tag:"
+SLOTS = "slots="  # begins a tag of a task: how many it holds
 
 
 class LimitError(BadInput, RuntimeError):
@@ -33,7 +34,7 @@ def require(compute: Compute) -> None:
 
     Raises:
         LimitError: it does not.
-        ServerError: there is no Prefect server.
+        PrefectError: there is no Prefect server.
     """
     if compute.limit is None:
         return
@@ -79,10 +80,10 @@ def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
         return stack
 
     try:
-        stack = taken(PATIENCE)
+        stack = patiently(lambda: taken(PATIENCE))
     except TimeoutError:
         say(f"waits for {compute.limit}, all of whose slots are taken (make doctor: by whom)")
-        stack = taken(None)
+        stack = patiently(lambda: taken(None))
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.events import emit_event
 
+from flows.outcome import promoted
 from flows.stage import DEFAULT, Record, in_prefect, main, reuse
 from soup.params import Params
 from soup.project import Project
@@ -15,6 +16,7 @@ def register(params: Params = DEFAULT) -> Record:
 
     def work(project: Project, _: object) -> Record:
         registered = stage.run(project)
+        promoted(params, registered)
         if in_prefect():
             announce(registered, params)
         return registered

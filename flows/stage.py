@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 from prefect import Flow
 from prefect.context import FlowRunContext
-from rich.console import Console
 from rich.markup import escape
 
+from flows import logs
+from flows.api import require
 from flows.progress import Display
 from flows.stopping import stoppable
 from flows.temporary_server import temporary_server
@@ -27,7 +28,7 @@ from soup.provenance import Stage, stage
 # A worker runs flows from a checkout that need not be the one it imports them from.
 ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
 Record = dict[str, Any]
-console = Console(stderr=True, highlight=False)
+console = logs.console()
 display = Display(console)
 
 try:
@@ -70,7 +71,7 @@ def reuse(
             display.say(f"[dim]{name:9} done before, reused")
             return record
         # Under the bars of its parts, if it has any.
-        with _interruptible(), display.track(name):
+        with logs.belonging(stage=name), _interruptible(), display.track(name):
             record = now.finish(work(open_project(params), now))
     display.say(_line(record))
     return record
@@ -140,7 +141,7 @@ def check(params: Params) -> None:
         NoDevices: one fine-tune is to have more devices than there are.
         BadInput: checkpoints to import are not there, timm has no such optimiser, or there is no
             place for fine-tunes as `compute.runner` and `compute.limit` say.
-        TrackingError: MLflow does not answer.
+        TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from flows.runners import require as require_place
     from soup.imported import pool_files
@@ -157,7 +158,7 @@ def check(params: Params) -> None:
     project = open_project(params)
     if params.sweep.imported is not None:
         pool_files(project)
-    project.store()
+    project.store().require_artifacts()
 
 
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
@@ -188,6 +189,7 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
             params = load(arguments.params)
             by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
             if by_engine:
+                require()
                 running.enter_context(temporary_server())
             record = flow(params) if by_engine else flow.fn(params)
         if arguments.quiet and "stage" in record:  # the pipeline prints a summary of its own

@@ -33,3 +33,6 @@ else
         -keyout "$tls/key.pem" -out "$tls/cert.pem" 2>/dev/null
     echo "wrote $tls (self-signed, for $host; put a certificate of your own there instead)"
 fi
+
+# What is mounted has to be there, or Docker makes it root's.
+mkdir -p .cache/metrics

@@ -42,8 +42,7 @@ def refuse_strangers(folder: Path, whose: str) -> None:
             f"{whose} is refused: it holds {', '.join(strange)}; models of this project hold "
             "safetensors, JSON and this package's source, never a pickle"
         )
-    flavors = yaml.safe_load((folder / "MLmodel").read_text()).get("flavors", {})
-    loaders = {name: flavor.get("loader_module") for name, flavor in flavors.items()}
+    loaders = _loaders(folder / "MLmodel")
     if loaders != {"python_function": LOADER}:
         raise Refused(f"{whose} is refused: its MLmodel asks for {loaders}, not for {LOADER}")
 
@@ -66,6 +65,15 @@ def refuse_changes(folder: Path, stored: Mapping[str, str], whose: str) -> None:
             f"{whose} is refused: it is not what was registered: {'; '.join(told)}; "
             "restore the files, or register the soup again"
         )
+
+
+def _loaders(description: Path) -> dict[str, str]:
+    """What would read the model, by MLflow's flavors of it; empty for a file that does not say."""
+    try:
+        flavors = yaml.safe_load(description.read_text())["flavors"]
+        return {str(name): str(flavor.get("loader_module")) for name, flavor in flavors.items()}
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 _META = "registered_model_meta"

@@ -37,17 +37,6 @@ def of_files(paths: Iterable[str | Path], root: Path) -> str:
     return of_value({str(path): of_file(root / path) for path in paths})
 
 
-def damage(folder: Path, digests: Mapping[str, str]) -> str:
-    """Which file is not as it was stored, and how; '' if all are."""
-    for name, digest in digests.items():
-        file = folder / name
-        if not file.is_file():
-            return f"{file} is missing"
-        if of_file(file) != digest:
-            return f"{file} is not what was stored: its SHA-256 is not {digest}"
-    return ""
-
-
 @dataclass(frozen=True)
 class Stage:
     """A stage of `dvc.yaml` for given parameters.

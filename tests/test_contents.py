@@ -78,7 +78,9 @@ def test_a_link_to_a_folder_is_a_stranger_too(model: Path, tmp_path: Path) -> No
     [
         ("flavors: {python_function: {loader_module: mlflow.pyfunc.model}}", "pyfunc.model"),
         ("flavors: {python_function: {loader_module: soup.serving}, sklearn: {}}", "sklearn"),
-        ("{}", "asks for {}"),
+        ("{}", "not for soup.serving"),
+        ("[not a model", "not for soup.serving"),
+        ("just text", "not for soup.serving"),
     ],
 )
 def test_another_loader_is_refused(model: Path, text: str, told: str) -> None:

@@ -96,7 +96,7 @@ def _connected(compute: Compute, runs: int) -> Iterator[Any]:
     address = compute.runner.address
     if address is not None:
         try:
-            client = Client(address, timeout=20)
+            client = Client(address, timeout=5)
         except (OSError, ValueError) as error:
             raise DaskError(
                 f"no Dask scheduler answers at {address} ({error}); start one with "

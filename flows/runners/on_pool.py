@@ -5,7 +5,8 @@ The deployment that they are runs of is made here, for the pool that is named in
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
-from flows.reachable import require_server
+from flows.api import patiently, require_server
 from flows.runners import remote
 from flows.runners.journal import BEAT, Reader, Refused
 from flows.runners.runner import Runner
@@ -95,16 +96,14 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
     with remote.posted(project, code, sweep) as folder, _cancelled_at_the_end() as runs:
 
         def send(call: remote.Call, reader: Reader) -> remote.Sent:
-            run: Any = run_deployment(
-                deployment,
-                parameters={
-                    "folder": call.folder,
-                    "journal": call.journal,
-                    "name": call.name,
-                    "until": call.until,
-                },
-                flow_run_name=call.name,
-                timeout=0,
+            _, *arguments = asdict(call).items()
+            run: Any = patiently(
+                lambda: run_deployment(
+                    deployment,
+                    parameters=dict(arguments),
+                    flow_run_name=call.name,
+                    timeout=0,
+                )
             )
             watched = Watched(run.id, reader, runs)
             return remote.Sent(watched.over, watched.ending)
@@ -149,7 +148,7 @@ class Watched:
         heard = self._reader.heard
         if heard is None or time.monotonic() - heard < SILENT:
             return False
-        with get_client(sync_client=True) as client:
+        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
             client.set_flow_run_state(self._run, Crashed(message="no sign of life"), force=True)
         return True
 
@@ -178,8 +177,8 @@ def _cancelled_at_the_end() -> Iterator[set[UUID]]:
     try:
         yield runs
     finally:
-        with get_client(sync_client=True) as client:
-            for run in [*runs]:
+        for run in [*runs]:
+            with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
                 client.set_flow_run_state(run, Cancelling())
 
 

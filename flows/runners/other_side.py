@@ -80,7 +80,7 @@ def _opened(root: str, folder: str) -> tuple[Sweep, Compute]:
     os.environ["MLFLOW_TRACKING_URI"] = _own_mlflow or order.mlflow
     params = parse(order.params)
     code = stage("finetune", params, Path(root)).code
-    _loaded.append(code)
+    _loaded[:] = _loaded or [code]
     if code != order.code:
         raise Elsewhere(
             f"the source files in {root} are not those of {order.host}; "

@@ -4,8 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${PREFECT_API_URL:?the Prefect server, such as http://127.0.0.1:4200/api}"
-# What pipeline/git clones, unless a run says otherwise.
+# What pipeline/git clones, and where to, unless a run says otherwise.
 export MODELSOUP_REPOSITORY=${MODELSOUP_REPOSITORY:-$(git remote get-url origin 2>/dev/null || pwd)}
+export MODELSOUP_CHECKOUTS=${MODELSOUP_CHECKOUTS:-$PWD/.cache/checkouts}
 
 quietly() { # shows what a command said only if it failed
     local said

@@ -31,7 +31,7 @@ quit() { # name: ask, then end whatever is left of it
     local pid i
     if runs "$1"; then
         pid=$(cat "$DIR/run/$1.pid")
-        kill -TERM "$pid" 2>/dev/null || true
+        kill -TERM -- "-$pid" 2>/dev/null || true
         for ((i = 0; i < 100; i++)); do
             kill -0 "$pid" 2>/dev/null || break
             sleep 0.2

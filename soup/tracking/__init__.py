@@ -8,10 +8,11 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from soup.tracking.copying import copy
+from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
+from soup.tracking.notes import annotate, model_of
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
-from soup.tracking.reach import TrackingError
 from soup.tracking.registry import (
     Registry,
     Version,
@@ -24,8 +25,7 @@ from soup.tracking.registry import (
     version,
     versions,
 )
-from soup.tracking.store import Store, Tracked, default_uri, interrupted, link
-from soup.tracking.versions import annotate, model_of
+from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
 
 __all__ = [
     "Event",
@@ -41,6 +41,7 @@ __all__ = [
     "copy",
     "default_uri",
     "fetch",
+    "folders",
     "history",
     "ingredients",
     "interrupted",

@@ -10,9 +10,8 @@ from mlflow.exceptions import MlflowException
 from soup.contents import digests
 from soup.provenance import of_value
 from soup.tracking.promotion import AUDIT, event, history, note
-from soup.tracking.reach import TrackingError
 from soup.tracking.registry import FILES, Registry, Version, create, fetch, of_digest, version
-from soup.tracking.store import Store
+from soup.tracking.store import Store, TrackingError
 
 
 def copy(source: Registry, found: Version, target: Store, model: str, cache: Path) -> Version:

@@ -10,8 +10,7 @@ from mlflow.exceptions import MlflowException
 from soup import predictions
 from soup.metrics import Logits
 from soup.provenance import of_file
-from soup.tracking.reach import TrackingError
-from soup.tracking.store import PREFIX, Store
+from soup.tracking.store import PREFIX, Store, TrackingError
 
 FOLDER = "predictions"
 

@@ -20,9 +20,8 @@ import psutil
 from mlflow.exceptions import MlflowException
 
 from soup.champion import Decision
-from soup.tracking.reach import TrackingError
 from soup.tracking.registry import Registry, Version, aliases, champion, version, versions
-from soup.tracking.store import PREFIX
+from soup.tracking.store import PREFIX, TrackingError
 
 AUDIT = "audit."
 MOVING = "moving."

@@ -19,8 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from soup.contents import Refused, digests, refuse_changes, refuse_strangers
-from soup.tracking.reach import TrackingError, answers
-from soup.tracking.store import PREFIX, Store
+from soup.tracking.store import PREFIX, Store, TrackingError, answers
 
 FILES = "files"  # the tag of every file's digest
 

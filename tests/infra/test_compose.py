@@ -40,7 +40,8 @@ def test_the_servers_and_one_worker_start_by_default_the_rest_by_profile() -> No
         *("postgres", "s3", "bucket", "mlflow", "prefect", "deploy", "worker", "proxy"),
     }
     assert profiles["worker-gpu"] == ["gpu"]
-    assert profiles["prometheus"] == profiles["grafana"] == ["monitoring"]
+    for name in ("node-exporter", "prometheus", "grafana"):
+        assert profiles[name] == ["monitoring"]
 
 
 @services
@@ -133,7 +134,7 @@ def test_every_variable_is_in_the_example_and_every_secret_of_it_is_empty() -> N
 
 
 def test_what_is_mounted_from_the_checkout_is_there() -> None:
-    later = ("./monitoring", "${TLS_FOLDER")
+    later = ("${TLS_FOLDER", "../.cache/metrics")  # infra/secrets.sh makes both
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -172,3 +173,21 @@ def test_the_charts_images_are_of_the_locks_prefect() -> None:
         tag = re.search(r"prefectTag: (\S+)", values)
         assert tag
         assert tag[1].split("-")[0] == versions()["prefect"]
+
+
+def test_prometheus_asks_services_that_are_there_with_passwords_that_it_has() -> None:
+    told = yaml.safe_load((REPO / "infra/monitoring/prometheus.yaml").read_text())
+    script = SERVICES["prometheus"]["command"][0]
+    hosts = set()
+    for job in told["scrape_configs"]:
+        for place in job["static_configs"]:
+            hosts |= {target.split(":")[0] for target in place["targets"]}
+        # Both refuse who has no password, on the page with their figures as well.
+        if job["job_name"] in ("mlflow", "prefect"):
+            assert job["basic_auth"]["username"] == "modelsoup"
+            assert f"/etc/prometheus/{job['basic_auth']['password_file']}\n" in script
+    assert hosts <= set(SERVICES)
+    assert {"mlflow", "prefect", "node-exporter"} <= hosts
+    [folder] = [v for v in SERVICES["node-exporter"]["volumes"] if v.endswith(":/metrics:ro")]
+    written = SERVICES["worker"]["environment"]["MODELSOUP_METRICS"]
+    assert folder.split(":")[0] == written.replace("/app", "..")

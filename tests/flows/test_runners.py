@@ -1,0 +1,227 @@
+"""The same sweep on every runner, with a worker killed in the middle: the same weights."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import runners
+from flows.finetune import fan_out
+from flows.runners.journal import Reader, Refused
+from flows.runners.order import Order
+from flows.runners.there import there
+from soup.params import parse
+from soup.project import Project
+from soup.provenance import of_file, stage
+from soup.sweep import Sweep
+from soup.train.devices import Room
+from soup.train.finetune import finetune, folder_of
+from tests import checkouts
+from tests.servers import PrefectServer, kill
+from tests.stages.projects import Silent, probed
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for workers in /proc"),
+]
+EPOCHS = 40  # enough steps to be killed in the middle of
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Ready to be swept."""
+    root = tmp_path_factory.mktemp("shared")
+    made = probed(root)
+    for name in ("soup", "flows", "dvc.yaml"):
+        (root / name).symlink_to(checkouts.REPO / name)
+    checkouts.write(root)
+    return replace(made, tags={})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Records the tasks, and has the pool."""
+    made = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    made.start()
+    try:
+        with temporary_settings({PREFECT_API_URL: made.api}):
+            yield made
+    finally:
+        made.kill()
+
+
+def searched(project: Project, seed: int, runner: Any, **sweep: Any) -> Project:
+    """The project with another sweep, on a runner."""
+    raw = checkouts.parameters(project.root)
+    space = raw["sweep"]["space"] | {"epochs": [EPOCHS]}
+    raw["sweep"] |= {"seed": seed, "space": space} | sweep
+    raw["compute"] |= {"runner": runner}
+    return replace(project, params=parse(raw))
+
+
+class Killer(Silent):
+    """Kills whoever runs a fine-tune, once it is under way; keeps what it is told."""
+
+    def __init__(self, project: Project, victim: str) -> None:
+        self.project, self.victim = project, victim
+        self.killed: list[int] = []
+        self.done_with: list[tuple[str, str]] = []
+        self.said: list[str] = []
+        self.seen: dict[str, list[int]] = {}
+        self.folder: Path | None = None
+        self._lock = threading.Lock()
+
+    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        with self._lock:
+            self.seen.setdefault(name, []).append(step)
+            if name != self.victim or self.killed or self.folder is None:
+                return
+            if (self.folder / "state.safetensors").exists():
+                self.killed = holders(self.folder.with_suffix(".lock"))
+                for pid in self.killed:
+                    os.kill(pid, signal.SIGKILL)
+
+    def done(self, name: str, message: str) -> None:
+        self.done_with.append((name, message))
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def holders(file: Path) -> list[int]:
+    """Processes that have a file open."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(fd.resolve() == file for fd in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def swept(project: Project, watcher: Killer) -> tuple[Sweep, dict[str, Any]]:
+    """Run a sweep as the flow does, but for its record."""
+    code = stage("finetune", project.params, project.root).code
+    sweep = Sweep.open(project, code, 1)
+    watcher.folder = sweep._jobs[watcher.victim][1].folder.resolve()
+    with runners.chosen(project, code, sweep, watcher) as runner:
+        outcomes = fan_out([*sweep.steps], runner, project.params.compute, watcher)
+    return sweep, outcomes
+
+
+def check(project: Project, victim: str, tmp_path: Path) -> Sweep:
+    """A sweep with one worker killed is as if nothing had happened."""
+    watcher = Killer(project, victim)
+    sweep, outcomes = swept(project, watcher)
+    assert len(watcher.killed) == 1
+    assert outcomes.keys() == sweep.steps.keys()
+    ids = {name: run for runs in outcomes.values() for name, run in runs.items()}
+    assert {name for name, _ in watcher.done_with} == set(ids)
+    for run in sweep.store.get([*ids.values()]):
+        (apart,) = [replace(sweep._jobs[run.name][1], folder=tmp_path / run.name)]
+        finetune(apart, lambda *_: None)
+        expected = of_file(folder_of(apart, "") / "model.safetensors")
+        assert run.tags["sha256.model.safetensors"] == expected
+        history = sweep.store.client.get_metric_history(run.run_id, "train/loss")
+        logged = [metric.step for metric in history]
+        # The killed one went on from its state; the others ran through.
+        assert logged.count(min(logged)) == 1
+        if run.name != victim:
+            assert len(logged) == len(set(logged))
+    assert all(watcher.seen[name] for name in ids)
+    found = Killer(project, victim)
+    assert swept(searched(project, project.params.sweep.seed, "local"), found)[1] == outcomes
+    assert {message for _, message in found.done_with} == {"finished before"}
+    assert not [*(project.cache / "orders").iterdir()]
+    return sweep
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"host": "elsewhere"}, r"MLflow's store is a file of elsewhere, sqlite.*MLFLOW_TRACKING_"),
+        ({"code": "another"}, r"source files in .* are not those of .*; let both be at the same"),
+        ({"sweep": "0" * 32}, r"MLflow at sqlite.* has no run 0{32}"),
+        ({"params": {}}, r"problems"),
+    ],
+)
+def test_a_host_that_differs_says_how_before_it_trains(
+    project: Project, changed: dict[str, Any], says: str
+) -> None:
+    code = stage("finetune", project.params, project.root).code
+    order = Order.of(project, code, Sweep.open(project, code, 1), Room(1, "cpu", 1, 1))
+    root = str(project.root)
+    for wrong in (True, False):
+        folder = (replace(order, **changed) if wrong else order).write(project)
+        said = there(root, "problem", folder)
+        assert re.search(says, said) if wrong else said == ""
+        watcher = Killer(project, "ft-000")
+        reader = Reader(project.root / folder / "a.jsonl", watcher)
+        if wrong:
+            assert there(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0) == ""
+            reader.read()
+            with pytest.raises(Refused, match=says):
+                reader.outcome("unheard")
+            assert not watcher.seen
+        shutil.rmtree(project.root / folder)
+    assert "does not see" in there(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0)
+    assert "does not see the project folder" in there(f"{root}/none", "problem", folder)
+
+
+def test_dask(project: Project, tmp_path: Path) -> None:
+    check(searched(project, 1, {"kind": "dask", "workers": 2}), "ft-001", tmp_path)
+
+
+def test_ray(project: Project, tmp_path: Path) -> None:
+    check(searched(project, 2, {"kind": "ray", "workers": 2}), "ft-001", tmp_path)
+
+
+@pytest.fixture
+def pool(project: Project, server: PrefectServer, tmp_path: Path) -> Iterator[str]:
+    """A work pool; its worker is a process of its own."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="shed", type="process"))
+    with (tmp_path / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "shed"),
+                *("--limit", "2", "--type", "process"),
+            ],
+            cwd=tmp_path,
+            env=checkouts.environment(project.root, PREFECT_API_URL=server.api),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        with get_client(sync_client=True) as client:
+            while not runners.on_pool.online(client, "shed"):
+                assert worker.poll() is None, (tmp_path / "worker.log").read_text()
+                threading.Event().wait(0.5)
+        yield "shed"
+    finally:
+        kill(worker)
+
+
+def test_a_work_pool(project: Project, pool: str, tmp_path: Path) -> None:
+    changed = searched(project, 3, {"kind": "pool", "pool": pool}, runs=2)
+    changed = replace(
+        changed,
+        params=changed.params.model_copy(
+            update={"compute": changed.params.compute.model_copy(update={"slots": 2})}
+        ),
+    )
+    check(changed, "ft-001", tmp_path)
