@@ -22,6 +22,7 @@ from soup.checkpoint import Checkpoint
 from tests import checkouts, worlds
 
 FINE_TUNES = 6
+SOURCES = ("soup", "flows")
 SWEEP = ("prepare", "base", "probe", "finetune", "cook")  # what a trial runs, unless it runs all
 PATIENCE = 300.0  # seconds that a flow may take on a busy machine
 
@@ -117,7 +118,7 @@ class Warm:
     def __init__(self, folder: Path, **environment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.warm", str(folder / "template.db")],
-            cwd=checkouts.REPO,
+            cwd=folder,  # its own copy of the sources comes first
             env=checkouts.environment(folder, PYTHONPATH=str(checkouts.REPO), **environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -274,6 +275,10 @@ class Ground:
         worlds.draw(folder / "data" / "dark", {"blue": 8, "red": 8}, first=900)
         worlds.put(folder / "base", worlds.tiny())
         (folder / "base" / "model.safetensors").rename(folder / "base.safetensors")
+        # A copy: digests are of the sources, which may be edited meanwhile.
+        for name in SOURCES:
+            shutil.copytree(checkouts.REPO / name, folder / name)
+        shutil.copy(checkouts.REPO / "dvc.yaml", folder)
         self.prefect, self.api = prefect_server(folder)
         self.prefect.start()
         self._environment = {"PREFECT_API_URL": self.api} | environment
@@ -310,10 +315,8 @@ class Ground:
         (root / "params.yaml").write_text(json.dumps(parameters))
         if not uri:
             shutil.copy(self.folder / "template.db", root / "mlflow.db")
-        for name, place in (("data", self.folder), ("soup", checkouts.REPO)):
-            (root / name).symlink_to(place / name)
-        (root / "flows").symlink_to(checkouts.REPO / "flows")
-        (root / "dvc.yaml").symlink_to(checkouts.REPO / "dvc.yaml")
+        for name in ("data", "dvc.yaml", *SOURCES):
+            (root / name).symlink_to(self.folder / name)
         return Trial(warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
 
     def close(self) -> None:
