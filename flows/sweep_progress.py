@@ -101,6 +101,8 @@ class SweepProgress:
             self._finished.update(names)
             self._display.say(f"  {len(names)} of {len(self._steps)} fine-tunes finished before")
             self._done |= {name: self._steps[name] for name in names}
+            for name in names:
+                self.state.done(name, "finished before")
             self._show(worked=False)
 
     def done(self, name: str, message: str) -> None:

@@ -1,10 +1,12 @@
 """What is shown of work under way: pace, lines, bars, and nothing."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from flows.exporter import FOLDER
 from flows.progress import Display, Mode, Pace, duration
 from flows.sweep_progress import SweepProgress
 
@@ -101,6 +103,8 @@ def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock)
         watcher.step("ft-000", 80, {})
         watcher.done("ft-000", "[odd] 50.00% held-out")
         watcher.say("out of [memory]")
+    assert watcher.state.counts["finished"] == 2
+    assert watcher.state.steps_done == 200
     lines = text.getvalue().splitlines()
     assert lines[0] == "  1 of 2 fine-tunes finished before"
     assert lines[1].startswith(
@@ -108,3 +112,24 @@ def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock)
     )
     assert "  ft-000: 2,560 of 3,200 images, 16 a second, 41 s left, held-out 50.00%" in lines
     assert lines[-2:] == ["  ft-000 2/2 [odd] 50.00% held-out", "  out of [memory]"]
+
+
+def test_figures_that_cannot_be_written_cost_no_fine_tune_and_are_told_of_once(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
+    display, text = shown(clock)
+    with SweepProgress({"ft-000": 100}, 32, display, "shapes") as watcher:
+        for step in (20, 60, 100):
+            clock.now += 100.0
+            watcher.step("ft-000", step, {})
+        watcher.done("ft-000", "50.00% held-out")
+    assert text.getvalue().count("progress is not shown everywhere: FileExistsError") == 1
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    with SweepProgress({"ft-000": 100}, 32, display, "shapes") as watcher:
+        watcher.step("ft-000", 20, {})
+    assert (
+        'modelsoup_sweep_running{experiment="shapes"} 0.0'
+        in next(tmp_path.glob("*.prom")).read_text()
+    )
