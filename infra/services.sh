@@ -45,6 +45,7 @@ up() {
     local missing
     mapfile -t missing < <(down_of "${ALL[@]}")
     check_ports "${missing[@]}"
+    [ -z "$OWN_S3" ] || own_bucket
     write_env
     if [ ${#missing[@]} = 0 ]; then
         echo "all services run already"

@@ -10,6 +10,7 @@ import pytest
 from soup.params import parse
 from soup.project import Project
 from soup.sweep import Sweep, SweepError
+from soup.train.process import Failed
 from tests.checkouts import parameters
 from tests.stages.projects import Silent, probed, record
 
@@ -61,7 +62,9 @@ def test_changed_code_is_another_ingredient(project: Project) -> None:
     digests = {digest for digest, _ in changed._jobs.values()}
     assert not digests & {d for d, _ in Sweep.open(project, code="code", threads=1)._jobs.values()}
     with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
-        changed.close({"ft-000": RuntimeError("boom")})
+        changed.close({"ft-000": Failed("boom")})
+    with pytest.raises(RuntimeError, match="the store is gone"):  # no failure of the fine-tune
+        changed.close({"ft-000": RuntimeError("the store is gone"), "ft-001": {}})
 
 
 def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
