@@ -68,9 +68,11 @@ def test_every_flow_of_ours_is_watched_for_its_heartbeat_and_given_time_for_thre
     text = (checkouts.REPO / "infra/prefect/automations.yaml").read_text()
     (automation,) = yaml.safe_load(text)["automations"]
     names = {"sweep"}  # the fan-out, which is made in a function
-    for module in pkgutil.iter_modules(flows.__path__):
-        members = vars(importlib.import_module(f"flows.{module.name}")).values()
+    for module in pkgutil.walk_packages(flows.__path__, "flows."):
+        members = vars(importlib.import_module(module.name)).values()
         names |= {member.name for member in members if isinstance(member, Flow)}
+    # One on a host of a work pool beats as that host says, and is listened to by its sweep.
+    names -= {"fine-tune"}
     assert set(automation["trigger"]["match_related"]["prefect.resource.name"]) == names
     beats = {
         int(each["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
