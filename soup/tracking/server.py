@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-SECONDS = 10.0  # that it may take to answer
+SECONDS = 60.0  # that a busy one may take to answer; one that is not there says so at once
 
 
 def unusable(uri: str) -> str:
