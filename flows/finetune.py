@@ -52,14 +52,16 @@ def finetune(params: Params = DEFAULT) -> Record:
             bars as watcher,
             chosen(project, stage.code, sweep, watcher) as runner,
         ):
+            watcher.found(sweep.finished)
             stopped = (
                 successive_halving(sweep, params, runner, watcher)
                 if isinstance(sweep, Sweep)
                 else {}
             )
-            names = [name for name in sweep.steps if name not in stopped]
-            outcomes = fan_out(names, runner, params.compute, watcher)
-        return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
+            known: dict[str, Any] = {**sweep.finished, **stopped}
+            names = [name for name in sweep.steps if name not in known]
+            outcomes = {**known, **fan_out(names, runner, params.compute, watcher)}
+        return sweep.close({name: outcomes[name] for name in sweep.steps})
 
     def still(record: Record) -> bool:
         project = open_project(params)
@@ -78,7 +80,8 @@ def successive_halving(
     halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
-        names = [name for name in sweep.steps if name not in stopped]
+        # What is finished is not compared, for to stop it would save nothing.
+        names = [name for name in sweep.steps if name not in {*stopped, *sweep.finished}]
         scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None
         for name, reason in laggards(scores, halving.keep, share).items():

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich.markup import escape
+
 from flows.exporter import export_outcome
 from flows.stage import Record, display, open_project
-from flows.webhook import notify
+from flows.webhook import ADDRESS, notify
 from soup.params import Params
 
 Records = Mapping[str, Record]
@@ -28,35 +30,42 @@ def told(params: Params) -> Iterator[Callable[[Records], None]]:
         raise
     _export(params, succeeded=True)
     for records in finished:
-        soup, metrics = records["register"], _metrics(params)
-        kept = len(records["cook"]["kept"])
-        text = (
-            f"{params.experiment}: the pipeline is done. {soup['summary']}. The "
-            f"{records['cook']['recipe']} soup averages {kept}{_scores(metrics)}."
-        )
-        links = {"soup": _page(params, soup["run_id"])}
-        notify("success", text, display.say, {k: v for k, v in links.items() if v}, metrics)
+        _harmless(lambda records=records: _success(params, records))  # type: ignore[misc]
+
+
+def _success(params: Params, records: Records) -> None:
+    soup = records["register"]
+    metrics = json.loads((open_project(params).out / "metrics.json").read_text())
+    text = (
+        f"{params.experiment}: the pipeline is done. {soup['summary']}. "
+        f"The {records['cook']['recipe']} soup averages {len(records['cook']['kept'])}"
+        f"{_scores(metrics)}."
+    )
+    notify("success", text, display.say, _links(params, soup["run_id"]), metrics)
 
 
 def promoted(params: Params, record: Record) -> None:
     """Tell of a new champion."""
     if record["promoted"]:
         text = f"{params.experiment}: {record['summary']}"
-        page = _page(params, record["run_id"])
         figures = {key: record[key] for key in ("model", "version", "reason")}
-        notify("promotion", text, display.say, {"soup": page} if page else {}, figures)
+        _harmless(
+            lambda: notify(
+                "promotion", text, display.say, _links(params, record["run_id"]), figures
+            )
+        )
 
 
 def _export(params: Params, succeeded: bool) -> None:
+    _harmless(lambda: export_outcome(params.experiment, succeeded))
+
+
+def _harmless(tell: Callable[[], object]) -> None:
+    """What cannot be told does not undo what was done."""
     try:
-        export_outcome(params.experiment, succeeded)
-    except OSError as error:
-        display.say(f"[yellow]no figures for Prometheus: {error}")
-
-
-def _metrics(params: Params) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((open_project(params).out / "metrics.json").read_text())
-    return found
+        tell()
+    except Exception as error:
+        display.say(f"[yellow]those who watch were not told: {escape(str(error))}")
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
@@ -65,9 +74,9 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     return f": {', '.join(told)} over the best single model" if told else ""
 
 
-def _page(params: Params, run_id: str) -> str:
-    """The run in MLflow's UI, if there is one."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri.startswith(("http://", "https://")):
-        return ""
-    return open_project(params).store().link(run_id)
+def _links(params: Params, run_id: str) -> dict[str, str]:
+    """The soup's run in MLflow's UI, if there is one and somebody to be told."""
+    served = os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
+    if not served or not os.environ.get(ADDRESS):
+        return {}
+    return {"soup": open_project(params).store().link(run_id)}

@@ -20,7 +20,7 @@ from flows.api import require
 from flows.progress import Display
 from flows.stopping import stoppable
 from flows.temporary_server import temporary_server
-from soup.errors import BadInput, Failure
+from soup.errors import BadInput, Failure, full_disk
 from soup.params import Params, load
 from soup.project import Project
 from soup.provenance import Stage, stage
@@ -199,8 +199,11 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
     except (BadInput, FileNotFoundError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except (Failure, OSError) as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    except Exception as error:
+        known = full_disk(error) or error
+        if not isinstance(known, (Failure, OSError)):
+            raise
+        console.print(f"[red]error:[/] {escape(str(known))}", soft_wrap=True)
         sys.exit(1)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
@@ -92,7 +92,16 @@ class SweepProgress:
             self._tasks[name].to(step * self._batch, note, worked=known)
             self.state.step(name, step, metrics)
             log.info("step", extra={"fine_tune": name, "step": step, **metrics})
-            self._advance(name, step, worked=known)
+            self._done[name] = step
+            self._show(worked=known)
+
+    def found(self, names: Collection[str]) -> None:
+        """These were finished before."""
+        if names:
+            self._finished.update(names)
+            self._display.say(f"  {len(names)} of {len(self._steps)} fine-tunes finished before")
+            self._done |= {name: self._steps[name] for name in names}
+            self._show(worked=False)
 
     def done(self, name: str, message: str) -> None:
         with self._lock:
@@ -103,13 +112,13 @@ class SweepProgress:
                 self._tasks.pop(name).end()
             count = f"{len(self._finished)}/{len(self._steps)}"
             self._display.say(f"  {name} [dim]{count}[/] {escape(message)}")
-            self._advance(name, self._steps[name], worked=False)
+            self._done[name] = self._steps[name]
+            self._show(worked=False)
 
     def say(self, message: str) -> None:
         self._display.say(f"  [yellow]{escape(message)}[/]")
 
-    def _advance(self, name: str, step: int, worked: bool) -> None:
-        self._done[name] = step
+    def _show(self, worked: bool) -> None:
         done = sum(self._done.values())
         note = f"{len(self._finished)} of {len(self._steps)} fine-tunes"
         self._sweep.to(done * self._batch, note, worked)

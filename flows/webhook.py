@@ -75,10 +75,10 @@ def _in_time(address: str, body: bytes) -> tuple[str, bool]:
 
 
 def _post(address: str, body: bytes) -> tuple[str, bool]:
-    if urlsplit(address).scheme not in ("http", "https"):
-        return f"{ADDRESS} is no http(s) address", False
     headers = {"Content-Type": "application/json", "User-Agent": "modelsoup"}
     try:
+        if urlsplit(address).scheme not in ("http", "https"):
+            return f"{ADDRESS} is no http(s) address", False
         request = urllib.request.Request(address, body, headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT):
             return "", False

@@ -25,7 +25,7 @@ from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
 from soup.shelf import keep, keep_probe
-from soup.tracking import Store, watched
+from soup.tracking import Store, Tracked, watched
 from soup.train.batches import steps_per_epoch
 from soup.train.devices import Devices
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
@@ -64,11 +64,14 @@ class Sweep:
     Attributes:
         run_id: of the parent run.
         steps: how many steps each fine-tune takes.
+        finished: the run ids of the ingredients, by name, of each fine-tune that was finished when
+            the sweep was opened.
     """
 
     store: Store
     run_id: str
     steps: dict[str, int]
+    finished: dict[str, dict[str, str]]
     _jobs: dict[str, tuple[str, Job]]
     _tags: dict[str, str]
     _probe: Result
@@ -124,7 +127,10 @@ class Sweep:
         steps = {name: job.configuration.epochs * each for name, (_, job) in jobs.items()}
         probed = json.loads((project.out / "probe.json").read_text())
         probe = Result(probed["errors"], probed["examples"], start)
-        return Sweep(store, run_id, steps, jobs, tags, probe)
+        finished = _finished(jobs, store.finished(run_id))
+        for name in finished:
+            shutil.rmtree(jobs[name][1].folder, ignore_errors=True)
+        return Sweep(store, run_id, steps, finished, jobs, tags, probe)
 
     def machine(self, project: Project) -> AbstractContextManager[None]:
         """Log what the machine does meanwhile to the parent run, unless that is switched off."""
@@ -139,7 +145,7 @@ class Sweep:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
         """
         digest, job = self._jobs[name]
-        names = {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
+        names = _names(name, job)
         with self._alone(job):
             # The fine-tune itself is stored last: if it is there, so are its averages.
             if self.store.find(digest) is not None:
@@ -262,15 +268,32 @@ class Sweep:
                 # A grid may hold one configuration twice; it is one ingredient.
                 runs |= {n: run for n, run in outcome.items() if run not in runs.values()}
         self.store.end(self.run_id)
-        best = self.store.ranked([*runs.values()])[0]
+        best, errors = self.store.ranking(runs)[0]
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
             "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
             "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
-            f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
+            f"best {best} {1 - errors / self._probe.examples:.2%} held-out",
         }
+
+
+def _finished(
+    jobs: Mapping[str, tuple[str, Job]], runs: Mapping[str, Tracked]
+) -> dict[str, dict[str, str]]:
+    """Which fine-tunes are among the finished runs, by digest; as `Sweep.finished`."""
+    found = {}
+    for name, (digest, job) in jobs.items():
+        if digest in runs:  # stored last: if it is there, so are its averages
+            own = {shown: _own(digest, each) for each, shown in _names(name, job).items()}
+            found[name] = {shown: runs[one].run_id for shown, one in own.items() if one in runs}
+    return found
+
+
+def _names(name: str, job: Job) -> dict[str, str]:
+    """The ingredients of a fine-tune, by which average they are."""
+    return {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
 
 
 def _own(digest: str, average: str) -> str:

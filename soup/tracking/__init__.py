@@ -5,9 +5,10 @@ import os
 # Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would break our own
 
 from soup.tracking.copying import copy
+from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
 from soup.tracking.notes import annotate, model_of
@@ -40,6 +41,7 @@ __all__ = [
     "copy",
     "default_uri",
     "fetch",
+    "folders",
     "history",
     "ingredients",
     "interrupted",

@@ -237,14 +237,11 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
             shutil.rmtree(target)
     if not target.is_dir():
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
-            aside = Path(folder) / "model"
             try:
-                download_artifacts(
-                    f"models:/{found.model}/{found.number}",
-                    dst_path=str(aside),
-                    tracking_uri=registry.uri,
-                    registry_uri=registry.uri,
-                )
+                # Not models:/<name>, which MLflow looks up in its process-wide registry.
+                client, number = registry.client, found.number
+                source = client.get_model_version_download_uri(found.model, number)
+                aside = _download(source, folder, registry.uri)
             except (MlflowException, OSError) as error:
                 raise TrackingError(f"cannot download {whose}: {error}") from None
             _check(aside, found, whose)
@@ -253,6 +250,11 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
     if not descriptions:
         raise TrackingError(f"{whose} holds no model.json")
     return descriptions[0].parent
+
+
+def _download(source: str, target: str, uri: str) -> Path:
+    """A copy of a folder of artifacts; MLflow names it as its source is named."""
+    return Path(download_artifacts(source, dst_path=target, tracking_uri=uri))
 
 
 def _check(folder: Path, found: Version, whose: str) -> None:
@@ -267,8 +269,7 @@ def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(unquote(parsed.path))
         if parsed.scheme != "file":
-            folder = Path(aside)
-            download_artifacts(f"models:/{model_id}", dst_path=aside, tracking_uri=store.uri)
+            folder = _download(source, aside, store.uri)
         whose = f"model {model_id} of {store.uri}"
         refuse_strangers(folder, whose)
         found = digests(folder)

@@ -5,6 +5,7 @@ Each question is answered by what is wrong and what to do about it, '' where not
 
 import logging
 import re
+import time
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -12,13 +13,25 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 SECONDS = 60.0  # that a busy one may take to answer; one that is not there says so at once
+AWAY = 120.0  # seconds that one may be away that could be used before: it starts again, perhaps
+_usable: set[str] = set()
 
 
 def unusable(uri: str) -> str:
     """Whether a server does not answer, does not know our credentials or is of another version.
 
-    MLflow's own client would try for minutes before it gives up.
+    MLflow's own client would try for minutes before it gives up on one that never was.
     """
+    deadline = time.monotonic() + (AWAY if uri in _usable else 0)
+    while wrong := _wrong(uri):
+        if time.monotonic() >= deadline:
+            return wrong
+        time.sleep(1)
+    _usable.add(uri)
+    return ""
+
+
+def _wrong(uri: str) -> str:
     try:
         status, text = _get(uri, "/version")
     except OSError as error:

@@ -8,15 +8,18 @@ a GPU before they are forked, so CUDA may be used in each.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any
 
-from soup.errors import Failure
+from soup.errors import DiskFull, Failure, full_disk
 from soup.train.finetune import Job, Results, finetune
 from soup.train.keeper import Stopped
 from soup.train.loop import Log
@@ -27,6 +30,7 @@ _context.set_forkserver_preload(["soup.train.finetune", "timm", "soup.models.vis
 
 PATIENCE = 5.0  # seconds that a fine-tune has to keep its state when all are to stop
 _asked = threading.Event()
+_starting = threading.Lock()
 
 
 def stop(asked: bool = True) -> None:
@@ -107,6 +111,8 @@ def _outcome(started: list["Started"], log: Log, say: Callable[[str], None]) -> 
                     waited.remove(pipe)
                 case "stopped":
                     raise Stopped(rest[0]) if told is not None else Crashed(rest[0])
+                case "full":
+                    raise DiskFull(rest[0])
                 case "failed":
                     # Those that a killed rank left alone fail as well, and may be heard first.
                     others = [other for other in waited if other != pipe]
@@ -161,9 +167,22 @@ def _start(job: Job, rank: int, port: int) -> Started:
     process = _context.Process(
         target=_main, args=(job, theirs, place), name=f"rank {rank}", daemon=True
     )
-    process.start()
+    with _without_program():
+        process.start()
     theirs.close()
     return ours, process
+
+
+@contextmanager
+def _without_program() -> Iterator[None]:
+    """A child imports the program that starts it; ours are flows, whose imports take seconds."""
+    with _starting:
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = program
 
 
 def _silent(pipe: Connection) -> bool:
@@ -215,6 +234,9 @@ def _main(job: Job, pipe: Connection, place: Mapping[str, str]) -> None:
     except Failure as error:
         pipe.send(("failed", str(error)))
     except BaseException as error:
+        if full := full_disk(error):
+            pipe.send(("full", str(full)))
+            return
         traceback.print_exc()
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
 

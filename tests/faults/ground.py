@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from soup.checkpoint import Checkpoint
 from tests import checkouts, worlds
 
 FINE_TUNES = 6
+SOURCES = ("soup", "flows")
 SWEEP = ("prepare", "base", "probe", "finetune", "cook")  # what a trial runs, unless it runs all
 PATIENCE = 300.0  # seconds that a flow may take on a busy machine
 
@@ -115,8 +117,8 @@ class Warm:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.warm"],
-            cwd=checkouts.REPO,
+            [sys.executable, "-m", "tests.faults.warm", str(folder / "template.db")],
+            cwd=folder,  # its own copy of the sources comes first
             env=checkouts.environment(folder, PYTHONPATH=str(checkouts.REPO), **environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -249,7 +251,7 @@ def _has_its_weights(run: Any, uri: str) -> None:
 
 
 def _read(path: Path) -> None:
-    assert not path.name.startswith(".model") and not path.name.endswith(".tmp"), path
+    assert not path.name.startswith("."), path  # written aside, and left there
     match path.suffix:
         case ".safetensors":
             held = Checkpoint(path)
@@ -273,6 +275,10 @@ class Ground:
         worlds.draw(folder / "data" / "dark", {"blue": 8, "red": 8}, first=900)
         worlds.put(folder / "base", worlds.tiny())
         (folder / "base" / "model.safetensors").rename(folder / "base.safetensors")
+        # A copy: digests are of the sources, which may be edited meanwhile.
+        for name in SOURCES:
+            shutil.copytree(checkouts.REPO / name, folder / name)
+        shutil.copy(checkouts.REPO / "dvc.yaml", folder)
         self.prefect, self.api = prefect_server(folder)
         self.prefect.start()
         self._environment = {"PREFECT_API_URL": self.api} | environment
@@ -294,6 +300,7 @@ class Ground:
         Args:
             changes: replace top-level parts of the parameters.
         """
+        warm = self.warm  # which makes the empty database
         self._count += 1
         root = root or self.folder / f"trial-{self._count}"
         root.mkdir(exist_ok=True)
@@ -301,16 +308,16 @@ class Ground:
         uri = self._environment.get("MLFLOW_TRACKING_URI")
         experiment = f"trial-{self._count}" if uri else "tiny"
         sweep = checkouts.parameters(self.folder)["sweep"] | {"runs": FINE_TUNES}
-        sweep["space"]["epochs"] = [6]
+        sweep["space"]["epochs"] = [4]
         plain = {"experiment": experiment, "sweep": sweep}
         plain["compute"] = {"slots": 2, "checkpoint_seconds": 0.05, "system_metrics": False}
         parameters = checkouts.parameters(self.folder) | plain | changes
         (root / "params.yaml").write_text(json.dumps(parameters))
-        for name, place in (("data", self.folder), ("soup", checkouts.REPO)):
-            (root / name).symlink_to(place / name)
-        (root / "flows").symlink_to(checkouts.REPO / "flows")
-        (root / "dvc.yaml").symlink_to(checkouts.REPO / "dvc.yaml")
-        return Trial(self.warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
+        if not uri:
+            shutil.copy(self.folder / "template.db", root / "mlflow.db")
+        for name in ("data", "dvc.yaml", *SOURCES):
+            (root / name).symlink_to(self.folder / name)
+        return Trial(warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
 
     def close(self) -> None:
         if self._warm is not None:

@@ -1,12 +1,13 @@
 """A process that has imported everything, and forks a flow's process whenever it is told to.
 
-    python -m tests.faults.warm
+    python -m tests.faults.warm DATABASE
 
 Each flow is a process of its own, that can be killed as any other; it is spared the ten seconds of
 imports, and so is its fork server. Without that, hundreds of kills would take hours.
 
-It reads lines of JSON, {"start": root, "log": path, "stages": [...]} or {"wait": pid}, and answers
-each with one: the process id, or the exit code (negative: the signal that ended it).
+The database is made, for projects to begin with a copy of. It reads lines of JSON, {"start": root,
+"log": path, "stages": [...]} or {"wait": pid}, and answers each with one: the process id, or the
+exit code (negative: the signal that ended it).
 """
 
 import json
@@ -19,6 +20,9 @@ from typing import Any
 
 def main() -> None:
     # Before Prefect: it reads the environment when it is imported.
+    # MLflow reads its tables when it first meets a database, and makes them in a new one.
+    from mlflow import MlflowClient
+
     import flows.pipeline  # noqa: F401
     import soup.kitchen
     import soup.stages.evaluate
@@ -26,6 +30,8 @@ def main() -> None:
     import soup.stages.report
     import soup.sweep  # noqa: F401
 
+    new = f"sqlite:///{Path(sys.argv[1]).resolve()}"
+    MlflowClient(new, new).search_experiments()
     fork_server = _warm_fork_server()
     print(json.dumps({"fork_server": fork_server}), flush=True)
     for line in sys.stdin:

@@ -15,7 +15,7 @@ from soup.evaluate import predict
 from soup.project import Project
 from soup.stages import cook, evaluate, probe, register, report
 from soup.sweep import Sweep
-from soup.tracking import TrackingError
+from soup.tracking import TrackingError, folders
 from tests.stages.projects import Silent, probed, record
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def test_changed_weights_are_named_and_not_cooked(swept: Project) -> None:
     store = swept.store()
     runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
     model_id = store.get([runs["ft-001"]])[0].model_id
-    file = store.folder(model_id, swept.cache, {}) / "model.safetensors"
+    file = folders(store, {model_id: {}}, swept.cache)[model_id] / "model.safetensors"
     plain = file.read_bytes()
     file.write_bytes(plain[:-1] + bytes([plain[-1] ^ 1]))
     try:
