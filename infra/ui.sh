@@ -11,19 +11,23 @@ export PREFECT_HOME=${PREFECT_HOME:-$PWD/.prefect} PREFECT_API_URL=http://127.0.
 # Without this, limits held when a server restarts stay taken for ever.
 export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem
 
+. infra/services/ports.sh
+
 free() { # name port
-    if (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then
-        echo "error: port $2 is in use; choose another: ${1^^}_PORT=$(($2 + 1)) make ${TARGET:-ui}" >&2
+    ! listens "$2" || {
+        echo "error: port $2 is in use by $(holder "$2");" \
+            "choose another: ${1^^}_PORT=$(($2 + 1)) make ${TARGET:-ui}" >&2
         exit 2
-    fi
+    }
 }
-healthy() { # name url process log
-    for _ in $(seq 180); do
-        if python -c "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)" "$2" 2>/dev/null; then return; fi
-        kill -0 "$3" 2>/dev/null || { echo "error: $1 ended; its log: $4" >&2; tail -5 "$4" >&2; exit 1; }
-        sleep 1
+healthy() { # name port path process
+    local log=$logs/${1,,}.log
+    for _ in $(seq 600); do
+        if answers "$2" "$3" 200; then return; fi
+        kill -0 "$4" 2>/dev/null || { echo "error: $1 ended; its log: $log" >&2; tail -5 "$log" >&2; exit 1; }
+        sleep 0.5
     done
-    echo "error: $1 does not answer at $2; its log: $4" >&2
+    echo "error: $1 does not answer at 127.0.0.1:$2; its log: $log" >&2
     exit 1
 }
 
@@ -39,8 +43,8 @@ pids+=($!)
 prefect server start --host 127.0.0.1 --port "$prefect_port" >"$logs/prefect.log" 2>&1 &
 pids+=($!)
 echo "starting MLflow and Prefect (logs in $logs) ..."
-healthy MLflow "http://127.0.0.1:$mlflow_port/health" "${pids[0]}" "$logs/mlflow.log"
-healthy Prefect "http://127.0.0.1:$prefect_port/api/health" "${pids[1]}" "$logs/prefect.log"
+healthy MLflow "$mlflow_port" /health "${pids[0]}"
+healthy Prefect "$prefect_port" /api/health "${pids[1]}"
 echo "MLflow   http://127.0.0.1:$mlflow_port/#/experiments?workflowType=machine_learning"
 echo "Prefect  http://127.0.0.1:$prefect_port"
 if [ "${1:-}" = worker ]; then

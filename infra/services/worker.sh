@@ -4,7 +4,7 @@ worker_start() {
     (
         . "$DIR/env"
         export PREFECT_HOME=$DIR/prefect MODELSOUP_ROOT=$PWD PYTHONPATH=$PWD
-        deploy >"$DIR/logs/deploy.log" 2>&1 || {
+        infra/prefect/deploy.sh >"$DIR/logs/deploy.log" 2>&1 || {
             tail -20 "$DIR/logs/deploy.log" >&2
             fail "cannot deploy; the log: $DIR/logs/deploy.log"
         }
@@ -13,15 +13,6 @@ worker_start() {
         PREFECT_WORKER_QUERY_SECONDS=3 launch worker bash -c \
             'trap exit TERM; while :; do prefect worker start --pool local --limit 1; sleep 5; done'
     )
-}
-
-deploy() {
-    if [ -x infra/prefect/deploy.sh ]; then
-        infra/prefect/deploy.sh
-    else
-        prefect --no-prompt work-pool create local --type process --overwrite
-        prefect --no-prompt deploy --all
-    fi
 }
 
 worker_runs() { runs worker; }

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-SECONDS = 10.0  # that it may take to answer
+SECONDS = 60.0  # that a busy one may take to answer; one that is not there says so at once
 AWAY = 120.0  # seconds that one may be away that could be used before: it starts again, perhaps
 _usable: set[str] = set()
 
@@ -69,13 +69,18 @@ def _other(uri: str, theirs: str) -> str:
 
 def without_artifacts(uri: str) -> str:
     """Whether a server does not reach the store of its artifacts, such as a bucket of S3."""
-    # One that leaves artifacts to its clients says 503, older ones 404.
-    status, _ = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
-    if status != 500:
+    try:
+        status, text = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
+    except OSError as error:
+        status, text = 0, str(error)
+    # One that leaves artifacts to its clients says 503, and what has no such route 404.
+    if status in (200, 503) or (status == 404 and "Failed to list" not in text):
         return ""
+    said = re.search(r'"message": "(.*?)"', text)
     return (
-        f"MLflow at {uri} cannot read its artifact store: does its bucket exist, and may the "
-        "server read it? Its log says more"
+        f"MLflow at {uri} cannot read the store of its artifacts "
+        f"({said[1] if said else text[:200]}): "
+        "does its bucket exist, and may the server read it? Its log says more"
     )
 
 

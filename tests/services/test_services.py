@@ -343,17 +343,22 @@ def test_the_registered_soup_answers_a_jpeg_by_http(ran: Services) -> None:
         serving.wait()
 
 
-def test_wrong_credentials_end_a_pipeline_before_anything_is_done(services: Services) -> None:
-    runs = query(services, "mlflow", "select count(*) from runs")
-    for wrong, variable in (
-        ({"MLFLOW_TRACKING_PASSWORD": "wrong"}, "MLFLOW_TRACKING_USERNAME"),
-        ({"PREFECT_API_AUTH_STRING": "modelsoup:wrong"}, "PREFECT_API_AUTH_STRING"),
-    ):
-        done = checkouts.pipeline(services.root, **(services.env | wrong))
-        assert done.returncode == 2, done.stderr[-2000:]
-        assert f"refuses the credentials; set {variable}" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert query(services, "mlflow", "select count(*) from runs") == runs
+def test_wrong_credentials_are_told_before_anything_is_done(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from soup.tracking import Store, TrackingError
+
+    wrong = services.env | {"PREFECT_API_AUTH_STRING": "modelsoup:wrong"}
+    done = checkouts.pipeline(services.root, **wrong)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "refuses the credentials; set PREFECT_API_AUTH_STRING" in done.stderr
+    assert "Traceback" not in done.stderr
+    for name, value in services.env.items():
+        monkeypatch.setenv(name, value)
+    Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path).require_artifacts()
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(TrackingError, match="refuses the credentials; set MLFLOW_TRACKING_USER"):
+        Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path)
 
 
 def test_a_bucket_that_does_not_exist_is_told_before_anything_starts(services: Services) -> None:

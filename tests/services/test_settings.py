@@ -49,9 +49,8 @@ def test_every_port_in_use_is_named_with_the_process_that_has_it(services: Servi
     assert ran.returncode == 2
     for name, holder in holders.items():
         port = services.ports[name]
-        assert (
-            f"port {port}, which is to be {name.split('_')[0].lower()}'s, is in use" in ran.stderr
-        )
+        service = name.removesuffix("_PORT").lower()
+        assert f"port {port}, which is to be {service}'s, is in use" in ran.stderr
         assert f"(pid {holder.pid})" in ran.stderr
         assert f"choose another: {name}={int(port) + 1} make services" in ran.stderr
     assert sys.executable in ran.stderr

@@ -1,5 +1,6 @@
 """What is said of a server that cannot be used, before anything is begun."""
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -94,11 +95,24 @@ def test_a_server_that_does_not_answer_is_named_at_once_with_the_reason(tmp_path
         Store("http://127.0.0.1:9", "tests", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "Failed to list artifacts in s3://nope: The specified bucket does not exist"),
+        (401, "Failed to list artifacts in s3://soup: The request signature does not match"),
+    ],
+)
 def test_a_bucket_that_the_server_cannot_read_is_told_before_anything_is_trained(
-    server: Server,
+    server: Server, tmp_path: Path, status: int, message: str
 ) -> None:
-    for fine in (200, 404, 503):  # 503: clients keep artifacts themselves
-        server.status = fine
+    server.status, server.text = status, json.dumps({"error_code": "X", "message": message})
+    said = without_artifacts(server.uri)
+    assert f"{server.uri} cannot read the store of its artifacts ({message})" in said
+    Store(f"sqlite:///{tmp_path}/mlflow.db", "tests", tmp_path).require_artifacts()
+
+
+def test_a_server_without_artifacts_of_its_own_is_no_error(server: Server) -> None:
+    for server.status, server.text in ((200, "{}"), (503, "disabled"), (404, "Not Found")):
         assert not without_artifacts(server.uri)
-    server.status = 500
+    server.status, server.text = 500, "<html>"
     assert "does its bucket exist" in without_artifacts(server.uri)
