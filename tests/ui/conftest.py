@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 Open = Callable[..., "Page"]
+# MLflow opens a panel over a third of its page when a browser sees it first.
+CLOSED = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 OURS = ("127.0.0.1", "localhost", "")  # "": a file, or data in the page itself
 
 
@@ -64,6 +66,7 @@ def opened(browser: "Browser", asked: list[str]) -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(120_000)
         context.route("**/*", watch)
+        context.add_init_script(CLOSED)
         page = context.new_page()
         page.goto(url)
         return page
