@@ -69,17 +69,13 @@ def _flow(root: Path, log: str, stages: list[str]) -> None:
     os.chdir(root)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    import flows.pipeline
     from flows import stage, summary
 
     stage.ROOT = summary.ROOT = root
     sys.argv = ["flow", "--params", str(root / "params.yaml")]
     code: Any = 1
     try:
-        if stages:
-            flows.pipeline.STAGES = tuple(s for s in flows.pipeline.STAGES if s.name in stages)
-            flows.pipeline.summary = lambda *_: None  # type: ignore[assignment]
-        stage.main(flows.pipeline.pipeline, engine=True)
+        stage.main(_pipeline(stages), engine=True)
         code = 0
     except SystemExit as end:
         code = end.code
@@ -94,6 +90,27 @@ def _flow(root: Path, log: str, stages: list[str]) -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()  # type: ignore[attr-defined]
     os._exit(code if isinstance(code, int) else 1)
+
+
+def _pipeline(stages: list[str]) -> Any:
+    """The pipeline, or some of its stages alone: those after the soup take as long as the rest."""
+    from flows import pipeline as whole
+
+    some = [each for each in whole.STAGES if each.name in stages]
+    if len(some) == len(whole.STAGES):
+        return whole.pipeline
+
+    from prefect import flow
+
+    from flows.stage import check
+    from soup.params import Params
+
+    @flow(name="some")
+    def few(params: Params) -> dict[str, Any]:
+        check(params)
+        return {each.name: each(params) for each in some}
+
+    return few
 
 
 if __name__ == "__main__":
