@@ -5,6 +5,7 @@ import os
 # Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for each of K models
 
 from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
