@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import sqlalchemy as sa
 
 from soup.tracking import Store, Tracked, TrackingError, bulk, folders, ingredients
@@ -52,6 +53,33 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
     sa.event.listen(engine, "before_cursor_execute", note)
     yield Full(store, big, small, sent)
     sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(scope="module")
+def served(full: Full, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The same store through a server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        import servers
+
+        folder = tmp_path_factory.mktemp("served")
+        with servers.mlflow_server(full.store.uri, folder, workers=1) as uri:
+            yield Store(uri, "tests", folder)
+        sys.modules.pop("servers")
+
+
+@pytest.fixture
+def requested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that are asked."""
+    asked: list[str] = []
+    plain = requests.Session.request
+
+    def note(session: Any, method: str, url: str, **options: Any) -> Any:
+        asked.append(url)
+        return plain(session, method, url, **options)
+
+    monkeypatch.setattr(requests.Session, "request", note)
+    return asked
 
 
 def one_by_one(full: Full, run_ids: Any) -> list[Tracked]:
@@ -172,3 +200,34 @@ def test_runs_that_do_not_belong_together_are_told_by_a_few_names(
     assert "do not share their initialisation: other (xxxxxxxxxxxx), " in told
     assert "and 596 more (aaaaaaaaaaaa)" in told
     assert len(told) < 200
+
+
+def test_a_server_ranks_as_its_database_does_a_hundred_runs_a_request(
+    full: Full, served: Store, requested: list[str]
+) -> None:
+    runs = dict(zip((f"ft-{index:03d}" for index in range(RUNS)), full.big.run_ids, strict=True))
+    assert served.ranking(runs) == full.store.ranking(runs)
+    assert len(requested) == RUNS / 100
+    requested.clear()
+    first = full.big.run_ids[0]
+    unscored = full.store.start("ingredient", "unscored too", "unscored")
+    assert [name for name, _ in served.ranking({"a": first, "unscored": unscored})] == ["a"]
+    with pytest.raises(TrackingError, match="has no run nobody"):
+        served.ranking({"a": first, "b": "nobody"})
+
+
+def test_a_server_is_asked_little_for_whole_runs_and_for_what_is_finished(
+    full: Full, served: Store, requested: list[str]
+) -> None:
+    assert served.get(full.big.run_ids) == full.store.get(full.big.run_ids)
+    assert len(requested) == 2
+    requested.clear()
+    assert served.finished(full.small.parent) == full.store.finished(full.small.parent)
+    assert len(requested) == 1
+
+
+def test_the_last_value_counts_for_a_server_too(full: Full, served: Store) -> None:
+    run_id = full.store.start("ingredient", "scored again", "again")
+    for step, errors in enumerate((9, 2, 5)):
+        full.store.log(run_id, step, {"heldout/errors": errors})
+    assert served.ranking({"again": run_id}) == [("again", 5)]
