@@ -54,12 +54,10 @@ def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Itera
             task: Any = ray.remote(max_retries=0)(there.there)
             _inspect(task, str(project.root), folder)
             gpus = compute.devices_per_run if have.device == "cuda" else 0
-            own = task.options(num_cpus=have.cores, num_gpus=gpus)
 
             def send(call: remote.Call, _: Reader) -> remote.Sent:
-                sent = own.options(name=call.name).remote(
-                    call.root, "carry_out", *astuple(call)[1:]
-                )
+                own = task.options(num_cpus=have.cores, num_gpus=gpus, name=call.name)
+                sent = own.remote(call.root, "carry_out", *astuple(call)[1:])
 
                 def over() -> bool:
                     return bool(ray.wait([sent], timeout=0)[0])
@@ -69,7 +67,9 @@ def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Itera
                         refusal: str = ray.get(sent)
                     except ray.exceptions.RayError as error:
                         return f"its Ray worker ended: {str(error).splitlines()[0]}"
-                    raise Refused(refusal)
+                    if refusal:
+                        raise Refused(refusal)
+                    return ""
 
                 return remote.Sent(over, ending)
 
@@ -142,6 +142,9 @@ def _inspect(task: Any, root: str, folder: str) -> None:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    problems = [problem for problem in ray.get(asked) if problem]
+    try:
+        problems = [problem for problem in ray.get(asked) if problem]
+    except ray.exceptions.RayError as error:
+        problems = [str(error)]
     if problems:
         raise Refused("; ".join(problems))
