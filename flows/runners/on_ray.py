@@ -93,16 +93,17 @@ def _connected(compute: Compute, runs: int) -> Iterator[list[Worker]]:
     import ray
 
     address = compute.runner.address
-    own = {} if address else _local(compute, runs)
-    try:
-        ray.init(
-            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise RayError(
-            f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); start one with "
-            "ray start --head, and give its address"
-        ) from None
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        _start({**quiet, **_local(compute, runs)})
+    else:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise RayError(
+                f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); start one "
+                "with ray start --head, and give its address"
+            ) from None
     try:
         yield [
             Worker(
@@ -115,6 +116,20 @@ def _connected(compute: Compute, runs: int) -> Iterator[list[Worker]]:
         ]
     finally:
         ray.shutdown()
+
+
+def _start(settings: dict[str, Any]) -> None:
+    """Start Ray on this machine; a busy one may not manage within the 30 s that Ray allows."""
+    import ray
+
+    for last in (False, False, True):
+        try:
+            ray.init(address="local", **settings)
+            return
+        except Exception as error:  # Ray raises no more special one
+            ray.shutdown()
+            if last:
+                raise RayError(f"Ray does not start on this machine: {error}") from None
 
 
 def _local(compute: Compute, runs: int) -> dict[str, Any]:
