@@ -25,6 +25,7 @@ from flows.runners.there import there
 from soup.params import parse
 from soup.project import Project
 from soup.provenance import of_file, stage
+from soup.runner import Machines
 from soup.sweep import Sweep
 from soup.train.devices import Room
 from soup.train.finetune import finetune, folder_of
@@ -69,6 +70,13 @@ def searched(project: Project, seed: int, runner: Any, **sweep: Any) -> Project:
     raw["sweep"] |= {"seed": seed, "space": space} | sweep
     raw["compute"] |= {"runner": runner}
     return replace(project, params=parse(raw))
+
+
+def on(project: Project, **compute: Any) -> Project:
+    """The same sweep, elsewhere."""
+    params = project.params
+    changed = params.compute.model_copy(update=compute)
+    return replace(project, params=params.model_copy(update={"compute": changed}))
 
 
 class Killer(Silent):
@@ -143,7 +151,7 @@ def check(project: Project, victim: str, tmp_path: Path) -> Sweep:
             assert len(logged) == len(set(logged))
     assert all(watcher.seen[name] for name in ids)
     found = Killer(project, victim)
-    assert swept(searched(project, project.params.sweep.seed, "local"), found)[1] == outcomes
+    assert swept(on(project, runner=Machines()), found)[1] == outcomes
     assert {message for _, message in found.done_with} == {"finished before"}
     assert not [*(project.cache / "orders").iterdir()]
     return sweep
@@ -234,10 +242,5 @@ def pool(project: Project, server: PrefectServer, tmp_path: Path) -> Iterator[st
 
 def test_a_work_pool(project: Project, pool: str, tmp_path: Path) -> None:
     changed = searched(project, 3, {"kind": "pool", "pool": pool}, runs=2)
-    changed = replace(
-        changed,
-        params=changed.params.model_copy(
-            update={"compute": changed.params.compute.model_copy(update={"slots": 2})}
-        ),
-    )
+    changed = on(changed, slots=2)
     check(changed, "ft-001", tmp_path)
