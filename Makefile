@@ -14,10 +14,10 @@ export DVC_NO_ANALYTICS ?= 1
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint ui deploy doctor repro lock clean
+.PHONY: help setup demo test test-fast lint ui deploy services services-down services-status doctor repro lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Create the environment with the pinned dependencies
 
@@ -50,6 +50,15 @@ ui: setup ## Start MLflow and Prefect on what was run (Ctrl-C stops both)
 
 deploy: setup ## The same, with the pipeline deployed and a worker for it
 	@PATH="$(BIN):$$PATH" TARGET=deploy infra/ui.sh worker
+
+services: setup ## Start PostgreSQL, S3, MLflow, Prefect and a worker, with passwords
+	@PATH="$(BIN):$$PATH" infra/services.sh up
+
+services-down: ## Stop them; what they hold stays
+	@PATH="$(BIN):$$PATH" infra/services.sh down
+
+services-status: ## Say which of them run
+	@PATH="$(BIN):$$PATH" infra/services.sh status
 
 doctor: setup ## Look for what is wrong with servers, workers, limits (FREE=1: free stuck slots)
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows.doctor $(if $(FREE),--free)

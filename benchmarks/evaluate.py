@@ -15,10 +15,7 @@ weights are: the accuracy only shows that both ways give the same answers.
 
 import argparse
 import hashlib
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ import torch
 from finetunes import opened
 from machine import machine
 from PIL import Image
+from programs import answer
 from torch import nn
 
 from soup import save
@@ -83,16 +81,6 @@ def described(
     return architecture, made
 
 
-def turn(way: str, folder: Path, batch: int, workers: int, threads: int) -> dict[str, Any]:
-    """Run one way once; what it measured."""
-    command = [sys.executable, str(PEER), way, str(folder), *map(str, (batch, workers, threads))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="holds test/<class>/<image>.jpg")
@@ -114,7 +102,7 @@ def main() -> None:
     turns: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for _ in range(given.rounds):
         for way, found in turns.items():
-            found.append(turn(way, folder, given.batch, given.workers, given.threads))
+            found.append(answer(PEER, way, folder, given.batch, given.workers, given.threads))
     count = sum(1 for _ in (folder / "test").rglob("*.*"))
     best = {way: min(each["seconds"] for each in found) for way, found in turns.items()}
     scores = {way: turns[way][0]["accuracy"] for way in ("published", "ours")}

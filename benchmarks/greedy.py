@@ -13,9 +13,6 @@ timed apart: a full pass for each ingredient.
 
 import argparse
 import hashlib
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +22,7 @@ from unittest.mock import patch
 import pandas as pd
 from finetunes import make
 from machine import machine
+from programs import answer
 
 import soup
 from soup.exam import Exam, open_exam
@@ -37,12 +35,7 @@ PEER = Path(__file__).parent / "peers" / "published_greedy.py"
 
 def published(cache: Path, count: int, batch: int, workers: int) -> dict[str, Any]:
     """The published loop in a process of its own."""
-    command = [sys.executable, str(PEER), str(cache), *map(str, (count, batch, workers))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    return answer(PEER, cache, count, batch, workers)
 
 
 def ours(paths: list[Path], cache: Path, batch: int, early: bool) -> dict[str, Any]:

@@ -12,15 +12,13 @@ bfloat16 (`HeldoutLoss(autocast=...)`), which the published loop does not offer.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import torch
 from finetunes import decoded, make
 from machine import machine
+from programs import answer
 
 from soup import Checkpoint, Weights, average
 from soup.data.transforms import normalise
@@ -38,12 +36,7 @@ WAYS = {
 def turn(way: str, cache: Path, models: int, batch: int, epochs: int, workers: int) -> pd.Series:
     """Run one way once; what it measured."""
     out = cache / f"soup-{way}-{models}.safetensors"
-    numbers = map(str, (models, batch, epochs, workers))
-    command = [sys.executable, str(PEER), way, str(cache), str(out), *numbers]
-    done = subprocess.run(command, input="go\n", capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{way} failed: {' '.join(command)}\n{done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = answer(PEER, way, cache, out, models, batch, epochs, workers, told="go\n")
     found["memory"] = found["peak"] - found["start"]
     return pd.Series({"way": way, **found})
 

@@ -10,16 +10,14 @@ is shown, which favours it; the time is that of one.
 """
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from finetunes import opened
 from machine import machine
+from programs import answer
 
 from soup import save
 from soup.data.split import prepare, to_csv
@@ -49,16 +47,6 @@ def set_up(data: Path, base: Path, cache: Path, images: int, heldout: int) -> Pa
     return folder
 
 
-def turn(way: str, folder: Path, numbers: list[float]) -> dict[str, Any]:
-    """Run one way once; what it measured."""
-    command = [sys.executable, str(PEER), way, str(folder), *map(str, numbers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="holds train/ and test/ folders")
@@ -81,11 +69,11 @@ def main() -> None:
     for number in range(given.rounds):
         rates = given.lr if number == 0 else given.lr[:1]
         for lr in rates:
-            found = turn("published", folder, [*shared, lr, 0.0])
+            found = answer(PEER, "published", folder, *shared, lr, 0.0)
             turns.setdefault("through the backbone", []).append(found)
-        found = turn("first", folder, [*shared, 0.0, given.penalty])
+        found = answer(PEER, "first", folder, *shared, 0.0, given.penalty)
         turns.setdefault("ours", []).append(found)
-        found = turn("again", folder, [*shared, 0.0, given.penalty * 3])
+        found = answer(PEER, "again", folder, *shared, 0.0, given.penalty * 3)
         turns.setdefault("ours, another penalty", []).append(found)
     usual = min(each["seconds"] for each in turns["through the backbone"])
     rows = [

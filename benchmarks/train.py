@@ -16,7 +16,6 @@ backward, by torch's own counter.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ import pandas as pd
 import torch
 from machine import machine
 from PIL import Image
+from programs import answer
 
 from soup.data.folders import scan
 from soup.data.memory import training_images
@@ -97,14 +97,10 @@ def in_process(options: dict[str, Any], way: str) -> float:
     if way.startswith("timm"):
         workers = options["cores"] if options["workers"] is None else options["workers"]
         given = {**options, "memory": way.endswith("memory"), "workers": workers}
-        command = [sys.executable, str(PEER), json.dumps(given)]
+        found = answer(PEER, json.dumps(given))
     else:
-        command = [sys.executable, __file__, "--run", way, json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    answer = json.loads(done.stdout.splitlines()[-1])
-    return float(answer["images"] / answer["seconds"])
+        found = answer(Path(__file__), "--run", way, json.dumps(options))
+    return float(found["images"] / found["seconds"])
 
 
 def drawn(folder: Path, count: int, size: int) -> Path:

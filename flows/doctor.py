@@ -20,9 +20,9 @@ from prefect.settings import PREFECT_API_URL
 from rich.markup import escape
 
 from flows import held, runners
+from flows.api import PrefectError, require_server
 from flows.limit import PREFIX
 from flows.runners.on_pool import GPUS, online
-from flows.server import ServerError, require_server
 from flows.stage import DEFAULT, ROOT, console
 from soup.errors import BadInput
 
@@ -52,7 +52,7 @@ def examine(free: bool) -> Iterator[Finding]:
     else:
         try:
             require_server("doctor")
-        except ServerError as error:
+        except PrefectError as error:
             yield Finding(str(error), fine=False)
             return
         with get_client(sync_client=True) as client:

@@ -10,12 +10,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows.limit import SLOTS, slots
+from flows.logs import belonging
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
 from flows.sweep_progress import SweepProgress
 from soup.params import Compute, Params
 from soup.project import Project
 from soup.provenance import Stage
 from soup.search import laggards
+
+RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
 
 if TYPE_CHECKING:
     from flows.runners.runner import Runner
@@ -42,19 +45,30 @@ def finetune(params: Params = DEFAULT) -> Record:
         else:
             sweep = Sweep.open(project, stage.code, threads_here(params))
             watched = sweep.machine(project)
-        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display)
-        with watched, bars as watcher, chosen(project, stage.code, sweep, watcher) as runner:
+        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
+        with (
+            watched,
+            belonging(sweep=sweep.run_id),
+            bars as watcher,
+            chosen(project, stage.code, sweep, watcher) as runner,
+        ):
+            watcher.found(sweep.finished)
             stopped = (
                 successive_halving(sweep, params, runner, watcher)
                 if isinstance(sweep, Sweep)
                 else {}
             )
-            names = [name for name in sweep.steps if name not in stopped]
-            outcomes = fan_out(names, runner, params.compute, watcher)
-        return sweep.close({name: {**outcomes, **stopped}[name] for name in sweep.steps})
+            known: dict[str, Any] = {**sweep.finished, **stopped}
+            names = [name for name in sweep.steps if name not in known]
+            outcomes = {**known, **fan_out(names, runner, params.compute, watcher)}
+        return sweep.close({name: outcomes[name] for name in sweep.steps})
 
     def still(record: Record) -> bool:
-        return not elsewhere or bool(record["listing"] == listing(open_project(params)))
+        project = open_project(params)
+        if elsewhere:
+            return bool(record["listing"] == listing(project))
+        # What was killed too often, or found damaged since, has another chance.
+        return not record["crashed"] and project.store().all_finished(record["runs"].values())
 
     return reuse("finetune", params, work, still)
 
@@ -66,7 +80,8 @@ def successive_halving(
     halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
-        names = [name for name in sweep.steps if name not in stopped]
+        # What is finished is not compared, for to stop it would save nothing.
+        names = [name for name in sweep.steps if name not in {*stopped, *sweep.finished}]
         scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None
         for name, reason in laggards(scores, halving.keep, share).items():
@@ -91,7 +106,7 @@ def fan_out(
     @task(
         task_run_name="{name}",
         tags=[f"{SLOTS}{compute.devices_per_run}"] if compute.limit else None,
-        retries=1,
+        retries=RETRIES,
         retry_condition_fn=_crashed,
         cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
     )
@@ -127,4 +142,4 @@ def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 if __name__ == "__main__":
-    main(finetune)
+    main(finetune, engine=True)

@@ -15,7 +15,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
-from flows.server import patiently, require_server
+from flows.api import patiently, require_server
 from soup.errors import BadInput
 from soup.params import Compute
 
@@ -34,7 +34,7 @@ def require(compute: Compute) -> None:
 
     Raises:
         LimitError: it does not.
-        ServerError: there is no Prefect server.
+        PrefectError: there is no Prefect server.
     """
     if compute.limit is None:
         return

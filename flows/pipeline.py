@@ -12,6 +12,7 @@ from flows.base import base
 from flows.cook import cook
 from flows.evaluate import evaluate
 from flows.finetune import finetune
+from flows.outcome import told
 from flows.prepare import prepare
 from flows.probe import probe
 from flows.register import register
@@ -26,10 +27,12 @@ STAGES = (prepare, base, probe, finetune, cook, evaluate, register, report)
 @flow(name="pipeline")
 def pipeline(params: Params = DEFAULT) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
-    check(params)
-    records = {stage.name: stage(params) for stage in STAGES}
-    commit_to_dvc(params)
-    summary(params, records)
+    with told(params) as done:
+        check(params)
+        records = {stage.name: stage(params) for stage in STAGES}
+        commit_to_dvc(params)
+        summary(params, records)
+        done(records)
     return records
 
 

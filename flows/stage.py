@@ -2,18 +2,25 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
+from filelock import FileLock, Timeout
 from prefect import Flow
 from prefect.context import FlowRunContext
-from rich.console import Console
 from rich.markup import escape
 
+from flows import logs
+from flows.api import require
 from flows.progress import Display
-from soup.errors import BadInput, Failure
+from flows.stopping import stoppable
+from flows.temporary_server import temporary_server
+from soup.errors import BadInput, Failure, full_disk
 from soup.params import Params, load
 from soup.project import Project
 from soup.provenance import Stage, stage
@@ -21,7 +28,7 @@ from soup.provenance import Stage, stage
 # A worker runs flows from a checkout that need not be the one it imports them from.
 ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
 Record = dict[str, Any]
-console = Console(stderr=True, highlight=False)
+console = logs.console()
 display = Display(console)
 
 try:
@@ -57,16 +64,68 @@ def reuse(
         work: (project, the stage and its digests) -> facts for the record.
         still: whether what the stage found outside of the project is as the record says.
     """
-    now = stage(name, params, ROOT)
-    record = now.finished()
-    if record is not None and still(record):
-        display.say(f"[dim]{name:9} done before, reused")
-        return record
-    # Under the bars of its parts, if it has any.
-    with display.track(name):
-        record = now.finish(work(open_project(params), now))
+    with stoppable(display.say), _alone(name, params):
+        now = stage(name, params, ROOT)
+        record = now.finished()
+        if record is not None and still(record):
+            display.say(f"[dim]{name:9} done before, reused")
+            return record
+        # Under the bars of its parts, if it has any.
+        with logs.belonging(stage=name), _interruptible(), display.track(name):
+            record = now.finish(work(open_project(params), now))
     display.say(_line(record))
     return record
+
+
+def require_done(name: str, params: Params) -> Record:
+    """The record of a stage that is to be done already.
+
+    Raises:
+        BadInput: it is not, or something that it was made of has changed.
+    """
+    try:
+        record = stage(name, params, ROOT).finished()
+    except FileNotFoundError:
+        record = None
+    if record is None:
+        raise BadInput(
+            f"{name} is not done for these parameters of {params.experiment}; "
+            "run the sweep of them first (sweep-only, or the pipeline)"
+        )
+    return record
+
+
+@contextmanager
+def _alone(name: str, params: Params) -> Iterator[None]:
+    """Of two pipelines on one experiment the second waits, and then finds the stage done."""
+    project = open_project(params)
+    path = project.cache / "locks" / f"{params.experiment}-{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        display.say(f"[dim]{name:9} waits for another pipeline that is at it ({path})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """What a signal interrupts is marked so in MLflow, and so is what cannot go on."""
+    try:
+        yield
+    except BaseException as error:
+        if (isinstance(error, Failure) or not isinstance(error, Exception)) and (
+            "soup.tracking" in sys.modules  # what was not imported has begun no run
+        ):
+            from soup.tracking import interrupted
+
+            interrupted()
+        raise
 
 
 def _line(record: Record) -> str:
@@ -82,7 +141,7 @@ def check(params: Params) -> None:
         NoDevices: one fine-tune is to have more devices than there are.
         BadInput: checkpoints to import are not there, timm has no such optimiser, or there is no
             place for fine-tunes as `compute.runner` and `compute.limit` say.
-        TrackingError: MLflow does not answer.
+        TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from flows.runners import require as require_place
     from soup.imported import pool_files
@@ -99,13 +158,14 @@ def check(params: Params) -> None:
     project = open_project(params)
     if params.sweep.imported is not None:
         pool_files(project)
-    project.store()
+    project.store().require_artifacts()
 
 
 def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
     """The command of a flow: `python -m flows.<name> [--params FILE] [--quiet]`.
 
-    Exit codes: 0 done, 1 failed, 2 bad input (nothing was trained).
+    Exit codes: 0 done, 1 failed, 2 bad input (nothing was trained), 130 and 143 stopped by Ctrl-C
+    and SIGTERM.
 
     Args:
         engine: run it by Prefect's engine, on a temporary server if there is no other. A stage on
@@ -115,22 +175,37 @@ def main(flow: Flow[[Params], Record], engine: bool = False) -> None:
     parser = argparse.ArgumentParser(
         prog=f"python -m flows.{flow.name}",
         description=flow.description or flow.fn.__doc__,
-        epilog="exit codes: 0 done, 1 failed, 2 bad input",
+        epilog="exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to "
+        "go on)",
     )
     parser.add_argument("--params", default=str(ROOT / "params.yaml"), help="parameter file")
     parser.add_argument("--quiet", action="store_true", help="only the summary and errors")
     arguments = parser.parse_args()
     if arguments.quiet:
         display.mode = "quiet"
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        params = load(arguments.params)
-        by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
-        record = flow(params) if by_engine else flow.fn(params)
+        with stoppable(display.say, last=True), ExitStack() as running:
+            params = load(arguments.params)
+            by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
+            if by_engine:
+                require()
+                running.enter_context(temporary_server())
+            record = flow(params) if by_engine else flow.fn(params)
         if arguments.quiet and "stage" in record:  # the pipeline prints a summary of its own
             console.print(_line(record), soft_wrap=True)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except (BadInput, FileNotFoundError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except (Failure, OSError) as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    except Exception as error:
+        known = full_disk(error) or error
+        if not isinstance(known, (Failure, OSError)):
+            raise
+        console.print(f"[red]error:[/] {escape(str(known))}", soft_wrap=True)
         sys.exit(1)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

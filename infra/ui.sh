@@ -44,13 +44,11 @@ healthy Prefect "http://127.0.0.1:$prefect_port/api/health" "${pids[1]}" "$logs/
 echo "MLflow   http://127.0.0.1:$mlflow_port/#/experiments?workflowType=machine_learning"
 echo "Prefect  http://127.0.0.1:$prefect_port"
 if [ "${1:-}" = worker ]; then
-    prefect --no-prompt work-pool create local --type process --overwrite >/dev/null
-    MODELSOUP_ROOT=$PWD prefect --no-prompt deploy --all >"$logs/deploy.log" 2>&1 ||
-        { tail -20 "$logs/deploy.log" >&2; exit 1; }
+    infra/prefect/deploy.sh
     MLFLOW_TRACKING_URI=http://127.0.0.1:$mlflow_port MODELSOUP_ROOT=$PWD \
         prefect worker start --pool local --limit 1 >"$logs/worker.log" 2>&1 &
     pids+=($!)
-    echo "Deployed pipeline/local, with a worker. Run it from the page above, or:"
+    echo "Deployed pipeline/local and more (docs/deployments.md), with a worker. Run it from the page, or:"
     echo "  PREFECT_API_URL=$PREFECT_API_URL .venv/bin/prefect deployment run pipeline/local --watch"
 fi
 echo "Ctrl-C stops them."

@@ -1,4 +1,6 @@
-"""Two kinds of errors whose message is enough: a command prints it, without a traceback."""
+"""Kinds of errors whose message is enough: a command prints it, without a traceback."""
+
+import errno
 
 
 class BadInput(Exception):
@@ -7,3 +9,28 @@ class BadInput(Exception):
 
 class Failure(Exception):
     """What was asked for was tried and did not succeed. Commands exit with 1."""
+
+
+class DiskFull(Failure, OSError):
+    """There is no room left; the message says where. What is done is kept."""
+
+
+def full_disk(error: BaseException) -> DiskFull | None:
+    """What to say of an error that comes of a full disk; None of any other.
+
+    SQLite, safetensors and MLflow each say it in words of their own.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, DiskFull):
+            return seen
+        text = str(seen)
+        if getattr(seen, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or any(
+            words in text for words in ("No space left on device", "disk is full", "os error 28")
+        ):
+            return DiskFull(
+                f"the disk is full: {text.splitlines()[0]}; make room and start again, it goes on "
+                "where it was"
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None

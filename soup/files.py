@@ -1,7 +1,9 @@
 """Files appear whole or not at all: written aside, then renamed."""
 
+import glob
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     """Yield a path beside the given one; it takes its place if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    _sweep_up(path)
+    mark = f".{path.name}.{_host()}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=mark, suffix=path.suffix)
     os.close(handle)
     aside = Path(name)
     try:
@@ -27,6 +31,31 @@ def whole(path: str | Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _sweep_up(path: Path) -> None:
+    """Delete what killed writers of the path left beside it, on this host."""
+    mark = glob.escape(f".{path.name}.{_host()}-")
+    for left in path.parent.glob(f"{mark}*{glob.escape(path.suffix)}"):
+        writer = left.name.removeprefix(f".{path.name}.{_host()}-").partition("-")[0]
+        if writer.isdigit() and not _runs(int(writer)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # to ask would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _host() -> str:
+    return platform.node().replace("-", "_").replace("/", "_")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -40,11 +40,13 @@ class ImportedPool:
     Attributes:
         run_id: of the parent run.
         steps: by ingredient; to read and to score it is one.
+        finished: the run ids, by name, of those that were there when it was opened.
     """
 
     store: Store
     run_id: str
     steps: dict[str, int]
+    finished: dict[str, dict[str, str]]
     _project: Project
     _files: Mapping[str, Path]
     _parameters: Mapping[str, Mapping[str, Any]]
@@ -53,6 +55,7 @@ class ImportedPool:
     _architecture: Architecture
     _heldout: Images
     _probe: Result
+    _sources: Mapping[str, str]
 
     @staticmethod
     def open(project: Project, code: str) -> "ImportedPool":
@@ -79,10 +82,13 @@ class ImportedPool:
         run_id = known.run_id if known else store.start("sweep", digest, name, tags)
         probed = json.loads((project.out / "probe.json").read_text())
         cache = project.cache / "images"
+        before = store.finished(run_id)
+        own = {name: _own(name, source, base, split, code) for name, source in sources.items()}
         return ImportedPool(
             store,
             run_id,
             dict.fromkeys(files, 1),
+            {name: {name: before[one].run_id} for name, one in own.items() if one in before},
             project,
             files,
             hyperparameters(files),
@@ -91,13 +97,13 @@ class ImportedPool:
             architecture,
             heldout_images(read_csv(project.development), project.images, architecture, cache),
             Result(probed["errors"], probed["examples"], start),
+            sources,
         )
 
     def run(self, name: str, devices: Devices, watcher: Watcher) -> dict[str, str]:
         """Score and keep one checkpoint, or find that it was; its run id, by its name."""
-        source = of_file(self._files[name])
-        shared = {key: self._tags[key] for key in ("base", "split")} | {"code": self._code}
-        digest = of_value({"import": source, "name": name, **shared})
+        source = self._sources[name]
+        digest = _own(name, source, self._tags["base"], self._tags["split"], self._code)
         folder = self._project.cache / "runs" / digest
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Two pipelines on one store: the second waits, and then finds it done.
@@ -138,14 +144,14 @@ class ImportedPool:
         for outcome in outcomes.values():
             runs |= outcome if isinstance(outcome, dict) else {}
         self.store.end(self.run_id)
-        best = self.store.ranked([*runs.values()])[0]
+        best, errors = self.store.ranking(runs)[0]
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
             "listing": listing(self._project),
             "summary": f"{len(runs) - 1} of {len(outcomes)} checkpoints imported, "
-            f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
+            f"best {best} {1 - errors / self._probe.examples:.2%} held-out",
         }
 
 
@@ -194,6 +200,11 @@ def listing(project: Project) -> str:
     """A digest of which files the pool has, with sizes and times: must it be looked at again?"""
     stats = ((name, file.stat()) for name, file in pool_files(project).items())
     return of_value([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+
+
+def _own(name: str, source: str, base: str, split: str, code: str) -> str:
+    """The digest of an ingredient."""
+    return of_value({"import": source, "name": name, "base": base, "split": split, "code": code})
 
 
 def _ours(key: str, value: Any) -> Any:

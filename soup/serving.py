@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from soup.contents import refuse_strangers
 from soup.data.images import Images
 from soup.data.modes import rgb
 from soup.data.transforms import evaluation
@@ -87,5 +88,12 @@ def _opened(image: Any) -> Image.Image:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Classifier:
-    """Called by MLflow."""
+    """Called by MLflow.
+
+    Raises:
+        Refused: the model holds a file that is not of the kinds that we write.
+    """
+    root = Path(path).parents[1]
+    if (root / "MLmodel").is_file():
+        refuse_strangers(root, str(root))
     return Classifier(Path(path))

@@ -6,6 +6,7 @@ from its state on disk, a changed one is made anew.
 """
 
 import json
+import logging
 import math
 import shutil
 import time
@@ -24,12 +25,14 @@ from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
 from soup.shelf import keep, keep_probe
-from soup.tracking import Store, watched
+from soup.tracking import Store, Tracked, watched
 from soup.train.batches import steps_per_epoch
 from soup.train.devices import Devices
 from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
-from soup.train.process import Failed
+from soup.train.process import Crashed, Failed
 from soup.train.process import run as in_process
+
+log = logging.getLogger("modelsoup")
 
 # What decides which fine-tunes there are, not what becomes of one.
 SEARCH = {"runs", "method", "seed", "space", "halving"}
@@ -61,11 +64,14 @@ class Sweep:
     Attributes:
         run_id: of the parent run.
         steps: how many steps each fine-tune takes.
+        finished: the run ids of the ingredients, by name, of each fine-tune that was finished when
+            the sweep was opened.
     """
 
     store: Store
     run_id: str
     steps: dict[str, int]
+    finished: dict[str, dict[str, str]]
     _jobs: dict[str, tuple[str, Job]]
     _tags: dict[str, str]
     _probe: Result
@@ -121,7 +127,10 @@ class Sweep:
         steps = {name: job.configuration.epochs * each for name, (_, job) in jobs.items()}
         probed = json.loads((project.out / "probe.json").read_text())
         probe = Result(probed["errors"], probed["examples"], start)
-        return Sweep(store, run_id, steps, jobs, tags, probe)
+        finished = _finished(jobs, store.finished(run_id))
+        for name in finished:
+            shutil.rmtree(jobs[name][1].folder, ignore_errors=True)
+        return Sweep(store, run_id, steps, finished, jobs, tags, probe)
 
     def machine(self, project: Project) -> AbstractContextManager[None]:
         """Log what the machine does meanwhile to the parent run, unless that is switched off."""
@@ -136,7 +145,7 @@ class Sweep:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
         """
         digest, job = self._jobs[name]
-        names = {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
+        names = _names(name, job)
         with self._alone(job):
             # The fine-tune itself is stored last: if it is there, so are its averages.
             if self.store.find(digest) is not None:
@@ -223,7 +232,9 @@ class Sweep:
         params = self._jobs[name][1].configuration.as_dict()
         if average != PLAIN:
             params["average"] = average
-        return self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+        run_id = self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
+        log.info("run opened", extra={"fine_tune": shown, "run": run_id})
+        return run_id
 
     def _keep(self, digest: str, shown: str, result: Result, name: str, average: str) -> str:
         run_id = self._start(digest, shown, name, average)
@@ -235,7 +246,12 @@ class Sweep:
 
         Raises:
             SweepError: none finished; the message says what to change.
+            Exception: what a fine-tune raised that is none of its own failures: a disk that is
+                full, a store that is gone. The next start goes on.
         """
+        for outcome in outcomes.values():
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Failed | Lagging):
+                raise outcome
         failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
         if len(failed) == len(outcomes):
             self.store.end(self.run_id, failed="every fine-tune failed")
@@ -252,14 +268,32 @@ class Sweep:
                 # A grid may hold one configuration twice; it is one ingredient.
                 runs |= {n: run for n, run in outcome.items() if run not in runs.values()}
         self.store.end(self.run_id)
-        best = self.store.ranked([*runs.values()])[0]
+        best, errors = self.store.ranking(runs)[0]
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
+            "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
             "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
-            f"best {best.name} {best.metrics['heldout/accuracy']:.2%} held-out",
+            f"best {best} {1 - errors / self._probe.examples:.2%} held-out",
         }
+
+
+def _finished(
+    jobs: Mapping[str, tuple[str, Job]], runs: Mapping[str, Tracked]
+) -> dict[str, dict[str, str]]:
+    """Which fine-tunes are among the finished runs, by digest; as `Sweep.finished`."""
+    found = {}
+    for name, (digest, job) in jobs.items():
+        if digest in runs:  # stored last: if it is there, so are its averages
+            own = {shown: _own(digest, each) for each, shown in _names(name, job).items()}
+            found[name] = {shown: runs[one].run_id for shown, one in own.items() if one in runs}
+    return found
+
+
+def _names(name: str, job: Job) -> dict[str, str]:
+    """The ingredients of a fine-tune, by which average they are."""
+    return {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
 
 
 def _own(digest: str, average: str) -> str:

@@ -62,7 +62,7 @@ def make(root: Path, **changes: Any) -> Path:
     for name in ("soup", "flows"):
         shutil.copytree(REPO / name, root / name, ignore=ignore)
     shutil.copy(REPO / "dvc.yaml", root)
-    (root / ".gitignore").write_text("out\n.cache\nmlruns\nmlflow.db\n.prefect\ndata\n")
+    (root / ".gitignore").write_text("/out\n.cache\nmlruns\nmlflow.db\n.prefect\n/data\n")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (
         ["git", "init", "--quiet"],

@@ -110,3 +110,7 @@ def pools(draw: st.DrawFn) -> list[Ingredient]:
         Ingredient(f"model {i}", weights, e)
         for i, (weights, e) in enumerate(zip(models, errors, strict=True))
     ]
+
+
+def one(*values: float, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    return {"w": torch.tensor(values, dtype=dtype)}

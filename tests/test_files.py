@@ -1,6 +1,8 @@
 """A file appears whole or not at all."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,25 @@ def test_json_has_no_nan_and_a_refused_value_leaves_the_old_file(tmp_path: Path)
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", float("nan"))
     assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_what_a_killed_writer_left_is_swept_up_and_what_another_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "model.safetensors"
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from soup.files import whole
+with whole({str(target)!r}) as aside:
+    aside.write_text("half")
+    os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    (left,) = tmp_path.iterdir()
+    with whole(target) as other:  # of a process that runs: this one
+        assert not left.exists()
+        write_text(target, "whole")
+        assert other.exists()
+        other.write_text("the last one stays")
+    assert list(tmp_path.iterdir()) == [target]

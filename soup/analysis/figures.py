@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator
 from soup.analysis.geometry import SAME, Geometry, Matrix
 from soup.analysis.line import Line
 from soup.analysis.selection import Gain
-from soup.report.figures import CHOSEN, DOTS, INK, STYLE
+from soup.report.style import CHOSEN, DOTS, INK, STYLE
 
 # Okabe and Ito's, as in the report, for lines that are told apart by their marks too.
 LINES = ((CHOSEN, "o"), ("#1f83c4", "s"), ("#0f9d76", "^"), ("#bb6699", "D"), (INK, "v"))

@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from soup.cli.champions import champion
 from soup.errors import BadInput, Failure
 
 EPILOG = "Exit codes: 0 done; 1 failed, or models that cannot be averaged; 2 bad input."
@@ -202,6 +203,9 @@ def predict(
     from soup.cli.predict import predict as verb
 
     verb(weights, images, model, classes, top, devices(device), as_json)
+
+
+app.add_typer(champion)
 
 
 def devices(text: str) -> list[str]:

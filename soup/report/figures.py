@@ -20,10 +20,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from soup.report import wording
 from soup.report.placing import apart, near, side_by_side
+from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 from soup.report.tables import settings
 
-INK = "#7d8087"
-CHOSEN = "#d95f0e"
 # kind -> marker, colour, size in points. Shape and colour both tell the kinds apart; the colours
 # are Okabe and Ito's, some darkened or lightened until they read on white and on black alike.
 LOOKS = {
@@ -44,32 +43,8 @@ HAIR: dict[str, Any] = {
     "shrinkA": 2,
     "shrinkB": 5,
 }
-DOTS: dict[str, Any] = {"markersize": 5, "markeredgewidth": 0.9, "linestyle": "none"}
+WIDTH = 28  # characters below one small plot
 LOGARITHMIC = ("lr", "weight_decay")
-STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "svg.fonttype": "none",  # text stays text: selectable, small, in the page's own font
-    "text.parse_math": False,  # a name with dollars in it is a name
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "figure.facecolor": "none",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "legend.frameon": False,
-    "legend.handletextpad": 0.2,
-    "legend.borderaxespad": 0.0,
-}
 
 
 @matplotlib.rc_context(STYLE)
@@ -85,17 +60,18 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
     across, up = ("test", "shifts") if shifted else ("heldout", "test")
     figure = Figure(figsize=(6.2, 4.1), label="Accuracy of each model on two splits")
     if not {across, up} <= set(results["split"]):
-        return _empty(figure, f"No model was scored on both {wording.split(across)} and {up}.")
+        return empty(figure, f"No model was scored on both {wording.split(across)} and {up}.")
     points = pd.DataFrame(
         {"x": 100 * wide["accuracy"][across], "y": 100 * wide["accuracy"][up], "kind": kinds}
     ).dropna()
     if points.empty:
-        return _empty(figure, "No accuracy is known.")
+        return empty(figure, "No accuracy is known.")
     axes = figure.add_axes((0.1, 0.13, 0.66, 0.84))
     shown = near(points["x"]) & near(points["y"])
     shown |= points["kind"].isin([recipe, "best single"])  # what the page is about, wherever it is
-    for kind, (marker, colour, size) in LOOKS.items():
+    for kind, (marker, colour, plain) in LOOKS.items():
         group = points[shown & (points["kind"] == kind)]
+        size = SPECKS["markersize"] if len(group) > MANY else plain
         hollow = "ensemble" in kind or kind == "ingredient"
         axes.plot(
             group["x"],
@@ -104,7 +80,7 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
             color=colour,
             markersize=size + 2.5 * (kind == recipe),
             markerfacecolor="none" if hollow else colour,
-            markeredgewidth=1.0 if hollow else 0,
+            markeredgewidth=size / 4.5 if hollow else 0,
             zorder=4 if kind == recipe else 3,
         )
         if kind not in (recipe, "best single"):
@@ -133,50 +109,6 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def greedy_trace(trace: pd.DataFrame) -> Figure:
-    """The soup's held-out accuracy with each candidate tried, over the images that it took.
-
-    A candidate dropped early has no accuracy, only an upper bound: a triangle at the bar.
-    """
-    figure = Figure(figsize=(6.2, 4.0), label="Greedy soup, candidate by candidate")
-    if trace.empty:
-        return _empty(figure, "There is no greedy trace: nothing was tried.")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), squeeze=True)
-    figure.subplots_adjust(left=0.1, right=0.985, top=0.93, bottom=0.115, hspace=0.14)
-    steps, images = trace["step"], trace["heldout_n"]
-    kept = trace["kept"].astype(bool)
-    accuracy = 100 * (1 - trace["heldout_errors"] / images)
-    bar = 100 * (1 - trace["at_most"] / images)
-    # The bar that the next candidate must reach: the soup as it stands.
-    soup = accuracy.where(kept).ffill()
-    top.step(steps, soup, where="post", color=CHOSEN, linewidth=1.1, zorder=2)
-    early = accuracy.isna() & ~kept
-    full = ~kept & ~early
-    for mask, height, marker, colour, face, label in (
-        (kept, accuracy, "o", CHOSEN, CHOSEN, "kept"),
-        (full, accuracy, "o", INK, "none", "rejected"),
-        (early, bar, "v", INK, INK, "dropped early, somewhere below"),
-    ):
-        if mask.any():
-            look: dict[str, Any] = {"color": colour, "markerfacecolor": face, "label": label}
-            top.plot(steps[mask], height[mask], marker, zorder=3, **look, **DOTS)
-    top.margins(y=0.12)
-    top.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, columnspacing=1.4)
-    top.set_ylabel("Held-out accuracy (%)")
-    top.tick_params(axis="x", length=0)
-    share = 100 * trace["looked_at"] / images
-    bottom.bar(steps, 100, width=0.7, color=INK, alpha=0.16)
-    bottom.bar(steps, share, width=0.7, color=[CHOSEN if one else INK for one in kept])
-    bottom.set_ylim(0, 100)
-    bottom.set_yticks([0, 50, 100])
-    bottom.set_ylabel("Looked at (%)")
-    bottom.set_xlabel("Candidate, best held-out accuracy first")
-    bottom.xaxis.set_major_locator(MaxNLocator(16, integer=True))
-    figure.align_ylabels()
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
 def hyperparameters(ingredients: pd.DataFrame) -> Figure:
     """Held-out accuracy against each hyperparameter that varies; kept ingredients are filled.
 
@@ -194,10 +126,11 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
         layout=ConstrainedLayoutEngine(hspace=0.12, wspace=0.04),
     )
     if not names:
-        return _empty(figure, "No hyperparameter varied.")
+        return empty(figure, "No hyperparameter varied.")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     accuracy = 100 * ingredients["heldout_accuracy"]
     usual, kept = near(accuracy), ingredients["kept"].astype(bool)
+    size = SPECKS if len(ingredients) > MANY else DOTS
     for index, axes in enumerate(grid.flat):
         if index >= len(names):
             axes.remove()
@@ -205,12 +138,12 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
         axes.set_title(names[index].replace("_", " "))
         x = _place(axes, names[index], ingredients[names[index]])
         plain = usual & ~kept
-        axes.plot(x[plain], accuracy[plain], "o", color=INK, markerfacecolor="none", **DOTS)
-        axes.plot(x[usual & kept], accuracy[usual & kept], "o", color=CHOSEN, zorder=3, **DOTS)
+        axes.plot(x[plain], accuracy[plain], "o", color=INK, markerfacecolor="none", **size)
+        axes.plot(x[usual & kept], accuracy[usual & kept], "o", color=CHOSEN, zorder=3, **size)
         floor: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         for mask, marker in ((accuracy.isna(), "x"), (accuracy.notna() & ~usual, "v")):
             if mask.any():  # an empty one, not clipped, has no extent that a layout could use
-                axes.plot(x[mask], np.zeros(int(mask.sum())), marker, color=INK, **floor, **DOTS)
+                axes.plot(x[mask], np.zeros(int(mask.sum())), marker, color=INK, **floor, **size)
         axes.margins(0.12)
     figure.supylabel("Held-out accuracy (%)", fontsize=9.5)
     return figure
@@ -285,14 +218,9 @@ def _place(axes: Axes, name: str, values: pd.Series) -> pd.Series:
         axes.xaxis.set_major_formatter(short)
         return numbers
     known = sorted(values.dropna().unique(), key=lambda value: (str(type(value)), value))
-    axes.xaxis.set_major_locator(FixedLocator(list(range(len(known)))))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda place, _: wording.setting(known[round(place)])[:12])
-    )
+    names = [wording.setting(each)[:12] for each in known]
+    fit = len("_".join(names)) <= WIDTH
+    most = None if fit else max(2, WIDTH // (max(map(len, names)) + 1))
+    axes.xaxis.set_major_locator(FixedLocator(list(range(len(known))), most))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: names[round(place)]))
     return side_by_side(values, known)
-
-
-def _empty(figure: Figure, why: str) -> Figure:
-    figure.set_size_inches(6.2, 0.8)
-    figure.text(0.5, 0.5, why, horizontalalignment="center", verticalalignment="center")
-    return figure

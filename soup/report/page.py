@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from soup.report import figures, tables, wording
 from soup.report.notes import notes
+from soup.report.trace import greedy_trace
 from soup.report.verdict import verdict
 
 COMPARED = [
@@ -46,9 +47,12 @@ def page(report: Report) -> str:
     """The report as one HTML document; the same report gives the same bytes."""
     drawn = {
         "plane": figures.accuracy_plane(report.results, report.recipe),
-        "trace": figures.greedy_trace(report.trace),
+        "trace": greedy_trace(report.trace),
         "settings": figures.hyperparameters(report.ingredients),
     }
+    ingredients = report.ingredients
+    if len(ingredients) > tables.MOST:
+        ingredients = ingredients.sort_values("heldout_accuracy", ascending=False, kind="stable")
     judged = report.trace[report.trace["at_most"].notna()]  # the first is not: it sets the bar
     looked, possible = (float(judged[name].sum()) for name in ("looked_at", "heldout_n"))
     return _template().render(
@@ -62,8 +66,8 @@ def page(report: Report) -> str:
         singles=tables.accuracies(report.results, ["ingredient"]),
         comparisons=tables.comparisons(report.tests),
         settings=tables.settings(report.ingredients),
-        ingredients=tables.records(report.ingredients),
-        trace=tables.records(report.trace),
+        ingredients=tables.folded(tables.records(ingredients)),
+        trace=tables.folded(tables.records(report.trace)),
         saved=1 - looked / possible if possible else 0.0,
         longest=max(report.took.values(), default=0.0),
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from soup.report import wording
 from soup.report.verdict import Outcome, outcomes
 
+FEW, MOST = 40, 100  # rows shown of a table that is folded, and of one that is not
 FIXED = ("name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy")
 
 
@@ -144,6 +145,12 @@ def settings(ingredients: pd.DataFrame) -> list[str]:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One dictionary a row."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def folded(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows that are shown, and those that a reader may unfold."""
+    shown = len(rows) if len(rows) <= MOST else FEW
+    return rows[:shown], rows[shown:]
 
 
 def _nan_last(number: float) -> float:

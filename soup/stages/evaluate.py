@@ -20,7 +20,7 @@ from soup.evaluate import predict
 from soup.files import write_json, write_text
 from soup.kitchen import Kitchen
 from soup.metrics import Logits
-from soup.models import load_weights
+from soup.models import Architecture, load_weights
 from soup.project import Project
 from soup.results import Model, headline, paired, table
 from soup.tracking import Store, Stored, ingredients, predictions
@@ -44,7 +44,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     sweep = json.loads((out / "finetune.json").read_text())
     cooked = json.loads((out / "cook.json").read_text())
     kitchen = Kitchen(project, store)
-    sets, keys = sets_of(project, kitchen)
+    sets, keys = sets_of(project, kitchen.architecture, kitchen.heldout)
 
     def compute(weights: Weights, images: Images) -> Logits:
         load_weights(kitchen.model, weights, kitchen.architecture.model)
@@ -112,13 +112,15 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     return {"runs": runs, "summary": ", ".join(gains)}
 
 
-def sets_of(project: Project, kitchen: Kitchen) -> tuple[dict[str, Images], dict[str, Key]]:
+def sets_of(
+    project: Project, architecture: Architecture, heldout: Images
+) -> tuple[dict[str, Images], dict[str, Key]]:
     """The images to be looked at, and the keys to the answers; some splits share their images."""
-    classes, data = kitchen.architecture.classes, project.params.data
+    classes, data = architecture.classes, project.params.data
     rows, protocols = read_csv(project.evaluation), load(project.protocols)
-    plain, how = evaluation(kitchen.architecture)
-    sets = {"heldout": kitchen.heldout}
-    keys = {"heldout": among_present("heldout", kitchen.heldout.labels)}
+    plain, how = evaluation(architecture)
+    sets = {"heldout": heldout}
+    keys = {"heldout": among_present("heldout", heldout.labels)}
     paths: dict[str, list[str]] = {}
     for split in ("test", *data.shifts, *([REAL] if data.real else [])):
         own = [row for row in rows if row.split == split]
@@ -184,16 +186,20 @@ def _csv(frame: pd.DataFrame) -> str:
 def _log(
     store: Store, results: pd.DataFrame, runs: Mapping[str, str], scored: bool = False
 ) -> None:
-    """Figures under MLflow's names: test/accuracy, shift/<name>/accuracy, shifts/accuracy."""
     for name, run_id in runs.items():
-        metrics = {}
-        for row in results[results["model"] == name].to_dict("records"):
-            split = row["split"]
-            plain = split in ("heldout", "test", REAL, "shifts")
-            prefix = split if plain else f"shift/{split}"
-            for figure in ("accuracy", "nll", "ece"):
-                if not math.isnan(row[figure]):
-                    metrics[f"{prefix}/{figure}"] = row[figure]
+        metrics = named(results[results["model"] == name])
         if scored:  # it has a curve over training steps, of which this would be no part
             del metrics["heldout/accuracy"]
         store.log(run_id, 0, metrics)
+
+
+def named(rows: pd.DataFrame) -> dict[str, float]:
+    """A model's figures by MLflow's names: test/accuracy, shift/<name>/nll, shifts/accuracy."""
+    metrics = {}
+    for row in rows.to_dict("records"):
+        split = row["split"]
+        prefix = split if split in ("heldout", "test", REAL, "shifts") else f"shift/{split}"
+        for figure in ("accuracy", "nll", "ece"):
+            if not math.isnan(row[figure]):
+                metrics[f"{prefix}/{figure}"] = row[figure]
+    return metrics

@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from soup import tracking
-from soup.champion import Scored, decide
-from soup.heldout import errors_of
+from soup.champion import Decision, Scored, decide, packed, scored
+from soup.data.split import classes_of, read_csv
+from soup.evaluate import predict
+from soup.heldout import heldout_images
+from soup.metrics import Correct, correct
+from soup.models import open_model
 from soup.project import Project
+from soup.provenance import of_file
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -15,19 +21,24 @@ def run(project: Project) -> dict[str, Any]:
 
     Raises:
         TrackingError: the registry refuses.
+        Refused: the registry holds other files than were registered, or such as are not ours.
     """
     store = project.store()
     cooked = json.loads((project.out / "cook.json").read_text())
     metrics = json.loads((project.out / "metrics.json").read_text())
     soup = store.get([cooked["run_id"]])[0]
+    right = answered(project, project.out / "soup")
+    assert right is not None  # its classes are those of the split
     inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")
     tags = {
         **project.lineage(),
         **{key: soup.tags[key] for key in inherited},
         "run": soup.run_id,
-        "errors": str(cooked["errors"]),
-        "examples": str(cooked["examples"]),
+        "errors": str(int((~right).sum())),
+        "examples": str(len(right)),
+        "correct": packed(right),
         "test_accuracy": str(metrics["test"]["soup"]),
+        "sha256.model.safetensors": of_file(project.out / "soup" / "model.safetensors"),
     }
     version = tracking.register(
         store,
@@ -37,30 +48,60 @@ def run(project: Project) -> dict[str, Any]:
         tags,
         _description(store, soup, cooked, metrics),
     )
-    holder = tracking.champion(store, version.model)
-
-    def rescore() -> int | None:
-        assert holder is not None
-        target = project.cache / "champions" / f"{holder.model}-{holder.number}"
-        folder = tracking.fetch(store, holder, target)
-        return errors_of(folder, project.development, project.images, project.cache / "images")
-
-    decision = decide(
-        Scored(version.number, cooked["errors"], tags["split"]),
-        Scored(holder.number, int(holder.tags["errors"]), holder.tags["split"]) if holder else None,
-        rescore,
-    )
-    if decision.promote:
-        tracking.move(store, version, decision.reason)
+    decision = promote(project, store, version, right)
     return {
         "model": version.model,
         "version": version.number,
         "run_id": soup.run_id,
         "promoted": decision.promote,
         "reason": decision.reason,
-        "summary": f"{version.model} version {version.number}, "
+        "summary": f"{version}, "
         f"{'the new champion' if decision.promote else 'not champion'}: {decision.reason}",
     }
+
+
+def promote(
+    project: Project, store: tracking.Store, challenger: tracking.Version, right: Correct
+) -> Decision:
+    """Put a version to the gate; the champion answers anew if it is known on other images only.
+
+    Args:
+        right: which held-out images of the project the challenger gets right.
+    """
+
+    def judge(holder: tracking.Version | None) -> Decision:
+        def rescore() -> Correct | None:
+            assert holder is not None
+            target = project.cache / "champions" / f"{holder.model}-{holder.number}"
+            return answered(project, tracking.fetch(store, holder, target))
+
+        return decide(
+            Scored(
+                challenger.number,
+                challenger.tags["split"],
+                right,
+                tracking.rolled_back(store, challenger),
+            ),
+            scored(holder.number, holder.tags) if holder else None,
+            rescore,
+        )
+
+    return tracking.promote(store, challenger, judge)
+
+
+def answered(project: Project, folder: Path) -> Correct | None:
+    """Which held-out images the model in a folder gets right; None if it knows other classes."""
+    architecture, model = open_model(folder)
+    rows = read_csv(project.development)
+    if architecture.classes != tuple(classes_of(rows)):
+        return None
+    compute, cache = project.params.compute, project.cache / "images"
+    heldout = heldout_images(
+        rows, project.images, architecture, cache, compute.cache_gib, project.track
+    )
+    model = model.to(project.device())
+    logits = predict(model, heldout, architecture, compute.eval_batch_size)
+    return correct(logits, heldout.labels)
 
 
 def _description(

@@ -5,25 +5,56 @@ import os
 # Before MLflow's import, which reads it: nothing phones home unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would break our own
 
+from soup.tracking.copying import copy
+from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.machine import watched
-from soup.tracking.registry import Version, champion, fetch, move, register, save_pyfunc
-from soup.tracking.store import Store, Tracked, TrackingError, default_uri, link
+from soup.tracking.notes import annotate, model_of
+from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
+from soup.tracking.registry import (
+    Registry,
+    Version,
+    aliases,
+    champion,
+    fetch,
+    register,
+    registry_at,
+    save_pyfunc,
+    version,
+    versions,
+)
+from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
 
 __all__ = [
+    "Event",
+    "Registry",
     "Store",
     "Stored",
     "Tracked",
     "TrackingError",
     "Version",
+    "aliases",
+    "annotate",
     "champion",
+    "copy",
     "default_uri",
     "fetch",
+    "folders",
+    "history",
     "ingredients",
+    "interrupted",
     "link",
-    "move",
+    "model_of",
+    "promote",
     "register",
+    "registry_at",
+    "repair",
+    "roll_back",
+    "rolled_back",
     "save_pyfunc",
+    "version",
+    "versions",
     "watched",
 ]

@@ -10,7 +10,10 @@ from soup import predictions
 from soup.checkpoint import Checkpoint
 from soup.ingredient import Ingredient
 from soup.metrics import Correct, Logits
+from soup.tracking.folders import Damaged, folders
 from soup.tracking.store import Store, Tracked, TrackingError
+
+FILES = ("model.safetensors", "heldout.npz")  # what an ingredient's run holds, by digest
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,36 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
             f"none of the {len(run_ids)} runs has a held-out score: nothing to cook"
         )
     for key, meaning in (("base", "initialisation"), ("split", "held-out split")):
-        values = {run.tags.get(key, "") for run in ranked}
-        if len(values) > 1:
-            odd = [f"{run.name} ({run.tags.get(key, 'unknown')[:12]})" for run in ranked]
-            raise TrackingError(f"the runs do not share their {meaning}: {', '.join(odd)}")
+        sharing: dict[str, list[str]] = {}
+        for run in ranked:
+            sharing.setdefault(run.tags.get(key, "unknown"), []).append(run.name)
+        if len(sharing) > 1:
+            odd = sorted(sharing.items(), key=lambda one: len(one[1]))
+            told = [f"{_some(names)} ({value[:12]})" for value, names in odd]
+            raise TrackingError(f"the runs do not share their {meaning}: {', '.join(told)}")
+    digests = {run.model_id: {name: run.tags[f"sha256.{name}"] for name in FILES} for run in ranked}
+    try:
+        where = folders(store, digests, cache)
+    except Damaged as error:
+        damaged = [
+            (run, error.models[run.model_id]) for run in ranked if run.model_id in error.models
+        ]
+        for run, reason in damaged:
+            store.end(run.run_id, failed=reason)
+        told = [f"{run.name}: {reason}" for run, reason in damaged]
+        raise TrackingError(
+            "\n".join(told) + "\ntheir runs are marked as failed: start again, and they alone "
+            "are made anew"
+        ) from None
     found = []
     for run in ranked:
-        names = ("model.safetensors", "heldout.npz")
-        folder = store.folder(
-            run.model_id, cache, {name: run.tags[f"sha256.{name}"] for name in names}
-        )
+        folder = where[run.model_id]
         weights = Checkpoint(folder / "model.safetensors")
         ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
         found.append(Stored(ingredient, run, folder))
     return found
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return " and ".join([", ".join(names[:most]), *more])

@@ -1,13 +1,56 @@
-"""The model registry: versions with lineage, and the aliases `challenger` and `champion`."""
+"""The model registry: versions with lineage and digests, found by number or alias, and fetched.
 
+Aliases: `challenger` is the newest version, `champion` the one in use, `previous` the champion
+before it; `soup.tracking.promotion` moves the last two.
+"""
+
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlparse
 
+from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from soup.tracking.store import PREFIX, Store, TrackingError
+from soup.contents import Refused, digests, refuse_changes, refuse_strangers
+from soup.tracking.store import PREFIX, Store, TrackingError, answers
+
+FILES = "files"  # the tag of every file's digest
+
+
+class Registry(Protocol):
+    """Where registered models are; a `Store` is one."""
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def client(self) -> MlflowClient: ...
+
+
+@dataclass(frozen=True)
+class _Registry:
+    uri: str
+    client: MlflowClient
+
+
+def registry_at(uri: str) -> Registry:
+    """The registry of a server or a database.
+
+    Raises:
+        TrackingError: it does not answer.
+    """
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise TrackingError(f"{uri}: there is no such database; set MLFLOW_TRACKING_URI")
+    if uri.startswith(("http://", "https://")):
+        answers(uri)
+    return _Registry(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
 
 
 @dataclass(frozen=True)
@@ -18,6 +61,10 @@ class Version:
     number: str
     run_id: str
     tags: Mapping[str, str]
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} version {self.number}"
 
 
 def save_pyfunc(source: Path, target: Path) -> None:
@@ -51,66 +98,203 @@ def register(
 ) -> Version:
     """A version for a logged model, with the alias `challenger`; the one of its digest if there is.
 
+    The digests of its files become a tag, by which `fetch` knows them again.
+
     Raises:
-        TrackingError: the registry refuses.
+        TrackingError: the registry refuses, or what the store holds has another digest than
+            `tags["sha256.model.safetensors"]`.
     """
     client = store.client
     try:
-        if not client.search_registered_models(f"name = '{model}'"):
-            client.create_registered_model(model, description="Model soups, cooked by modelsoup.")
-        query = f"name = '{model}' and tags.`{PREFIX}digest` = '{tags['digest']}'"
-        found = client.search_model_versions(query)
-        made = (
-            found[0]
-            if found
-            else client.create_model_version(
-                model,
-                # Not models:/<id>, which MLflow looks up in its process-wide store, not in ours.
-                source=client.get_logged_model(model_id).artifact_location,
-                run_id=run_id,
-                model_id=model_id,
-                tags={PREFIX + key: value for key, value in tags.items()},
-                description=description,
-            )
-        )
-        client.set_registered_model_alias(model, "challenger", made.version)
+        # Not models:/<id>, which MLflow looks up in its process-wide store, not in ours.
+        source = client.get_logged_model(model_id).artifact_location
+        found = of_digest(store, model, tags["digest"])
+        if found is None or FILES not in found.tags:
+            tags = {**tags, FILES: json.dumps(_stored(store, model_id, source, tags))}
+        if found is None:
+            found = create(store, model, source, run_id, model_id, tags, description)
+        else:
+            for key, value in tags.items():
+                client.set_model_version_tag(model, found.number, PREFIX + key, value)
+        client.set_registered_model_alias(model, "challenger", found.number)
     except MlflowException as error:
         raise TrackingError(f"the registry at {store.uri} refused {model}: {error}") from None
-    return Version(model, str(made.version), run_id, tags)
+    return version(store, model, found.number)
 
 
-def champion(store: Store, model: str) -> Version | None:
-    """The version with the alias `champion`, if there is one."""
-    try:
-        found = store.client.get_model_version_by_alias(model, "champion")
-    except MlflowException:
-        return None
-    tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
-    return Version(model, str(found.version), found.run_id or "", tags)
+def create(
+    registry: Registry,
+    model: str,
+    source: str,
+    run_id: str,
+    model_id: str | None,
+    tags: Mapping[str, str],
+    description: str,
+) -> Version:
+    """A new version, of a model that is made if it does not exist."""
+    client = registry.client
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(model, description="Model soups, cooked by modelsoup.")
+    made = client.create_model_version(
+        model,
+        source=source,
+        run_id=run_id,
+        model_id=model_id,
+        tags={PREFIX + key: value for key, value in tags.items()},
+        description=description,
+    )
+    return _version(made)
 
 
-def move(store: Store, version: Version, reason: str) -> None:
-    """Make a version the champion, and note why."""
-    store.client.set_model_version_tag(version.model, version.number, PREFIX + "promoted", reason)
-    store.client.set_registered_model_alias(version.model, "champion", version.number)
+def of_digest(registry: Registry, model: str, digest: str) -> Version | None:
+    """The version of a digest, if there is one."""
+    query = f"name = '{model}' and tags.`{PREFIX}digest` = '{digest}'"
+    found = registry.client.search_model_versions(query)
+    return _version(found[0]) if found else None
 
 
-def fetch(store: Store, version: Version, target: Path) -> Path:
-    """Download a registered version; the folder of its `model.json` and `model.safetensors`.
+def version(registry: Registry, model: str, which: str) -> Version:
+    """A version by its number or an alias.
 
     Raises:
-        TrackingError: it cannot be downloaded, or is not a model of this project.
+        TrackingError: there is none (the message has those that there are), or the registry does
+            not answer.
+    """
+    client = registry.client
+    try:
+        if which.isdigit():
+            return _version(client.get_model_version(model, which))
+        return _version(client.get_model_version_by_alias(model, which))
+    except MlflowException as error:
+        known = _known(registry, model) or error
+        raise TrackingError(f"{registry.uri} has no {model} version {which}: {known}") from None
+
+
+def versions(registry: Registry, model: str) -> list[Version]:
+    """All versions of a model, the newest first.
+
+    Raises:
+        TrackingError: the registry does not answer, or there is no such model.
+    """
+    found: list[Version] = []
+    token = None
+    try:
+        while True:
+            page = registry.client.search_model_versions(f"name = '{model}'", page_token=token)
+            found += [_version(each) for each in page]
+            token = page.token
+            if not token:
+                break
+    except MlflowException as error:
+        raise TrackingError(f"{registry.uri}: {model} cannot be read: {error}") from None
+    if not found:
+        raise TrackingError(f"{registry.uri}: there is no registered model {model}")
+    return sorted(found, key=lambda each: -int(each.number))
+
+
+def aliases(registry: Registry, model: str) -> dict[str, str]:
+    """Alias -> number of the version; empty where there is no such model.
+
+    Raises:
+        TrackingError: the registry does not answer.
     """
     try:
-        download_artifacts(
-            f"models:/{version.model}/{version.number}",
-            dst_path=str(target),
-            tracking_uri=store.uri,
-            registry_uri=store.uri,
+        found = registry.client.search_registered_models(f"name = '{model}'")
+        if not found:
+            return {}
+        # A search leaves them out.
+        held = registry.client.get_registered_model(model).aliases
+    except MlflowException as error:
+        raise TrackingError(f"{registry.uri}: {model} cannot be read: {error}") from None
+    return {alias: str(number) for alias, number in held.items()}
+
+
+def champion(registry: Registry, model: str) -> Version | None:
+    """The version with the alias `champion`, if there is one.
+
+    Raises:
+        TrackingError: the registry does not answer.
+    """
+    number = aliases(registry, model).get("champion")
+    return version(registry, model, number) if number else None
+
+
+def fetch(registry: Registry, found: Version, target: Path) -> Path:
+    """Download a registered version; the folder of its `model.json` and `model.safetensors`.
+
+    Nothing of it is read before every file is known to be of ours and as it was registered.
+
+    Raises:
+        TrackingError: it cannot be downloaded.
+        Refused: it holds a file that is not ours, or not what was registered.
+    """
+    whose = f"{found} of {registry.uri}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        try:
+            _check(target, found, whose)
+        except (Refused, OSError):  # a damaged cache; the registry has its own say below
+            shutil.rmtree(target)
+    if not target.is_dir():
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+            try:
+                # Not models:/<name>, which MLflow looks up in its process-wide registry.
+                client, number = registry.client, found.number
+                source = client.get_model_version_download_uri(found.model, number)
+                aside = _download(source, folder, registry.uri)
+            except (MlflowException, OSError) as error:
+                raise TrackingError(f"cannot download {whose}: {error}") from None
+            _check(aside, found, whose)
+            aside.replace(target)
+    descriptions = [*target.glob("data/*/model.json")]
+    if not descriptions:
+        raise TrackingError(f"{whose} holds no model.json")
+    return descriptions[0].parent
+
+
+def _download(source: str, target: str, uri: str) -> Path:
+    """A copy of a folder of artifacts; MLflow names it as its source is named."""
+    return Path(download_artifacts(source, dst_path=target, tracking_uri=uri))
+
+
+def _check(folder: Path, found: Version, whose: str) -> None:
+    refuse_strangers(folder, whose)
+    if FILES in found.tags:  # those registered before there were digests have none
+        refuse_changes(folder, json.loads(found.tags[FILES]), whose)
+
+
+def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """The digests of what the store really holds, which must have the weights that were cooked."""
+    parsed = urlparse(source)
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(unquote(parsed.path))
+        if parsed.scheme != "file":
+            folder = _download(source, aside, store.uri)
+        whose = f"model {model_id} of {store.uri}"
+        refuse_strangers(folder, whose)
+        found = digests(folder)
+    weights = [digest for path, digest in found.items() if path.endswith("model.safetensors")]
+    if weights != [tags["sha256.model.safetensors"]]:
+        raise TrackingError(
+            f"{whose} does not hold the weights that were cooked; "
+            "restore them, or delete its run and run cook again"
         )
-    except (MlflowException, OSError) as error:
-        name = f"{version.model} version {version.number}"
-        raise TrackingError(f"{store.uri}: cannot download {name}: {error}") from None
-    for description in target.rglob("model.json"):
-        return description.parent
-    raise TrackingError(f"{version.model} version {version.number} holds no model.json")
+    return found
+
+
+def _version(found: ModelVersion) -> Version:
+    tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
+    return Version(found.name, str(found.version), found.run_id or "", tags, found.source or "")
+
+
+def _known(registry: Registry, model: str) -> str:
+    try:
+        numbers = [each.number for each in reversed(versions(registry, model))]
+        return f"there are {', '.join([*numbers, *aliases(registry, model)])}"
+    except TrackingError:
+        pass
+    try:
+        names = [each.name for each in registry.client.search_registered_models()]
+    except MlflowException:
+        return ""
+    return f"no such model; there are {', '.join(names)}" if names else "nothing is registered"

@@ -7,6 +7,7 @@ sum of the two heads' weights, as a text tower would make from its words.
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,21 @@ KWARGS = {"channels": [16, 32, 48, 64], "stem_width": 8, "norm_layer": "groupnor
 # descendants share as a weakness, and flip the sign of their gains.
 REFERENCE = Pretrain(epochs=5, lr=8e-3, seed=2**31)
 REFERENCE_IMAGES = 16_000
+# Sums depend in their last bits on how many threads share them: as many on every machine.
+THREADS = 2
 
 
+@contextmanager
+def _same_everywhere() -> Iterator[None]:
+    had = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+
+
+@_same_everywhere()
 def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda _: None) -> None:
     """Draw the image set into `root`, unless it is there already.
 
@@ -77,6 +91,7 @@ def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda 
     write_text(marker, made)
 
 
+@_same_everywhere()
 def pretrained(base: Base, data: Data, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
     """The demo's base model, with its zero-shot head.
 

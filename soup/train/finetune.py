@@ -70,12 +70,17 @@ Results = Mapping[str, Result]
 
 
 def finetune(
-    job: Job, log: Log, say: Callable[[str], None] = lambda _: None, share: Share = ALONE
+    job: Job,
+    log: Log,
+    say: Callable[[str], None] = lambda _: None,
+    share: Share = ALONE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Results | float:
     """Train and score one fine-tune; continues from its folder if it was interrupted.
 
     Args:
         share: of this process, if several run the job; the first one alone logs and writes.
+        stop: asked after each step.
 
     Returns:
         The results (of the first rank; none of others), or, if it paused at `until`, its held-out
@@ -84,6 +89,7 @@ def finetune(
     Raises:
         Diverged: the loss stopped being a number.
         Unshareable: see `soup.train.ranks.spread`.
+        Stopped: it was asked to; its state is kept.
     """
     if not share.first:
         log, say = _unheard, _unheard
@@ -164,6 +170,7 @@ def finetune(
             job.compute.checkpoint_steps,
             share,
             sharded,
+            stop,
         ),
     )
     if not complete:

@@ -16,12 +16,18 @@ from soup.train.averages import Averages
 from soup.train.share import ALONE, Share
 
 
+class Stopped(RuntimeError):
+    """A run that was asked to stop; its state is kept, and it goes on when it is run again."""
+
+
 @dataclass
 class FileKeeper:
     """Keeps the state in `path`, every `seconds`, and every `steps` if that comes first.
 
     Of the ranks of a run the first writes, and all read. A sharded model's state is gathered and
     written whole: the run may go on sharded or not, over as many ranks as it likes.
+
+    Where it is asked to `stop`, it keeps the state and raises `Stopped`.
     """
 
     path: Path
@@ -29,6 +35,7 @@ class FileKeeper:
     steps: int | None = None
     share: Share = ALONE
     sharded: bool = False
+    stop: Callable[[], bool] = lambda: False
     _last: float = field(default_factory=time.monotonic)
 
     def restore(
@@ -74,10 +81,15 @@ class FileKeeper:
         averages: Averages,
         now: bool = False,
     ) -> None:
-        """Write the state if it is time."""
+        """Write the state if it is time.
+
+        Raises:
+            Stopped: it was asked to.
+        """
         if not (self.share.first or self.sharded):
             return
-        due = now or time.monotonic() - self._last >= self.seconds
+        asked = self.stop()
+        due = now or asked or time.monotonic() - self._last >= self.seconds
         due = due or bool(self.steps and step % self.steps == 0)
         if not (self.share.as_first(due) if self.sharded else due):
             return
@@ -95,6 +107,8 @@ class FileKeeper:
         if self.share.first:
             save(tensors, self.path, {"step": str(step), "optimizer": json.dumps(plain)})
         self._last = time.monotonic()
+        if asked and self.share.first:
+            raise Stopped(f"stopped at step {step}, which is kept")
 
 
 Whole = Callable[[Tensor], Tensor]

@@ -116,3 +116,8 @@ def devkit(folder: Path, truth: Sequence[int], wnids: Mapping[int, str]) -> Path
     file = data / "ILSVRC2012_validation_ground_truth.txt"
     file.write_text("".join(f"{number}\n" for number in truth))
     return file
+
+
+def classes_file(root: Path, names: tuple[str, ...] = WNIDS) -> str:
+    (root / "names.txt").write_text("\n".join(names) + "\n")
+    return "names.txt"

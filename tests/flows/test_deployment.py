@@ -1,161 +1,299 @@
-"""The deployment, on a real Prefect server with a real worker and a real MLflow server."""
+"""The deployments, on a real Prefect server with a real worker and a real MLflow server.
 
+The tests are one story, in the order of this file: each finds what those before it left.
+"""
+
+import base64
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 
 from tests import checkouts
+from tests.flows.served import Served, ask, deployed, free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("served")
+    names = {
+        "root": "checkout",
+        "repository": "project.git",
+        "remote": "remote",
+        "clones": "clones",
+    }
+    return {name: folder / path for name, path in names.items()}
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A checkout with `make deploy` running in it, and the environment to reach it."""
-    root = checkouts.make(tmp_path_factory.mktemp("served"))
-    (root / "infra").mkdir()
-    (root / "infra/ui.sh").write_bytes((checkouts.REPO / "infra/ui.sh").read_bytes())
-    (root / "prefect.yaml").write_bytes((checkouts.REPO / "prefect.yaml").read_bytes())
-    mlflow, prefect = free_port(), free_port()
-    ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}
-    served = subprocess.Popen(
-        ["bash", "infra/ui.sh", "worker"],
-        cwd=root,
-        env=checkouts.environment(root, **ports),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+def served(places: dict[str, Path]) -> Iterator[Served]:
+    environment = {
+        "MODELSOUP_REPOSITORY": str(places["repository"]),
+        "MODELSOUP_CHECKOUTS": str(places["clones"]),
+    }
+    with deployed(places["root"], **environment) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def dead(served: Served) -> dict[str, Any]:
+    """A run that was killed as soon as its heart beat, with no worker to tell."""
+    text = yaml.safe_dump(checkouts.parameters(served.root, experiment="dead"))
+    (served.root / "dead.yaml").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.pipeline", "--params", "dead.yaml"],
+        cwd=served.root,
+        env=checkouts.environment(served.root, **served.reach),
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    said = []
-    assert served.stdout is not None
-    for line in served.stdout:
-        said.append(line)
-        if "Ctrl-C" in line:
-            break
-    assert any("pipeline/local" in line for line in said), said
-    yield (
-        root,
-        {
-            "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
-            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
-        },
-    )
-    os.killpg(served.pid, signal.SIGINT)
+
+    def beating() -> dict[str, Any] | None:
+        name = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
+        for event in served.ask("/events/filter", {"filter": name})["events"]:
+            for run in served.runs():
+                own = event["resource"]["prefect.resource.id"] == f"prefect.flow-run.{run['id']}"
+                if own and run["parameters"]["params"]["experiment"] == "dead":
+                    return run
+        return None
+
     try:
-        served.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        os.killpg(served.pid, signal.SIGKILL)
+        return wait_for(beating, "a heartbeat of the run to be killed")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"{api}{path}", data=data, headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def test_the_form_shows_every_parameter_filled_in_from_params_yaml(
-    services: tuple[Path, dict[str, str]],
-) -> None:
-    _, reach = services
-    deployment = ask(reach["PREFECT_API_URL"], "/deployments/name/pipeline/local")
-    schema = deployment["parameter_openapi_schema"]
-    default = schema["properties"]["params"]["default"]
+def test_the_form_shows_every_parameter_filled_in_from_params_yaml(served: Served) -> None:
+    deployment = served.ask("/deployments/name/pipeline/local")
+    default = deployment["parameter_openapi_schema"]["properties"]["params"]["default"]
     assert default["sweep"]["runs"] == 3
-    recipe = schema["definitions"]["Cook"]["properties"]["recipe"]
-    assert recipe["enum"] == ["uniform", "greedy"]
-    assert "description" in schema["definitions"]["Sweep"]["properties"]["runs"]
+    (schedule,) = deployment["schedules"]
+    assert schedule["schedule"]["cron"]
+    assert not schedule["active"]
 
 
-def test_a_triggered_run_ends_with_a_soup_in_the_served_registry(
-    services: tuple[Path, dict[str, str]],
+@pytest.mark.parametrize(
+    ("deployment", "parameters", "says"),
+    [
+        ("pipeline/local", {"params": {"sweep": {"runs": 0}}}, "runs"),
+        ("sweep-only/local", {"params": {"sweep": {"batch_size": "many"}}}, "batch_size"),
+        ("cook-again/local", {"soup": {"recipe": "minestrone"}}, "minestrone"),
+        ("cook-again/local", {}, "soup"),
+        ("import-and-cook/local", {"pool": {"folder": "pool", "runs": -1}}, "runs"),
+        ("evaluate-version/local", {"registered": {"model": "../etc"}}, "../etc"),
+    ],
+)
+def test_a_bad_parameter_is_refused_before_a_run_is_made(
+    served: Served, deployment: str, parameters: dict[str, Any], says: str
 ) -> None:
-    root, reach = services
-    started = time.monotonic()
-    ran = checkouts.run(root, "prefect", "deployment", "run", "pipeline/local", "--watch", **reach)
-    print(f"deployment run: {time.monotonic() - started:.0f} s")
-    log = (root / ".cache/ui/worker.log").read_text()
-    assert ran.returncode == 0, ran.stdout[-2000:] + log[-3000:]
-    import mlflow
+    if "params" in parameters:  # a whole form, with one value that cannot be
+        whole = checkouts.parameters(served.root)
+        (part, bad) = next(iter(parameters["params"].items()))
+        parameters = {"params": whole | {part: whole[part] | bad}}
+    known = served.ask(f"/deployments/name/{deployment}")["id"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        served.ask(f"/deployments/{known}/create_flow_run", {"parameters": parameters})
+    assert refused.value.code in (409, 422)
+    assert says in refused.value.read().decode()
+    assert not served.runs(deployment)
 
-    uri = reach["MLFLOW_TRACKING_URI"]
-    client = mlflow.MlflowClient(uri, uri)
+
+def test_nobody_knows_yet_that_a_run_is_dead(served: Served, dead: dict[str, Any]) -> None:
+    assert served.ask(f"/flow_runs/{dead['id']}")["state_name"] == "Running"
+
+
+def test_a_triggered_run_ends_with_a_soup_in_the_served_registry(served: Served) -> None:
+    started = time.monotonic()
+    ran = served.run("prefect", "deployment", "run", "pipeline/local", "--watch")
+    print(f"deployment run: {time.monotonic() - started:.0f} s")
+    assert ran.returncode == 0, ran.stdout[-2000:] + served.log()[-3000:]
+    client = mlflow_of(served)
     version = client.get_model_version_by_alias("tiny-soup", "champion")
     soup = client.get_run(version.run_id)
-    flow_runs = ask(reach["PREFECT_API_URL"], "/flow_runs/filter", {})
-    assert soup.data.tags["soup.flow_run"] in {run["id"] for run in flow_runs}
-    names = {run["name"] for run in ask(reach["PREFECT_API_URL"], "/task_runs/filter", {})}
+    assert soup.data.tags["soup.flow_run"] in {run["id"] for run in served.runs()}
+    names = {run["name"] for run in served.ask("/task_runs/filter", {})}
     assert {"ft-000", "ft-001", "ft-002"} <= names
-    artifacts = ask(reach["PREFECT_API_URL"], "/artifacts/filter", {})
+    artifacts = served.ask("/artifacts/filter", {})
     kinds = {artifact["key"]: artifact for artifact in artifacts}
     assert {"sweep", "results"} <= set(kinds)
     assert float(kinds["sweep"]["data"]) == 100
     assert "greedy soup" in kinds["results"]["data"]
 
 
-def test_a_bad_parameter_is_refused_before_a_run_is_made(
-    services: tuple[Path, dict[str, str]],
+def test_what_is_registered_is_evaluated_by_itself(served: Served) -> None:
+    def done() -> list[dict[str, Any]]:
+        runs = served.runs("evaluate-version/local")
+        return [run for run in runs if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")]
+
+    (run,) = wait_for(done, "the evaluation of the registered version")
+    assert run["state_type"] == "COMPLETED", served.log()[-3000:]
+    assert run["parameters"]["registered"] == {"model": "tiny-soup", "version": "1"}
+    assert run["parameters"]["params"]["experiment"] == "tiny"
+    client = mlflow_of(served)
+    version = client.get_model_version("tiny-soup", "1")
+    logged = client.get_run(version.tags["soup.evaluation.tiny"])
+    results = pd.read_csv(served.root / "out/tiny/results.csv")
+    greedy = results[results["kind"] == "greedy"].set_index("split")["accuracy"]
+    for split, name in (("test", "test"), ("dark", "shift/dark"), ("shifts", "shifts")):
+        assert logged.data.metrics[f"{name}/accuracy"] == pytest.approx(greedy[split], abs=1e-12)
+    assert float(version.tags["soup.evaluation.tiny.test"]) == pytest.approx(greedy["test"])
+    (used,) = logged.inputs.model_inputs
+    made = client.get_run(version.run_id).outputs.model_outputs
+    assert used.model_id in {each.model_id for each in made}
+
+
+def test_a_run_of_a_repository_pulls_data_and_results_and_redoes_what_was_changed(
+    served: Served, places: dict[str, Path]
 ) -> None:
-    root, reach = services
-    before = len(ask(reach["PREFECT_API_URL"], "/flow_runs/filter", {}))
-    params = checkouts.parameters(root, sweep={"runs": 0})
-    ran = checkouts.run(
-        root,
-        *("prefect", "deployment", "run", "pipeline/local"),
-        *("--params", json.dumps({"params": params})),
-        **reach,
+    root, clone = served.root, places["clones"] / "project"
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    parameters = checkouts.parameters(root, evaluate={"bootstrap": 50})
+    for command in (
+        ["dvc", "add", "--quiet", "data"],
+        ["dvc", "remote", "add", "--quiet", "--default", "store", str(places["remote"])],
+        ["dvc", "push", "--quiet"],
+        ["git", "add", "data.dvc", "dvc.lock", ".dvc/config"],
+        [*git, "commit", "--quiet", "-m", "results"],
+        ["git", "clone", "--quiet", "--bare", ".", str(places["repository"])],
+    ):
+        ran = checkouts.run(root, *command)
+        assert ran.returncode == 0, ran.stderr
+    work = places["repository"].with_suffix(".work")
+    checkouts.run(root, "git", "clone", "--quiet", str(places["repository"]), str(work))
+    (work / "params.yaml").write_text(yaml.safe_dump(parameters))
+    subprocess.run([*git, "commit", "--quiet", "-am", "fewer resamples"], cwd=work, check=True)
+    subprocess.run(["git", "push", "--quiet"], cwd=work, check=True)
+    sweep = json.loads((root / "out/tiny/finetune.json").read_text())
+
+    ran = served.run("prefect", "deployment", "run", "pipeline/git", "--watch")
+    assert ran.returncode == 0, ran.stdout[-2000:] + served.log()[-3000:]
+    assert len(list((clone / "data" / "train").rglob("*.png"))) > 0
+    assert (clone / "flows" / "__pycache__").is_dir()  # its own code ran
+    assert (clone / "out/tiny/finetune.json").read_text() == (
+        root / "out/tiny/finetune.json"
+    ).read_text()
+    assert json.loads((clone / "out/tiny/finetune.json").read_text()) == sweep
+    mine, theirs = ((at / "out/tiny/evaluate.json").read_text() for at in (root, clone))
+    assert json.loads(mine)["digest"] != json.loads(theirs)["digest"]
+    assert not (clone / "mlflow.db").exists()
+
+
+def test_the_sweep_alone_another_soup_and_a_pool_of_checkpoints(served: Served) -> None:
+    (automation,) = [
+        each
+        for each in served.ask("/automations/filter", {})
+        if each["name"] == "evaluate what is registered"
+    ]
+    paused = served.run("prefect", "automation", "pause", "--id", automation["id"])
+    assert paused.returncode == 0, paused.stderr
+    pool = served.root / "pool"
+    pool.mkdir()
+    client = mlflow_of(served)
+    sweep = json.loads((served.root / "out/tiny/finetune.json").read_text())["runs"]
+    for name in ("ft-000", "ft-001"):
+        found = client.get_run(sweep[name]).data.tags["soup.model_id"]
+        weights = client.get_logged_model(found).artifact_location.removeprefix("file://")
+        shutil.copy(Path(weights) / "model.safetensors", pool / f"{name}.safetensors")
+    ran = served.run(
+        "python",
+        "-c",
+        "import json, sys\n"
+        "from flows.cook_again import cook_again\n"
+        "from flows.import_and_cook import Pool, import_and_cook\n"
+        "from flows.sweep_only import sweep_only\n"
+        "from flows.stage import DEFAULT\n"
+        "from soup.params import Cook\n"
+        "def named(**changes): return DEFAULT.model_copy(update=changes)\n"
+        "made = {'again': cook_again(Cook(recipe='uniform'))}\n"
+        "small = DEFAULT.sweep.model_copy(update={'runs': 2})\n"
+        "made['sweep'] = sweep_only(named(experiment='alone', sweep=small))\n"
+        "pool = Pool(folder='pool', runs=2)\n"
+        "made['pool'] = import_and_cook(pool, named(experiment='elsewhere'))\n"
+        "print(json.dumps(made))\n",
     )
-    assert ran.returncode != 0
-    assert "runs" in ran.stdout + ran.stderr
-    assert len(ask(reach["PREFECT_API_URL"], "/flow_runs/filter", {})) == before
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    made = json.loads(ran.stdout.splitlines()[-1])
+    assert made["again"]["finetune"]["runs"] == sweep
+    assert made["again"]["cook"]["recipe"] == "uniform"
+    assert made["again"]["register"]["version"] == "2"
+    assert set(made["sweep"]) == {"prepare", "base", "probe", "finetune"}
+    assert set(made["sweep"]["finetune"]["runs"]) == {"probe", "ft-000", "ft-001"}
+    assert not (served.root / "out/alone/cook.json").exists()
+    assert set(made["pool"]["finetune"]["runs"]) == {"probe", "ft-000", "ft-001"}
+    assert made["pool"]["register"]["version"] == "3"
 
 
-def test_the_served_soup_answers_by_http(services: tuple[Path, dict[str, str]]) -> None:
-    import base64
-
-    root, reach = services
+def test_the_served_soup_answers_by_http(served: Served) -> None:
     port = free_port()
     serving = subprocess.Popen(
         [
             *("mlflow", "models", "serve", "-m", "models:/tiny-soup@champion"),
             *("--env-manager", "local", "-p", str(port), "--workers", "1"),
         ],
-        cwd=root,
-        env=checkouts.environment(root, **reach),
+        cwd=served.root,
+        env=checkouts.environment(served.root, **served.reach),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(120):
+
+        def up() -> bool:
             try:
-                urllib.request.urlopen(f"{url}/ping", timeout=2)
-                break
+                return urllib.request.urlopen(f"{url}/ping", timeout=2).status == 200
             except OSError:
-                time.sleep(0.5)
-        image = next((root / "data/test/red").iterdir()).read_bytes()
+                return False
+
+        wait_for(up, "the served model")
+        image = next((served.root / "data/test/red").iterdir()).read_bytes()
         answer = ask(url, "/invocations", {"inputs": [base64.b64encode(image).decode()]})
         (row,) = answer["predictions"]
         assert row["label"] in ("blue", "green", "red")
         assert sum(row["probabilities"].values()) == pytest.approx(1)
     finally:
         os.killpg(serving.pid, signal.SIGKILL)
+
+
+def test_a_dead_run_is_marked_and_no_other(served: Served, dead: dict[str, Any]) -> None:
+    def marked() -> bool:
+        return bool(served.ask(f"/flow_runs/{dead['id']}")["state_type"] == "CRASHED")
+
+    wait_for(marked, "the dead run to be marked")
+    for run in served.runs():
+        if run["parameters"].get("params", {}).get("experiment") != "dead":
+            assert run["state_type"] != "CRASHED", run
+
+
+def test_deploying_again_adds_nothing(served: Served) -> None:
+    def there() -> list[str]:
+        automations = served.ask("/automations/filter", {})
+        deployments = served.ask("/deployments/filter", {})
+        return sorted(each["name"] for each in [*automations, *deployments])
+
+    before = there()
+    ran = served.run("infra/prefect/deploy.sh")
+    assert ran.returncode == 0, ran.stderr
+    assert there() == before
+    assert len(before) == 2 + 6
+
+
+def mlflow_of(served: Served) -> Any:
+    import mlflow
+
+    uri = served.reach["MLFLOW_TRACKING_URI"]
+    return mlflow.MlflowClient(uri, uri)

@@ -11,10 +11,10 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import doctor, held, limit
+from flows.api import PrefectError
 from flows.finetune import fan_out
 from flows.runners import on_pool
 from flows.runners.runner import Runner
-from flows.server import ServerError
 from soup.params import Compute
 from soup.runner import Machines
 from soup.train.devices import NoDevices
@@ -185,7 +185,7 @@ def test_a_pool_that_would_start_nothing_is_refused(
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
-        pytest.raises(ServerError, match=r"127.0.0.1:9/api does not answer .* PREFECT_API_URL"),
+        pytest.raises(PrefectError, match=r"127.0.0.1:9/api does not answer .* PREFECT_API_URL"),
     ):
         limit.require(GPUS)
 
@@ -193,6 +193,6 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
 def test_without_a_server_there_is_nothing_to_share() -> None:
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
-        pytest.raises(ServerError, match=r"compute.limit needs a Prefect server"),
+        pytest.raises(PrefectError, match=r"compute.limit needs a Prefect server"),
     ):
         limit.require(GPUS)

@@ -92,7 +92,7 @@ def test_quietly_there_is_nothing(clock: Clock) -> None:
 def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock) -> None:
     display, text = shown(clock)
     with SweepProgress({"ft-000": 100, "ft-001": 100}, 32, display) as watcher:
-        watcher.done("ft-001", "finished before")
+        watcher.found({"ft-001"})
         clock.now = 1.0
         watcher.step("ft-000", 50, {})  # it goes on from a state that was kept
         clock.now = 21.0
@@ -102,7 +102,7 @@ def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock)
         watcher.done("ft-000", "[odd] 50.00% held-out")
         watcher.say("out of [memory]")
     lines = text.getvalue().splitlines()
-    assert lines[0] == "  ft-001 1/2 finished before"
+    assert lines[0] == "  1 of 2 fine-tunes finished before"
     assert lines[1].startswith(
         "  sweep: 5,120 of 6,400 images, 15 a second, 84 s left, 1 of 2 fine"
     )

@@ -11,7 +11,7 @@ from soup.ingredient import Ingredient
 from soup.recipes.dare import dare
 from soup.recipes.pot import Unusable
 from soup.recipes.task import task
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, Model, assert_close, families, named, same
 
 
@@ -43,7 +43,7 @@ def test_it_is_the_equation_whatever_the_dtype_and_the_company(
 ) -> None:
     staying = masks(family, drop, seed)
     found = dare(family.ingredients, family.base, drop=drop, scale=scale, seed=seed)
-    expected = reference.dare_merged(family.models, family.base, staying, drop, scale)
+    expected = reference_merges.dare_merged(family.models, family.base, staying, drop, scale)
     if "tied" in expected:
         expected["tied"] = expected["layer0"]
     assert_close(found.weights, expected)

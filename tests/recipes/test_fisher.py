@@ -12,7 +12,7 @@ from soup.recipes.fisher import fisher
 from soup.recipes.pot import Unusable
 from soup.recipes.uniform import uniform
 from soup.weights import NotFinite
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, Model, assert_close, families, named
 from tests.strategies import seeds
 
@@ -23,7 +23,7 @@ def informed(family: Family, seed: int, unknown: float) -> list[Model]:
     return [
         {
             name: torch.tensor(rng.exponential(size=t.shape) * (rng.random(t.shape) >= unknown))
-            for name, t in reference.distinct(model).items()
+            for name, t in reference_merges.distinct(model).items()
             if t.is_floating_point()
         }
         for model in family.models
@@ -34,7 +34,7 @@ def informed(family: Family, seed: int, unknown: float) -> list[Model]:
 @given(families(), seeds, st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1e-6, 0.1]))
 def test_it_is_the_equation(family: Family, seed: int, unknown: float, floor: float) -> None:
     fishers = informed(family, seed, unknown)
-    expected = reference.fisher_merged(family.models, fishers, floor)
+    expected = reference_merges.fisher_merged(family.models, fishers, floor)
     if "tied" in expected:
         expected["tied"] = expected["layer0"]
     assert_close(fisher(family.ingredients, fishers, floor=floor).weights, expected)

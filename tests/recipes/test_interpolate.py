@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from soup.recipes.interpolate import curve, interpolate
 from soup.recipes.uniform import uniform
 from soup.weights import Weights
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named
 
 
@@ -15,7 +15,7 @@ from tests.recipes.families import Family, assert_close, families, named
 @given(families(), st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]))
 def test_it_is_the_equation(family: Family, alpha: float) -> None:
     soup = interpolate(family.ingredients, family.base, alpha=alpha)
-    assert_close(soup.weights, reference.interpolated(family.models, family.base, alpha))
+    assert_close(soup.weights, reference_merges.interpolated(family.models, family.base, alpha))
 
 
 @settings(max_examples=40)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from soup.recipes.pot import Unusable
 from soup.recipes.slerp import slerp
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named, same
 
 shares = st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])
@@ -21,7 +21,7 @@ def test_it_is_the_equation(family: Family, t: float, about_base: bool) -> None:
     start, end = family.models
     centre = family.base if about_base else {n: torch.zeros_like(x) for n, x in start.items()}
     found = slerp(family.ingredients, family.base if about_base else None, t=t)
-    assert_close(found.weights, reference.slerped(start, end, t, centre))
+    assert_close(found.weights, reference_merges.slerped(start, end, t, centre))
 
 
 @settings(max_examples=40)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from soup.recipes.stock import ratio, stock
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named
 from tests.strategies import seeds
 
@@ -16,7 +16,7 @@ from tests.strategies import seeds
 @given(families())
 def test_it_is_the_equation_tensor_by_tensor(family: Family) -> None:
     soup = stock(family.ingredients, family.base)
-    assert_close(soup.weights, reference.model_stock(family.models, family.base))
+    assert_close(soup.weights, reference_merges.model_stock(family.models, family.base))
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 60, 89])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from soup.recipes.task import task
 from soup.recipes.uniform import uniform
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named
 
 
@@ -14,7 +14,7 @@ from tests.recipes.families import Family, assert_close, families, named
 @given(families(), st.sampled_from([-1.0, 0.3, 1.0, 1.5, 2.0]))
 def test_it_is_the_equation(family: Family, scale: float) -> None:
     soup = task(family.ingredients, family.base, scale=scale)
-    assert_close(soup.weights, reference.interpolated(family.models, family.base, scale))
+    assert_close(soup.weights, reference_merges.interpolated(family.models, family.base, scale))
 
 
 @settings(max_examples=40)

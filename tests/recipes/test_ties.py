@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from soup.recipes.pot import Unusable
 from soup.recipes.ties import quantile, ties
 from soup.recipes.uniform import uniform
-from tests import reference
+from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named
 from tests.strategies import seeds
 
@@ -20,7 +20,9 @@ from tests.strategies import seeds
 @given(families(), st.sampled_from([0.01, 0.2, 0.5, 1.0]), st.sampled_from([0.5, 1.0, 1.5]))
 def test_it_is_the_algorithm(family: Family, density: float, scale: float) -> None:
     soup = ties(family.ingredients, family.base, density=density, scale=scale)
-    assert_close(soup.weights, reference.ties_merged(family.models, family.base, density, scale))
+    assert_close(
+        soup.weights, reference_merges.ties_merged(family.models, family.base, density, scale)
+    )
 
 
 def test_the_three_steps_number_by_number() -> None:

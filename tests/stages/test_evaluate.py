@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from soup.answers import Key
 from soup.data.imagenet import wnids
+from soup.data.images import Images
 from soup.params import parse
 from soup.project import Project
 from soup.results import Model, table
@@ -46,14 +48,14 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def kitchen(project: Project) -> Any:
+def opened(project: Project) -> tuple[dict[str, Images], dict[str, Key]]:
     classes = tuple(sorted(wnids()[at] for at in HELD))
-    heldout = SimpleNamespace(labels=np.array([0, 1, 2, 3, 4]))
-    return SimpleNamespace(architecture=worlds.architecture(6, classes), heldout=heldout)
+    heldout: Any = SimpleNamespace(labels=np.array([0, 1, 2, 3, 4]))
+    return sets_of(project, worlds.architecture(6, classes), heldout)
 
 
 def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> None:
-    sets, keys = sets_of(project, kitchen(project))
+    sets, keys = opened(project)
     assert list(sets) == ["heldout", "test", "objectnet"]
     assert list(keys) == ["heldout", "test", "objectnet", "real"]
     assert (len(sets["test"]), len(sets["objectnet"])) == (10, 6)
@@ -73,7 +75,7 @@ def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> No
 
 
 def test_objectnet_is_decoded_without_its_border_and_judged_by_groups(project: Project) -> None:
-    sets, keys = sets_of(project, kitchen(project))
+    sets, keys = opened(project)
     names = [(path.parent.name, path.name) for path in sets["objectnet"].paths]
     assert {folder for folder, _ in names} == {"alarm_clock", "chair"}
     pixels = sets["objectnet"].pixels
@@ -95,7 +97,7 @@ class Notebook:
 
 
 def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Project) -> None:
-    sets, keys = sets_of(project, kitchen(project))
+    sets, keys = opened(project)
     rng = np.random.default_rng(0)
     logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
     logits["heldout"] = np.eye(5)

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from soup import tracking
+from soup.champion import packed, unpacked
 from soup.data.folders import DataError
 from soup.evaluate import predict
 from soup.project import Project
 from soup.stages import cook, evaluate, probe, register, report
 from soup.sweep import Sweep
-from soup.tracking import TrackingError
+from soup.tracking import TrackingError, folders
 from tests.stages.projects import Silent, probed, record
 
 pytestmark = pytest.mark.slow
@@ -75,7 +77,7 @@ def test_changed_weights_are_named_and_not_cooked(swept: Project) -> None:
     store = swept.store()
     runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
     model_id = store.get([runs["ft-001"]])[0].model_id
-    file = store.folder(model_id, swept.cache, {}) / "model.safetensors"
+    file = folders(store, {model_id: {}}, swept.cache)[model_id] / "model.safetensors"
     plain = file.read_bytes()
     file.write_bytes(plain[:-1] + bytes([plain[-1] ^ 1]))
     try:
@@ -110,21 +112,62 @@ def test_what_is_kept_of_test_and_shifts_costs_no_second_pass(
 
 
 def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
-    cooked = cook.run(swept, "f")
-    record(swept, "cook", cooked)
-    record(swept, "evaluate", evaluate.run(swept, "f"))
-    first = register.run(swept)
-    record(swept, "register", first)
+    """The uniform soup of this sweep is no better than the greedy one, and the greedy one is."""
+    recipes = ("uniform", "greedy")
+    ways = {
+        recipe: replace(
+            swept,
+            params=swept.params.model_copy(
+                update={"soup": swept.params.soup.model_copy(update={"recipe": recipe})}
+            ),
+        )
+        for recipe in recipes
+    }
+    errors = {}
+
+    def registered(recipe: str, digest: str) -> dict[str, Any]:
+        cooked = cook.run(ways[recipe], digest)
+        record(swept, "cook", cooked)
+        record(swept, "evaluate", evaluate.run(ways[recipe], digest))
+        done = register.run(ways[recipe])
+        record(swept, "register", done)
+        version = champion_of(swept, done["version"])
+        errors[recipe] = int(version.tags["errors"])
+        assert errors[recipe] == cooked["errors"]
+        assert int(version.tags["examples"]) == cooked["examples"]
+        return done
+
+    first = registered("greedy", "f")
     assert first["promoted"]
     again = register.run(swept)
     assert (again["version"], again["promoted"]) == (first["version"], False)
-    worse = cook.run(swept, "g")
-    record(swept, "cook", worse | {"errors": worse["errors"] + 5})
-    second = register.run(swept)
+    second = registered("uniform", "g")
+    assert errors["uniform"] >= errors["greedy"]
     assert not second["promoted"]
-    assert f"against {cooked['errors']} of champion {first['version']}" in second["reason"]
-    better = cook.run(swept, "h")
-    record(swept, "cook", better | {"errors": -1})
-    assert register.run(swept)["promoted"]
-    record(swept, "cook", cooked)
+    told = f"{errors['uniform']} held-out errors against {errors['greedy']} of champion 1, of 30"
+    assert second["reason"].startswith(told)
+    assert "exact McNemar" in second["reason"]
     assert report.run(swept)["summary"].endswith("report.html")
+    store, model = swept.store(), swept.params.registry.model
+    what = [(e.what, e.number) for e in tracking.history(store, model)]
+    assert what == [("promoted", first["version"]), ("refused", second["version"])]
+
+
+def test_a_champion_known_on_other_images_answers_again(swept: Project) -> None:
+    store, model = swept.store(), swept.params.registry.model
+    held = tracking.champion(store, model)
+    assert held is not None
+    challenger = champion_of(swept, "2")
+    right = unpacked(challenger.tags["correct"])
+    assert right is not None
+    store.client.set_model_version_tag(model, held.number, "soup.split", "another")
+    store.client.set_model_version_tag(model, held.number, "soup.correct", packed(~right))
+    decision = register.promote(swept, store, challenger, right)
+    assert f"against {held.tags['errors']} of champion {held.number}" in decision.reason
+    weights = next((swept.cache / "champions").rglob("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")  # of the cache: it is fetched again
+    assert register.promote(swept, store, challenger, right) == decision
+
+
+def champion_of(project: Project, number: str) -> tracking.Version:
+    return tracking.version(project.store(), project.params.registry.model, number)

@@ -10,6 +10,7 @@ import pytest
 from soup.params import parse
 from soup.project import Project
 from soup.sweep import Sweep, SweepError
+from soup.train.process import Failed
 from tests.checkouts import parameters
 from tests.stages.projects import Silent, probed, record
 
@@ -49,6 +50,7 @@ def runs_of(project: Project) -> dict[str, str]:
 
 def test_a_sweep_opened_again_finds_every_fine_tune_finished(project: Project) -> None:
     watcher, again = Listening(), Sweep.open(project, code="code", threads=1)
+    assert again.finished == {name: {name: runs_of(project)[name]} for name in again.steps}
     for name in again.steps:
         assert again.run(name, ("cpu",), watcher) == {name: runs_of(project)[name]}
     assert set(watcher.told.values()) == {"finished before"}
@@ -60,7 +62,9 @@ def test_changed_code_is_another_ingredient(project: Project) -> None:
     digests = {digest for digest, _ in changed._jobs.values()}
     assert not digests & {d for d, _ in Sweep.open(project, code="code", threads=1)._jobs.values()}
     with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
-        changed.close({"ft-000": RuntimeError("boom")})
+        changed.close({"ft-000": Failed("boom")})
+    with pytest.raises(RuntimeError, match="the store is gone"):  # no failure of the fine-tune
+        changed.close({"ft-000": RuntimeError("the store is gone"), "ft-001": {}})
 
 
 def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
@@ -70,6 +74,9 @@ def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> No
     assert sorted(made) == ["ft-000", "ft-000-ema-0.5", "ft-000-ema-0.9", "ft-000-swa"]
     watcher = Listening()
     assert sweep.run("ft-000", ("cpu",), watcher) == made
+    assert sweep.finished == {}  # when it was opened
+    reopened = other(project, ema=[0.5, 0.9], swa={"start": 0.1})
+    assert reopened.finished == {"ft-000": made}
     assert watcher.told == {"ft-000": "finished before"}
     found = {run.name: run for run in sweep.store.get([*made.values()])}
     averages = {name: run.params.get("average") for name, run in found.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from soup.provenance import of_file
-from soup.tracking import Store, TrackingError, link
+from soup.tracking import Store, TrackingError, folders, link
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,17 @@ def test_weights_are_stored_once_however_often_the_upload_is_begun(
     held = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run}'")
     assert [m.model_id for m in held] == [model]
     digest = of_file(folder / "model.safetensors")
-    kept = store.folder(model, tmp_path / "cache", {"model.safetensors": digest})
+    wanted = {model: {"model.safetensors": digest}}
+    kept = folders(store, wanted, tmp_path / "cache")[model]
     assert (kept / "model.safetensors").read_bytes() == b"w"
     (kept / "model.safetensors").write_bytes(b"x")
     with pytest.raises(TrackingError, match=r"model\.safetensors is not what was stored"):
-        store.folder(model, tmp_path / "cache", {"model.safetensors": digest})
+        folders(store, wanted, tmp_path / "cache")
     (kept / "model.safetensors").unlink()
     with pytest.raises(TrackingError, match=r"model\.safetensors is missing"):
-        store.folder(model, tmp_path / "cache", {"model.safetensors": digest})
+        folders(store, wanted, tmp_path / "cache")
+    with pytest.raises(TrackingError, match="has no model m-nobody"):
+        folders(store, {"m-nobody": {}}, tmp_path / "cache")
 
 
 def test_a_server_that_does_not_answer_is_named_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The embedded demo's pretraining, at a size that takes a second."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,22 +51,34 @@ def test_the_image_set_is_drawn_once_and_again_when_the_world_changes(tmp_path: 
     embedded.draw(WORLD.model_copy(update={"seed": 5, "upstream": 7}), root, told.clear)
 
 
-def test_the_base_is_a_function_of_its_seeds() -> None:
-    def weights(seed: int) -> torch.Tensor:
-        base = Base(
-            model="resnet10t",
-            kwargs=TINY,
-            weights="embedded",
-            head="zeroshot",
-            pretrain=Pretrain(epochs=1, seed=seed),
-        )
-        data = Data(root="x", shapes=WORLD)
-        architecture, model = embedded.pretrained(base, data, tuple(sorted(shapes.CLASSES)))
-        assert architecture.classes == tuple(sorted(shapes.CLASSES))
-        return torch.cat([p.flatten() for p in model.parameters()])
+def pretrained(seed: int, kwargs: dict[str, Any] = TINY) -> torch.Tensor:
+    base = Base(
+        model="resnet10t",
+        kwargs=kwargs,
+        weights="embedded",
+        head="zeroshot",
+        pretrain=Pretrain(epochs=1, seed=seed),
+    )
+    data = Data(root="x", shapes=WORLD)
+    architecture, model = embedded.pretrained(base, data, tuple(sorted(shapes.CLASSES)))
+    assert architecture.classes == tuple(sorted(shapes.CLASSES))
+    return torch.cat([p.flatten() for p in model.parameters()])
 
-    assert torch.equal(weights(1), weights(1))
-    assert not torch.equal(weights(1), weights(2))
+
+def test_the_base_is_a_function_of_its_seeds() -> None:
+    assert torch.equal(pretrained(1), pretrained(1))
+    assert not torch.equal(pretrained(1), pretrained(2))
+
+
+def test_the_base_is_the_same_however_many_cores_there_are() -> None:
+    had = torch.get_num_threads()
+    made = []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        made.append(pretrained(1, embedded.KWARGS))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(had)
+    assert torch.equal(*made)
 
 
 def test_embedded_weights_want_the_embedded_images() -> None:

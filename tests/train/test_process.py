@@ -12,7 +12,8 @@ import pytest
 
 from soup.heldout import Result
 from soup.train.finetune import PLAIN, Results, finetune
-from soup.train.process import Crashed, Failed, run
+from soup.train.keeper import Stopped
+from soup.train.process import Crashed, Failed, run, stop
 from tests.worlds import job, silent, world
 
 
@@ -67,6 +68,38 @@ def test_a_killed_one_says_so_and_goes_on_when_it_is_run_again(root: Path) -> No
     apart = job(root, {**options, "folder": root / "through"}, augment="rand-m6-n1")
     through = only(run(apart, silent))
     assert resumed.weights.read_bytes() == through.weights.read_bytes()
+
+
+def test_one_that_is_to_stop_keeps_its_state_and_goes_on_from_there(root: Path) -> None:
+    given = job(root, {"batch_size": 2, "checkpoint_seconds": 3600.0})
+    kept: list[int] = []
+
+    def halt(step: int, metrics: dict[str, float]) -> None:
+        kept.append(step)
+        stop()
+
+    try:
+        with pytest.raises(Stopped, match=r"^stopped at step \d+, which is kept$"):
+            run(given, halt)
+        with pytest.raises(Stopped, match="before it began"):
+            run(given, silent)
+    finally:
+        stop(False)
+    assert not multiprocessing.active_children()
+    steps: list[int] = []
+    resumed = only(run(given, lambda step, _: steps.append(step)))
+    assert kept[0] not in steps
+    through = only(run(job(root, {"batch_size": 2, "folder": root / "through"}), silent))
+    assert resumed.weights.read_bytes() == through.weights.read_bytes()
+
+
+def test_one_that_is_ended_by_hand_is_tried_again(root: Path) -> None:
+    def end(step: int, metrics: dict[str, float]) -> None:
+        (child,) = multiprocessing.active_children()
+        child.terminate()
+
+    with pytest.raises(Crashed, match="stopped at step"):
+        run(job(root, {"batch_size": 2}, epochs=400), end)
 
 
 def test_a_diverging_one_fails_with_the_step(root: Path) -> None:

@@ -1,0 +1,189 @@
+"""What orchestration costs: the wall of a sweep, less the time that its fine-tunes take.
+
+    .venv/bin/python -m benchmarks.overhead --runs 8 --epochs 40
+    .venv/bin/python -m benchmarks.overhead --runs 72 --epochs 40
+
+With MLFLOW_TRACKING_URI and PREFECT_API_URL set (`. .services/env`) it is that of the services,
+else of a temporary Prefect server and SQLite. Slots times wall is shared out: what fine-tunes take
+themselves, in their processes, and where the rest goes. All figures are of one run, so that a busy
+machine slows all of them.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def timed_main(job: Any, pipe: Any, place: Any) -> None:
+    """The entry of a fine-tune's process, which notes when it began and when it was done."""
+    from soup.train import process
+
+    entered, plain = time.monotonic(), process.finetune
+
+    def timed(*given: Any, **named: Any) -> Any:
+        begun = time.monotonic()
+        made = plain(*given, **named)
+        times = {"entered": entered, "begun": begun, "done": time.monotonic()}
+        folder = job.folder.parent.parent / "times"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{job.folder.name}.json").write_text(json.dumps(times))
+        return made
+
+    process.finetune = timed
+    process._main(job, pipe, place)
+
+
+class Clock:
+    """How long calls take, by name, in all threads; calls within calls are counted once."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self._within = threading.local()
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        plain = getattr(owner, method)
+
+        def timed(*given: Any, **named: Any) -> Any:
+            if getattr(self._within, "call", False):
+                return plain(*given, **named)
+            self._within.call, begun = True, time.monotonic()
+            try:
+                return plain(*given, **named)
+            finally:
+                self._within.call = False
+                self.seconds[name] += time.monotonic() - begun
+                self.calls[name] += 1
+
+        setattr(owner, method, timed)
+
+
+def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
+    from tests import checkouts, worlds
+
+    worlds.world(folder / "data", train=40, test=4)
+    worlds.put(folder / "base", worlds.tiny())
+    (folder / "base" / "model.safetensors").rename(folder / "base.safetensors")
+    for name in ("soup", "flows", "dvc.yaml"):
+        (folder / name).symlink_to(checkouts.REPO / name)
+    sweep = checkouts.parameters(folder)["sweep"] | {"runs": runs}
+    sweep["space"]["epochs"] = [epochs]
+    data = {"root": "data", "heldout": {"per_class": 10}}
+    experiment = f"overhead-{runs}-{int(time.time())}"
+    compute = {"slots": slots}
+    checkouts.write(folder, sweep=sweep, data=data, compute=compute, experiment=experiment)
+    os.environ["MODELSOUP_ROOT"] = str(folder)
+
+    from flows.base import base
+    from flows.finetune import finetune
+    from flows.prepare import prepare
+    from flows.probe import probe
+    from flows.stage import DEFAULT
+    from flows.temporary_server import temporary_server
+    from soup import sweep as sweeping
+    from soup.tracking import Store
+    from soup.train import process
+
+    for stage in (prepare, base, probe):
+        stage.fn(DEFAULT)
+    clock = Clock()
+    spans: list[tuple[float, float]] = []
+    plain: Callable[..., Any] = sweeping.in_process
+
+    def spanned(*given: Any, **named: Any) -> Any:
+        begun = time.monotonic()
+        try:
+            return plain(*given, **named)
+        finally:
+            spans.append((begun, time.monotonic()))
+
+    sweeping.in_process = spanned
+    # Not of __main__, which a fine-tune's process does not have.
+    process._main = importlib.import_module("benchmarks.overhead").timed_main
+    whole: list[tuple[float, float]] = []
+    run = sweeping.Sweep.run
+
+    def one(*given: Any, **named: Any) -> Any:
+        begun = time.monotonic()
+        made = run(*given, **named)
+        whole.append((begun, time.monotonic()))
+        return made
+
+    sweeping.Sweep.run = one  # type: ignore[method-assign]
+    clock.watch(sweeping, "keep", "keep weights, answers, score in MLflow")
+    for method in ("log", "find", "start", "tag", "end"):
+        clock.watch(Store, method, f"MLflow: {method}")
+    os.chdir(folder)
+    with temporary_server():
+        begun = time.monotonic()
+        finetune(DEFAULT)
+        wall = time.monotonic() - begun
+    show(runs, slots, wall, begun, whole, spans, folder, clock)
+
+
+def show(
+    runs: int,
+    slots: int,
+    wall: float,
+    begun: float,
+    whole: list[tuple[float, float]],
+    spans: list[tuple[float, float]],
+    folder: Path,
+    clock: Clock,
+) -> None:
+    times = [json.loads(p.read_text()) for p in (folder / ".cache/soup/times").glob("*.json")]
+    assert len(times) == runs, f"{len(times)} of {runs} fine-tunes noted their times"
+    training = sum(t["done"] - t["begun"] for t in times)
+    entering = sum(t["begun"] - t["entered"] for t in times)
+    in_process = sum(end - start for start, end in spans)
+    calls = sum(end - start for start, end in whole)
+    first, last = min(start for start, _ in whole), max(end for _, end in whole)
+    spread = slots * (last - first)
+    total = slots * wall
+    rows = [
+        ("fine-tunes, in their processes", training),
+        ("their processes begin and end", in_process - training),
+        ("  of it, imports of the child", entering),
+        ("find, begin and keep them in MLflow", calls - in_process),
+        ("between them, by Prefect; slots without work at the end", spread - calls),
+        ("before the first: open the sweep, Prefect's runs", slots * (first - begun)),
+        ("after the last: close the sweep, Prefect's runs", slots * (begun + wall - last)),
+    ]
+    print(
+        f"{runs} fine-tunes of {training / runs:.2f} s in {slots} slots: {wall:.1f} s, overhead "
+        f"{1 - training / total:.1%}"
+    )
+    for name, seconds in rows:
+        print(f"  {name:58}{seconds / total:8.2%}{1000 * seconds / runs:10.0f} ms a fine-tune")
+    print("  calls, part of the above (log: while they train):")
+    for name, seconds in clock.seconds.most_common():
+        each = 1000 * seconds / clock.calls[name]
+        print(f"    {name:45}{clock.calls[name] / runs:8.1f} a fine-tune, {each:6.0f} ms each")
+
+
+def main() -> None:
+    from benchmarks.machine import machine
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=40, help="their length")
+    parser.add_argument("--slots", type=int, default=2)
+    arguments = parser.parse_args()
+    print(machine())
+    where = (os.environ.get("MLFLOW_TRACKING_URI"), os.environ.get("PREFECT_API_URL"))
+    print(f"MLflow: {where[0] or 'SQLite'}; Prefect: {where[1] or 'a temporary server'}")
+    with tempfile.TemporaryDirectory(prefix="overhead-", ignore_cleanup_errors=True) as name:
+        os.environ.setdefault("PREFECT_HOME", f"{name}/.prefect")
+        measure(arguments.runs, arguments.epochs, arguments.slots, Path(name))
+
+
+if __name__ == "__main__":
+    main()

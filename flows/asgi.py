@@ -1,0 +1,18 @@
+"""Prefect's server behind a check of the Host header, which it does not make itself.
+
+A page of another site can have a browser ask a server on loopback under a name of that site's own
+(DNS rebinding); such a request is refused whatever credentials come with it.
+
+    uvicorn flows.asgi:app --port 4200
+"""
+
+import os
+
+os.environ.setdefault("PREFECT__SERVER_FINAL", "1")  # as `prefect server start` sets it
+
+from prefect.server.api.server import create_app
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+HOSTS = ("127.0.0.1", "localhost")
+
+app = TrustedHostMiddleware(create_app(), allowed_hosts=HOSTS)

@@ -1,0 +1,15 @@
+"""The sweep on its own: to look at the fine-tunes before anything is cooked of them."""
+
+from prefect import flow
+
+from flows.cook import cook
+from flows.pipeline import STAGES
+from flows.stage import DEFAULT, Record, check
+from soup.params import Params
+
+
+@flow(name="sweep-only")
+def sweep_only(params: Params = DEFAULT) -> Record:
+    """Fine-tune many ways, and stop there."""
+    check(params)
+    return {stage.name: stage(params) for stage in STAGES[: STAGES.index(cook)]}

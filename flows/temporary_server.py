@@ -1,0 +1,113 @@
+"""A Prefect server for one run, where no other is configured.
+
+Prefect's own lives on when its parent is killed, and gets the Ctrl-C of a terminal before the flow
+can tell it how it ended. This one ends with its parent, however that ends.
+"""
+
+import atexit
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from soup.errors import Failure
+
+FLUSH = 5.0  # seconds that it has to write down what it was told last
+
+
+class NoServer(Failure, RuntimeError):
+    """The temporary server does not answer; the message says what to do."""
+
+
+@contextmanager
+def temporary_server() -> Iterator[None]:
+    """Run flows against a server of their own, unless Prefect's settings name one.
+
+    Raises:
+        NoServer: it ended, or did not answer in time.
+    """
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        get_current_settings,
+        temporary_settings,
+    )
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    # Prefect's own names for a server without the services that one run does not need.
+    own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    place = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.temporary_server", str(port)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **settings, **own, **place},
+        start_new_session=True,
+    )
+    # Not at the end of the block: until the threads end, Prefect sends it what happened.
+    atexit.register(_end, process)
+    _wait(process, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+        yield
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(FLUSH + 1)
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise NoServer(
+                f"Prefect's temporary server ended with exit code {process.returncode}; "
+                "its reason is above"
+            )
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/api/health")
+            if connection.getresponse().status == http.HTTPStatus.OK:
+                return
+        connection.close()
+        time.sleep(0.1)
+    raise NoServer(
+        f"Prefect's temporary server did not answer within {seconds:.0f} s; "
+        "set PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or start one and set PREFECT_API_URL"
+    )
+
+
+def _serve(port: int) -> None:
+    import uvicorn
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    application = "prefect.server.api.server:create_app"
+    uvicorn.run(
+        application, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on"
+    )
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # returns when nobody holds the other end of the pipe
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(FLUSH)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,40 @@
+# S3: the weights. rclone serves a folder by it; or it is a bucket of the user's own.
+
+s3_start() {
+    rclone serve s3 --help >/dev/null 2>&1 ||
+        fail "S3 needs rclone 1.65 or newer on the PATH (make setup brings it on Linux)"
+    if [ -n "$OWN_S3" ]; then
+        own_bucket
+        return
+    fi
+    mkdir -p "$DIR/s3/$S3_BUCKET" "$DIR/s3/dvc"
+    # By the environment, for a command line can be read by everybody.
+    RCLONE_AUTH_KEY="\"$S3_ACCESS_KEY_ID,$S3_SECRET_ACCESS_KEY\"" \
+        launch s3 rclone serve s3 --config "" --log-level NOTICE --no-cleanup \
+        --addr "127.0.0.1:$S3_PORT" "$DIR/s3"
+}
+
+own_bucket() { # cannot be started, only found
+    local why
+    ! why=$(bucket 2>&1) || return 0
+    why=$(tail -1 <<<"$why" | sed 's/.*ListJSON: //')
+    [ "$why" != "directory not found" ] ||
+        fail "there is no bucket $S3_BUCKET at $S3_ENDPOINT: make it, or name another by S3_BUCKET"
+    fail "bucket $S3_BUCKET at $S3_ENDPOINT cannot be read: $why;" \
+        "correct S3_ENDPOINT, S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY"
+}
+
+bucket() { # its list, as a client reads it
+    RCLONE_S3_PROVIDER=Other RCLONE_S3_ENDPOINT=$S3_ENDPOINT RCLONE_S3_REGION=$S3_REGION \
+        RCLONE_S3_ACCESS_KEY_ID=$S3_ACCESS_KEY_ID RCLONE_S3_SECRET_ACCESS_KEY=$S3_SECRET_ACCESS_KEY \
+        rclone lsf --config "" --max-depth 1 --retries 1 --low-level-retries 1 ":s3:$S3_BUCKET"
+}
+
+s3_healthy() { bucket >/dev/null 2>&1; }
+s3_runs() { if [ -n "$OWN_S3" ]; then s3_healthy; else runs s3; fi; }
+
+s3_stop() {
+    [ -n "$OWN_S3" ] || ! runs s3 || { quit s3 && echo "stopped s3"; }
+}
+
+s3_kill() { [ -n "$OWN_S3" ] || end s3; }

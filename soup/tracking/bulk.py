@@ -1,0 +1,104 @@
+"""Many runs in few requests.
+
+MLflow's search returns whole runs, each of some fifty rows that it makes objects of, one by one.
+Where one number of each is wanted, the table of metrics, or a server's history of one metric over
+many runs, has it for a small part of that.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Run
+from mlflow.exceptions import RestException
+from mlflow.store.tracking.dbmodels.models import SqlLatestMetric
+from mlflow.store.tracking.rest_store import RestStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.rest_utils import http_request_safe
+from sqlalchemy import select
+
+HISTORY = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # what the plots of MLflow's UI ask for
+AT_ONCE = 4  # requests
+PART = 500  # ids a search: its filter is parsed at a cost that grows with the square
+SHARE = 100  # runs a history: a server's limit
+PAGE = 1000  # runs a page
+Part = Sequence[str]
+Read = TypeVar("Read")
+
+
+def runs(client: MlflowClient, experiment: str, run_ids: Sequence[str]) -> list[Run]:
+    """Those of an experiment's runs that there are, in no order."""
+
+    def search(some: Part) -> list[Run]:
+        query = f"attributes.run_id IN ({_listed(some)})"
+        return [*client.search_runs([experiment], query, max_results=PART)]
+
+    return _at_once(search, run_ids, PART)
+
+
+def children(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
+    """The finished runs of a parent, the oldest first."""
+    query = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'"
+    found: list[Run] = []
+    token: str | None = ""
+    while token is not None:
+        oldest = ["attributes.start_time ASC"]
+        page = client.search_runs([experiment], query, 1, PAGE, oldest, token or None)
+        found += page
+        token = page.token or None
+    return found
+
+
+def models(client: MlflowClient, experiment: str, model_ids: Sequence[str]) -> list[LoggedModel]:
+    """Those of an experiment's logged models that there are, in no order."""
+
+    def search(some: Part) -> list[LoggedModel]:
+        query = f"model_id IN ({_listed(some)})"
+        return [*client.search_logged_models([experiment], query, max_results=PART)]
+
+    return _at_once(search, model_ids, PART)
+
+
+def last(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[str, float]:
+    """The last value of a metric by run.
+
+    Of a server some may be missing that have one: it answers for none of a hundred where one is not
+    there.
+    """
+    store = client._tracking_client.store
+    if isinstance(store, SqlAlchemyStore):
+        return dict(_at_once(lambda some: _of_database(store, some, metric), run_ids, PART))
+    newest: dict[str, tuple[int, int, float]] = {}
+    for point in _at_once(lambda some: _of_server(store, some, metric), run_ids, SHARE):
+        # The order in which MLflow itself tells which is the last.
+        value = int(point["step"]), int(point["timestamp"]), float(point["value"])
+        newest[point["run_id"]] = max(value, newest.get(point["run_id"], value))
+    return {run_id: value for run_id, (_, _, value) in newest.items()}
+
+
+def _of_database(store: SqlAlchemyStore, some: Part, metric: str) -> list[tuple[str, float]]:
+    columns = select(SqlLatestMetric.run_uuid, SqlLatestMetric.value)
+    query = columns.where(SqlLatestMetric.key == metric, SqlLatestMetric.run_uuid.in_(some))
+    with store.ManagedSessionMaker() as session:
+        return [(run_id, value) for run_id, value in session.execute(query)]
+
+
+def _of_server(store: RestStore, some: Part, metric: str) -> list[dict[str, Any]]:
+    asked = [*(("run_id", run_id) for run_id in some), ("metric_key", metric)]
+    try:
+        answer = http_request_safe(store.get_host_creds(), HISTORY, "GET", params=asked)
+    except RestException:
+        return []
+    points: list[dict[str, Any]] = answer.json()["metrics"]
+    return points
+
+
+def _at_once(read: Callable[[Part], Sequence[Read]], ids: Part, most: int) -> list[Read]:
+    parts = [ids[start : start + most] for start in range(0, len(ids), most)]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return [one for found in threads.map(read, parts) for one in found]
+
+
+def _listed(ids: Part) -> str:
+    return ", ".join(f"'{one}'" for one in ids)

@@ -1,0 +1,77 @@
+"""A registered version in another registry: the same bytes, the same lineage, its source named."""
+
+import json
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow.exceptions import MlflowException
+
+from soup.contents import digests
+from soup.provenance import of_value
+from soup.tracking.promotion import AUDIT, event, history, note
+from soup.tracking.registry import FILES, Registry, Version, create, fetch, of_digest, version
+from soup.tracking.store import Store, TrackingError
+
+
+def copy(source: Registry, found: Version, target: Store, model: str, cache: Path) -> Version:
+    """Copy a version, every file checked against its digest, as the target's `challenger`.
+
+    Within one registry the weights are not stored a second time. A version that is there already,
+    by its digest, is not made again; an interrupted copy goes on.
+
+    Args:
+        cache: folder for what is downloaded.
+
+    Raises:
+        Refused: a registry holds files that are not ours, or not what was registered.
+        TrackingError: a registry refuses, or the target has other files under this digest.
+    """
+    if (source.uri, found.model) == (target.uri, model):
+        raise TrackingError(f"{found} is in {model} of {target.uri} already: name another model")
+    origin = f"{found} of {public(source.uri)}"
+    folder = fetch(source, found, cache / of_value([source.uri, found.model, found.number]))
+    root = folder.parents[1]
+    files = digests(root)
+    try:
+        made = of_digest(target, model, found.tags["digest"])
+        if made is None:
+            made = _make(source, found, target, model, root, origin)
+        elif json.loads(made.tags.get(FILES, "{}")) != files:
+            raise TrackingError(f"{made} of {target.uri} has the digest of {origin}, other files")
+        if not any(done.what == "copied" for done in history(target, model, made.number)):
+            target.client.set_registered_model_alias(model, "challenger", made.number)
+            note(target, model, event("copied", f"from {origin}", made.number))
+    except MlflowException as error:
+        raise TrackingError(f"the registry at {target.uri} refused {model}: {error}") from None
+    made = version(target, model, made.number)
+    with tempfile.TemporaryDirectory(dir=cache) as aside:
+        fetch(target, made, Path(aside) / "copy")  # what arrived is what was sent
+    return made
+
+
+def _make(
+    source: Registry, found: Version, target: Store, model: str, root: Path, origin: str
+) -> Version:
+    held = source.client.get_model_version(found.model, found.number)
+    tags = {key: value for key, value in found.tags.items() if not key.startswith(AUDIT)}
+    tags |= {FILES: json.dumps(digests(root)), "copied_from": origin}
+    text = f"Copied from {origin}.\n\n{held.description or ''}"
+    if source.uri == target.uri:
+        return create(target, model, held.source, found.run_id, held.model_id, tags, text)
+    if urlsplit(source.uri).scheme in ("http", "https"):
+        text = text.replace("](#/", f"]({public(source.uri)}/#/")  # runs are where they were
+    lineage = {key: value for key, value in tags.items() if key != FILES and len(value) < 5000}
+    digest = of_value(["copy", origin, found.tags["digest"]])
+    run_id = target.start("copy", digest, f"copy of {found}", lineage)
+    model_id = target.log_weights(run_id, f"{model}-copy", root, {"digest": found.tags["digest"]})
+    target.end(run_id)
+    location = target.client.get_logged_model(model_id).artifact_location
+    return create(target, model, location, run_id, model_id, tags, text)
+
+
+def public(uri: str) -> str:
+    """An address without the credentials that may be in it."""
+    parts = urlsplit(uri)
+    bare = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=bare).geturl().rstrip("/") if parts.netloc else uri

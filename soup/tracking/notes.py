@@ -1,0 +1,23 @@
+"""What is found out about a registered version after it was registered."""
+
+from collections.abc import Mapping
+
+from mlflow.exceptions import MlflowException
+
+from soup.tracking.registry import Registry, Version
+from soup.tracking.store import PREFIX
+
+
+def annotate(registry: Registry, found: Version, tags: Mapping[str, str]) -> None:
+    """Put tags on a version."""
+    for key, value in tags.items():
+        registry.client.set_model_version_tag(found.model, found.number, PREFIX + key, value)
+
+
+def model_of(registry: Registry, found: Version) -> str:
+    """The logged model that a version was made of; '' if its run is gone or has none."""
+    try:
+        run = registry.client.get_run(found.run_id)
+    except MlflowException:
+        return ""
+    return str(run.data.tags.get(PREFIX + "model_id", ""))

@@ -1,0 +1,96 @@
+"""An MLflow server, asked before anything is begun: is it there, does it know us, can we talk.
+
+Each question is answered by what is wrong and what to do about it, '' where nothing is.
+"""
+
+import logging
+import re
+import time
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+SECONDS = 10.0  # that it may take to answer
+AWAY = 120.0  # seconds that one may be away that could be used before: it starts again, perhaps
+_usable: set[str] = set()
+
+
+def unusable(uri: str) -> str:
+    """Whether a server does not answer, does not know our credentials or is of another version.
+
+    MLflow's own client would try for minutes before it gives up on one that never was.
+    """
+    deadline = time.monotonic() + (AWAY if uri in _usable else 0)
+    while wrong := _wrong(uri):
+        if time.monotonic() >= deadline:
+            return wrong
+        time.sleep(1)
+    _usable.add(uri)
+    return ""
+
+
+def _wrong(uri: str) -> str:
+    try:
+        status, text = _get(uri, "/version")
+    except OSError as error:
+        return (
+            f"MLflow at {uri} does not answer ({error}); "
+            "start it, or set MLFLOW_TRACKING_URI to where it is"
+        )
+    if status == 401:
+        return (
+            f"MLflow at {uri} refuses the credentials; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD (`make services` writes them to .services/env)"
+        )
+    if status == 403:
+        return f"MLflow at {uri} refuses us: {text.strip()[:200]}"
+    if status >= 500:
+        return f"MLflow at {uri} answers with {status}; see the server's log"
+    # What only speaks MLflow's protocol need not say of which version it is.
+    return _other(uri, text.strip()) if status == 200 else ""
+
+
+def _other(uri: str, theirs: str) -> str:
+    ours = mlflow.__version__
+    if not re.fullmatch(r"\d+\.\d+\S*", theirs):
+        return f"{uri} answers, but is not MLflow; set MLFLOW_TRACKING_URI to where that is"
+    if theirs.split(".", maxsplit=1)[0] != ours.split(".")[0]:
+        return (
+            f"MLflow at {uri} is version {theirs}, and here is {ours}; both must be of one major "
+            f"version: pip install 'mlflow=={theirs}', or another server"
+        )
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        message = "MLflow at %s is version %s, and here is %s; what is new in one may fail"
+        logging.getLogger(__name__).warning(message, uri, theirs, ours)
+    return ""
+
+
+def without_artifacts(uri: str) -> str:
+    """Whether a server does not reach the store of its artifacts, such as a bucket of S3."""
+    # One that leaves artifacts to its clients says 503, older ones 404.
+    status, _ = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
+    if status != 500:
+        return ""
+    return (
+        f"MLflow at {uri} cannot read its artifact store: does its bucket exist, and may the "
+        "server read it? Its log says more"
+    )
+
+
+def _get(uri: str, path: str) -> tuple[int, str]:
+    try:
+        answer = http_request(
+            get_default_host_creds(uri.rstrip("/")),
+            path,
+            "GET",
+            max_retries=0,
+            timeout=SECONDS,
+            raise_on_status=False,
+        )
+    except (MlflowException, ValueError) as error:
+        said = str(error)
+        why = re.search(r"\[Errno [^)\"]*", said)
+        raise OSError(why[0] if why else said[:200]) from None
+    return answer.status_code, answer.text

@@ -1,0 +1,334 @@
+"""Ground to try faults on: tiny projects, shared servers, and what must hold after every fault."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soup.checkpoint import Checkpoint
+from tests import checkouts, worlds
+
+FINE_TUNES = 6
+SOURCES = ("soup", "flows")
+SWEEP = ("prepare", "base", "probe", "finetune", "cook")  # what a trial runs, unless it runs all
+PATIENCE = 300.0  # seconds that a flow may take on a busy machine
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [child for child in map(int, found) if alive(child)]
+
+
+@dataclass
+class Server:
+    """One of the servers, which can be killed and started again where it was."""
+
+    command: list[str]
+    health: str
+    log: Path
+    environment: dict[str, str]
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(self.health, timeout=5):
+                return
+            time.sleep(0.2)
+        raise TimeoutError(f"{self.health} does not answer: {self.log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+def prefect_server(folder: Path) -> tuple[Server, str]:
+    """A Prefect server on SQLite, and its API's address."""
+    port = free_port()
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = checkouts.environment(
+        folder, PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1"
+    )
+    health = f"http://127.0.0.1:{port}/api/health"
+    command[0] = str(Path(sys.executable).parent / "prefect")
+    return Server(command, health, folder / "prefect.log", environment), health[: -len("/health")]
+
+
+def mlflow_server(folder: Path, **options: str) -> tuple[Server, str]:
+    """An MLflow server on SQLite that keeps artifacts itself, and its address."""
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    chosen = {
+        "backend-store-uri": f"sqlite:///{folder}/served.db",
+        "artifacts-destination": str(folder / "served"),
+    } | options
+    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    for name, value in chosen.items():
+        command += [f"--{name}", value]
+    environment = checkouts.environment(
+        folder, MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
+    )
+    return Server(command, f"{uri}/health", folder / "mlflow.log", environment), uri
+
+
+class Warm:
+    """See `tests.faults.warm`."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.warm", str(folder / "template.db")],
+            cwd=folder,  # its own copy of the sources comes first
+            env=checkouts.environment(folder, PYTHONPATH=str(checkouts.REPO), **environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(folder / "warm.log").open("ab"),
+            text=True,
+            start_new_session=True,
+        )
+        self.fork_server: int = self._read()["fork_server"]
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def tell(self, message: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        print(json.dumps(message), file=self._process.stdin, flush=True)
+        return int(self._read())
+
+    def fine_tunes(self) -> list[int]:
+        """The processes of fine-tunes under way."""
+        return children(self.fork_server)
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@dataclass
+class Trial:
+    """A project on which faults are tried.
+
+    Attributes:
+        root: its folder.
+        experiment: its name in MLflow.
+        uri: of the tracking store.
+        finished: run id and end of the ingredients that were found finished at the last look.
+    """
+
+    warm: Warm
+    root: Path
+    experiment: str
+    uri: str
+    stages: tuple[str, ...] = SWEEP
+    finished: dict[str, int] = field(default_factory=dict)
+    lost: int = 0
+    redone: int = 0
+
+    @property
+    def log(self) -> Path:
+        return self.root / "flow.log"
+
+    def start(self) -> int:
+        told = {"start": str(self.root), "log": str(self.log), "stages": list(self.stages)}
+        return self.warm.tell(told)
+
+    def wait(self, pid: int) -> int:
+        return self.warm.tell({"wait": pid})
+
+    def run(self) -> int:
+        return self.wait(self.start())
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> int:
+        """Send a signal; the exit code. Fine-tunes end too, which is checked."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        code = self.wait(pid)
+        deadline = time.monotonic() + 15
+        while self.warm.fine_tunes():
+            assert time.monotonic() < deadline, f"left alone: {self.warm.fine_tunes()}"
+            time.sleep(0.05)
+        return code
+
+    def look(self) -> None:
+        """Count what was finished at the last look and is not now, or was finished again."""
+        runs = self._ingredients()
+        now = {run.info.run_id: run.info.end_time for run in runs if run.info.status == "FINISHED"}
+        self.lost += sum(run_id not in now for run_id in self.finished)
+        self.redone += sum(now.get(r, end) != end for r, end in self.finished.items())
+        digests = Counter(
+            run.data.tags["soup.digest"] for run in runs if run.info.status == "FINISHED"
+        )
+        self.redone += sum(count - 1 for count in digests.values())
+        self.finished = now
+
+    def _ingredients(self) -> list[Any]:
+        import mlflow
+
+        client = mlflow.MlflowClient(self.uri, self.uri)
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            return []
+        return list(
+            client.search_runs(
+                [found.experiment_id], "tags.`soup.kind` = 'ingredient'", max_results=1000
+            )
+        )
+
+    def whole(self) -> None:
+        """Everything is there, once, and can be read.
+
+        Raises:
+            AssertionError: something is not.
+        """
+        runs = self._ingredients()
+        states = sorted((run.info.run_name, run.info.status) for run in runs)
+        names = sorted(["probe", *(f"ft-{n:03d}" for n in range(FINE_TUNES))])
+        assert states == [(name, "FINISHED") for name in names], states
+        for run in runs:
+            _has_its_weights(run, self.uri)
+        for path in self.root.rglob("*"):
+            if path.is_file():
+                _read(path)
+
+    def soup(self) -> bytes:
+        return (self.root / "out" / self.experiment / "soup/model.safetensors").read_bytes()
+
+
+def _has_its_weights(run: Any, uri: str) -> None:
+    from soup.provenance import of_file
+
+    tags = run.data.tags
+    if uri.startswith("sqlite"):
+        import mlflow
+
+        model = mlflow.MlflowClient(uri, uri).get_logged_model(tags["soup.model_id"])
+        folder = Path(model.artifact_location.removeprefix("file://"))
+        for name in ("model.safetensors", "heldout.npz"):
+            assert of_file(folder / name) == tags[f"soup.sha256.{name}"], (run.info.run_name, name)
+
+
+def _read(path: Path) -> None:
+    assert not path.name.startswith("."), path  # written aside, and left there
+    match path.suffix:
+        case ".safetensors":
+            held = Checkpoint(path)
+            for name in held:
+                held[name]
+        case ".json":
+            json.loads(path.read_text())
+        case ".npz":
+            with np.load(path, allow_pickle=False) as held:
+                for name in held.files:
+                    held[name]
+
+
+class Ground:
+    """Images, a base model, a Prefect server and a warm process, shared by many trials."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        (folder / "params.yaml").write_text(json.dumps(checkouts.parameters(folder)))
+        worlds.world(folder / "data", train=40, test=12)
+        worlds.draw(folder / "data" / "dark", {"blue": 8, "red": 8}, first=900)
+        worlds.put(folder / "base", worlds.tiny())
+        (folder / "base" / "model.safetensors").rename(folder / "base.safetensors")
+        # A copy: digests are of the sources, which may be edited meanwhile.
+        for name in SOURCES:
+            shutil.copytree(checkouts.REPO / name, folder / name)
+        shutil.copy(checkouts.REPO / "dvc.yaml", folder)
+        self.prefect, self.api = prefect_server(folder)
+        self.prefect.start()
+        self._environment = {"PREFECT_API_URL": self.api} | environment
+        self._warm: Warm | None = None
+        self._count = 0
+
+    @property
+    def warm(self) -> Warm:
+        if self._warm is None:
+            self._warm = Warm(self.folder, **self._environment)
+            self.prefect.ready()
+        return self._warm
+
+    def trial(
+        self, stages: tuple[str, ...] = SWEEP, root: Path | None = None, **changes: Any
+    ) -> Trial:
+        """A project in which nothing is done yet.
+
+        Args:
+            changes: replace top-level parts of the parameters.
+        """
+        warm = self.warm  # which makes the empty database
+        self._count += 1
+        root = root or self.folder / f"trial-{self._count}"
+        root.mkdir(exist_ok=True)
+        # The experiment is the project's own where a server is shared.
+        uri = self._environment.get("MLFLOW_TRACKING_URI")
+        experiment = f"trial-{self._count}" if uri else "tiny"
+        sweep = checkouts.parameters(self.folder)["sweep"] | {"runs": FINE_TUNES}
+        sweep["space"]["epochs"] = [4]
+        plain = {"experiment": experiment, "sweep": sweep}
+        plain["compute"] = {"slots": 2, "checkpoint_seconds": 0.05, "system_metrics": False}
+        parameters = checkouts.parameters(self.folder) | plain | changes
+        (root / "params.yaml").write_text(json.dumps(parameters))
+        if not uri:
+            shutil.copy(self.folder / "template.db", root / "mlflow.db")
+        for name in ("data", "dvc.yaml", *SOURCES):
+            (root / name).symlink_to(self.folder / name)
+        return Trial(warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
+
+    def close(self) -> None:
+        if self._warm is not None:
+            self._warm.close()
+        self.prefect.kill()
+
+
+@contextlib.contextmanager
+def ground(folder: Path, **environment: str) -> Iterator[Ground]:
+    made = Ground(folder, **environment)
+    try:
+        yield made
+    finally:
+        made.close()

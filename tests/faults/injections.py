@@ -1,0 +1,228 @@
+"""The faults: each injects itself into a trial, starts again, and looks at what became of it."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults.ground import SWEEP, Ground, Server, Trial, alive
+
+ALL = (*SWEEP, "evaluate", "register", "report")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a trial: how often the fault was injected, and finished ingredients."""
+
+    injected: int
+    lost: int
+    redone: int
+
+
+@dataclass
+class Course:
+    """An undisturbed run: how long it takes, in seconds, and the bytes of its soup."""
+
+    seconds: float
+    soup: bytes
+
+    @staticmethod
+    def of(ground: Ground) -> "Course":
+        ground.trial().run()  # the first is slower
+        trial = ground.trial()
+        begun = time.monotonic()
+        code = trial.run()
+        assert code == 0, trial.log.read_text()[-3000:]
+        trial.look()
+        trial.whole()
+        return Course(time.monotonic() - begun, trial.soup())
+
+
+def completed(trial: Trial, course: Course, injected: int) -> Found:
+    """Start again, until what was damaged is made anew; everything is there, and the soup's bytes
+    are those of a run that nothing disturbed.
+
+    Raises:
+        AssertionError: not so.
+    """
+    trial.look()
+    code = trial.run()
+    assert code == 0, (code, trial.log.read_text()[-3000:])
+    trial.look()
+    trial.whole()
+    assert trial.soup() == course.soup, "another soup"
+    return Found(injected, trial.lost, trial.redone)
+
+
+def flow_killed(
+    ground: Ground, course: Course, rng: random.Random, kills: int, stages: Any = SWEEP
+) -> Found:
+    """kill -9 of the flow, at random moments of its course."""
+    trial = ground.trial(stages)
+    hit = 0
+    for _ in range(kills):
+        pid = trial.start()
+        time.sleep(rng.uniform(0, course.seconds))
+        hit += trial.kill(pid) == -signal.SIGKILL  # not if it was done before
+        trial.look()
+    return completed(trial, course, hit)
+
+
+def flow_stopped(ground: Ground, course: Course, rng: random.Random, kills: int) -> Found:
+    """SIGTERM to the flow, at random moments of its course."""
+    trial = ground.trial()
+    hit = 0
+    for _ in range(kills):
+        pid = trial.start()
+        time.sleep(rng.uniform(1, course.seconds))
+        code = trial.kill(pid, signal.SIGTERM)
+        assert code in (0, 128 + signal.SIGTERM), (code, trial.log.read_text()[-2000:])
+        hit += code != 0
+        trial.look()
+    return completed(trial, course, hit)
+
+
+def fine_tunes_killed(ground: Ground, course: Course, rng: random.Random, kills: int) -> Found:
+    """kill -9 of fine-tunes' processes, at random moments, while the flow goes on."""
+    trial = ground.trial()
+    pid = trial.start()
+    hit = 0
+    with contextlib.suppress(ChildProcessError):
+        while hit < kills and alive(pid):
+            time.sleep(rng.uniform(0, course.seconds / 12))
+            under_way = trial.warm.fine_tunes()
+            if under_way:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(rng.choice(under_way), signal.SIGKILL)
+                    hit += 1
+    code = trial.wait(pid)
+    # A fine-tune that was killed again and again is left out, and made when it is started again.
+    assert code == 0, trial.log.read_text()[-3000:]
+    return completed(trial, course, hit)
+
+
+def server_away(
+    ground: Ground, course: Course, rng: random.Random, server: Server, seconds: float
+) -> Found:
+    """kill -9 of a server in the middle of a flow, which waits until it is back."""
+    trial = ground.trial()
+    pid = trial.start()
+    time.sleep(rng.uniform(0.1 * course.seconds, 0.7 * course.seconds))
+    trial.look()  # before, for the store may be what goes away
+    server.kill()
+    time.sleep(seconds)
+    server.start()
+    server.ready()
+    code = trial.wait(pid)
+    if seconds <= 30:
+        assert code == 0, (code, trial.log.read_text()[-3000:])
+    return completed(trial, course, 1)
+
+
+def damaged(ground: Ground, course: Course, rng: random.Random, swapped: bool) -> Found:
+    """An ingredient's weights with a byte flipped, or those of two exchanged: named, refused, and
+    made anew, alone.
+    """
+    trial = ground.trial(tuple(s for s in SWEEP if s != "cook"))
+    assert trial.run() == 0, trial.log.read_text()[-3000:]
+    trial.look()
+    weights = sorted((trial.root / "mlruns").rglob("model.safetensors"))
+    first, second = rng.sample(weights, 2)
+    one, other = first.read_bytes(), second.read_bytes()
+    if swapped and one != other:
+        first.write_bytes(other)
+        second.write_bytes(one)
+    else:
+        place = rng.randrange(len(one))
+        first.write_bytes(one[:place] + bytes([one[place] ^ 1]) + one[place + 1 :])
+    trial.stages = SWEEP
+    assert trial.run() == 2
+    said = trial.log.read_text()
+    harmed = [first, second] if swapped else [first]
+    for path in harmed:
+        assert f"{path.parent.parent.name}/artifacts/model.safetensors is not what was" in said, (
+            said
+        )
+    # Only what was harmed may be made anew.
+    trial.look()
+    assert trial.lost == len(harmed), trial.lost
+    trial.lost = 0
+    found = completed(trial, course, len(harmed))
+    assert trial.log.read_text().count("finished before") == 7 - len(harmed) - 1
+    return found
+
+
+def two_at_once(ground: Ground, course: Course, rng: random.Random) -> Found:
+    """Two pipelines on one store, begun at nearly the same time."""
+    trial = ground.trial()
+    first = trial.start()
+    time.sleep(rng.uniform(0, course.seconds / 2))
+    second = trial.start()
+    codes = trial.wait(first), trial.wait(second)
+    assert codes == (0, 0), trial.log.read_text()[-3000:]
+    return completed(trial, course, 1)
+
+
+def clock_jumped(
+    ground: Ground, course: Course, rng: random.Random, jumps: int, clock: Path
+) -> Found:
+    """The clock jumps back and forth by hours while a flow goes on (see `CLOCK`)."""
+    trial = ground.trial()
+    pid = trial.start()
+    for _ in range(jumps):
+        time.sleep(course.seconds / jumps)
+        clock.write_text(f"{rng.choice('+-')}{rng.randint(1, 48)}h\n")
+    code = trial.wait(pid)
+    clock.write_text("+0\n")
+    assert code == 0, trial.log.read_text()[-3000:]
+    return completed(trial, course, jumps)
+
+
+def faked_clock(clock: Path) -> dict[str, str] | None:
+    """The environment of a process whose clock a file moves; None without libfaketime."""
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
+        return None
+    clock.write_text("+0\n")
+    return {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
+    """A disk in memory, mounted at the folder."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def disk_full(ground: Ground, course: Course, rng: random.Random, name: str) -> Found:
+    """A disk that fills at a random place of the flow's course, and is given room again."""
+    with small_disk(ground.folder / name, 24) as disk:
+        trial = ground.trial(root=disk)
+        stuffing = disk / "stuffing"
+        pid = trial.start()
+        time.sleep(rng.uniform(0.1, 0.6) * course.seconds)
+        left = os.statvfs(disk)
+        room = left.f_bavail * left.f_frsize
+        stuffing.write_bytes(bytes(max(0, room - rng.randrange(4096, 200_000))))
+        code = trial.wait(pid)
+        said = trial.log.read_text()
+        # The soup may be done before the room is used up.
+        assert code == 0 or "the disk is full" in said, (code, said[-3000:])
+        stuffing.unlink()
+        return completed(trial, course, int(code != 0))

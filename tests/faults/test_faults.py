@@ -1,0 +1,100 @@
+"""A few of each fault at random moments; `benchmarks/faults.py` tries hundreds."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import injections as faults
+from tests.faults.ground import Ground, ground, mlflow_server
+from tests.faults.injections import Course, Found
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc"),
+]
+UNHARMED = (0, 0)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with ground(tmp_path_factory.mktemp("ground")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def course(plain: Ground) -> Course:
+    return Course.of(plain)
+
+
+@pytest.fixture
+def draws(request: pytest.FixtureRequest) -> random.Random:
+    return random.Random(request.node.name)
+
+
+def harm(found: Found) -> tuple[int, int]:
+    return found.lost, found.redone
+
+
+def test_the_flow_is_killed(plain: Ground, course: Course, draws: random.Random) -> None:
+    assert harm(faults.flow_killed(plain, course, draws, kills=2)) == UNHARMED
+
+
+def test_fine_tunes_are_killed(plain: Ground, course: Course, draws: random.Random) -> None:
+    found = faults.fine_tunes_killed(plain, course, draws, kills=6)
+    assert found.injected >= 1
+    assert harm(found) == UNHARMED
+
+
+def test_the_flow_is_told_to_stop(plain: Ground, course: Course, draws: random.Random) -> None:
+    assert harm(faults.flow_stopped(plain, course, draws, kills=1)) == UNHARMED
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_weights_are_damaged_or_exchanged(
+    plain: Ground, course: Course, draws: random.Random, swapped: bool
+) -> None:
+    found = faults.damaged(plain, course, draws, swapped)
+    assert found.injected == 1 + swapped
+    assert harm(found) == UNHARMED
+
+
+def test_two_pipelines_share_a_store(plain: Ground, course: Course, draws: random.Random) -> None:
+    assert harm(faults.two_at_once(plain, course, draws)) == UNHARMED
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_the_disk_is_full(plain: Ground, course: Course, draws: random.Random) -> None:
+    assert harm(faults.disk_full(plain, course, draws, "disk")) == UNHARMED
+
+
+def test_prefect_is_killed_and_comes_back(
+    plain: Ground, course: Course, draws: random.Random
+) -> None:
+    assert harm(faults.server_away(plain, course, draws, plain.prefect, 1)) == UNHARMED
+
+
+def test_mlflow_is_killed_and_comes_back(
+    tmp_path: Path, plain: Ground, draws: random.Random
+) -> None:
+    server, uri = mlflow_server(tmp_path)
+    server.start()
+    server.ready()
+    try:
+        with ground(tmp_path, MLFLOW_TRACKING_URI=uri) as served:
+            course = Course.of(served)
+            assert harm(faults.server_away(served, course, draws, server, 1)) == UNHARMED
+    finally:
+        server.kill()
+
+
+def test_the_clock_jumps(tmp_path: Path, draws: random.Random) -> None:
+    clock = tmp_path / "clock"
+    faked = faults.faked_clock(clock)
+    if faked is None:
+        pytest.skip("libfaketime is not installed")
+    with ground(tmp_path, **faked) as odd:
+        course = Course.of(odd)
+        assert harm(faults.clock_jumped(odd, course, draws, 3, clock)) == UNHARMED

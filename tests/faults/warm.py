@@ -1,0 +1,100 @@
+"""A process that has imported everything, and forks a flow's process whenever it is told to.
+
+    python -m tests.faults.warm DATABASE
+
+Each flow is a process of its own, that can be killed as any other; it is spared the ten seconds of
+imports, and so is its fork server. Without that, hundreds of kills would take hours.
+
+The database is made, for projects to begin with a copy of. It reads lines of JSON, {"start": root,
+"log": path, "stages": [...]} or {"wait": pid}, and answers each with one: the process id, or the
+exit code (negative: the signal that ended it).
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    # Before Prefect: it reads the environment when it is imported.
+    # MLflow reads its tables when it first meets a database, and makes them in a new one.
+    from mlflow import MlflowClient
+
+    import flows.pipeline  # noqa: F401
+    import soup.kitchen
+    import soup.stages.evaluate
+    import soup.stages.register
+    import soup.stages.report
+    import soup.sweep  # noqa: F401
+
+    new = f"sqlite:///{Path(sys.argv[1]).resolve()}"
+    MlflowClient(new, new).search_experiments()
+    fork_server = _warm_fork_server()
+    print(json.dumps({"fork_server": fork_server}), flush=True)
+    for line in sys.stdin:
+        told = json.loads(line)
+        if "start" in told:
+            sys.stdout.flush()
+            answer = os.fork()
+            if not answer:
+                _flow(Path(told["start"]), told["log"], told["stages"])
+        else:
+            answer = os.waitstatus_to_exitcode(os.waitpid(told["wait"], 0)[1])
+        print(json.dumps(answer), flush=True)
+
+
+def _warm_fork_server() -> int:
+    """Its process id; those that are forked from here use it, though it is not their child."""
+    from multiprocessing import forkserver
+
+    import soup.train.process  # noqa: F401, for what is to be imported there
+
+    own: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    own.ensure_running()
+    # The environment of a fine-tune is that of the fork server, not of the flow.
+    return int(own._forkserver_pid)
+
+
+def _flow(root: Path, log: str, stages: list[str]) -> None:
+    from multiprocessing import forkserver
+
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    os.chdir(root)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    import flows.pipeline
+    from flows import stage, summary
+
+    stage.ROOT = summary.ROOT = root
+    sys.argv = ["flow", "--params", str(root / "params.yaml")]
+    code: Any = 1
+    try:
+        if stages:
+            flows.pipeline.STAGES = tuple(s for s in flows.pipeline.STAGES if s.name in stages)
+            flows.pipeline.summary = lambda *_: None  # type: ignore[assignment]
+        stage.main(flows.pipeline.pipeline, engine=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    # As an interpreter ends: Prefect's threads are waited for, and told to write what they hold.
+    import atexit
+    import threading
+
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()  # type: ignore[attr-defined]
+    os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A checkout with `make deploy` running in it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests import checkouts
+
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"{api}{path}", data=data, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A checkout, and the environment to reach its servers."""
+
+    root: Path
+    reach: dict[str, str]
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Prefect's answer."""
+        return ask(self.reach["PREFECT_API_URL"], path, body)
+
+    def runs(self, deployment: str = "") -> list[dict[str, Any]]:
+        """Flow runs, all or those of a deployment, the oldest first."""
+        runs: list[dict[str, Any]] = self.ask("/flow_runs/filter", {"sort": "START_TIME_ASC"})
+        if not deployment:
+            return runs
+        own = self.ask(f"/deployments/name/{deployment}")["id"]
+        return [run for run in runs if run["deployment_id"] == own]
+
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout."""
+        return checkouts.run(self.root, *command, **self.reach, **more)
+
+    def log(self) -> str:
+        """What the worker said."""
+        return (self.root / ".cache/ui/worker.log").read_text()
+
+
+def wait_for(found: Callable[[], Found | None], what: str, seconds: float = 300) -> Found:
+    """The first answer that is something, asked for every second."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = found()
+        if answer:
+            return answer
+        time.sleep(1)
+    raise AssertionError(f"not in {seconds:.0f} s: {what}")
+
+
+@contextmanager
+def deployed(root: Path, **environment: str) -> Iterator[Served]:
+    """`make deploy` in a new checkout, without make."""
+    checkouts.make(root)
+    shutil.copytree(checkouts.REPO / "infra", root / "infra")
+    shutil.copy(checkouts.REPO / "prefect.yaml", root)
+    mlflow, prefect = free_port(), free_port()
+    ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}
+    process = subprocess.Popen(
+        ["bash", "infra/ui.sh", "worker"],
+        cwd=root,
+        env=checkouts.environment(root, **ports, **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = []
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if "Ctrl-C" in line:
+                break
+        assert any("pipeline/local" in line for line in said), said
+        api = f"http://127.0.0.1:{prefect}/api"
+        uri = f"http://127.0.0.1:{mlflow}"
+        yield Served(root, {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": uri})
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,118 @@
+"""What the deployments ask for, and what belongs to them, known without a server."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+
+import flows
+from flows import stage
+from flows.cook_again import cook_again
+from flows.import_and_cook import Pool, import_and_cook
+from soup.errors import BadInput
+from soup.params import Cook
+from tests import checkouts, worlds
+
+DEPLOYED = yaml.safe_load((checkouts.REPO / "prefect.yaml").read_text())["deployments"]
+ENTRIES = sorted({each["entrypoint"] for each in DEPLOYED})
+
+
+def flow_at(entry: str) -> Flow[..., Any]:
+    path, name = entry.split(":")
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    found = getattr(module, name)
+    assert isinstance(found, Flow)
+    return found
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_form_opens_filled_in_and_says_what_its_parts_are_for(entry: str) -> None:
+    flow = flow_at(entry)
+    schema = parameter_schema(flow).model_dump()
+    assert flow.description
+    params = schema["properties"]["params"]
+    assert params["default"]["experiment"] == stage.DEFAULT.experiment
+    assert "params" not in schema["required"]
+    for name, each in schema["properties"].items():
+        assert name == "params" or each["description"]
+        assert schema["definitions"][each["$ref"].split("/")[-1]]["additionalProperties"] is False
+    sweep = schema["definitions"]["Sweep"]["properties"]
+    assert sweep["runs"]["exclusiveMinimum"] == 0
+    assert sweep["runs"]["description"]
+
+
+def test_the_forms_have_bounds_and_choices() -> None:
+    def part(entry: str, name: str) -> dict[str, Any]:
+        schema = parameter_schema(flow_at(f"flows/{entry}.py:{entry}")).model_dump()
+        found: dict[str, Any] = schema["definitions"][name]
+        return found
+
+    assert {"uniform", "greedy"} <= set(part("cook_again", "Cook")["properties"]["recipe"]["enum"])
+    pool = part("import_and_cook", "Pool")
+    assert pool["required"] == ["folder", "runs"]
+    assert pool["properties"]["runs"]["exclusiveMinimum"] == 0
+    assert pool["properties"]["folder"]["minLength"] == 1
+    registered = part("evaluate_version", "Registered")
+    assert registered["required"] == ["model"]
+    assert registered["properties"]["version"]["default"] == "champion"
+    for each in (pool, registered):
+        assert all(field["description"] for field in each["properties"].values())
+
+
+def test_every_flow_of_ours_is_watched_for_its_heartbeat_and_given_time_for_three() -> None:
+    text = (checkouts.REPO / "infra/prefect/automations.yaml").read_text()
+    (automation,) = yaml.safe_load(text)["automations"]
+    names = {"sweep"}  # the fan-out, which is made in a function
+    for module in pkgutil.iter_modules(flows.__path__):
+        members = vars(importlib.import_module(f"flows.{module.name}")).values()
+        names |= {member.name for member in members if isinstance(member, Flow)}
+    assert set(automation["trigger"]["match_related"]["prefect.resource.name"]) == names
+    beats = {
+        int(each["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+        for each in DEPLOYED
+    }
+    text = Path(str(flows.__file__)).read_text()
+    assert beats == {30}
+    assert '"PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"' in text
+    assert automation["trigger"]["within"] >= 3 * max(beats)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout in which nothing was run."""
+    worlds.world(tmp_path / "data", train=12, test=4)
+    for name in ("soup", "flows", "dvc.yaml"):
+        (tmp_path / name).symlink_to(checkouts.REPO / name)
+    checkouts.write(tmp_path)
+    monkeypatch.setattr(stage, "ROOT", tmp_path)
+    for name in checkouts.SERVER:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_another_soup_needs_a_finished_sweep(root: Path) -> None:
+    params = stage.load(root / "params.yaml")
+    with pytest.raises(BadInput, match="prepare is not done for these parameters of tiny"):
+        cook_again.fn(Cook(recipe="uniform"), params)
+    assert not (root / "out").exists()
+
+
+def test_a_pool_that_is_not_there_is_refused_before_anything_starts(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import import_and_cook as module
+    from flows import pipeline
+
+    monkeypatch.setattr(module, "pipeline", pipeline.pipeline.fn)
+    params = stage.load(root / "params.yaml")
+    with pytest.raises(BadInput, match="is not a folder of checkpoints"):
+        import_and_cook.fn(Pool(folder="nowhere", runs=2), params)
+    (root / "pool").mkdir()
+    with pytest.raises(BadInput, match="has 0 checkpoints"):
+        import_and_cook.fn(Pool(folder="pool", runs=2), params)
+    assert not (root / "out").exists()

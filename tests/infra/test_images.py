@@ -1,0 +1,98 @@
+"""infra/Dockerfile and what goes into it."""
+
+import re
+import shlex
+import tomllib
+
+import pytest
+
+from tests.checkouts import REPO
+from tests.infra.lock import versions
+
+TEXT = (REPO / "infra/Dockerfile").read_text()
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, the rest), continued lines joined, comments left out."""
+    lines = [line for line in TEXT.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(word, rest) for word, _, rest in (x.partition(" ") for x in joined.splitlines() if x)]
+
+
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """A stage's instructions, those of the stages that it starts from first."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    current: list[tuple[str, str]] = []
+    for word, rest in instructions():
+        if word == "FROM":
+            source, name = rest.split(" AS ")
+            current = found[name] = [(word, source), *found.get(source, [])]
+        else:
+            current.append((word, rest))
+    return found
+
+
+def test_every_base_is_pinned_and_is_one() -> None:
+    outside = {rest.split()[0] for word, rest in instructions() if word == "FROM"} - set(stages())
+    assert len(outside) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", outside.pop())
+
+
+@pytest.mark.parametrize("image", ["server", "worker", "worker-gpu"])
+def test_an_image_runs_as_an_ordinary_user_and_holds_no_tools_that_built_it(image: str) -> None:
+    steps = stages()[image]
+    last_user = [rest for word, rest in steps if word == "USER"][-1]
+    assert last_user == "1000:1000"
+    after = steps[[word for word, _ in steps].index("USER") :]
+    assert not [word for word, _ in after if word in ("RUN", "COPY", "ADD")]
+    assert not [rest for word, rest in steps if word == "RUN" and "pip install" in rest]
+    assert any(word == "COPY" and "--from=build-" in rest for word, rest in steps)
+
+
+def test_no_secret_is_built_in() -> None:
+    for word, rest in instructions():
+        if word in ("ENV", "ARG"):
+            names = re.findall(r"(\w+)=", rest)
+            assert not [n for n in names if re.search("PASSWORD|SECRET|TOKEN|KEY", n)]
+    context = (REPO / ".dockerignore").read_text().splitlines()
+    assert context[1] == "*"  # nothing unless it is named
+    named = {line.removeprefix("!") for line in context if line.startswith("!")}
+    assert not named & {".", ".env", ".git", "data", "out", "infra", "infra/proxy"}
+    for name in named:
+        assert (REPO / name).exists() or name == "infra/prefect", name
+
+
+def test_what_is_copied_is_in_the_context() -> None:
+    named = (REPO / ".dockerignore").read_text()
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest:
+            *sources, _ = [part for part in shlex.split(rest) if not part.startswith("--")]
+            for source in sources:
+                top = "/".join(source.split("/")[:2])
+                assert source == "." or f"!{top}\n" in named, source
+
+
+def test_every_package_is_installed_at_the_locks_version() -> None:
+    installs = [r for w, r in instructions() if w == "RUN" and "pip install" in r]
+    assert len(installs) == 2
+    extras = tomllib.loads((REPO / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for command in installs:
+        assert "--constraint requirements.lock" in command
+        words = shlex.split(command.split("requirements.lock")[1].split("&&")[0])
+        for word in words:
+            name, _, asked = word.partition("[")
+            if name == ".":
+                assert set(asked.rstrip("]").split(",")) <= set(extras)
+            else:
+                assert name in versions(), word
+
+
+def test_the_server_has_what_its_extra_names() -> None:
+    extras = tomllib.loads((REPO / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    wanted = {re.split(r"[><=]", need)[0] for need in extras["server"]}
+    [command] = [r for w, r in instructions() if w == "RUN" and '"mlflow[auth]"' in r]
+    assert wanted <= set(shlex.split(command))

@@ -1,0 +1,92 @@
+"""`make services` in a checkout around a tiny image set, on free ports."""
+
+import os
+import shutil
+import socket
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import checkouts
+
+PORTS = ("POSTGRES_PORT", "S3_PORT", "MLFLOW_PORT", "PREFECT_PORT")
+
+
+def free_ports() -> dict[str, str]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in PORTS]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return {n: str(p.getsockname()[1]) for n, p in zip(PORTS, probes, strict=True)}
+
+
+def missing() -> str:
+    """What is not installed here that the services need; '' if nothing is."""
+    postgres = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), shutil.which("initdb")]
+    if not any(postgres):
+        return "PostgreSQL is not installed (apt-get install postgresql)"
+    return (
+        ""
+        if shutil.which("rclone")
+        else "rclone is not installed (it comes with requirements.lock)"
+    )
+
+
+@dataclass(frozen=True)
+class Services:
+    """
+    Attributes:
+        root: the checkout that they are started in.
+        folder: SERVICES_DIR.
+        ports: by the name of their variable.
+    """
+
+    root: Path
+    folder: Path
+    ports: dict[str, str]
+
+    def script(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """infra/services.sh, as `make` calls it."""
+        settings = {"SERVICES_DIR": str(self.folder), **self.ports, **more}
+        return checkouts.run(self.root, "bash", "infra/services.sh", *arguments, **settings)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What `source .services/env` sets."""
+        shell = f"set -a; . {self.folder}/env; env -0"
+        said = subprocess.run(["bash", "-c", shell], env={}, capture_output=True, check=True)
+        found = dict(entry.split("=", 1) for entry in said.stdout.decode().split("\0") if entry)
+        return {k: v for k, v in found.items() if k not in ("PWD", "SHLVL", "_", "OLDPWD")}
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of what was started and lives, PostgreSQL's aside."""
+        mark = f"MODELSOUP_SERVICE={self.folder}/".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(entry.name)] = line
+            except OSError:
+                continue
+        return found
+
+
+def checkout(root: Path) -> Path:
+    checkouts.make(root)
+    shutil.copytree(checkouts.REPO / "infra", root / "infra")
+    shutil.copy(checkouts.REPO / "prefect.yaml", root)
+    return root
+
+
+def listens(port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+def reachable(folder: Path) -> Path:
+    """A folder that PostgreSQL's own user can enter, who runs it where we are root."""
+    if os.getuid() == 0:
+        folder.chmod(0o711)
+    return folder

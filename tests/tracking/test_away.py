@@ -1,0 +1,52 @@
+"""A server that was never there is named at once; one that was there is waited for."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import mlflow
+import pytest
+
+from soup.tracking import server as module
+
+
+class Answering(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(mlflow.__version__.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def serve(port: int = 0) -> HTTPServer:
+    made = HTTPServer(("127.0.0.1", port), Answering)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    return made
+
+
+def end(server: HTTPServer) -> None:
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_answered_before_may_be_away_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = serve()
+    port = first.server_address[1]
+    uri = f"http://127.0.0.1:{port}"
+    assert module.unusable(uri) == ""
+    end(first)
+    again: list[HTTPServer] = []
+    # It comes back while we wait.
+    monkeypatch.setattr(module.time, "sleep", lambda _: again.append(serve(port)))
+    assert module.unusable(uri) == ""
+    assert len(again) == 1
+    end(again[0])
+    monkeypatch.setattr(module, "AWAY", 0)
+    assert "does not answer" in module.unusable(uri)
+
+
+def test_one_that_never_answered_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("it waits"))
+    assert "http://127.0.0.1:9 does not answer" in module.unusable("http://127.0.0.1:9")

@@ -1,0 +1,174 @@
+"""Many runs read in few requests are the runs read one by one."""
+
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from soup.tracking import Store, Tracked, TrackingError, bulk, folders, ingredients
+from soup.tracking.store import _tracked
+
+pytestmark = pytest.mark.slow
+RUNS = 600  # more than a request is for
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@dataclass
+class Full:
+    """A store with sweeps of hundreds and of three, and the SQL that was sent to it."""
+
+    store: Store
+    big: Any
+    small: Any
+    sent: list[str]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        import grown
+
+        root = tmp_path_factory.mktemp("full")
+        store = Store(f"sqlite:///{root}/mlflow.db", "tests", root / "artifacts")
+        (root / "first").mkdir()
+        planted = grown.plant(store, root / "first")
+        (big,) = grown.grow(store.uri, planted, sweeps=1, each=RUNS)
+        (small,) = grown.grow(store.uri, planted, sweeps=1, each=3)
+        grown.folders(store, small, root / "artifacts" / "tests")
+        sys.modules.pop("grown")
+    sent: list[str] = []
+
+    def note(*args: Any) -> None:
+        if args[2].startswith("SELECT"):
+            sent.append(args[2])
+
+    engine = store.client._tracking_client.store.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield Full(store, big, small, sent)
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def one_by_one(full: Full, run_ids: Any) -> list[Tracked]:
+    return [_tracked(full.store.client.get_run(run_id)) for run_id in run_ids]
+
+
+def by_the_book(runs: list[Tracked]) -> list[Tracked]:
+    """Ranking as a person would: pick the best of those left, again and again."""
+    left = [run for run in runs if "heldout/errors" in run.metrics]
+    ranked = []
+    while left:
+        best = left[0]
+        for run in left[1:]:
+            fewer = run.metrics["heldout/errors"] - best.metrics["heldout/errors"]
+            if fewer < 0 or (fewer == 0 and run.name < best.name):
+                best = run
+        left.remove(best)
+        ranked.append(best)
+    return ranked
+
+
+def test_runs_are_those_that_one_request_each_gives(full: Full) -> None:
+    some = random.Random(0).sample(full.big.run_ids, 60)
+    assert full.store.get(some) == one_by_one(full, some)
+
+
+def test_hundreds_are_ranked_as_by_the_book_in_some_twenty_queries_or_two(full: Full) -> None:
+    runs = dict(zip((f"ft-{index:03d}" for index in range(RUNS)), full.big.run_ids, strict=True))
+    full.sent.clear()
+    ranked = full.store.ranked(full.big.run_ids)
+    assert len(full.sent) <= 24
+    assert ranked == by_the_book(full.store.get(full.big.run_ids))
+    full.sent.clear()
+    ranking = full.store.ranking(runs)
+    assert len(full.sent) <= 2
+    assert ranking == [(run.name, run.metrics["heldout/errors"]) for run in ranked]
+    assert len({errors for _, errors in ranking}) < RUNS  # there are equal ones
+
+
+def test_what_is_unscored_is_left_out_of_the_ranking_and_what_is_missing_is_named(
+    full: Full,
+) -> None:
+    first, second, _ = full.small.run_ids
+    unscored = full.store.start("ingredient", "unscored", "unscored")
+    runs = {"b": first, "a": second, "unscored": unscored}
+    assert {name for name, _ in full.store.ranking(runs)} == {"a", "b"}
+    assert full.store.ranking({}) == []
+    with pytest.raises(TrackingError, match="has no run nobody"):
+        full.store.ranking({"b": first, "c": "nobody"})
+
+
+def test_the_last_value_counts_in_the_ranking(full: Full) -> None:
+    first, second, third = (
+        full.store.start("ingredient", f"twice-{name}", name) for name in ("a", "b", "c")
+    )
+    for run_id, values in ((first, (9, 1)), (second, (1, 9)), (third, (5, 5))):
+        for step, errors in enumerate(values):
+            full.store.log(run_id, step, {"heldout/errors": errors})
+    ranking = full.store.ranking({"a": first, "b": second, "c": third})
+    assert ranking == [("a", 1), ("c", 5), ("b", 9)]
+
+
+def test_the_finished_of_a_sweep_are_found_at_once_as_one_by_one(full: Full) -> None:
+    full.sent.clear()
+    found = full.store.finished(full.big.parent)
+    assert len(full.sent) <= 24
+    assert [*found] != []
+    assert {digest: run.run_id for digest, run in found.items()} == dict(
+        zip(full.big.digests, full.big.run_ids, strict=True)
+    )
+    for digest in random.Random(1).sample(full.big.digests, 20):
+        assert full.store.find(digest) == found[digest]
+
+
+def test_finished_goes_through_all_pages_and_leaves_out_what_is_under_way(
+    full: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PAGE", 2)
+    parent = full.store.start("sweep", "paged", "paged")
+    assert full.store.finished(parent) == {}
+    ids = {}
+    for index in range(5):
+        ids[f"p{index}"] = full.store.start("ingredient", f"p{index}", "p", parent=parent)
+        if index != 3:
+            full.store.end(ids[f"p{index}"])
+    found = {digest: run.run_id for digest, run in full.store.finished(parent).items()}
+    assert found == {digest: run_id for digest, run_id in ids.items() if digest != "p3"}
+    assert {**found, "p3": ids["p3"]} == ids
+
+
+def test_a_sweep_is_read_by_the_cook_without_a_request_for_each(full: Full, tmp_path: Path) -> None:
+    full.sent.clear()
+    found = ingredients(full.store, full.small.run_ids, tmp_path)
+    assert len(full.sent) <= 24
+    assert [each.run.run_id for each in found] == [
+        run.run_id for run in by_the_book(one_by_one(full, full.small.run_ids))
+    ]
+    for each in found:
+        model = full.store.client.get_logged_model(each.run.model_id)
+        assert each.folder.as_uri() == model.artifact_location
+        assert "head.weight" in each.ingredient.weights
+
+
+def test_of_many_models_the_missing_are_named(full: Full, tmp_path: Path) -> None:
+    known = full.store.get(full.small.run_ids[:1])[0].model_id
+    with pytest.raises(TrackingError, match=r"has no model m-nobody$"):
+        folders(full.store, {known: {}, "m-nobody": {}}, tmp_path)
+
+
+def test_runs_that_do_not_belong_together_are_told_by_a_few_names(
+    full: Full, tmp_path: Path
+) -> None:
+    stranger = full.store.start("ingredient", "other", "other", {"base": "x" * 64})
+    full.store.log(stranger, 0, {"heldout/errors": 1})
+    with pytest.raises(TrackingError) as caught:
+        ingredients(full.store, [*full.big.run_ids, stranger], tmp_path)
+    told = str(caught.value)
+    assert "do not share their initialisation: other (xxxxxxxxxxxx), " in told
+    assert "and 596 more (aaaaaaaaaaaa)" in told
+    assert len(told) < 200

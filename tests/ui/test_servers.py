@@ -1,0 +1,180 @@
+"""MLflow's and Prefect's pages in a browser, after a run triggered by the deployment."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import checkouts
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.ui, pytest.mark.slow]
+Open = Callable[..., "Page"]
+Reach = dict[str, str]
+WIDE = {"width": 1600, "height": 1000}
+# MLflow shows a model's pages of its own accord only since a browser was told so once.
+TRAINING = "?workflowType=machine_learning"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def reach(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reach]:
+    """Addresses of servers in which a run of the pipeline has ended."""
+    sweep = checkouts.parameters(Path())["sweep"] | {"runs": 4}
+    root = checkouts.make(
+        tmp_path_factory.mktemp("seen") / "project", experiment="colours", sweep=sweep
+    )
+    shutil.copytree(checkouts.REPO / "infra", root / "infra", dirs_exist_ok=True)
+    shutil.copy(checkouts.REPO / "prefect.yaml", root)
+    mlflow, prefect = free_port(), free_port()
+    ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}
+    served = subprocess.Popen(
+        ["bash", "infra/ui.sh", "worker"],
+        cwd=root,
+        env=checkouts.environment(root, **ports),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said = []
+        assert served.stdout is not None
+        for line in served.stdout:
+            said.append(line)
+            if "Ctrl-C" in line:
+                break
+        assert any("pipeline/local" in line for line in said), said
+        reach = {
+            "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
+        }
+        ran = checkouts.run(
+            root, "prefect", "deployment", "run", "pipeline/local", "--watch", **reach
+        )
+        log = (root / ".cache/ui/worker.log").read_text()
+        assert ran.returncode == 0, ran.stdout[-2000:] + log[-3000:]
+        yield reach
+    finally:
+        os.killpg(served.pid, signal.SIGINT)
+        try:
+            served.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(served.pid, signal.SIGKILL)
+
+
+def ask(address: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        address, data=data, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def soup(reach: Reach) -> dict[str, Any]:
+    """The registered version, as MLflow's API tells it."""
+    query = "registered-models/alias?name=tiny-soup&alias=champion"
+    found = ask(f"{reach['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{query}")
+    version: dict[str, Any] = found["model_version"]
+    return version
+
+
+def test_the_page_of_the_soups_run_shows_what_went_into_it(
+    reach: Reach, soup: dict[str, Any], opened: Open, asked: list[str], shoot: Callable[..., None]
+) -> None:
+    api = f"{reach['MLFLOW_TRACKING_URI']}/api/2.0/mlflow"
+    run = ask(f"{api}/runs/get?run_id={soup['run_id']}")["run"]
+    experiment = run["info"]["experiment_id"]
+    page = opened(
+        f"{reach['MLFLOW_TRACKING_URI']}/{TRAINING}#/experiments/{experiment}"
+        f"/runs/{soup['run_id']}{TRAINING}",
+        **WIDE,
+    )
+    page.get_by_text(run["info"]["run_name"]).first.wait_for()
+    page.get_by_text("heldout/accuracy").first.wait_for()
+    page.get_by_text("Logged models").first.wait_for()
+    shoot(page, "mlflow-run")
+    inputs = run["inputs"]["model_inputs"]
+    assert inputs
+    for used in inputs:
+        model = ask(f"{api}/logged-models/{used['model_id']}")["model"]["info"]
+        assert page.get_by_text(model["name"]).count() > 0, model["name"]
+    assert asked == []
+
+
+def test_the_registry_shows_the_champion_and_what_it_is_made_of(
+    reach: Reach, soup: dict[str, Any], opened: Open, asked: list[str], shoot: Callable[..., None]
+) -> None:
+    page = opened(
+        f"{reach['MLFLOW_TRACKING_URI']}/{TRAINING}#/models/tiny-soup"
+        f"/versions/{soup['version']}{TRAINING}",
+        **WIDE,
+    )
+    page.get_by_text("champion").first.wait_for()
+    page.get_by_text("soup.recipe").first.wait_for()
+    shoot(page, "mlflow-registry")
+    for tag in soup["tags"]:
+        assert page.get_by_text(tag["key"]).count() > 0, tag["key"]
+    assert asked == []
+
+
+def test_prefects_form_is_filled_in_from_params_yaml(
+    reach: Reach, opened: Open, asked: list[str], shoot: Callable[..., None]
+) -> None:
+    api = reach["PREFECT_API_URL"]
+    deployment = ask(f"{api}/deployments/name/pipeline/local")
+    page = opened(
+        f"{api.removesuffix('/api')}/deployments/deployment/{deployment['id']}/run", **WIDE
+    )
+    page.get_by_text("Parameters").first.wait_for()
+    page.get_by_text("experiment").first.wait_for()
+    filled = page.locator("input, textarea").evaluate_all("all => all.map(e => e.value)")
+    assert "colours" in filled
+    shoot(page, "prefect-form")
+    assert "4" in filled
+    assert asked == []
+
+
+def test_prefects_graph_shows_the_stages_and_the_fine_tunes(
+    reach: Reach, opened: Open, asked: list[str], shoot: Callable[..., None]
+) -> None:
+    api = reach["PREFECT_API_URL"]
+    [run] = ask(
+        f"{api}/flow_runs/filter",
+        {"flows": {"name": {"any_": ["pipeline"]}}, "limit": 1},
+    )
+    page = opened(f"{api.removesuffix('/api')}/runs/flow-run/{run['id']}", **WIDE)
+    page.get_by_text("Completed").first.wait_for()
+    graph = page.locator("canvas").first
+    graph.wait_for()
+    page.wait_for_timeout(3000)  # it is drawn a little after it is there
+    shoot(page, "prefect-graph")
+    from io import BytesIO
+
+    from PIL import Image
+
+    with Image.open(BytesIO(graph.screenshot())) as drawn:
+        colours = drawn.convert("RGB").getcolors(1 << 24)
+    assert colours
+    assert len(colours) > 20  # bars, names and lines; an empty canvas has one
+    page.get_by_text("Subflow Runs").first.click()
+    for stage in ("prepare", "finetune", "cook", "register"):
+        page.get_by_text(stage).first.wait_for()
+    assert asked == []
