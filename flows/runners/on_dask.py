@@ -43,15 +43,16 @@ def on_dask(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
     """Raises: as `require`; Refused: a worker cannot run fine-tunes of this project."""
     compute, runs = project.params.compute, len(sweep.steps)
     with _connected(compute, runs) as client:
-        from distributed import KilledWorker
-
         have = room(compute, _workers(client), "the Dask cluster", runs)
         each = compute.devices_per_run
         gpus = {"GPU": each} if have.device == "cuda" else None
         with remote.posted(project, code, sweep, have) as folder:
-            problems = client.run(there.there, str(project.root), "problem", folder)
-            if any(problems.values()):
-                raise Refused("; ".join(sorted({p for p in problems.values() if p})))
+            answers = client.run(
+                there.there, str(project.root), "problem", folder, on_error="return"
+            )
+            problems = sorted({str(answer) for answer in answers.values() if answer})
+            if problems:
+                raise Refused("; ".join(problems))
 
             def send(call: remote.Call, _: Reader) -> remote.Sent:
                 future = client.submit(
@@ -66,9 +67,11 @@ def on_dask(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
                 def ending() -> str:
                     try:
                         refusal: str = future.result()
-                    except KilledWorker as error:
+                    except Exception as error:  # killed, or the scheduler is gone
                         return f"its Dask worker ended: {error}"
-                    raise Refused(refusal)
+                    if refusal:
+                        raise Refused(refusal)
+                    return ""
 
                 return remote.Sent(future.done, ending)
 

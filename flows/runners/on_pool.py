@@ -30,8 +30,9 @@ from soup.train.devices import NoDevices
 from soup.train.process import Failed
 
 ASKED = 3.0  # seconds between two questions about one flow run
-LATE = 60.0  # seconds that a file system shared by hosts may show old contents
-SILENT = LATE + 6 * BEAT  # seconds without a sign of life, after which a fine-tune counts as killed
+SILENT = (
+    remote.LATE + 6 * BEAT
+)  # seconds without a sign of life, after which a fine-tune counts as killed
 GPUS = "gpus"  # variable of a job template: how many GPUs a job gets
 DIRECTORY = "{{ $MODELSOUP_ROOT }}"
 
@@ -117,7 +118,6 @@ class Watched:
     def __init__(self, run: UUID, reader: Reader, under_way: set[UUID]) -> None:
         self._run, self._reader, self._under_way = run, reader, under_way
         self._asked = time.monotonic()
-        self._completed: float | None = None
         self._state: State[Any] | None = None
         under_way.add(run)
 
@@ -128,18 +128,20 @@ class Watched:
         return over
 
     def ending(self) -> str:
-        """How the flow run ended.
+        """How the flow run ended; '' if it completed.
 
         Raises:
             Refused: it could not begin.
             Failed: it was cancelled by hand.
         """
-        if self._state is None:
+        if self._state is None or not self._state.is_final():
             return f"its worker gave no sign of life for {SILENT:.0f} s"
+        if self._state.is_completed():
+            return ""
         message = f"its flow run ended as {self._state.name}: {self._state.message}"
         if self._state.is_cancelled():
             raise Failed(message)
-        if self._reader.heard is None:
+        if self._state.is_failed() and self._reader.heard is None:
             raise Refused(message)
         return message
 
@@ -162,12 +164,7 @@ class Watched:
                 self._state = client.read_flow_run(self._run).state
         except httpx.HTTPError:  # a server that restarts; the fine-tune goes on
             return False
-        if self._state is None or not self._state.is_final():
-            self._state = None
-            return False
-        # What it wrote last may show here some time after the server knows that it ended.
-        self._completed = self._completed or now
-        return not self._state.is_completed() or now - self._completed > LATE
+        return self._state is not None and self._state.is_final()
 
 
 @contextmanager

@@ -54,12 +54,10 @@ def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Itera
             task: Any = ray.remote(max_retries=0)(there.there)
             _inspect(task, str(project.root), folder)
             gpus = compute.devices_per_run if have.device == "cuda" else 0
-            own = task.options(num_cpus=have.cores, num_gpus=gpus)
 
             def send(call: remote.Call, _: Reader) -> remote.Sent:
-                sent = own.options(name=call.name).remote(
-                    call.root, "carry_out", *astuple(call)[1:]
-                )
+                own = task.options(num_cpus=have.cores, num_gpus=gpus, name=call.name)
+                sent = own.remote(call.root, "carry_out", *astuple(call)[1:])
 
                 def over() -> bool:
                     return bool(ray.wait([sent], timeout=0)[0])
@@ -69,7 +67,9 @@ def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Itera
                         refusal: str = ray.get(sent)
                     except ray.exceptions.RayError as error:
                         return f"its Ray worker ended: {str(error).splitlines()[0]}"
-                    raise Refused(refusal)
+                    if refusal:
+                        raise Refused(refusal)
+                    return ""
 
                 return remote.Sent(over, ending)
 
@@ -93,16 +93,17 @@ def _connected(compute: Compute, runs: int) -> Iterator[list[Worker]]:
     import ray
 
     address = compute.runner.address
-    own = {} if address else _local(compute, runs)
-    try:
-        ray.init(
-            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise RayError(
-            f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); start one with "
-            "ray start --head, and give its address"
-        ) from None
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        _start({**quiet, **_local(compute, runs)})
+    else:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise RayError(
+                f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); start one "
+                "with ray start --head, and give its address"
+            ) from None
     try:
         yield [
             Worker(
@@ -115,6 +116,20 @@ def _connected(compute: Compute, runs: int) -> Iterator[list[Worker]]:
         ]
     finally:
         ray.shutdown()
+
+
+def _start(settings: dict[str, Any]) -> None:
+    """Start Ray on this machine; a busy one may not manage within the 30 s that Ray allows."""
+    import ray
+
+    for last in (False, False, True):
+        try:
+            ray.init(address="local", **settings)
+            return
+        except Exception as error:  # Ray raises no more special one
+            ray.shutdown()
+            if last:
+                raise RayError(f"Ray does not start on this machine: {error}") from None
 
 
 def _local(compute: Compute, runs: int) -> dict[str, Any]:
@@ -142,6 +157,9 @@ def _inspect(task: Any, root: str, folder: str) -> None:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    problems = [problem for problem in ray.get(asked) if problem]
+    try:
+        problems = [problem for problem in ray.get(asked) if problem]
+    except ray.exceptions.RayError as error:
+        problems = [str(error)]
     if problems:
         raise Refused("; ".join(problems))

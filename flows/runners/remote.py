@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from soup.project import Project
 from soup.sweep import Sweep, Watcher
 from soup.train.devices import Room
 from soup.train.process import Crashed
+
+LATE = 60.0  # seconds that a file system shared by hosts may show what was before
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Sent:
 
     Attributes:
         over: whether the worker is done with it, in whatever way.
-        ending: how it ended; raises Refused if the worker says that it cannot.
+        ending: how it ended, '' if as it should; raises Refused if the worker says that it cannot.
     """
 
     over: Callable[[], bool]
@@ -74,7 +77,11 @@ def runner(
         sent = send(Call(str(project.root), folder, journal, name, until), reader)
         follow(reader, sent.over)
         try:
-            made = reader.outcome("" if reader.ended else sent.ending())
+            ending = "" if reader.ended else sent.ending()
+            if not ending:
+                begun = time.monotonic()
+                follow(reader, lambda: reader.ended or time.monotonic() - begun > LATE)
+            made = reader.outcome(ending or f"nothing of it is in {project.root / folder}")
         except Refused as error:
             # Of the first, it is the set-up; of one among many, that host, at that moment.
             if worked:

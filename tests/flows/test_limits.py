@@ -38,6 +38,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         made.kill()
 
 
+@pytest.fixture
+def begun(server: PrefectServer) -> Iterator[Callable[..., "Sweep"]]:
+    """Start a sweep; whatever comes, it ends."""
+    made: list[Sweep] = []
+
+    def begin(compute: Compute, *names: str) -> Sweep:
+        made.append(Sweep(compute, [*names]))
+        made[-1].start()
+        return made[-1]
+
+    yield begin
+    for sweep in made:
+        sweep.go.set()
+
+
 def known() -> held.Limit:
     with get_client(sync_client=True) as client:
         (only,) = [each for each in held.limits(client) if each.name == "tag:gpus"]
@@ -55,7 +70,7 @@ def eventually(true: Callable[[], bool]) -> None:
 class Sweep(threading.Thread):
     """Fine-tunes that go on until they are let go."""
 
-    def __init__(self, compute: Compute, names: list[str], **settings: str) -> None:
+    def __init__(self, compute: Compute, names: list[str]) -> None:
         super().__init__(daemon=True)
         self.compute, self.names = compute, names
         self.under_way, self.most = 0, 0
@@ -88,10 +103,9 @@ def diagnosis(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
 
 
 def test_slots_are_held_through_a_restart_and_shown_with_their_holders(
-    server: PrefectServer, capsys: pytest.CaptureFixture[str]
+    server: PrefectServer, begun: Callable[..., Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = Sweep(GPUS, ["ft-000", "ft-001", "ft-002"])
-    sweep.start()
+    sweep = begun(GPUS, "ft-000", "ft-001", "ft-002")
     eventually(lambda: sweep.under_way == 2)
     eventually(lambda: all(h.slots == 2 for h in known().holders))  # it has heard of the tasks
     before = known()
@@ -103,7 +117,7 @@ def test_slots_are_held_through_a_restart_and_shown_with_their_holders(
     assert "freed" not in diagnosis(capsys, "--free")[1]
     _, said = diagnosis(capsys)
     assert "limit gpus: 4 of 4 slots taken" in said
-    assert all(f"2 by ft-00{n} of flow run" in said for n in (0, 1))
+    assert said.count("2 by ft-00") == 2
     assert "stuck" not in said
     assert sweep.most == 2
     sweep.go.set()
@@ -114,13 +128,12 @@ def test_slots_are_held_through_a_restart_and_shown_with_their_holders(
 
 
 def test_what_a_forgetful_server_leaves_taken_is_found_and_freed(
-    server: PrefectServer, capsys: pytest.CaptureFixture[str]
+    server: PrefectServer, begun: Callable[..., Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.kill()
     server.environment[LEASES] = "prefect.server.concurrency.lease_storage.memory"
     server.start()
-    sweep = Sweep(Compute(limit="gpus"), ["ft-000"])
-    sweep.start()
+    sweep = begun(Compute(limit="gpus"), "ft-000")
     eventually(lambda: sweep.under_way == 1)
     server.kill()
     server.start()
@@ -153,7 +166,7 @@ def test_a_pool_that_would_start_nothing_is_refused(
     with pytest.raises(on_pool.PoolError, match=r"has no work pool idle .* work-pool create"):
         on_pool.require(compute, 3)
     gpus = {"variables": {"properties": {"gpus": {"type": "integer", "maximum": 2}}}}
-    template = {"job_configuration": {}, **gpus}
+    template = {"job_configuration": {"gpus": "{{ gpus }}"}, **gpus}
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="idle", base_job_template=template))
         with pytest.raises(on_pool.PoolError, match="no worker of work pool idle is online"):

@@ -18,13 +18,14 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import runners
-from flows.finetune import fan_out
+from flows.finetune import fan_out, successive_halving
 from flows.runners.journal import Reader, Refused
 from flows.runners.order import Order
 from flows.runners.there import there
 from soup.params import parse
 from soup.project import Project
 from soup.provenance import of_file, stage
+from soup.runner import Machines
 from soup.sweep import Sweep
 from soup.train.devices import Room
 from soup.train.finetune import finetune, folder_of
@@ -69,6 +70,13 @@ def searched(project: Project, seed: int, runner: Any, **sweep: Any) -> Project:
     raw["sweep"] |= {"seed": seed, "space": space} | sweep
     raw["compute"] |= {"runner": runner}
     return replace(project, params=parse(raw))
+
+
+def on(project: Project, **compute: Any) -> Project:
+    """The same sweep, elsewhere."""
+    params = project.params
+    changed = params.compute.model_copy(update=compute)
+    return replace(project, params=params.model_copy(update={"compute": changed}))
 
 
 class Killer(Silent):
@@ -143,7 +151,7 @@ def check(project: Project, victim: str, tmp_path: Path) -> Sweep:
             assert len(logged) == len(set(logged))
     assert all(watcher.seen[name] for name in ids)
     found = Killer(project, victim)
-    assert swept(searched(project, project.params.sweep.seed, "local"), found)[1] == outcomes
+    assert swept(on(project, runner=Machines()), found)[1] == outcomes
     assert {message for _, message in found.done_with} == {"finished before"}
     assert not [*(project.cache / "orders").iterdir()]
     return sweep
@@ -185,6 +193,22 @@ def test_dask(project: Project, tmp_path: Path) -> None:
     check(searched(project, 1, {"kind": "dask", "workers": 2}), "ft-001", tmp_path)
 
 
+def test_successive_halving_does_not_know_the_runner(project: Project) -> None:
+    # One of which learns nothing, and lags.
+    space = {"lr": [1e-9, 5e-3], "weight_decay": [0.01], "epochs": [8]}
+    search = {"runs": 2, "method": "grid", "space": space}
+    halving = {"rungs": [0.5], "keep": 0.5}
+    cluster = {"kind": "dask", "workers": 2}
+    changed = searched(project, 4, cluster, halving=halving, **search)
+    code = stage("finetune", changed.params, changed.root).code
+    sweep, watcher = Sweep.open(changed, code, 1), Killer(changed, "ft-000")
+    with runners.chosen(changed, code, sweep, watcher) as runner:
+        stopped = successive_halving(sweep, changed.params, runner, watcher)
+        assert stopped.keys() == {"ft-000"}
+        assert runner.call("ft-001", 1).keys() == {"ft-001"}
+    assert "stopped after 50% of the run" in str(stopped["ft-000"])
+
+
 def test_ray(project: Project, tmp_path: Path) -> None:
     check(searched(project, 2, {"kind": "ray", "workers": 2}), "ft-001", tmp_path)
 
@@ -218,10 +242,5 @@ def pool(project: Project, server: PrefectServer, tmp_path: Path) -> Iterator[st
 
 def test_a_work_pool(project: Project, pool: str, tmp_path: Path) -> None:
     changed = searched(project, 3, {"kind": "pool", "pool": pool}, runs=2)
-    changed = replace(
-        changed,
-        params=changed.params.model_copy(
-            update={"compute": changed.params.compute.model_copy(update={"slots": 2})}
-        ),
-    )
+    changed = on(changed, slots=2)
     check(changed, "ft-001", tmp_path)
