@@ -64,17 +64,17 @@ def reuse(
         work: (project, the stage and its digests) -> facts for the record.
         still: whether what the stage found outside of the project is as the record says.
     """
-    with stoppable(display.say), _alone(name, params):
+    with logs.belonging(stage=name), stoppable(display.say), _alone(name, params):
         now = stage(name, params, ROOT)
         record = now.finished()
         if record is not None and still(record):
             display.say(f"[dim]{name:9} done before, reused")
             return record
         # Under the bars of its parts, if it has any.
-        with logs.belonging(stage=name), _interruptible(), display.track(name):
+        with _interruptible(), display.track(name):
             record = now.finish(work(open_project(params), now))
-    display.say(_line(record))
-    return record
+        display.say(_line(record))
+        return record
 
 
 def require_done(name: str, params: Params) -> Record:

@@ -1,6 +1,8 @@
 """A pipeline run that is watched by all means at once, and one that fails."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,15 @@ def test_a_run_is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
     assert opened.items() <= record["runs"].items()
     assert len(opened) == 3
     assert {line["stage"] for line in lines if "stage" in line} >= {"prepare", "cook", "report"}
+
+    with closing(sqlite3.connect(root / ".prefect" / "prefect.db")) as prefect:
+        select = "select description, data from artifact where key = 'fine-tunes'"
+        ((description, data),) = prefect.execute(select).fetchall()  # one, however often updated
+    assert description.startswith("3 of 3 finished, best")
+    rows = json.loads(json.loads(data))
+    assert {(row["fine-tune"], row["state"]) for row in rows} == {
+        (name, "finished") for name in opened
+    }
 
     promotion, success = listener.heard
     registered = json.loads((root / "out/tiny/register.json").read_text())
