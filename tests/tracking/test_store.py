@@ -41,6 +41,7 @@ def test_runs_rank_by_held_out_errors_then_by_name_and_unscored_ones_are_left_ou
         store.end(runs[name])
     ranked = store.ranked([runs["unscored"], runs["b"], runs["a"], runs["c"]])
     assert [run.name for run in ranked] == ["c", "a", "b"]
+    assert store.ranking(runs) == [("c", 3), ("a", 5), ("b", 5)]
 
 
 def test_more_runs_than_one_query_takes_come_back_in_the_order_asked_for(store: Store) -> None:
