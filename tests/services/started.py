@@ -49,7 +49,19 @@ class Services:
     def script(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """infra/services.sh, as `make` calls it."""
         settings = {"SERVICES_DIR": str(self.folder), **self.ports, **more}
-        return checkouts.run(self.root, "bash", "infra/services.sh", *arguments, **settings)
+        return self.run("bash", "infra/services.sh", *arguments, **settings)
+
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """A command in the checkout, however busy the machine is."""
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=checkouts.environment(self.root, **more),
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
 
     @property
     def env(self) -> dict[str, str]:

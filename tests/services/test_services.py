@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -46,9 +47,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 @pytest.fixture(scope="module")
 def ran(services: Services) -> Services:
     """The services after the deployed pipeline was triggered once."""
-    done = checkouts.run(
-        services.root, "prefect", "deployment", "run", "pipeline/local", "--watch", **services.env
-    )
+    trigger = ("prefect", "deployment", "run", "pipeline/local", "--watch")
+    done = services.run(*trigger, **services.env)
     log = (services.folder / "logs/worker.log").read_text()
     assert done.returncode == 0, done.stdout[-2000:] + log[-3000:]
     return services
@@ -288,18 +288,18 @@ def test_a_triggered_run_ends_as_a_champion_with_runs_in_postgresql_and_weights_
 def test_dvc_has_nothing_to_do_afterwards_and_a_forced_stage_finds_the_same_soup(
     ran: Services,
 ) -> None:
-    status = checkouts.run(ran.root, "dvc", "status", **ran.env)
+    status = ran.run("dvc", "status", **ran.env)
     assert "up to date" in status.stdout, status.stdout + status.stderr
     record = ran.root / "out/tiny/cook.json"
     before = json.loads(record.read_text())
     count = query(ran, "mlflow", "select count(*) from runs")
-    again = checkouts.run(ran.root, "dvc", "repro", "--force", "--single-item", "cook", **ran.env)
+    again = ran.run("dvc", "repro", "--force", "--single-item", "cook", **ran.env)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "Running stage 'cook'" in again.stdout
     after = json.loads(record.read_text())
     assert after["kept"] == before["kept"]
     assert query(ran, "mlflow", "select count(*) from runs") == count
-    whole = checkouts.run(ran.root, "dvc", "repro", **ran.env)
+    whole = ran.run("dvc", "repro", **ran.env)
     assert "Running stage 'finetune'" not in whole.stdout
     assert whole.returncode == 0, whole.stderr
 
@@ -349,7 +349,7 @@ def test_wrong_credentials_are_told_before_anything_is_done(
     from soup.tracking import Store, TrackingError
 
     wrong = services.env | {"PREFECT_API_AUTH_STRING": "modelsoup:wrong"}
-    done = checkouts.pipeline(services.root, **wrong)
+    done = services.run(sys.executable, "-m", "flows.pipeline", **wrong)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "refuses the credentials; set PREFECT_API_AUTH_STRING" in done.stderr
     assert "Traceback" not in done.stderr
@@ -420,5 +420,5 @@ def test_stopped_and_started_again_they_know_all_that_they_knew(ran: Services) -
     assert started.returncode == 0, started.stdout + started.stderr
     assert (query(ran, "mlflow", "select count(*) from runs"), objects(ran), ran.env) == before
     code = "import mlflow; mlflow.pyfunc.load_model('models:/tiny-soup@champion')"
-    loaded = checkouts.run(ran.root, "python", "-c", code, **ran.env)
+    loaded = ran.run(sys.executable, "-c", code, **ran.env)
     assert loaded.returncode == 0, loaded.stderr[-2000:]
