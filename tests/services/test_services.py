@@ -368,10 +368,11 @@ def test_wrong_credentials_are_told_before_anything_is_done(
     assert "Traceback" not in done.stderr
     for name, value in services.env.items():
         monkeypatch.setenv(name, value)
-    Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path).require_artifacts()
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(TrackingError, match="refuses the credentials; set MLFLOW_TRACKING_USER"):
         Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", services.env["MLFLOW_TRACKING_PASSWORD"])
+    Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path).require_artifacts()
 
 
 def test_a_bucket_that_does_not_exist_is_told_before_anything_starts(services: Services) -> None:
