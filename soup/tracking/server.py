@@ -14,6 +14,7 @@ from mlflow.utils.rest_utils import http_request
 
 SECONDS = 60.0  # that a busy one may take to answer; one that is not there says so at once
 AWAY = 120.0  # seconds that one may be away that could be used before: it starts again, perhaps
+NO_ANSWER = 0
 _usable: set[str] = set()
 
 
@@ -23,22 +24,32 @@ def unusable(uri: str) -> str:
     MLflow's own client would try for minutes before it gives up on one that never was.
     """
     deadline = time.monotonic() + (AWAY if uri in _usable else 0)
-    while wrong := _wrong(uri):
+    while True:
+        status, text = _asked(uri)
+        if status < 500 and status != NO_ANSWER:
+            break
         if time.monotonic() >= deadline:
-            return wrong
+            if status == NO_ANSWER:
+                return (
+                    f"MLflow at {uri} does not answer ({text}); "
+                    "start it, or set MLFLOW_TRACKING_URI to where it is"
+                )
+            return f"MLflow at {uri} answers with {status}; see the server's log"
         time.sleep(1)
-    _usable.add(uri)
-    return ""
+    wrong = _wrong(uri, status, text)
+    if not wrong:
+        _usable.add(uri)
+    return wrong
 
 
-def _wrong(uri: str) -> str:
+def _asked(uri: str) -> tuple[int, str]:
     try:
-        status, text = _get(uri, "/version")
+        return _get(uri, "/version")
     except OSError as error:
-        return (
-            f"MLflow at {uri} does not answer ({error}); "
-            "start it, or set MLFLOW_TRACKING_URI to where it is"
-        )
+        return NO_ANSWER, str(error)
+
+
+def _wrong(uri: str, status: int, text: str) -> str:
     if status == 401:
         return (
             f"MLflow at {uri} refuses the credentials; set MLFLOW_TRACKING_USERNAME and "
@@ -46,8 +57,6 @@ def _wrong(uri: str) -> str:
         )
     if status == 403:
         return f"MLflow at {uri} refuses us: {text.strip()[:200]}"
-    if status >= 500:
-        return f"MLflow at {uri} answers with {status}; see the server's log"
     # What only speaks MLflow's protocol need not say of which version it is.
     return _other(uri, text.strip()) if status == 200 else ""
 

@@ -50,3 +50,13 @@ def test_a_server_that_answered_before_may_be_away_for_a_while(
 def test_one_that_never_answered_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("it waits"))
     assert "http://127.0.0.1:9 does not answer" in module.unusable("http://127.0.0.1:9")
+
+
+def test_wrong_credentials_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve()
+    uri = f"http://127.0.0.1:{server.server_address[1]}"
+    assert module.unusable(uri) == ""
+    monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(Answering, "do_GET", lambda self: self.send_error(401))
+    assert "refuses the credentials" in module.unusable(uri)
+    end(server)
