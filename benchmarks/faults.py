@@ -27,8 +27,9 @@ from typing import Any
 import pandas as pd
 
 from tests.faults import injections as faults
-from tests.faults.ground import Ground, Server, ground, mlflow_server
+from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
+from tests.servers import MlflowServer, Server, running
 
 Inject = Callable[[Ground, Course, random.Random], Found]
 Injected = Callable[[random.Random], Found]
@@ -122,24 +123,21 @@ def main() -> None:
                 jumped = lambda draws: faults.clock_jumped(odd, course, draws, 6, clock)  # noqa: E731
                 times = wanted("a clock that jumps", 0.1)
                 in_turn({"a clock that jumps": (times, jumped)}, rows, arguments.into)
-        served = _new(folder / "served")
-        server, uri = mlflow_server(served)
-        server.start()
-        server.ready()
-        try:
-            with ground(served, MLFLOW_TRACKING_URI=uri) as shared:
-                course = Course.of(shared)
-                away = {
-                    f"kill -9 of MLflow, back in {seconds} s": (
-                        share,
-                        partial(_away, shared, course, server, seconds),
-                    )
-                    for seconds, share in ((2, 0.1), (30, 0.03))
-                }
-                chosen = {n: (wanted(n, share), one) for n, (share, one) in away.items()}
-                in_turn(chosen, rows, arguments.into)
-        finally:
-            server.kill()
+        server = MlflowServer(folder / "mlflow")
+        with (
+            running(server),
+            ground(_new(folder / "served"), MLFLOW_TRACKING_URI=server.address) as shared,
+        ):
+            course = Course.of(shared)
+            away = {
+                f"kill -9 of MLflow, back in {seconds} s": (
+                    share,
+                    partial(_away, shared, course, server, seconds),
+                )
+                for seconds, share in ((2, 0.1), (30, 0.03))
+            }
+            chosen = {n: (wanted(n, share), one) for n, (share, one) in away.items()}
+            in_turn(chosen, rows, arguments.into)
     print(table(rows))
 
 

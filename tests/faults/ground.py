@@ -5,11 +5,9 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,17 +18,12 @@ import numpy as np
 
 from soup.checkpoint import Checkpoint
 from tests import checkouts, worlds
+from tests.servers import PrefectServer
 
 FINE_TUNES = 6
 SOURCES = ("soup", "flows")
 SWEEP = ("prepare", "base", "probe", "finetune", "cook")  # what a trial runs, unless it runs all
 PATIENCE = 300.0  # seconds that a flow may take on a busy machine
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def alive(pid: int) -> bool:
@@ -48,68 +41,6 @@ def children(pid: int) -> list[int]:
     except OSError:
         return []
     return [child for child in map(int, found) if alive(child)]
-
-
-@dataclass
-class Server:
-    """One of the servers, which can be killed and started again where it was."""
-
-    command: list[str]
-    health: str
-    log: Path
-    environment: dict[str, str]
-    _process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(self.health, timeout=5):
-                return
-            time.sleep(0.2)
-        raise TimeoutError(f"{self.health} does not answer: {self.log.read_text()[-2000:]}")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
-def prefect_server(folder: Path) -> tuple[Server, str]:
-    """A Prefect server on SQLite, and its API's address."""
-    port = free_port()
-    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    environment = checkouts.environment(
-        folder, PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1"
-    )
-    health = f"http://127.0.0.1:{port}/api/health"
-    command[0] = str(Path(sys.executable).parent / "prefect")
-    return Server(command, health, folder / "prefect.log", environment), health[: -len("/health")]
-
-
-def mlflow_server(folder: Path, **options: str) -> tuple[Server, str]:
-    """An MLflow server on SQLite that keeps artifacts itself, and its address."""
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    chosen = {
-        "backend-store-uri": f"sqlite:///{folder}/served.db",
-        "artifacts-destination": str(folder / "served"),
-    } | options
-    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    for name, value in chosen.items():
-        command += [f"--{name}", value]
-    environment = checkouts.environment(
-        folder, MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
-    )
-    return Server(command, f"{uri}/health", folder / "mlflow.log", environment), uri
 
 
 class Warm:
@@ -279,9 +210,9 @@ class Ground:
         for name in SOURCES:
             shutil.copytree(checkouts.REPO / name, folder / name)
         shutil.copy(checkouts.REPO / "dvc.yaml", folder)
-        self.prefect, self.api = prefect_server(folder)
+        self.prefect = PrefectServer(folder / "prefect")
         self.prefect.start()
-        self._environment = {"PREFECT_API_URL": self.api} | environment
+        self._environment = {"PREFECT_API_URL": self.prefect.api} | environment
         self._warm: Warm | None = None
         self._count = 0
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.ground import SWEEP, Ground, Server, Trial, alive
+from tests.faults.ground import SWEEP, Ground, Trial, alive
+from tests.servers import Server
 
 ALL = (*SWEEP, "evaluate", "register", "report")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults import injections as faults
-from tests.faults.ground import Ground, ground, mlflow_server
+from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
+from tests.servers import MlflowServer, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,15 +80,14 @@ def test_prefect_is_killed_and_comes_back(
 def test_mlflow_is_killed_and_comes_back(
     tmp_path: Path, plain: Ground, draws: random.Random
 ) -> None:
-    server, uri = mlflow_server(tmp_path)
-    server.start()
-    server.ready()
-    try:
-        with ground(tmp_path, MLFLOW_TRACKING_URI=uri) as served:
-            course = Course.of(served)
-            assert harm(faults.server_away(served, course, draws, server, 1)) == UNHARMED
-    finally:
-        server.kill()
+    server = MlflowServer(tmp_path / "mlflow")
+    (tmp_path / "ground").mkdir()
+    with (
+        running(server),
+        ground(tmp_path / "ground", MLFLOW_TRACKING_URI=server.address) as served,
+    ):
+        course = Course.of(served)
+        assert harm(faults.server_away(served, course, draws, server, 1)) == UNHARMED
 
 
 def test_the_clock_jumps(tmp_path: Path, draws: random.Random) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,14 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests import checkouts
+from tests.servers import free_port
 
 Found = TypeVar("Found")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -29,6 +29,7 @@ GPUS = Compute(limit="gpus", devices_per_run=2)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     made = PrefectServer(tmp_path_factory.mktemp("prefect"))
     made.start()
+    made.ready()
     try:
         with temporary_settings({PREFECT_API_URL: made.api}):
             with get_client(sync_client=True) as client:
@@ -112,6 +113,7 @@ def test_slots_are_held_through_a_restart_and_shown_with_their_holders(
     assert (before.slots, before.taken, before.stuck) == (4, 4, 0)
     server.kill()
     server.start()
+    server.ready()
     after = known()
     assert (after.taken, after.stuck, len(after.holders)) == (4, 0, 2)
     assert "freed" not in diagnosis(capsys, "--free")[1]
@@ -133,10 +135,12 @@ def test_what_a_forgetful_server_leaves_taken_is_found_and_freed(
     server.kill()
     server.environment[LEASES] = "prefect.server.concurrency.lease_storage.memory"
     server.start()
+    server.ready()
     sweep = begun(Compute(limit="gpus"), "ft-000")
     eventually(lambda: sweep.under_way == 1)
     server.kill()
     server.start()
+    server.ready()
     code, said = diagnosis(capsys)
     assert code == 1
     assert "Prefect keeps leases in memory" in said

@@ -56,6 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """Records the tasks, and has the pool."""
     made = PrefectServer(tmp_path_factory.mktemp("prefect"))
     made.start()
+    made.ready()
     try:
         with temporary_settings({PREFECT_API_URL: made.api}):
             yield made

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import yaml
 from flows.exporter import FOLDER, export_outcome, export_sweep
 from flows.sweep_state import SweepState
 from tests.checkouts import REPO, environment
+from tests.servers import free_port
 
 MONITORING = REPO / "infra" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/modelsoup.json").read_text())
@@ -55,12 +55,6 @@ def test_the_dashboard_is_provisioned_with_its_data_source() -> None:
     for panel in DASHBOARD["panels"]:  # nothing lies over anything else
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def get(url: str, credentials: str = "") -> bytes:

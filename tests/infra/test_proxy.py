@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.checkouts import REPO
+from tests.servers import free_port
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = [
@@ -44,12 +45,6 @@ class Answering(BaseHTTPRequestHandler):
         self.wfile.write(str(read).encode())
 
     def log_message(self, format: str, *args: object) -> None: ...
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
