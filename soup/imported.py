@@ -22,7 +22,7 @@ from soup.heldout import Result, heldout_images, scored
 from soup.models import Architecture, build, load_weights, misfits
 from soup.project import Project
 from soup.provenance import of_file, of_value
-from soup.shelf import keep, keep_probe
+from soup.shelf import conclude, keep
 from soup.sweep import SweepError, Watcher
 from soup.tracking import Store
 from soup.train.devices import Devices
@@ -140,18 +140,13 @@ class ImportedPool:
             last = [*failed.values()][-1]
             self.store.end(self.run_id, failed="nothing could be imported")
             raise SweepError(f"none of {len(failed)} checkpoints could be imported: {last}")
-        runs = {"probe": keep_probe(self.store, self.run_id, self._probe, self._tags)}
-        for outcome in outcomes.values():
-            runs |= outcome if isinstance(outcome, dict) else {}
-        self.store.end(self.run_id)
-        best, errors = self.store.ranking(runs)[0]
+        runs, best = conclude(self.store, self.run_id, self._probe, self._tags, outcomes.values())
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
             "listing": listing(self._project),
-            "summary": f"{len(runs) - 1} of {len(outcomes)} checkpoints imported, "
-            f"best {best} {1 - errors / self._probe.examples:.2%} held-out",
+            "summary": f"{len(runs) - 1} of {len(outcomes)} checkpoints imported, {best}",
         }
 
 

@@ -1,6 +1,6 @@
 """Scored models kept in MLflow as ingredients of a sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from soup.heldout import Result
 from soup.provenance import of_file, of_value
@@ -27,3 +27,25 @@ def keep_probe(store: Store, sweep: str, probe: Result, tags: Mapping[str, str])
     run_id = store.start("ingredient", digest, "probe", tags, parent=sweep)
     keep(store, run_id, "probe", probe, tags, step=0)
     return run_id
+
+
+def conclude(
+    store: Store,
+    sweep: str,
+    probe: Result,
+    tags: Mapping[str, str],
+    outcomes: Iterable[Mapping[str, str] | BaseException],
+) -> tuple[dict[str, str], str]:
+    """End a sweep: the run ids of its ingredients by name, and which of them is the best.
+
+    Args:
+        outcomes: the run ids, by name, of what each part of it made; or what it raised.
+    """
+    runs = {"probe": keep_probe(store, sweep, probe, tags)}
+    for outcome in outcomes:
+        if not isinstance(outcome, BaseException):
+            # A grid may hold one configuration twice; it is one ingredient.
+            runs |= {name: run for name, run in outcome.items() if run not in runs.values()}
+    store.end(sweep)
+    best, errors = store.ranking(runs)[0]
+    return runs, f"best {best} {1 - errors / probe.examples:.2%} held-out"

@@ -24,7 +24,7 @@ from soup.heldout import Result
 from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
-from soup.shelf import keep, keep_probe
+from soup.shelf import conclude, keep
 from soup.tracking import Store, Tracked, watched
 from soup.train.batches import steps_per_epoch
 from soup.train.devices import Devices
@@ -260,22 +260,14 @@ class Sweep:
                 f"all {len(failed)} fine-tunes failed, the last because {last}; "
                 "if they diverged, lower sweep.space.lr or sweep.clip"
             )
-        runs = {"probe": keep_probe(self.store, self.run_id, self._probe, self._tags)}
-        made = 0
-        for outcome in outcomes.values():
-            if isinstance(outcome, dict):
-                made += 1
-                # A grid may hold one configuration twice; it is one ingredient.
-                runs |= {n: run for n, run in outcome.items() if run not in runs.values()}
-        self.store.end(self.run_id)
-        best, errors = self.store.ranking(runs)[0]
+        runs, best = conclude(self.store, self.run_id, self._probe, self._tags, outcomes.values())
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
             "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
-            "summary": f"{made} of {len(outcomes)} fine-tunes, {len(runs)} ingredients, "
-            f"best {best} {1 - errors / self._probe.examples:.2%} held-out",
+            "summary": f"{len(outcomes) - len(failed)} of {len(outcomes)} fine-tunes, "
+            f"{len(runs)} ingredients, {best}",
         }
 
 
