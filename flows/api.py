@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from httpx import HTTPError, HTTPStatusError
+from httpx import HTTPError, HTTPStatusError, TransportError
 from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.settings import PREFECT_API_URL
@@ -78,12 +78,21 @@ def require_server(what: str) -> None:
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
-    """Ask a server that may be restarting, for a while; then raises what asking raises."""
-    begun = time.monotonic()
+    """Ask a server that may be restarting, for a while; then raises what asking raises.
+
+    What can be asked again may take hours: the while begins when it fails.
+    """
+    failed = None
     while True:
+        begun = time.monotonic()
         try:
             return ask()
-        except (HTTPError, ConcurrencySlotAcquisitionError):
-            if time.monotonic() - begun > AWAY:
+        except (TransportError, HTTPStatusError, ConcurrencySlotAcquisitionError) as error:
+            if isinstance(error, HTTPStatusError) and error.response.status_code < 500:
+                raise
+            now = time.monotonic()
+            if failed is None or now - begun > AWAY:
+                failed = now
+            if now - failed > AWAY:
                 raise
             time.sleep(3)

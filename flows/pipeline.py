@@ -6,8 +6,12 @@
 The order is that of `dvc.yaml`. What is finished is reused, what was interrupted goes on.
 """
 
-from prefect import flow
+from collections.abc import Sequence
+from functools import partial
 
+from prefect import Flow, flow
+
+from flows.api import patiently
 from flows.base import base
 from flows.cook import cook
 from flows.evaluate import evaluate
@@ -29,11 +33,17 @@ def pipeline(params: Params = DEFAULT) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
     with told(params) as done:
         check(params)
-        records = {stage.name: stage(params) for stage in STAGES}
+        records = run(STAGES, params)
         commit_to_dvc(params)
         summary(params, records)
         done(records)
     return records
+
+
+def run(stages: Sequence[Flow[[Params], Record]], params: Params) -> dict[str, Record]:
+    """The records of stages, one after the other."""
+    # Prefect's clients give up at once where no server answers; a stage finds what it has done.
+    return {stage.name: patiently(partial(stage, params)) for stage in stages}
 
 
 if __name__ == "__main__":

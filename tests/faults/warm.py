@@ -108,7 +108,7 @@ def _pipeline(stages: list[str]) -> Any:
     @flow(name="some")
     def few(params: Params) -> dict[str, Any]:
         check(params)
-        return {each.name: each(params) for each in some}
+        return whole.run(some, params)
 
     return few
 

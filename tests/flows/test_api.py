@@ -8,9 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import prefect
 import pytest
+from httpx import ConnectError, HTTPStatusError, Request, Response
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.api import PrefectError, require
+from flows import api
+from flows.api import PrefectError, patiently, require
 
 
 class Server(HTTPServer):
@@ -71,3 +73,73 @@ def test_a_server_of_another_major_version_is_refused(server: Server) -> None:
 
 def test_a_server_that_does_not_answer_is_named() -> None:
     assert "does not answer" in refused("http://127.0.0.1:9/api")
+
+
+class Clock:
+    """Time that passes by sleeping, and by what is asked for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(api, "time", made)
+    return made
+
+
+def test_a_server_that_restarts_is_waited_for(clock: Clock) -> None:
+    def ask() -> str:
+        if clock.now < api.AWAY - 5:
+            raise ConnectError("away")
+        return "there"
+
+    assert patiently(ask) == "there"
+
+
+def test_one_that_stays_away_is_given_up(clock: Clock) -> None:
+    def ask() -> None:
+        raise ConnectError("away")
+
+    with pytest.raises(ConnectError):
+        patiently(ask)
+    assert api.AWAY < clock.now < api.AWAY + 10
+
+
+def test_the_wait_begins_when_what_took_hours_fails(clock: Clock) -> None:
+    worked: list[float] = []
+
+    def ask() -> str:
+        worked.append(clock.now)
+        if len(worked) in (1, 3):
+            clock.now += 3600
+        if len(worked) < 5:
+            raise ConnectError("away")
+        return "there"
+
+    assert patiently(ask) == "there"
+
+
+@pytest.mark.parametrize(("status", "times"), [(404, 1), (503, 2)])
+def test_an_answer_that_will_not_change_is_not_asked_for_again(
+    clock: Clock, status: int, times: int
+) -> None:
+    asked: list[int] = []
+    request = Request("GET", "http://127.0.0.1")
+
+    def ask() -> None:
+        asked.append(status)
+        if len(asked) == 2:
+            raise KeyError
+        raise HTTPStatusError("no", request=request, response=Response(status))
+
+    with pytest.raises((HTTPStatusError, KeyError)):
+        patiently(ask)
+    assert len(asked) == times
