@@ -1,5 +1,6 @@
 """The stage finetune as a flow: K fine-tunes as parallel tasks."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,10 @@ def successive_halving(
     halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
-        # What is finished is not compared, for to stop it would save nothing.
         names = [name for name in sweep.steps if name not in {*stopped, *sweep.finished}]
         scores = fan_out(names, runner, params.compute, watcher, share)
+        # What is finished is kept, and lets others lag: to stop it would save nothing.
+        scores |= dict.fromkeys(sweep.finished, math.inf)
         assert halving is not None
         for name, reason in laggards(scores, halving.keep, share).items():
             stopped[name] = sweep.stop(name, reason, watcher)

@@ -126,7 +126,7 @@ def test_a_registry_that_does_not_answer_has_not_no_champion(
 def test_what_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="no registered model nobody"):
         versions(store, "nobody")
-    with pytest.raises(TrackingError, match="no version 'champion' of nobody"):
+    with pytest.raises(TrackingError, match="has no nobody version champion"):
         version(store, "nobody", "champion")
     with pytest.raises(TrackingError, match=r"none\.db: there is no such database"):
         registry_at(f"sqlite:///{tmp_path}/none.db")

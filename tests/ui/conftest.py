@@ -25,7 +25,9 @@ CLOSED = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 
 OURS = ("127.0.0.1", "localhost", "")  # "": a file, or data in the page itself
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # it keeps an event loop running, which others of a session trip over
 def browser() -> "Iterator[Browser]":
     chromium = shutil.which("chromium")
     if chromium is None:
