@@ -1,6 +1,5 @@
 """The stage finetune as a flow: K fine-tunes as parallel tasks."""
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +80,12 @@ def successive_halving(
     halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
-        names = [name for name in sweep.steps if name not in {*stopped, *sweep.finished}]
+        names = [name for name in sweep.steps if name not in stopped]
         scores = fan_out(names, runner, params.compute, watcher, share)
-        # What is finished is kept, and lets others lag: to stop it would save nothing.
-        scores |= dict.fromkeys(sweep.finished, math.inf)
         assert halving is not None
         for name, reason in laggards(scores, halving.keep, share).items():
-            stopped[name] = sweep.stop(name, reason, watcher)
+            if name not in sweep.finished:  # to stop it would save nothing
+                stopped[name] = sweep.stop(name, reason, watcher)
         stopped |= {n: score for n, score in scores.items() if isinstance(score, BaseException)}
     return stopped
 

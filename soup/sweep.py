@@ -175,7 +175,7 @@ class Sweep:
         """Take a fine-tune to a share of its run, and pause it.
 
         Returns:
-            Its held-out accuracy there; infinity if it is finished.
+            Its held-out accuracy there; infinity if it finished without having been asked there.
 
         Raises:
             Failed: as `run`.
@@ -183,13 +183,17 @@ class Sweep:
         digest, job = self._jobs[name]
         kept = job.folder / f"rung-{share:g}.json"
         with self._alone(job):
-            if self.store.find(digest) is not None:
-                return math.inf  # finished before: to stop it would save nothing
+            known = self.store.find(digest)
+            if known is not None:
+                return known.metrics.get(_rung(share), math.inf)
             if kept.is_file():
                 return float(json.loads(kept.read_text())["accuracy"])
             accuracy = self._train(name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[PLAIN].accuracy
+            # For when it is finished, and others are compared with it.
+            run_id = self._start(digest, name, name, PLAIN)
+            self.store.log(run_id, self.steps[name], {_rung(share): accuracy})
             write_json(kept, {"accuracy": accuracy})
         return accuracy
 
@@ -286,6 +290,10 @@ def _finished(
 def _names(name: str, job: Job) -> dict[str, str]:
     """The ingredients of a fine-tune, by which average they are."""
     return {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
+
+
+def _rung(share: float) -> str:
+    return f"rung/{share:g}"
 
 
 def _own(digest: str, average: str) -> str:

@@ -18,7 +18,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import runners
-from flows.finetune import fan_out, successive_halving
+from flows.finetune import fan_out
 from flows.runners.journal import Reader, Refused
 from flows.runners.order import Order
 from flows.runners.there import there
@@ -194,20 +194,17 @@ def test_dask(project: Project, tmp_path: Path) -> None:
     check(searched(project, 1, {"kind": "dask", "workers": 2}), "ft-001", tmp_path)
 
 
-def test_successive_halving_does_not_know_the_runner(project: Project) -> None:
-    # One of which learns nothing, and lags.
-    space = {"lr": [1e-9, 5e-3], "weight_decay": [0.01], "epochs": [8]}
-    search = {"runs": 2, "method": "grid", "space": space}
-    halving = {"rungs": [0.5], "keep": 0.5}
-    cluster = {"kind": "dask", "workers": 2}
-    changed = searched(project, 4, cluster, halving=halving, **search)
-    code = stage("finetune", changed.params, changed.root).code
-    sweep, watcher = Sweep.open(changed, code, 1), Killer(changed, "ft-000")
-    with runners.chosen(changed, code, sweep, watcher) as runner:
-        stopped = successive_halving(sweep, changed.params, runner, watcher)
-        assert stopped.keys() == {"ft-000"}
+def test_a_share_of_a_run_is_taken_anywhere(project: Project) -> None:
+    sent = searched(project, 4, {"kind": "dask", "workers": 2})
+    code = stage("finetune", sent.params, sent.root).code
+    sweep, watcher = Sweep.open(sent, code, 1), Killer(sent, "nobody")
+    with runners.chosen(sent, code, sweep, watcher) as runner:
+        scores = fan_out([*sweep.steps], runner, sent.params.compute, watcher, 0.5)
+        for name, steps in sweep.steps.items():
+            assert scores[name] == sweep.to_rung(name, ("cpu",), watcher, 0.5)  # as it was kept
+            assert steps // 4 < max(watcher.seen[name]) <= steps // 2  # told now and then
         assert runner.call("ft-001", 1).keys() == {"ft-001"}
-    assert "stopped after 50% of the run" in str(stopped["ft-000"])
+        assert max(watcher.seen["ft-001"]) > sweep.steps["ft-001"] // 2
 
 
 def test_ray(project: Project, tmp_path: Path) -> None:
