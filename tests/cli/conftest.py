@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from soup import cli
 from soup.checkpoint import save
+from soup.cli import terminal
 from soup.data.transforms import normalise, to_tensor
 from soup.exam import open_exam
 from tests.worlds import COLOURS, draw, put, tiny
@@ -33,7 +34,7 @@ def soup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
     def run(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["soup", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "400")  # no line is broken
+        monkeypatch.setattr(terminal.console, "width", 400)  # no line is broken
         capsys.readouterr()
         try:
             cli.main()

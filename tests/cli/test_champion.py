@@ -67,7 +67,7 @@ def test_a_champion_s_life_from_the_command_line(soup: Command, store: Store) ->
         "ada@lab rolled back 3 to 1 wrong at night",
         "ada@lab promoted 3 over 1 by hand: it was the lamp",
     ):
-        assert told in shown.err
+        assert told in shown.err, shown.err
     facts = json.loads(soup("champion", "show", *of, "--json").out)
     assert facts["aliases"]["champion"] == "3"
     assert [v["version"] for v in facts["versions"]] == ["3", "2", "1"]
