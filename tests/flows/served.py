@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,16 @@ def wait_for(found: Callable[[], Found | None], what: str, seconds: float = 300)
 
 
 @contextmanager
-def deployed(root: Path, **environment: str) -> Iterator[Served]:
-    """`make deploy` in a new checkout, without make."""
-    checkouts.make(root)
-    shutil.copytree(checkouts.REPO / "infra", root / "infra")
+def deployed(
+    root: Path, changes: Mapping[str, Any] | None = None, **environment: str
+) -> Iterator[Served]:
+    """`make deploy` in a new checkout, without make.
+
+    Args:
+        changes: replace top-level parts of the parameters.
+    """
+    checkouts.make(root, **(changes or {}))
+    shutil.copytree(checkouts.REPO / "infra", root / "infra", dirs_exist_ok=True)
     shutil.copy(checkouts.REPO / "prefect.yaml", root)
     mlflow, prefect = free_port(), free_port()
     ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}

@@ -18,7 +18,7 @@ from flows.runners.runner import Runner
 from soup.params import Compute
 from soup.runner import Machines
 from soup.train.devices import NoDevices
-from tests.servers import LEASES, PrefectServer
+from tests.servers import LEASES, PrefectServer, running
 from tests.stages.projects import Silent
 
 pytestmark = pytest.mark.slow
@@ -28,15 +28,10 @@ GPUS = Compute(limit="gpus", devices_per_run=2)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     made = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    made.start()
-    made.ready()
-    try:
-        with temporary_settings({PREFECT_API_URL: made.api}):
-            with get_client(sync_client=True) as client:
-                client.create_concurrency_limit("gpus", 4)
-            yield made
-    finally:
-        made.kill()
+    with running(made), temporary_settings({PREFECT_API_URL: made.api}):
+        with get_client(sync_client=True) as client:
+            client.create_concurrency_limit("gpus", 4)
+        yield made
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from soup.sweep import Sweep
 from soup.train.devices import Room
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts
-from tests.servers import PrefectServer, kill
+from tests.servers import PrefectServer, kill, running
 from tests.stages.projects import Silent, probed
 
 pytestmark = [
@@ -55,13 +55,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """Records the tasks, and has the pool."""
     made = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    made.start()
-    made.ready()
-    try:
-        with temporary_settings({PREFECT_API_URL: made.api}):
-            yield made
-    finally:
-        made.kill()
+    with running(made), temporary_settings({PREFECT_API_URL: made.api}):
+        yield made
 
 
 def searched(project: Project, seed: int, runner: Any, **sweep: Any) -> Project:

@@ -1,10 +1,6 @@
 """MLflow's and Prefect's pages in a browser, after a run triggered by the deployment."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import checkouts
-from tests.servers import free_port
+from tests.flows.served import deployed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -30,46 +26,13 @@ TRAINING = "?workflowType=machine_learning"
 def reach(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reach]:
     """Addresses of servers in which a run of the pipeline has ended."""
     sweep = checkouts.parameters(Path())["sweep"] | {"runs": 4}
-    root = checkouts.make(
-        tmp_path_factory.mktemp("seen") / "project", experiment="colours", sweep=sweep
-    )
-    shutil.copytree(checkouts.REPO / "infra", root / "infra", dirs_exist_ok=True)
-    shutil.copy(checkouts.REPO / "prefect.yaml", root)
-    mlflow, prefect = free_port(), free_port()
-    ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}
-    served = subprocess.Popen(
-        ["bash", "infra/ui.sh", "worker"],
-        cwd=root,
-        env=checkouts.environment(root, **ports),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said = []
-        assert served.stdout is not None
-        for line in served.stdout:
-            said.append(line)
-            if "Ctrl-C" in line:
-                break
-        assert any("pipeline/local" in line for line in said), said
-        reach = {
-            "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
-            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
-        }
-        ran = checkouts.run(
-            root, "prefect", "deployment", "run", "pipeline/local", "--watch", **reach
-        )
+    root = tmp_path_factory.mktemp("seen") / "project"
+    with deployed(root, {"experiment": "colours", "sweep": sweep}) as served:
+        trigger = ("prefect", "deployment", "run", "pipeline/local", "--watch")
+        ran = checkouts.run(root, *trigger, **served.reach)
         log = (root / ".cache/ui/worker.log").read_text()
         assert ran.returncode == 0, ran.stdout[-2000:] + log[-3000:]
-        yield reach
-    finally:
-        os.killpg(served.pid, signal.SIGINT)
-        try:
-            served.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(served.pid, signal.SIGKILL)
+        yield served.reach
 
 
 def ask(address: str, body: dict[str, Any] | None = None) -> Any:
