@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,22 +100,81 @@ class PrefectServer(Server):
         }
 
 
+@dataclass
 class MlflowServer(Server):
-    """On SQLite; it keeps artifacts itself."""
+    """It keeps runs and artifacts in its folder, unless told of another place."""
+
+    database: str = ""
+    artifacts: str = ""
 
     @property
     def health(self) -> str:
         return f"{self.address}/health"
 
     def command(self) -> list[str]:
+        database = self.database or f"sqlite:///{self.folder}/served.db"
         return [
             *("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/served.db"),
-            *("--artifacts-destination", str(self.folder / "served")),
+            *("--workers", "1", "--backend-store-uri", database),
+            *("--artifacts-destination", self.artifacts or str(self.folder / "served")),
         ]
 
     def settings(self) -> dict[str, str]:
         return {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def postgres_programs() -> Path | None:
+    """Where PostgreSQL's programs are: on the path, or where Debian puts them; None without."""
+    found = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return Path(found).resolve().parent if found else debian[-1].parent if debian else None
+
+
+class PostgresServer(Server):
+    """Debian's PostgreSQL, with one empty database; as root it runs as its own user."""
+
+    @property
+    def address(self) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        programs = postgres_programs()
+        assert programs is not None
+        ordinary = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        data = self.folder / "data"
+        if not data.exists():
+            data.mkdir(parents=True)
+            if ordinary:
+                shutil.chown(data, "postgres")
+            begin = [*ordinary, str(programs / "initdb"), "-D", str(data), "-A", "trust"]
+            begin += ["-U", "postgres", "-E", "UTF8"]
+            subprocess.run(begin, check=True, stdout=subprocess.DEVNULL, cwd="/")
+        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
+        options += ["-c", "unix_socket_directories="]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*ordinary, str(programs / "postgres"), "-D", str(data), *options],
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def ready(self) -> None:
+        import psycopg
+
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            if self._process.poll() is not None:  # those it left when it was killed end first
+                self.start()
+            with (
+                contextlib.suppress(psycopg.OperationalError),
+                psycopg.connect(self.address.replace("+psycopg", ""), connect_timeout=5),
+            ):
+                return
+            time.sleep(0.5)
+        raise AssertionError((self.folder / "server.log").read_text()[-3000:])
 
 
 @contextlib.contextmanager
