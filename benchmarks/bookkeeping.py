@@ -1,6 +1,6 @@
 """What a store of ten thousand runs costs: ranking, reading, opening a sweep again, the report.
 
-    .venv/bin/python benchmarks/bookkeeping.py
+    .venv/bin/python -m benchmarks.bookkeeping
 
 Grows ten sweeps of a thousand ingredients each from a real one, in a PostgreSQL that it starts
 (Debian's `postgresql` is enough; or --database), and in SQLite; and asks the same of each, and of
@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-import grown
 import mlflow
 import numpy as np
 import pandas as pd
-from machine import machine
-from servers import mlflow_server, postgres
 
+from benchmarks import grown
+from benchmarks.machine import machine
 from soup.answers import among_present
 from soup.params import Evaluate
 from soup.report import Report, page
 from soup.results import Model, paired, table
 from soup.stages.report import _ingredients
 from soup.tracking import Store, ingredients
+from tests.servers import MlflowServer, postgres, running
 
 FINDS = 100
 SHIFTS = ("v2", "sketch")
@@ -165,9 +165,12 @@ def main() -> None:
         sweeps = filled(lite, lite.uri, root / "lite")
         found["SQLite"] = asked(lite, sweeps, root / "cache", whole=False)
         shown, text = report(lite, sweeps[0])
-        database = arguments.database or stack.enter_context(postgres())
-        uri = stack.enter_context(mlflow_server(database, root / "served"))
-        served = Store(uri, "shapes", root / "unused")
+        database = arguments.database or stack.enter_context(postgres()).address
+        server = MlflowServer(
+            root / "server", database=database, artifacts=str(root / "served"), workers=2
+        )
+        stack.enter_context(running(server))
+        served = Store(server.address, "shapes", root / "unused")
         sweeps = filled(served, database, root / "served")
         straight = Store(database, "shapes", root / "unused")
         found["PostgreSQL"] = asked(straight, sweeps, root / "cache", whole=True)

@@ -29,7 +29,8 @@ import pandas as pd
 from tests.faults import injections as faults
 from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
-from tests.servers import MlflowServer, Server, running
+from tests.servers import MlflowServer, Server, postgres, running
+from tests.unreliable import EveryThird, s3
 
 Inject = Callable[[Ground, Course, random.Random], Found]
 Injected = Callable[[random.Random], Found]
@@ -50,6 +51,7 @@ PLAIN: dict[str, tuple[float, Inject]] = {  # share of --times, and one trial
         0.05,
         lambda g, c, r: faults.server_away(g, c, r, g.prefect, 5),
     ),
+    "kill -9 of a pool's worker": (0.05, lambda g, c, r: faults.worker_killed(g, c, r, KILLS)),
     "Prefect away for 30 s": (0.03, lambda g, c, r: faults.server_away(g, c, r, g.prefect, 30)),
 }
 
@@ -101,43 +103,40 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = json.loads(arguments.into.read_text()) if arguments.into.exists() else []
 
-    def wanted(name: str, share: float) -> int:
-        asked = not arguments.only or arguments.only in name
-        return max(1, round(share * arguments.times)) if asked else 0
+    def tried(faults: dict[str, tuple[float, Injected]]) -> None:
+        """Of each a share of `times`."""
+        asked = {n: each for n, each in faults.items() if (arguments.only or "") in n}
+        times = {n: max(1, round(share * arguments.times)) for n, (share, _) in asked.items()}
+        in_turn({n: (times[n], one) for n, (_, one) in asked.items()}, rows, arguments.into)
 
-    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with ground(_new(folder / "plain")) as plain:
             course = Course.of(plain)
             print(f"undisturbed: {course.seconds:.1f} s", flush=True)
-            chosen = {
-                fault: (wanted(fault, share), partial(one, plain, course))
-                for fault, (share, one) in PLAIN.items()
-            }
-            in_turn(chosen, rows, arguments.into)
+            tried(
+                {name: (share, partial(one, plain, course)) for name, (share, one) in PLAIN.items()}
+            )
         clock = folder / "clock"
         faked = faults.faked_clock(clock)
-        if faked and wanted("a clock that jumps", 0.1):
+        if faked:
             with ground(_new(folder / "faked"), **faked) as odd:
-                course = Course.of(odd)
-                jumped = lambda draws: faults.clock_jumped(odd, course, draws, 6, clock)  # noqa: E731
-                times = wanted("a clock that jumps", 0.1)
-                in_turn({"a clock that jumps": (times, jumped)}, rows, arguments.into)
+                jumped = partial(_clock, odd, Course.of(odd), clock)
+                tried({"a clock that jumps": (0.1, jumped)})
         server = MlflowServer(folder / "mlflow")
-        with (
-            running(server),
-            ground(_new(folder / "served"), MLFLOW_TRACKING_URI=server.address) as shared,
-        ):
-            course = Course.of(shared)
-            away = {
-                f"kill -9 of MLflow, back in {seconds} s": (
-                    share,
-                    partial(_away, shared, course, server, seconds),
-                )
-                for seconds, share in ((2, 0.1), (30, 0.03))
-            }
-            chosen = {n: (wanted(n, share), one) for n, (share, one) in away.items()}
-            in_turn(chosen, rows, arguments.into)
+        with running(server), ground(_new(folder / "served"), **_reach(server)) as served:
+            away = partial(_away, served, Course.of(served), server)
+            tried({"kill -9 of MLflow, back in 2 s": (0.1, partial(away, 2)),
+                   "MLflow away for 30 s": (0.03, partial(away, 30))})  # fmt: skip
+        with postgres() as database, s3("artifacts") as (reach, unreliable):
+            on = {"database": database.address, "artifacts": "s3://artifacts/"}
+            server = MlflowServer(folder / "on-s3", reach, **on)
+            with running(server), ground(_new(folder / "on-postgres"), **_reach(server)) as far:
+                course = Course.of(far)
+                away = partial(_away, far, course, database, 30)
+                failing = partial(_failing, far, course, unreliable)
+                tried({"PostgreSQL away for 30 s": (0.03, away),
+                       "S3 fails every third request": (1.0, failing)})  # fmt: skip
     print(table(rows))
 
 
@@ -145,6 +144,20 @@ def _away(
     ground: Ground, course: Course, server: Server, seconds: float, draws: random.Random
 ) -> Found:
     return faults.server_away(ground, course, draws, server, seconds)
+
+
+def _clock(ground: Ground, course: Course, clock: Path, draws: random.Random) -> Found:
+    return faults.clock_jumped(ground, course, draws, 6, clock)
+
+
+def _failing(ground: Ground, course: Course, s3: EveryThird, _: random.Random) -> Found:
+    trial, before = ground.trial(), s3.failed
+    assert trial.run() == 0, trial.log.read_text()[-3000:]
+    return faults.completed(trial, course, s3.failed - before)
+
+
+def _reach(server: Server) -> dict[str, str]:
+    return {"MLFLOW_TRACKING_URI": server.address}
 
 
 def _new(folder: Path) -> Path:

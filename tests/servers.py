@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests import checkouts
 
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 FILES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -106,6 +109,7 @@ class MlflowServer(Server):
 
     database: str = ""
     artifacts: str = ""
+    workers: int = 1
 
     @property
     def health(self) -> str:
@@ -115,7 +119,7 @@ class MlflowServer(Server):
         database = self.database or f"sqlite:///{self.folder}/served.db"
         return [
             *("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--workers", "1", "--backend-store-uri", database),
+            *("--workers", str(self.workers), "--backend-store-uri", database),
             *("--artifacts-destination", self.artifacts or str(self.folder / "served")),
         ]
 
@@ -175,6 +179,56 @@ class PostgresServer(Server):
                 return
             time.sleep(0.5)
         raise AssertionError((self.folder / "server.log").read_text()[-3000:])
+
+
+class PoolWorker(Server):
+    """Takes the flow runs of a work pool for a project: those are processes of its own."""
+
+    def __init__(self, root: Path, pool: str, api: str, log: Path) -> None:
+        super().__init__(log, checkouts.environment(root, PREFECT_API_URL=api))
+        self.pool, self.api = pool, api
+
+    def command(self) -> list[str]:
+        pool = ("--pool", self.pool, "--type", "process", "--limit", "2")
+        return ["prefect", "worker", "start", "--name", f"at-{self.port}", *pool]
+
+    def settings(self) -> dict[str, str]:
+        return {}
+
+    def ready(self) -> None:
+        from prefect.client.orchestration import SyncPrefectClient
+
+        from flows.runners.on_pool import online
+
+        deadline = time.monotonic() + PATIENCE
+        with SyncPrefectClient(self.api) as client:
+            while not online(client, self.pool):
+                assert time.monotonic() < deadline
+                assert self._process is not None
+                assert self._process.poll() is None, (self.folder / "server.log").read_text()
+                time.sleep(0.5)
+
+    def kill_alone(self) -> None:
+        """As if it were out of memory: what it started goes on."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that is gone afterwards, with what it held.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    if postgres_programs() is None:
+        raise FileNotFoundError("PostgreSQL is not installed: apt-get install postgresql")
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)  # its own user is to enter
+        server = PostgresServer(Path(name))
+        with running(server):
+            yield server
 
 
 @contextlib.contextmanager

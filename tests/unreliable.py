@@ -35,8 +35,8 @@ class EveryThird:
 
 
 @contextmanager
-def s3(bucket: str) -> Iterator[tuple[str, EveryThird]]:
-    """The address of an S3 with an empty bucket, and what fails there."""
+def s3(bucket: str) -> Iterator[tuple[dict[str, str], EveryThird]]:
+    """The environment in which MLflow reaches an S3 with an empty bucket, and what fails there."""
     import boto3
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
@@ -45,9 +45,12 @@ def s3(bucket: str) -> Iterator[tuple[str, EveryThird]]:
     server = make_server("127.0.0.1", 0, unreliable, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.port}"
-    known = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    known = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    reach = {name.upper(): value for name, value in known.items()}
+    reach |= {"AWS_DEFAULT_REGION": "us-east-1", "MLFLOW_S3_ENDPOINT_URL": address}
     try:
-        boto3.client("s3", endpoint_url=address, **known).create_bucket(Bucket=bucket)
-        yield address, unreliable
+        client = boto3.client("s3", region_name="us-east-1", endpoint_url=address, **known)
+        client.create_bucket(Bucket=bucket)
+        yield reach, unreliable
     finally:
         server.shutdown()

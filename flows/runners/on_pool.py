@@ -4,7 +4,7 @@ The deployment that they are runs of is made here, for the pool that is named in
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -30,9 +30,9 @@ from soup.train.devices import NoDevices
 from soup.train.process import Failed
 
 ASKED = 3.0  # seconds between two questions about one flow run
-SILENT = (
-    remote.LATE + 6 * BEAT
-)  # seconds without a sign of life, after which a fine-tune counts as killed
+# Seconds without a sign of life, after which a fine-tune counts as killed.
+SILENT = remote.LATE + 6 * BEAT
+UNHEARD = 300.0  # the same before the first sign: a job is taken up, starts and imports
 GPUS = "gpus"  # variable of a job template: how many GPUs a job gets
 DIRECTORY = "{{ $MODELSOUP_ROOT }}"
 
@@ -115,9 +115,16 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
 class Watched:
     """A flow run in the pool, and the journal of its fine-tune."""
 
-    def __init__(self, run: UUID, reader: Reader, under_way: set[UUID]) -> None:
+    def __init__(
+        self,
+        run: UUID,
+        reader: Reader,
+        under_way: set[UUID],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._run, self._reader, self._under_way = run, reader, under_way
-        self._asked = time.monotonic()
+        self._clock, self._asked = clock, clock()
+        self._taken: float | None = None  # when a worker was first seen to have it
         self._state: State[Any] | None = None
         under_way.add(run)
 
@@ -135,7 +142,8 @@ class Watched:
             Failed: it was cancelled by hand.
         """
         if self._state is None or not self._state.is_final():
-            return f"its worker gave no sign of life for {SILENT:.0f} s"
+            patience = UNHEARD if self._reader.heard is None else SILENT
+            return f"its worker gave no sign of life for {patience:.0f} s"
         if self._state.is_completed():
             return ""
         message = f"its flow run ended as {self._state.name}: {self._state.message}"
@@ -147,15 +155,17 @@ class Watched:
 
     def _lost(self) -> bool:
         """Whether its worker and its host are gone: nobody is left to say so to the server."""
-        heard = self._reader.heard
-        if heard is None or time.monotonic() - heard < SILENT:
+        heard, since, patience = self._reader.heard, self._taken, UNHEARD
+        if heard is not None:
+            since, patience = heard, SILENT
+        if since is None or self._clock() - since < patience:
             return False
         with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
             client.set_flow_run_state(self._run, Crashed(message="no sign of life"), force=True)
         return True
 
     def _final(self) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._asked < ASKED:
             return False
         self._asked = now
@@ -164,7 +174,11 @@ class Watched:
                 self._state = client.read_flow_run(self._run).state
         except httpx.HTTPError:  # a server that restarts; the fine-tune goes on
             return False
-        return self._state is not None and self._state.is_final()
+        if self._state is None:
+            return False
+        if self._taken is None and (self._state.is_pending() or self._state.is_running()):
+            self._taken = now
+        return self._state.is_final()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.servers import PrefectServer
 FINE_TUNES = 6
 SOURCES = ("soup", "flows")
 SWEEP = ("prepare", "base", "probe", "finetune", "cook")  # what a trial runs, unless it runs all
-PATIENCE = 300.0  # seconds that a flow may take on a busy machine
+COMPUTE = {"slots": 2, "checkpoint_seconds": 0.05, "system_metrics": False}
 
 
 def alive(pid: int) -> bool:
@@ -241,7 +241,7 @@ class Ground:
         sweep = checkouts.parameters(self.folder)["sweep"] | {"runs": FINE_TUNES}
         sweep["space"]["epochs"] = [4]
         plain = {"experiment": experiment, "sweep": sweep}
-        plain["compute"] = {"slots": 2, "checkpoint_seconds": 0.05, "system_metrics": False}
+        plain["compute"] = COMPUTE
         parameters = checkouts.parameters(self.folder) | plain | changes
         (root / "params.yaml").write_text(json.dumps(parameters))
         if not uri:

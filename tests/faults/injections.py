@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.ground import SWEEP, Ground, Trial, alive
-from tests.servers import Server
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+
+from tests.faults.ground import COMPUTE, SWEEP, Ground, Trial, alive
+from tests.servers import PoolWorker, Server, running
 
 ALL = (*SWEEP, "evaluate", "register", "report")
 
@@ -105,6 +108,25 @@ def fine_tunes_killed(ground: Ground, course: Course, rng: random.Random, kills:
     # A fine-tune that was killed again and again is left out, and made when it is started again.
     assert code == 0, trial.log.read_text()[-3000:]
     return completed(trial, course, hit)
+
+
+def worker_killed(ground: Ground, course: Course, rng: random.Random, kills: int) -> Found:
+    """kill -9 of the worker of a work pool, while its jobs and the sweep go on; another comes."""
+    pool = f"pool-{rng.random()}"
+    with SyncPrefectClient(ground.prefect.api) as client:
+        client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    runner = {"kind": "pool", "pool": pool}
+    trial = ground.trial(compute=COMPUTE | {"runner": runner})
+    worker = PoolWorker(trial.root, pool, ground.prefect.api, trial.root / "worker")
+    with running(worker):
+        pid = trial.start()
+        for _ in range(kills):
+            time.sleep(rng.uniform(2, 15))  # its jobs begin in seconds, and end in milliseconds
+            worker.kill_alone()
+            worker.start()
+        code = trial.wait(pid)
+        assert code == 0, trial.log.read_text()[-3000:]
+        return completed(trial, course, kills)
 
 
 def server_away(

@@ -2,8 +2,6 @@
 
 import os
 import random
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 from tests.faults import injections as faults
 from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
-from tests.servers import MlflowServer, PostgresServer, postgres_programs, running
+from tests.servers import MlflowServer, postgres, postgres_programs, running
 from tests.unreliable import s3
 
 pytestmark = [
@@ -94,10 +92,8 @@ def test_mlflow_is_killed_and_comes_back(
 
 
 def test_s3_fails_every_third_request(tmp_path: Path, course: Course) -> None:
-    with s3("artifacts") as (address, unreliable):
-        known = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-        known |= {"AWS_DEFAULT_REGION": "us-east-1", "MLFLOW_S3_ENDPOINT_URL": address}
-        server = MlflowServer(tmp_path / "mlflow", known, artifacts="s3://artifacts/")
+    with s3("artifacts") as (reach, unreliable):
+        server = MlflowServer(tmp_path / "mlflow", reach, artifacts="s3://artifacts/")
         (tmp_path / "ground").mkdir()
         with (
             running(server),
@@ -109,21 +105,21 @@ def test_s3_fails_every_third_request(tmp_path: Path, course: Course) -> None:
 
 @pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
 def test_postgresql_is_killed_and_comes_back(tmp_path: Path, draws: random.Random) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # which its own user can enter
-    folder.chmod(0o755)
-    database = PostgresServer(folder)
-    server = MlflowServer(tmp_path / "mlflow", database=database.address)
     (tmp_path / "ground").mkdir()
-    try:
+    with postgres() as database:
+        server = MlflowServer(tmp_path / "mlflow", database=database.address)
         with (
-            running(database),
             running(server),
             ground(tmp_path / "ground", MLFLOW_TRACKING_URI=server.address) as served,
         ):
             course = Course.of(served)
             assert harm(faults.server_away(served, course, draws, database, 3)) == UNHARMED
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_worker_of_a_pool_is_killed(plain: Ground, course: Course, draws: random.Random) -> None:
+    found = faults.worker_killed(plain, course, draws, kills=2)
+    assert found.injected == 2
+    assert harm(found) == UNHARMED
 
 
 def test_the_clock_jumps(tmp_path: Path, draws: random.Random) -> None:

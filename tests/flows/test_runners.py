@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,7 +28,7 @@ from soup.sweep import Sweep
 from soup.train.devices import Room
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts
-from tests.servers import PrefectServer, kill, running
+from tests.servers import PoolWorker, PrefectServer, running
 from tests.stages.projects import Silent, probed
 
 pytestmark = [
@@ -211,26 +209,8 @@ def pool(project: Project, server: PrefectServer, tmp_path: Path) -> Iterator[st
     """A work pool; its worker is a process of its own."""
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="shed", type="process"))
-    with (tmp_path / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "shed"),
-                *("--limit", "2", "--type", "process"),
-            ],
-            cwd=tmp_path,
-            env=checkouts.environment(project.root, PREFECT_API_URL=server.api),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        with get_client(sync_client=True) as client:
-            while not runners.on_pool.online(client, "shed"):
-                assert worker.poll() is None, (tmp_path / "worker.log").read_text()
-                threading.Event().wait(0.5)
+    with running(PoolWorker(project.root, "shed", server.api, tmp_path)):
         yield "shed"
-    finally:
-        kill(worker)
 
 
 def test_a_work_pool(project: Project, pool: str, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Many runs read in few requests are the runs read one by one."""
 
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,13 @@ import pytest
 import requests
 import sqlalchemy as sa
 
+from benchmarks import grown
 from soup.tracking import Store, Tracked, TrackingError, bulk, folders, ingredients
 from soup.tracking.store import _tracked
+from tests.servers import MlflowServer, running
 
 pytestmark = pytest.mark.slow
 RUNS = 600  # more than a request is for
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @dataclass
@@ -31,18 +31,13 @@ class Full:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import grown
-
-        root = tmp_path_factory.mktemp("full")
-        store = Store(f"sqlite:///{root}/mlflow.db", "tests", root / "artifacts")
-        (root / "first").mkdir()
-        planted = grown.plant(store, root / "first")
-        (big,) = grown.grow(store.uri, planted, sweeps=1, each=RUNS)
-        (small,) = grown.grow(store.uri, planted, sweeps=1, each=3)
-        grown.folders(store, small, root / "artifacts" / "tests")
-        sys.modules.pop("grown")
+    root = tmp_path_factory.mktemp("full")
+    store = Store(f"sqlite:///{root}/mlflow.db", "tests", root / "artifacts")
+    (root / "first").mkdir()
+    planted = grown.plant(store, root / "first")
+    (big,) = grown.grow(store.uri, planted, sweeps=1, each=RUNS)
+    (small,) = grown.grow(store.uri, planted, sweeps=1, each=3)
+    grown.folders(store, small, root / "artifacts" / "tests")
     sent: list[str] = []
 
     def note(*args: Any) -> None:
@@ -58,14 +53,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
 @pytest.fixture(scope="module")
 def served(full: Full, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The same store through a server."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import servers
-
-        folder = tmp_path_factory.mktemp("served")
-        with servers.mlflow_server(full.store.uri, folder, workers=1) as uri:
-            yield Store(uri, "tests", folder)
-        sys.modules.pop("servers")
+    folder = tmp_path_factory.mktemp("served")
+    server = MlflowServer(folder, database=full.store.uri)
+    with running(server):
+        yield Store(server.address, "tests", folder)
 
 
 @pytest.fixture
