@@ -86,8 +86,8 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     from flows.finetune import finetune
     from flows.prepare import prepare
     from flows.probe import probe
+    from flows.server.temporary import temporary_server
     from flows.stage import DEFAULT
-    from flows.temporary_server import temporary_server
     from soup import sweep as sweeping
     from soup.tracking import Store
     from soup.train import process

@@ -19,10 +19,11 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
 from rich.markup import escape
 
-from flows import held, runners
-from flows.api import PrefectError, require_server
-from flows.limit import PREFIX
+from flows import runners
+from flows.limits import held
+from flows.limits.limit import PREFIX
 from flows.runners.on_pool import GPUS, online
+from flows.server.api import PrefectError, require_server
 from flows.stage import DEFAULT, ROOT, console
 from soup.errors import BadInput
 

@@ -9,10 +9,10 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows.limit import SLOTS, slots
-from flows.logs import belonging
+from flows.limits.limit import SLOTS, slots
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
-from flows.sweep_progress import SweepProgress
+from flows.watching.logs import belonging
+from flows.watching.sweep_progress import SweepProgress
 from soup.params import Compute, Params
 from soup.project import Project
 from soup.provenance import Stage

@@ -11,18 +11,18 @@ from functools import partial
 
 from prefect import Flow, flow
 
-from flows.api import patiently
 from flows.base import base
 from flows.cook import cook
 from flows.evaluate import evaluate
 from flows.finetune import finetune
-from flows.outcome import told
 from flows.prepare import prepare
 from flows.probe import probe
 from flows.register import register
 from flows.report import report
+from flows.server.api import patiently
 from flows.stage import DEFAULT, Record, check, main
 from flows.summary import commit_to_dvc, summary
+from flows.watching.outcome import told
 from soup.params import Params
 
 STAGES = (prepare, base, probe, finetune, cook, evaluate, register, report)

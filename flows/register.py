@@ -3,8 +3,8 @@
 from prefect import flow
 from prefect.events import emit_event
 
-from flows.outcome import promoted
 from flows.stage import DEFAULT, Record, in_prefect, main, reuse
+from flows.watching.outcome import promoted
 from soup.params import Params
 from soup.project import Project
 

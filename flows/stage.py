@@ -15,11 +15,11 @@ from prefect import Flow
 from prefect.context import FlowRunContext
 from rich.markup import escape
 
-from flows import logs
-from flows.api import require
-from flows.progress import Display
+from flows.server.api import require
+from flows.server.temporary import temporary_server
 from flows.stopping import stoppable
-from flows.temporary_server import temporary_server
+from flows.watching import logs
+from flows.watching.progress import Display
 from soup.errors import BadInput, Failure, full_disk
 from soup.params import Params, load
 from soup.project import Project

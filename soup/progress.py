@@ -1,5 +1,5 @@
 """How far a piece of work is. What does the work tells it; who shows it, and where, is not its
-concern (`flows/progress.py`).
+concern (`flows/watching/progress.py`).
 """
 
 from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from flows import limit
+from flows.limits import limit
 from flows.runners import on_dask, on_pool, on_ray
 from flows.runners.here import here
 from flows.runners.runner import Runner

@@ -18,10 +18,10 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
-from flows.api import patiently, require_server
 from flows.runners import remote
 from flows.runners.journal import BEAT, Reader, Refused
 from flows.runners.runner import Runner
+from flows.server.api import patiently, require_server
 from soup.errors import BadInput
 from soup.params import Compute
 from soup.project import Project

@@ -11,7 +11,7 @@ prefect_start() {
         PREFECT_SERVER_METRICS_ENABLED=true PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
         PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false \
         PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL=WARNING \
-        launch prefect python -m uvicorn flows.asgi:app --host 127.0.0.1 --port "$PREFECT_PORT" \
+        launch prefect python -m uvicorn flows.server.asgi:app --host 127.0.0.1 --port "$PREFECT_PORT" \
         --log-level warning
 }
 

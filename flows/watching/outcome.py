@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.markup import escape
 
-from flows.exporter import export_outcome
 from flows.stage import Record, display, open_project
-from flows.webhook import ADDRESS, notify
+from flows.watching.exporter import export_outcome
+from flows.watching.webhook import ADDRESS, notify
 from soup.params import Params
 
 Records = Mapping[str, Record]

@@ -6,21 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.exporter import FOLDER
-from flows.progress import Display, Mode, Pace, duration
-from flows.sweep_progress import SweepProgress
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from flows.watching.exporter import FOLDER
+from flows.watching.progress import Display, Mode, Pace, duration
+from flows.watching.sweep_progress import SweepProgress
+from tests.flows.clock import Clock
 
 
 def shown(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from flows.sweep_state import SweepState
+from flows.watching.sweep_state import SweepState
 
 FOLDER = "MODELSOUP_METRICS"
 SWEEP = {

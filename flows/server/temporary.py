@@ -49,10 +49,10 @@ def temporary_server() -> Iterator[None]:
     # Prefect's own names for a server without the services that one run does not need.
     own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     place = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.temporary_server", str(port)],
+        [sys.executable, "-m", "flows.server.temporary", str(port)],
         stdin=subprocess.PIPE,
         env={**os.environ, **settings, **own, **place},
         start_new_session=True,

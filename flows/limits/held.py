@@ -13,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.exceptions import ObjectNotFound
 
-from flows.limit import PREFIX, SLOTS
+from flows.limits.limit import PREFIX, SLOTS
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from tests.checkouts import REPO
 
 PROGRAM = """
 import warnings
-from flows import logs
-from flows.progress import Display
+from flows.watching import logs
+from flows.watching.progress import Display
 console = logs.console()
 display = Display(console)
 with logs.belonging(stage="finetune", sweep="s1"):

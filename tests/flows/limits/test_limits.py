@@ -10,11 +10,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import doctor, held, limit
-from flows.api import PrefectError
+from flows import doctor
 from flows.finetune import fan_out
+from flows.limits import held, limit
 from flows.runners import on_pool
 from flows.runners.runner import Runner
+from flows.server.api import PrefectError
 from soup.params import Compute
 from soup.runner import Machines
 from soup.train.devices import NoDevices

@@ -6,11 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from flows.exporter import FOLDER
+from flows.watching.exporter import FOLDER
 from tests import checkouts
-from tests.flows.test_sweep_state import text_string_to_metric_families
-from tests.flows.test_webhook import Listener
+from tests.flows.watching.listener import Listener
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 A page of another site can have a browser ask a server on loopback under a name of that site's own
 (DNS rebinding); such a request is refused whatever credentials come with it.
 
-    uvicorn flows.asgi:app --port 4200
+    uvicorn flows.server.asgi:app --port 4200
 """
 
 import os

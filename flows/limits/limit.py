@@ -15,7 +15,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
-from flows.api import patiently, require_server
+from flows.server.api import patiently, require_server
 from soup.errors import BadInput
 from soup.params import Compute
 

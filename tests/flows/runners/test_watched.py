@@ -14,6 +14,7 @@ from prefect.states import Completed, Pending, Running, Scheduled
 
 from flows.runners import on_pool
 from flows.runners.journal import Reader
+from tests.flows.clock import Clock
 from tests.stages.projects import Silent
 
 RUN = UUID(int=1)
@@ -37,13 +38,6 @@ class Server:
         self.state = state
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
@@ -54,11 +48,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
     monkeypatch.setattr(on_pool, "get_client", client)
     return made
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

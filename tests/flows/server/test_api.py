@@ -5,14 +5,16 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import prefect
 import pytest
 from httpx import ConnectError, HTTPStatusError, Request, Response
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows import api
-from flows.api import PrefectError, patiently, require
+from flows.server import api
+from flows.server.api import PrefectError, patiently, require
+from tests.flows.clock import Clock
 
 
 class Server(HTTPServer):
@@ -75,24 +77,10 @@ def test_a_server_that_does_not_answer_is_named() -> None:
     assert "does not answer" in refused("http://127.0.0.1:9/api")
 
 
-class Clock:
-    """Time that passes by sleeping, and by what is asked for."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(api, "time", made)
-    return made
+def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(api, "time", SimpleNamespace(monotonic=clock, sleep=clock.sleep))
+    return clock
 
 
 def test_a_server_that_restarts_is_waited_for(clock: Clock) -> None:

@@ -6,16 +6,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.exporter import FOLDER, export_outcome, export_sweep
-from flows.sweep_state import SweepState
-from tests.flows.test_progress import Clock
+from flows.watching.exporter import FOLDER, export_outcome, export_sweep
+from flows.watching.sweep_state import SweepState
+from tests.flows.clock import Clock
 
 STEPS = {"ft-000": 100, "ft-001": 100, "ft-002": 100, "ft-003": 100, "ft-004": 100}
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

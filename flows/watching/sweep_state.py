@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.progress import Pace, duration
+from flows.watching.progress import Pace, duration
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 STATES: tuple[State, ...] = ("waiting", "running", "finished", "failed", "stopped")

@@ -16,11 +16,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from rich.markup import escape
 
-from flows.exporter import export_sweep
-from flows.logs import log
-from flows.progress import Display, Task
 from flows.stage import in_prefect
-from flows.sweep_state import SweepState
+from flows.watching.exporter import export_sweep
+from flows.watching.logs import log
+from flows.watching.progress import Display, Task
+from flows.watching.sweep_state import SweepState
 
 SELDOM = 60.0  # seconds between the lines of one fine-tune, and between updates of the table
 OFTEN = 5.0  # seconds between the figures for Prometheus

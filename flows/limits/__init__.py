@@ -1,0 +1,1 @@
+"""GPUs shared between sweeps: a global limit of the server, and who holds it."""
