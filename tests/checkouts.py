@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests import worlds
+from tests import homes, worlds
 
 REPO = Path(__file__).resolve().parents[1]
 SERVER = {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"}
@@ -84,7 +84,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in SERVER}
     return kept | {
         "MODELSOUP_ROOT": str(root),
-        "PREFECT_HOME": str(root / ".prefect"),
+        "PREFECT_HOME": str(homes.furnish(root / ".prefect")),
         "PYTHONPATH": str(root),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",

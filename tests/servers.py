@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests import checkouts
+from tests import checkouts, homes
 
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 FILES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -96,7 +96,7 @@ class PrefectServer(Server):
 
     def settings(self) -> dict[str, str]:
         return {
-            "PREFECT_HOME": str(self.folder),
+            "PREFECT_HOME": str(homes.furnish(self.folder)),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
             LEASES: FILES,

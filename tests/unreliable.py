@@ -14,6 +14,7 @@ class EveryThird:
     """An application that answers every third request by 503, as a busy S3 does.
 
     Attributes:
+        on: whether it does so now.
         failed: how many it answered so.
     """
 
@@ -21,11 +22,11 @@ class EveryThird:
         self._application = application
         self._requests = count(1)
         self._lock = threading.Lock()
-        self.failed = 0
+        self.on, self.failed = True, 0
 
     def __call__(self, environment: dict[str, Any], start: Start) -> Iterable[bytes]:
         with self._lock:
-            fails = next(self._requests) % 3 == 0
+            fails = self.on and next(self._requests) % 3 == 0
             self.failed += fails
         if not fails:
             return self._application(environment, start)

@@ -12,10 +12,5 @@ quietly() { # shows what a command said only if it failed
     local said
     said=$("$@" 2>&1) || { echo "error: $*" >&2; echo "$said" | tail -20 >&2; return 1; }
 }
-prefect --no-prompt work-pool inspect local >/dev/null 2>&1 ||
-    quietly prefect --no-prompt work-pool create local --type process
+quietly python infra/prefect/surroundings.py
 quietly prefect --no-prompt deploy --all
-sed -n 's/^  - name: //p' infra/prefect/automations.yaml | while read -r name; do
-    prefect --no-prompt automation delete "$name" >/dev/null 2>&1 || true
-done
-quietly prefect --no-prompt automation create --from-file infra/prefect/automations.yaml

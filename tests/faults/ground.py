@@ -100,7 +100,7 @@ class Trial:
 
     @property
     def log(self) -> Path:
-        return self.root / "flow.log"
+        return self.root.with_suffix(".log")  # beside it, for its disk may be full
 
     def start(self) -> int:
         told = {"start": str(self.root), "log": str(self.log), "stages": list(self.stages)}

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from tests.faults import injections as faults
 from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
-from tests.servers import MlflowServer, postgres, postgres_programs, running
-from tests.unreliable import s3
+from tests.servers import MlflowServer, PostgresServer, postgres, postgres_programs, running
+from tests.unreliable import EveryThird, s3
 
 pytestmark = [
     pytest.mark.slow,
@@ -78,42 +79,42 @@ def test_prefect_is_killed_and_comes_back(
     assert harm(faults.server_away(plain, course, draws, plain.prefect, 1)) == UNHARMED
 
 
-def test_mlflow_is_killed_and_comes_back(
-    tmp_path: Path, plain: Ground, draws: random.Random
-) -> None:
-    server = MlflowServer(tmp_path / "mlflow")
-    (tmp_path / "ground").mkdir()
-    with (
-        running(server),
-        ground(tmp_path / "ground", MLFLOW_TRACKING_URI=server.address) as served,
-    ):
-        course = Course.of(served)
-        assert harm(faults.server_away(served, course, draws, server, 1)) == UNHARMED
+@dataclass
+class Far:
+    """Runs in PostgreSQL, weights in S3, an MLflow server before both."""
+
+    ground: Ground
+    course: Course
+    mlflow: MlflowServer
+    database: PostgresServer
+    s3: EveryThird
 
 
-def test_s3_fails_every_third_request(tmp_path: Path, course: Course) -> None:
-    with s3("artifacts") as (reach, unreliable):
-        server = MlflowServer(tmp_path / "mlflow", reach, artifacts="s3://artifacts/")
-        (tmp_path / "ground").mkdir()
-        with (
-            running(server),
-            ground(tmp_path / "ground", MLFLOW_TRACKING_URI=server.address) as served,
-        ):
-            assert Course.of(served).soup == course.soup
-        assert unreliable.failed > 10
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    """Its undisturbed run was one whose S3 failed every third request."""
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("far")
+    with postgres() as database, s3("artifacts") as (reach, unreliable):
+        on = {"database": database.address, "artifacts": "s3://artifacts/"}
+        server = MlflowServer(folder / "mlflow", reach, **on)
+        with running(server), ground(folder, MLFLOW_TRACKING_URI=server.address) as made:
+            yield Far(made, Course.of(made), server, database, unreliable)
 
 
-@pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
-def test_postgresql_is_killed_and_comes_back(tmp_path: Path, draws: random.Random) -> None:
-    (tmp_path / "ground").mkdir()
-    with postgres() as database:
-        server = MlflowServer(tmp_path / "mlflow", database=database.address)
-        with (
-            running(server),
-            ground(tmp_path / "ground", MLFLOW_TRACKING_URI=server.address) as served,
-        ):
-            course = Course.of(served)
-            assert harm(faults.server_away(served, course, draws, database, 3)) == UNHARMED
+def test_s3_fails_every_third_request(far: Far, course: Course) -> None:
+    assert far.course.soup == course.soup
+    assert far.s3.failed > 10
+    far.s3.on = False  # for those that follow
+
+
+def test_mlflow_is_killed_and_comes_back(far: Far, draws: random.Random) -> None:
+    assert harm(faults.server_away(far.ground, far.course, draws, far.mlflow, 1)) == UNHARMED
+
+
+def test_postgresql_is_killed_and_comes_back(far: Far, draws: random.Random) -> None:
+    assert harm(faults.server_away(far.ground, far.course, draws, far.database, 3)) == UNHARMED
 
 
 def test_a_worker_of_a_pool_is_killed(plain: Ground, course: Course, draws: random.Random) -> None:

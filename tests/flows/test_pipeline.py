@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which the pipeline ran once."""
     root = checkouts.make(tmp_path_factory.mktemp("checkout"))
-    ran = checkouts.pipeline(root)
+    ran = checkouts.pipeline(root, PREFECT_HOME=str(root / ".prefect/new"))  # as a user's first
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "greedy soup" in ran.stderr
     assert "mean of shifts" in ran.stderr
