@@ -3,7 +3,6 @@
 The tests are one story, in the order of this file: each finds what those before it left.
 """
 
-import base64
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import pytest
 import yaml
 
 from tests import checkouts
-from tests.flows.served import Served, ask, deployed, free_port, wait_for
+from tests.flows.served import Served, deployed, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -234,38 +233,6 @@ def test_the_sweep_alone_another_soup_and_a_pool_of_checkpoints(served: Served) 
     assert not (served.root / "out/alone/cook.json").exists()
     assert set(made["pool"]["finetune"]["runs"]) == {"probe", "ft-000", "ft-001"}
     assert made["pool"]["register"]["version"] == "3"
-
-
-def test_the_served_soup_answers_by_http(served: Served) -> None:
-    port = free_port()
-    serving = subprocess.Popen(
-        [
-            *("mlflow", "models", "serve", "-m", "models:/tiny-soup@champion"),
-            *("--env-manager", "local", "-p", str(port), "--workers", "1"),
-        ],
-        cwd=served.root,
-        env=checkouts.environment(served.root, **served.reach),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-
-        def up() -> bool:
-            try:
-                return urllib.request.urlopen(f"{url}/ping", timeout=2).status == 200
-            except OSError:
-                return False
-
-        wait_for(up, "the served model")
-        image = next((served.root / "data/test/red").iterdir()).read_bytes()
-        answer = ask(url, "/invocations", {"inputs": [base64.b64encode(image).decode()]})
-        (row,) = answer["predictions"]
-        assert row["label"] in ("blue", "green", "red")
-        assert sum(row["probabilities"].values()) == pytest.approx(1)
-    finally:
-        os.killpg(serving.pid, signal.SIGKILL)
 
 
 def test_a_dead_run_is_marked_and_no_other(served: Served, dead: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -281,6 +282,32 @@ def test_the_registered_soup_answers_a_jpeg_by_http(ran: Services) -> None:
     finally:
         os.killpg(serving.pid, signal.SIGKILL)
         serving.wait()
+
+
+def test_a_pickle_put_beside_the_champion_is_refused_and_not_read(
+    ran: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from soup.contents import Refused
+    from soup.tracking import champion, fetch, registry_at
+
+    for name, value in ran.env.items():
+        monkeypatch.setenv(name, value)
+    registry = registry_at(ran.env["MLFLOW_TRACKING_URI"])
+    found = champion(registry, "tiny-soup")
+    assert found is not None
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "boom",))
+
+    (described,) = [key for key in objects(ran) if key.endswith("/MLmodel")]
+    key = described.replace("MLmodel", "python_model.pkl")
+    s3(ran).put_object(Bucket="mlflow", Key=key, Body=pickle.dumps(Bomb()))
+    with pytest.raises(Refused, match=r"tiny-soup version 1 of .* it holds python_model\.pkl"):
+        fetch(registry, found, tmp_path / "here")
+    assert [*tmp_path.iterdir()] == []  # neither exploded nor kept
+    s3(ran).delete_object(Bucket="mlflow", Key=key)
+    fetch(registry, found, tmp_path / "here")
 
 
 def test_wrong_credentials_are_told_before_anything_is_done(
