@@ -32,6 +32,7 @@ def finetune(params: Params = DEFAULT) -> Record:
     Or import what was fine-tuned elsewhere, if the parameters name a folder of it.
     """
     from flows.runners import chosen, threads_here
+    from flows.runners.here import warm
     from soup.imported import ImportedPool, listing
     from soup.sweep import Sweep
 
@@ -43,6 +44,7 @@ def finetune(params: Params = DEFAULT) -> Record:
             sweep = ImportedPool.open(project, stage.code)
             watched: AbstractContextManager[None] = nullcontext()
         else:
+            warm(params)
             sweep = Sweep.open(project, stage.code, threads_here(params))
             watched = sweep.machine(project)
         bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)

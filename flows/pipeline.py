@@ -20,7 +20,7 @@ from flows.probe import probe
 from flows.register import register
 from flows.report import report
 from flows.server.api import patiently
-from flows.stage import DEFAULT, Record, check, main
+from flows.stage import DEFAULT, Record, check, main, open_project
 from flows.summary import commit_to_dvc, summary
 from flows.watching.outcome import told
 from soup.params import Params
@@ -42,6 +42,10 @@ def pipeline(params: Params = DEFAULT) -> Record:
 
 def run(stages: Sequence[Flow[[Params], Record]], params: Params) -> dict[str, Record]:
     """The records of stages, one after the other."""
+    if finetune in stages and not (open_project(params).out / "finetune.json").exists():
+        from flows.runners.here import warm
+
+        warm(params)  # to be ready when the stages before it are done
     # Prefect's clients give up at once where no server answers; a stage finds what it has done.
     return {stage.name: patiently(partial(stage, params)) for stage in stages}
 

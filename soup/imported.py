@@ -7,7 +7,7 @@ from there on (cook, evaluate, register, report) nothing knows the difference.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,18 @@ class ImportedPool:
             sources,
         )
 
-    def run(self, name: str, devices: Devices, watcher: Watcher) -> dict[str, str]:
-        """Score and keep one checkpoint, or find that it was; its run id, by its name."""
+    def run(
+        self,
+        name: str,
+        devices: Devices,
+        watcher: Watcher,
+        release: Callable[[], None] = lambda: None,
+    ) -> dict[str, str]:
+        """Score and keep one checkpoint, or find that it was; its run id, by its name.
+
+        Args:
+            release: called when the devices are free for another.
+        """
         source = self._sources[name]
         digest = _own(name, source, self._tags["base"], self._tags["split"], self._code)
         folder = self._project.cache / "runs" / digest
@@ -124,6 +134,7 @@ class ImportedPool:
             result = scored(
                 model.to(devices[0]), self._heldout, self._architecture, folder, size, notes
             )
+            release()
             keep(self.store, run_id, name, result, tags, step=0)
             shutil.rmtree(folder, ignore_errors=True)
             watcher.done(name, f"{result.accuracy:.2%} held-out")

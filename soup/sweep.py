@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -138,8 +138,17 @@ class Sweep:
             return nullcontext()
         return watched(self.store, self.run_id, project.say)
 
-    def run(self, name: str, devices: Devices, watcher: Watcher) -> dict[str, str]:
+    def run(
+        self,
+        name: str,
+        devices: Devices,
+        watcher: Watcher,
+        release: Callable[[], None] = lambda: None,
+    ) -> dict[str, str]:
         """Run one fine-tune, or find it finished; the run ids of its ingredients, by name.
+
+        Args:
+            release: called when the devices are free for another; what is made is stored after.
 
         Raises:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
@@ -154,19 +163,18 @@ class Sweep:
                 known = {names[e]: self.store.find(_own(digest, e)) for e in names}
                 return {each: found.run_id for each, found in known.items() if found}
             started = time.monotonic()
-            results = finished(job) or self._train(name, devices, watcher, 1.0)
+            run_id = self._start(digest, name, name, PLAIN)
+            results = finished(job) or self._train(run_id, name, devices, watcher, 1.0)
             assert not isinstance(results, float)
-            runs = {}
-            for each in sorted(results, key=lambda each: each == PLAIN):
-                own = _own(digest, each)
-                known_run = self.store.find(own)
-                runs[names[each]] = (
-                    known_run.run_id
-                    if known_run
-                    else self._keep(own, names[each], results[each], name, each)
-                )
-            shutil.rmtree(job.folder, ignore_errors=True)
             seconds = time.monotonic() - started
+            release()
+            runs = {}
+            for each in results:
+                if each != PLAIN:
+                    runs[names[each]] = self._averaged(digest, name, each, results[each])
+            keep(self.store, run_id, name, results[PLAIN], self._tags, self.steps[name])
+            runs[names[PLAIN]] = run_id
+            shutil.rmtree(job.folder, ignore_errors=True)
             told = ", ".join(f"{e} {r.accuracy:.2%}".strip() for e, r in results.items())
             watcher.done(name, f"{told} held-out in {seconds:.0f} s")
         return runs
@@ -188,11 +196,11 @@ class Sweep:
                 return known.metrics.get(_rung(share), math.inf)
             if kept.is_file():
                 return float(json.loads(kept.read_text())["accuracy"])
-            accuracy = self._train(name, devices, watcher, share)
+            run_id = self._start(digest, name, name, PLAIN)
+            accuracy = self._train(run_id, name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[PLAIN].accuracy
             # For when it is finished, and others are compared with it.
-            run_id = self._start(digest, name, name, PLAIN)
             self.store.log(run_id, self.steps[name], {_rung(share): accuracy})
             write_json(kept, {"accuracy": accuracy})
         return accuracy
@@ -207,10 +215,9 @@ class Sweep:
         return Lagging(reason)
 
     def _train(
-        self, name: str, devices: Devices, watcher: Watcher, until: float
+        self, run_id: str, name: str, devices: Devices, watcher: Watcher, until: float
     ) -> Results | float:
-        digest, job = self._jobs[name]
-        run_id = self._start(digest, name, name, PLAIN)
+        _, job = self._jobs[name]
 
         def log(step: int, metrics: dict[str, float]) -> None:
             self.store.log(run_id, step, metrics)
@@ -240,8 +247,13 @@ class Sweep:
         log.info("run opened", extra={"fine_tune": shown, "run": run_id})
         return run_id
 
-    def _keep(self, digest: str, shown: str, result: Result, name: str, average: str) -> str:
-        run_id = self._start(digest, shown, name, average)
+    def _averaged(self, digest: str, name: str, average: str, result: Result) -> str:
+        """The run of an average of a fine-tune's weights, an ingredient of its own."""
+        own, shown = _own(digest, average), _names(name, self._jobs[name][1])[average]
+        known = self.store.find(own)
+        if known is not None:  # stored before what was interrupted
+            return known.run_id
+        run_id = self._start(own, shown, name, average)
         keep(self.store, run_id, shown, result, self._tags, self.steps[name])
         return run_id
 

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-import prefect
 from filelock import FileLock
 
 NAME = "prefect.db"
@@ -22,7 +22,7 @@ def furnish(home: Path) -> Path:
 
 
 def _template() -> Path:
-    made = Path(tempfile.gettempdir()) / f"modelsoup-{os.getuid()}-prefect-{prefect.__version__}.db"
+    made = Path(tempfile.gettempdir()) / f"modelsoup-{os.getuid()}-prefect-{version('prefect')}.db"
     with FileLock(f"{made}.lock"), tempfile.TemporaryDirectory() as home:
         if not made.exists():
             upgrade = ("prefect", "server", "database", "upgrade", "-y")

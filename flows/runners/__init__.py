@@ -67,7 +67,7 @@ def chosen(
     devices = shared.groups
     if isinstance(sweep, ImportedPool):
         devices = tuple(dict.fromkeys((group[0],) for group in devices))  # one model on each
-    yield here(sweep, devices, watcher)
+    yield here(sweep, devices, params.compute.limit is not None, watcher)
 
 
 def _elsewhere(params: Params) -> bool:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
@@ -58,9 +59,10 @@ def carry_out(root: str, folder: str, journal: str, name: str, until: float) -> 
             return ""
         sweep, compute = _opened(root, folder)
         try:
-            with claimed(compute) as devices:
+            with ExitStack() as held:
+                devices = held.enter_context(claimed(compute))
                 watcher.outcome(
-                    sweep.run(name, devices, watcher)
+                    sweep.run(name, devices, watcher, held.close)
                     if until == 1
                     else sweep.to_rung(name, devices, watcher, until)
                 )
