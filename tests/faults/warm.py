@@ -61,7 +61,9 @@ def _warm_fork_server() -> int:
 def _flow(root: Path, log: str, stages: list[str]) -> None:
     from multiprocessing import forkserver
 
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    # It is not this process's child, and runs.
+    running: Any = forkserver
+    running._forkserver.ensure_running = running.ensure_running = lambda: None
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(written, 1)
