@@ -43,20 +43,21 @@ def temporary_server() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
     # Prefect's own names for a server without the services that one run does not need.
     own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     place = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.server.temporary", str(port)],
-        stdin=subprocess.PIPE,
-        env={**os.environ, **settings, **own, **place},
-        start_new_session=True,
-    )
+    with socket.socket() as held:  # handed down, so that no one else takes the port meanwhile
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.server.temporary", str(held.fileno())],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **settings, **own, **place},
+            pass_fds=[held.fileno()],
+            start_new_session=True,
+        )
     # Not at the end of the block: until the threads end, Prefect sends it what happened.
     atexit.register(_end, process)
     _wait(process, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
@@ -92,14 +93,14 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float) -> None
     )
 
 
-def _serve(port: int) -> None:
+def _serve(descriptor: int) -> None:
+    """Args: descriptor: of a socket that is bound."""
     import uvicorn
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     application = "prefect.server.api.server:create_app"
-    uvicorn.run(
-        application, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on"
-    )
+    config = uvicorn.Config(application, factory=True, log_level="error", lifespan="on")
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
 def _end_with_parent() -> None:

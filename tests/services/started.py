@@ -4,21 +4,17 @@ import os
 import shutil
 import socket
 import subprocess
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests import checkouts
+from tests.servers import free_port
 
 PORTS = ("POSTGRES_PORT", "S3_PORT", "MLFLOW_PORT", "PREFECT_PORT")
 
 
 def free_ports() -> dict[str, str]:
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in PORTS]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return {n: str(p.getsockname()[1]) for n, p in zip(PORTS, probes, strict=True)}
+    return {name: str(free_port()) for name in PORTS}
 
 
 def missing() -> str:
