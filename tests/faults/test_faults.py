@@ -1,4 +1,4 @@
-"""A few of each fault at random moments; `benchmarks/faults.py` tries hundreds."""
+"""A few of each fault at random moments; `benchmarks/faults.py` tries hundreds, and kills workers."""
 
 import os
 import random
@@ -117,17 +117,10 @@ def test_postgresql_is_killed_and_comes_back(far: Far, draws: random.Random) -> 
     assert harm(faults.server_away(far.ground, far.course, draws, far.database, 3)) == UNHARMED
 
 
-def test_a_worker_of_a_pool_is_killed(plain: Ground, course: Course, draws: random.Random) -> None:
-    found = faults.worker_killed(plain, course, draws, kills=2)
-    assert found.injected == 2
-    assert harm(found) == UNHARMED
-
-
-def test_the_clock_jumps(tmp_path: Path, draws: random.Random) -> None:
+def test_the_clock_jumps(tmp_path: Path, course: Course, draws: random.Random) -> None:
     clock = tmp_path / "clock"
     faked = faults.faked_clock(clock)
     if faked is None:
         pytest.skip("libfaketime is not installed")
     with ground(tmp_path, **faked) as odd:
-        course = Course.of(odd)
         assert harm(faults.clock_jumped(odd, course, draws, 3, clock)) == UNHARMED
