@@ -1,4 +1,4 @@
-"""A few of each fault at random moments; `benchmarks/faults.py` tries hundreds, and kills workers."""
+"""A few of each fault at random moments; `benchmarks/faults.py` tries hundreds, and more kinds."""
 
 import os
 import random
