@@ -9,6 +9,7 @@ an MLflow server over the PostgreSQL. The peer is `mlflow.search_runs`, which fi
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -96,6 +97,30 @@ def asked(
     return taken
 
 
+def browsed(store: Store) -> dict[str, float]:
+    """Seconds until MLflow's page of runs shows the first fine-tunes, in Debian's Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return {}
+    from playwright.sync_api import sync_playwright
+
+    training = "?workflowType=machine_learning"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+
+        def opened() -> None:
+            path = f"experiments/{store.experiment_id}/runs{training}"
+            page.goto("about:blank")
+            page.goto(f"{store.uri}/{training}#/{path}")
+            page.get_by_text("ft-").first.wait_for()
+
+        taken = {"MLflow's page of runs, in a browser": seconds(opened)}
+        browser.close()
+    return taken
+
+
 def report(store: Store, sweep: grown.Grown) -> tuple[pd.DataFrame, str]:
     """A table of what evaluate and report take, and the page."""
     rng = np.random.default_rng(0)
@@ -175,6 +200,7 @@ def main() -> None:
         straight = Store(database, "shapes", root / "unused")
         found["PostgreSQL"] = asked(straight, sweeps, root / "cache", whole=True)
         found["server on PostgreSQL"] = asked(served, sweeps, root / "cache", whole=False)
+        found["server on PostgreSQL"] |= browsed(served)
     if arguments.page:
         arguments.page.write_text(text)
     order = max(found.values(), key=len)
