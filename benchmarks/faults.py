@@ -18,8 +18,9 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,31 +30,122 @@ import pandas as pd
 from tests.faults import injections as faults
 from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
-from tests.servers import MlflowServer, Server, postgres, running
+from tests.servers import MlflowServer, PostgresServer, postgres, running
 from tests.unreliable import EveryThird, s3
 
-Inject = Callable[[Ground, Course, random.Random], Found]
+
+@dataclass
+class Place:
+    """Where trials are made, and what can be harmed there.
+
+    Attributes:
+        clock: the file that moves the clock of processes.
+        mlflow, database, s3: what runs and weights are kept in; None: in files of each project.
+    """
+
+    ground: Ground
+    clock: Path | None = None
+    mlflow: MlflowServer | None = None
+    database: PostgresServer | None = None
+    s3: EveryThird | None = None
+
+
+@contextmanager
+def plain(folder: Path) -> Iterator[Place]:
+    with ground(folder) as made:
+        yield Place(made)
+
+
+@contextmanager
+def clocked(folder: Path) -> Iterator[Place]:
+    clock = folder / "clock"
+    faked = faults.faked_clock(clock)
+    if faked is None:
+        raise SystemExit("libfaketime is not installed: apt-get install faketime")
+    with ground(folder, **faked) as made:
+        yield Place(made, clock)
+
+
+@contextmanager
+def far(folder: Path) -> Iterator[Place]:
+    with postgres() as database, s3("artifacts") as (reach, failing):
+        failing.on = False
+        on = {"database": database.address, "artifacts": "s3://artifacts/"}
+        server = MlflowServer(folder / "mlflow", reach, **on)
+        with running(server), ground(folder, MLFLOW_TRACKING_URI=server.address) as made:
+            yield Place(made, None, server, database, failing)
+
+
+Inject = Callable[[Place, Course, random.Random], Found]
 Injected = Callable[[random.Random], Found]
 KILLS = 4  # in one trial
+
+
+def flow_killed(place: Place, course: Course, draws: random.Random) -> Found:
+    return faults.flow_killed(place.ground, course, draws, KILLS)
+
+
+def flow_killed_anywhere(place: Place, course: Course, draws: random.Random) -> Found:
+    return faults.flow_killed(place.ground, course, draws, KILLS, faults.ALL)
+
+
+def away(kind: str, seconds: float) -> Inject:
+    def inject(place: Place, course: Course, draws: random.Random) -> Found:
+        server = place.ground.prefect if kind == "prefect" else getattr(place, kind)
+        return faults.server_away(place.ground, course, draws, server, seconds)
+
+    return inject
+
+
+def clock_jumped(place: Place, course: Course, draws: random.Random) -> Found:
+    assert place.clock is not None
+    return faults.clock_jumped(place.ground, course, draws, 6, place.clock)
+
+
+def s3_failing(place: Place, course: Course, _: random.Random) -> Found:
+    assert place.s3 is not None
+    trial, before = place.ground.trial(), place.s3.failed
+    place.s3.on = True
+    try:
+        assert trial.run() == 0, trial.log.read_text()[-3000:]
+        return faults.completed(trial, course, place.s3.failed - before)
+    finally:
+        place.s3.on = False
+
+
 PLAIN: dict[str, tuple[float, Inject]] = {  # share of --times, and one trial
-    "kill -9 of the flow": (0.7, lambda g, c, r: faults.flow_killed(g, c, r, KILLS)),
-    "kill -9 of a fine-tune": (1.0, lambda g, c, r: faults.fine_tunes_killed(g, c, r, 2 * KILLS)),
-    "kill -9 of the flow, any stage": (
-        0.1,
-        lambda g, c, r: faults.flow_killed(g, c, r, KILLS, faults.ALL),
+    "kill -9 of the flow": (0.7, flow_killed),
+    "kill -9 of a fine-tune": (
+        1.0,
+        lambda p, c, r: faults.fine_tunes_killed(p.ground, c, r, 2 * KILLS),
     ),
-    "SIGTERM": (0.1, lambda g, c, r: faults.flow_stopped(g, c, r, 2)),
-    "a byte of an ingredient flipped": (0.05, lambda g, c, r: faults.damaged(g, c, r, False)),
-    "weights of two exchanged": (0.05, lambda g, c, r: faults.damaged(g, c, r, True)),
-    "two pipelines on one store": (0.05, faults.two_at_once),
-    "a full disk": (0.05, lambda g, c, r: faults.disk_full(g, c, r, f"disk-{r.random()}")),
-    "kill -9 of Prefect, back in 5 s": (
+    "kill -9 of the flow, any stage": (0.1, flow_killed_anywhere),
+    "SIGTERM": (0.1, lambda p, c, r: faults.flow_stopped(p.ground, c, r, 2)),
+    "a byte of an ingredient flipped": (
         0.05,
-        lambda g, c, r: faults.server_away(g, c, r, g.prefect, 5),
+        lambda p, c, r: faults.damaged(p.ground, c, r, False),
     ),
-    "kill -9 of a pool's worker": (0.05, lambda g, c, r: faults.worker_killed(g, c, r, KILLS)),
-    "Prefect away for 30 s": (0.03, lambda g, c, r: faults.server_away(g, c, r, g.prefect, 30)),
+    "weights of two exchanged": (0.05, lambda p, c, r: faults.damaged(p.ground, c, r, True)),
+    "two pipelines on one store": (0.05, lambda p, c, r: faults.two_at_once(p.ground, c, r)),
+    "a full disk": (
+        0.05,
+        lambda p, c, r: faults.disk_full(p.ground, c, r, f"disk-{r.random()}"),
+    ),
+    "kill -9 of Prefect, back in 5 s": (0.05, away("prefect", 5)),
+    "Prefect away for 30 s": (0.03, away("prefect", 30)),
+    "kill -9 of a pool's worker": (
+        0.05,
+        lambda p, c, r: faults.worker_killed(p.ground, c, r, KILLS),
+    ),
 }
+CLOCK: dict[str, tuple[float, Inject]] = {"a clock that jumps": (0.1, clock_jumped)}
+FAR: dict[str, tuple[float, Inject]] = {
+    "kill -9 of MLflow, back in 2 s": (0.05, away("mlflow", 2)),
+    "MLflow away for 30 s": (0.03, away("mlflow", 30)),
+    "PostgreSQL away for 30 s": (0.03, away("database", 30)),
+    "S3 fails every third request": (1.0, s3_failing),
+}
+PLACES = ((plain, PLAIN), (clocked, CLOCK), (far, FAR))
 
 
 def once(name: str, inject: Callable[[random.Random], Found], rows: list[Any], kept: Path) -> None:
@@ -103,66 +195,22 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = json.loads(arguments.into.read_text()) if arguments.into.exists() else []
 
-    def tried(faults: dict[str, tuple[float, Injected]]) -> None:
-        """Of each a share of `times`."""
-        asked = {n: each for n, each in faults.items() if (arguments.only or "") in n}
-        times = {n: max(1, round(share * arguments.times)) for n, (share, _) in asked.items()}
-        in_turn({n: (times[n], one) for n, (_, one) in asked.items()}, rows, arguments.into)
-
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with ground(_new(folder / "plain")) as plain:
-            course = Course.of(plain)
-            print(f"undisturbed: {course.seconds:.1f} s", flush=True)
-            tried(
-                {name: (share, partial(one, plain, course)) for name, (share, one) in PLAIN.items()}
-            )
-        clock = folder / "clock"
-        faked = faults.faked_clock(clock)
-        if faked:
-            with ground(_new(folder / "faked"), **faked) as odd:
-                jumped = partial(_clock, odd, Course.of(odd), clock)
-                tried({"a clock that jumps": (0.1, jumped)})
-        server = MlflowServer(folder / "mlflow")
-        with running(server), ground(_new(folder / "served"), **_reach(server)) as served:
-            away = partial(_away, served, Course.of(served), server)
-            tried({"kill -9 of MLflow, back in 2 s": (0.1, partial(away, 2)),
-                   "MLflow away for 30 s": (0.03, partial(away, 30))})  # fmt: skip
-        with postgres() as database, s3("artifacts") as (reach, unreliable):
-            on = {"database": database.address, "artifacts": "s3://artifacts/"}
-            server = MlflowServer(folder / "on-s3", reach, **on)
-            with running(server), ground(_new(folder / "on-postgres"), **_reach(server)) as far:
-                course = Course.of(far)
-                away = partial(_away, far, course, database, 30)
-                failing = partial(_failing, far, course, unreliable)
-                tried({"PostgreSQL away for 30 s": (0.03, away),
-                       "S3 fails every third request": (1.0, failing)})  # fmt: skip
+        for number, (grounds, own) in enumerate(PLACES):
+            asked = {n: each for n, each in own.items() if (arguments.only or "") in n}
+            folder = Path(name) / f"{number}"
+            folder.mkdir()
+            if not asked:
+                continue
+            with grounds(folder) as place:
+                course = Course.of(place.ground)
+                print(f"undisturbed: {course.seconds:.1f} s", flush=True)
+                chosen = {
+                    n: (max(1, round(share * arguments.times)), partial(one, place, course))
+                    for n, (share, one) in asked.items()
+                }
+                in_turn(chosen, rows, arguments.into)
     print(table(rows))
-
-
-def _away(
-    ground: Ground, course: Course, server: Server, seconds: float, draws: random.Random
-) -> Found:
-    return faults.server_away(ground, course, draws, server, seconds)
-
-
-def _clock(ground: Ground, course: Course, clock: Path, draws: random.Random) -> Found:
-    return faults.clock_jumped(ground, course, draws, 6, clock)
-
-
-def _failing(ground: Ground, course: Course, s3: EveryThird, _: random.Random) -> Found:
-    trial, before = ground.trial(), s3.failed
-    assert trial.run() == 0, trial.log.read_text()[-3000:]
-    return faults.completed(trial, course, s3.failed - before)
-
-
-def _reach(server: Server) -> dict[str, str]:
-    return {"MLFLOW_TRACKING_URI": server.address}
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 if __name__ == "__main__":
