@@ -35,6 +35,7 @@ def temporary_server() -> Iterator[None]:
     """
     from prefect.settings import (
         PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         get_current_settings,
         temporary_settings,
@@ -61,7 +62,9 @@ def temporary_server() -> Iterator[None]:
     # Not at the end of the block: until the threads end, Prefect sends it what happened.
     atexit.register(_end, process)
     _wait(process, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+    # Nobody there listens for heartbeats, and each flow would wait a second for its heart to stop.
+    heartless = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api", **heartless}):
         yield
 
 

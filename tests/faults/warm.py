@@ -71,13 +71,17 @@ def _flow(root: Path, log: str, stages: list[str]) -> None:
     os.chdir(root)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
     from flows import stage, summary
 
     stage.ROOT = summary.ROOT = root
     sys.argv = ["flow", "--params", str(root / "params.yaml")]
     code: Any = 1
     try:
-        stage.main(_pipeline(stages), engine=True)
+        # As with the temporary server: each flow would wait a second for its heart to stop.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            stage.main(_pipeline(stages), engine=True)
         code = 0
     except SystemExit as end:
         code = end.code
