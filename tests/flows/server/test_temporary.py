@@ -1,4 +1,4 @@
-"""A server for one run: reached at a port that nobody else could take, and asked for nothing vain."""
+"""A server for one run: at a port that nobody else could take, and asked for nothing in vain."""
 
 import socket
 import urllib.request
