@@ -98,7 +98,7 @@ def asked(
 
 
 def browsed(store: Store) -> dict[str, float]:
-    """Seconds until MLflow's page of runs shows the first fine-tunes, in Debian's Chromium."""
+    """Seconds until MLflow's page of runs shows the first sweeps, in Debian's Chromium."""
     chromium = shutil.which("chromium")
     if chromium is None:
         return {}
@@ -108,13 +108,13 @@ def browsed(store: Store) -> dict[str, float]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(45_000)
 
         def opened() -> None:
             path = f"experiments/{store.experiment_id}/runs{training}"
             page.goto("about:blank")
             page.goto(f"{store.uri}/{training}#/{path}")
-            page.get_by_text("ft-").first.wait_for()
+            page.get_by_text("sweep seed").first.wait_for()  # its fine-tunes are folded
 
         taken = {"MLflow's page of runs, in a browser": seconds(opened)}
         browser.close()
@@ -200,15 +200,16 @@ def main() -> None:
         straight = Store(database, "shapes", root / "unused")
         found["PostgreSQL"] = asked(straight, sweeps, root / "cache", whole=True)
         found["server on PostgreSQL"] = asked(served, sweeps, root / "cache", whole=False)
-        found["server on PostgreSQL"] |= browsed(served)
-    if arguments.page:
-        arguments.page.write_text(text)
-    order = max(found.values(), key=len)
-    print("\nseconds")
-    print(pd.DataFrame(found).reindex(list(dict.fromkeys([*found["PostgreSQL"], *order])))
-          .to_markdown(floatfmt=".3f"))  # fmt: skip
-    print()
-    print(shown.to_markdown(index=False, floatfmt=".2f"))
+        if arguments.page:
+            arguments.page.write_text(text)
+        order = max(found.values(), key=len)
+        print("\nseconds")
+        print(pd.DataFrame(found).reindex(list(dict.fromkeys([*found["PostgreSQL"], *order])))
+              .to_markdown(floatfmt=".3f"))  # fmt: skip
+        print()
+        print(shown.to_markdown(index=False, floatfmt=".2f"))
+        for what, taken in browsed(served).items():
+            print(f"\n{what}: {taken:.1f} s")
 
 
 if __name__ == "__main__":
