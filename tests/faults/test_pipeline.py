@@ -42,9 +42,10 @@ def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
 ) -> None:
     import mlflow
 
-    # One fine-tune at a time; the second is long enough to be killed in its middle.
+    # One fine-tune at a time; the second begins while the first is stored, and is long enough to be
+    # killed in its middle after that.
     sweep = checkouts.parameters(tmp_path)["sweep"]
-    sweep["space"]["epochs"] = [25]
+    sweep["space"]["epochs"] = [75]
     root = checkouts.make(
         tmp_path / "checkout", sweep=sweep, compute={"slots": 1, "checkpoint_seconds": 0.05}
     )
