@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.cook import cook
-from flows.pipeline import STAGES
+from flows.pipeline import STAGES, run
 from flows.stage import DEFAULT, Record, check, require_done
 from flows.summary import summary
 from soup.params import Cook, Params
@@ -21,6 +21,6 @@ def cook_again(soup: Cook, params: Params = DEFAULT) -> Record:
     check(changed)
     first = STAGES.index(cook)
     records = {stage.name: require_done(stage.name, changed) for stage in STAGES[:first]}
-    records |= {stage.name: stage(changed) for stage in STAGES[first:]}
+    records |= run(STAGES[first:], changed)
     summary(changed, records)
     return records

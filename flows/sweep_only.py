@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.cook import cook
-from flows.pipeline import STAGES
+from flows.pipeline import STAGES, run
 from flows.stage import DEFAULT, Record, check
 from soup.params import Params
 
@@ -12,4 +12,4 @@ from soup.params import Params
 def sweep_only(params: Params = DEFAULT) -> Record:
     """Fine-tune many ways, and stop there."""
     check(params)
-    return {stage.name: stage(params) for stage in STAGES[: STAGES.index(cook)]}
+    return run(STAGES[: STAGES.index(cook)], params)

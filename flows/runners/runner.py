@@ -10,7 +10,7 @@ class Runner:
     """A place for fine-tunes.
 
     Attributes:
-        slots: how many it takes at once.
+        slots: how many it takes at once; some of them may only be stored, or wait for devices.
         call: takes a fine-tune, by name, to a share of its run (1 for all of it) and returns what
             `Sweep.run` or `Sweep.to_rung` does; is called from as many threads as there are slots.
     """

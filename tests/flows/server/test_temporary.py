@@ -1,8 +1,12 @@
 """A server for one run: at a port that nobody else could take, and asked for nothing in vain."""
 
+import os
 import socket
+import subprocess
 import urllib.request
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings, temporary_settings
@@ -16,6 +20,16 @@ pytestmark = pytest.mark.slow
 def test_it_holds_its_port_from_the_start_and_wants_no_heartbeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    handed = []
+
+    def spawn(command: list[str], **options: Any) -> Any:
+        (descriptor,) = options["pass_fds"]
+        with socket.socket(fileno=os.dup(descriptor)) as held:
+            handed.append(held.getsockname()[1])
+        return plain(command, **options)
+
+    plain = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", spawn)
     monkeypatch.setenv("PREFECT_HOME", str(homes.furnish(tmp_path)))
     with (
         temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}),
@@ -23,8 +37,6 @@ def test_it_holds_its_port_from_the_start_and_wants_no_heartbeats(
     ):
         api = str(PREFECT_API_URL.value())
         assert urllib.request.urlopen(f"{api}/health", timeout=60).read() == b"true"
-        port = int(api.rsplit(":", 1)[1].removesuffix("/api"))
-        with socket.socket() as other, pytest.raises(OSError, match="in use"):
-            other.bind(("127.0.0.1", port))
+        assert handed == [urlsplit(api).port]
         assert get_current_settings().flows.heartbeat_frequency is None
     assert PREFECT_API_URL.value() != api
