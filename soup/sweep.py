@@ -20,15 +20,16 @@ from filelock import FileLock
 from soup.data.split import read_csv
 from soup.errors import Failure
 from soup.files import write_json
+from soup.fine_tunes import finished_among, names_of, own_digest, rung_metric
 from soup.heldout import Result
 from soup.project import Project
 from soup.provenance import of_file, of_value
 from soup.search import configurations
 from soup.shelf import conclude, keep
-from soup.tracking import Store, Tracked, watched
+from soup.tracking import Store, watched
 from soup.train.batches import steps_per_epoch
 from soup.train.devices import Devices
-from soup.train.finetune import PLAIN, Job, Results, finished, ingredients_of
+from soup.train.finetune import PLAIN, Job, Results, finished
 from soup.train.process import Crashed, Failed
 from soup.train.process import run as in_process
 
@@ -127,7 +128,7 @@ class Sweep:
         steps = {name: job.configuration.epochs * each for name, (_, job) in jobs.items()}
         probed = json.loads((project.out / "probe.json").read_text())
         probe = Result(probed["errors"], probed["examples"], start)
-        finished = _finished(jobs, store.finished(run_id))
+        finished = finished_among(jobs, store.finished(run_id))
         for name in finished:
             shutil.rmtree(jobs[name][1].folder, ignore_errors=True)
         return Sweep(store, run_id, steps, finished, jobs, tags, probe)
@@ -154,13 +155,13 @@ class Sweep:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
         """
         digest, job = self._jobs[name]
-        names = _names(name, job)
+        names = names_of(name, job)
         with self._alone(job):
             # The fine-tune itself is stored last: if it is there, so are its averages.
             if self.store.find(digest) is not None:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 watcher.done(name, "finished before")
-                known = {names[e]: self.store.find(_own(digest, e)) for e in names}
+                known = {names[e]: self.store.find(own_digest(digest, e)) for e in names}
                 return {each: found.run_id for each, found in known.items() if found}
             started = time.monotonic()
             run_id = self._start(digest, name, name, PLAIN)
@@ -193,7 +194,7 @@ class Sweep:
         with self._alone(job):
             known = self.store.find(digest)
             if known is not None:
-                return known.metrics.get(_rung(share), math.inf)
+                return known.metrics.get(rung_metric(share), math.inf)
             if kept.is_file():
                 return float(json.loads(kept.read_text())["accuracy"])
             run_id = self._start(digest, name, name, PLAIN)
@@ -201,7 +202,7 @@ class Sweep:
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[PLAIN].accuracy
             # For when it is finished, and others are compared with it.
-            self.store.log(run_id, self.steps[name], {_rung(share): accuracy})
+            self.store.log(run_id, self.steps[name], {rung_metric(share): accuracy})
             write_json(kept, {"accuracy": accuracy})
         return accuracy
 
@@ -249,7 +250,7 @@ class Sweep:
 
     def _averaged(self, digest: str, name: str, average: str, result: Result) -> str:
         """The run of an average of a fine-tune's weights, an ingredient of its own."""
-        own, shown = _own(digest, average), _names(name, self._jobs[name][1])[average]
+        own, shown = own_digest(digest, average), names_of(name, self._jobs[name][1])[average]
         known = self.store.find(own)
         if known is not None:  # stored before what was interrupted
             return known.run_id
@@ -285,29 +286,3 @@ class Sweep:
             "summary": f"{len(outcomes) - len(failed)} of {len(outcomes)} fine-tunes, "
             f"{len(runs)} ingredients, {best}",
         }
-
-
-def _finished(
-    jobs: Mapping[str, tuple[str, Job]], runs: Mapping[str, Tracked]
-) -> dict[str, dict[str, str]]:
-    """Which fine-tunes are among the finished runs, by digest; as `Sweep.finished`."""
-    found = {}
-    for name, (digest, job) in jobs.items():
-        if digest in runs:  # stored last: if it is there, so are its averages
-            own = {shown: _own(digest, each) for each, shown in _names(name, job).items()}
-            found[name] = {shown: runs[one].run_id for shown, one in own.items() if one in runs}
-    return found
-
-
-def _names(name: str, job: Job) -> dict[str, str]:
-    """The ingredients of a fine-tune, by which average they are."""
-    return {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
-
-
-def _rung(share: float) -> str:
-    return f"rung/{share:g}"
-
-
-def _own(digest: str, average: str) -> str:
-    """The digest of an ingredient of a fine-tune."""
-    return digest if average == PLAIN else of_value({"fine-tune": digest, "average": average})

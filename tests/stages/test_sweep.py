@@ -116,6 +116,19 @@ def probed_again(project: Project) -> Project:
     return probed(project.root.with_name("apart"))
 
 
+def test_devices_are_free_once_it_is_trained_and_before_it_is_stored(project: Project) -> None:
+    sweep = other(project, seed=13)
+    digest, job = sweep._jobs["ft-000"]
+    seen = []
+
+    def release() -> None:
+        seen.append((any(job.folder.rglob("model.safetensors")), sweep.store.find(digest)))
+
+    sweep.run("ft-000", ("cpu",), Silent(), release)
+    assert seen == [(True, None)]
+    assert sweep.store.find(digest) is not None
+
+
 def test_what_a_fine_tune_says_is_kept_with_its_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
