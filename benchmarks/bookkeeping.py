@@ -24,11 +24,11 @@ import pandas as pd
 
 from benchmarks import grown
 from benchmarks.machine import machine
-from soup.answers import among_present
-from soup.params import Evaluate
+from soup.config.params import Evaluate
+from soup.evaluation.result_tables import Model, paired, table
+from soup.evaluation.targets import among_present
+from soup.pipeline.stages.report import _ingredients
 from soup.report import Report, page
-from soup.results import Model, paired, table
-from soup.stages.report import _ingredients
 from soup.tracking import Store, ingredients
 from tests.servers import MlflowServer, postgres, running
 

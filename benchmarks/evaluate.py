@@ -28,8 +28,8 @@ from programs import answer
 from torch import nn
 
 from soup import save
-from soup.models import Architecture, vision
-from soup.params import Base
+from soup.config.params import Base
+from soup.models import Architecture, timm_models
 
 PEER = Path(__file__).parent / "peers" / "evaluating.py"
 WAYS = {
@@ -71,13 +71,13 @@ def described(
     """The base, or any model of timm, with random numbers for what is not known."""
     torch.manual_seed(0)
     if name:
-        made = vision.create(name, {}, len(classes))
-        own = vision.describe(Base(model=name), classes, made)
+        made = timm_models.create(name, {}, len(classes))
+        own = timm_models.describe(Base(model=name), classes, made)
         wanted = Base(model=name, image_size=size or own.image_size)
-        architecture = vision.describe(wanted, classes, made)
+        architecture = timm_models.describe(wanted, classes, made)
     else:
         architecture, made = opened(base, classes, size or None)
-    nn.init.normal_(vision.head(made).weight)
+    nn.init.normal_(timm_models.head(made).weight)
     return architecture, made
 
 

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soup import Checkpoint, Weights, save
-from soup.data.transforms import normalise, to_tensor
+from soup.config.params import Base
 from soup.models import Architecture, build
-from soup.models.vision_base import make_base
-from soup.params import Base
+from soup.models.timm_init import make_base
+from soup.models.transforms import normalise, to_tensor
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
-from soup.train.method import Method
+from soup.train.optimizer import Method
 from soup.train.schedule import Schedule
 
 BATCH = 128

@@ -25,8 +25,8 @@ from machine import machine
 from programs import answer
 
 import soup
-from soup.exam import Exam, open_exam
-from soup.metrics import correct
+from soup.evaluation.evaluator import Exam, open_exam
+from soup.evaluation.metrics import correct
 from soup.models import Architecture, build
 from soup.weights import Weights
 
@@ -74,7 +74,10 @@ def ours(paths: list[Path], cache: Path, batch: int, early: bool) -> dict[str, A
 
 def decoded_anew(folder: Path, weights: soup.Checkpoint, batch: int) -> Exam:
     """The held-out images as `soup cook` opens them, nothing being left of an earlier run."""
-    with tempfile.TemporaryDirectory() as fresh, patch("soup.exam.CACHE", Path(fresh)):
+    with (
+        tempfile.TemporaryDirectory() as fresh,
+        patch("soup.evaluation.evaluator.CACHE", Path(fresh)),
+    ):
         return open_exam(folder, None, weights, batch_size=batch)
 
 

@@ -19,11 +19,11 @@ import sqlalchemy as sa
 import torch
 from mlflow.store.tracking.dbmodels import models as tables
 
-from soup import predictions
-from soup.checkpoint import save
-from soup.heldout import Result
-from soup.shelf import keep
+from soup.evaluation import prediction_file
+from soup.evaluation.heldout import Result
+from soup.pipeline.sweep.recording import keep
 from soup.tracking import Store
+from soup.weights.checkpoint import save
 
 EXAMPLES, CLASSES = 2000, 10
 STEPS, EVERY = 345, 10  # as the embedded demo's
@@ -82,7 +82,7 @@ def plant(store: Store, folder: Path) -> tuple[str, str]:
     result = Result(EXAMPLES // 2, EXAMPLES, folder)
     save({"head.weight": torch.randn(CLASSES, 8)}, result.weights)
     (folder / "model.json").write_text("{}")
-    predictions.write(
+    prediction_file.write(
         result.predictions, rng.normal(size=(EXAMPLES, CLASSES)), rng.random(EXAMPLES) < 0.5
     )
     keep(store, run_id, "ft-000", result, shared, STEPS)

@@ -21,8 +21,8 @@ from machine import machine
 from programs import answer
 
 from soup import Checkpoint, Weights, average
-from soup.data.transforms import normalise
 from soup.models import Architecture, build
+from soup.models.transforms import normalise
 
 PEER = Path(__file__).parent / "peers" / "learning.py"
 WAYS = {

@@ -24,9 +24,9 @@ from typing import Any
 
 def timed_main(job: Any, pipe: Any, place: Any) -> None:
     """The entry of a fine-tune's process, which notes when it began and when it was done."""
-    from soup.train import process
+    from soup.train import worker_process
 
-    entered, plain = time.monotonic(), process.finetune
+    entered, plain = time.monotonic(), worker_process.finetune
 
     def timed(*given: Any, **named: Any) -> Any:
         begun = time.monotonic()
@@ -37,8 +37,8 @@ def timed_main(job: Any, pipe: Any, place: Any) -> None:
         (folder / f"{job.folder.name}.json").write_text(json.dumps(times))
         return made
 
-    process.finetune = timed
-    process._main(job, pipe, place)
+    worker_process.finetune = timed
+    worker_process._main(job, pipe, place)
 
 
 class Clock:
@@ -88,9 +88,9 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     from flows.probe import probe
     from flows.server.temporary import temporary_server
     from flows.stage import DEFAULT
-    from soup import sweep as sweeping
+    from soup.pipeline.sweep import sweep as sweeping
     from soup.tracking import Store
-    from soup.train import process
+    from soup.train import worker_process
 
     for stage in (prepare, base, probe):
         stage.fn(DEFAULT)
@@ -107,7 +107,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
 
     sweeping.in_process = spanned
     # Not of __main__, which a fine-tune's process does not have.
-    process._main = importlib.import_module("benchmarks.overhead").timed_main
+    worker_process._main = importlib.import_module("benchmarks.overhead").timed_main
     whole: list[tuple[float, float]] = []
     run = sweeping.Sweep.run
 

@@ -23,23 +23,23 @@ import pandas as pd
 import yaml
 from machine import REPO, machine
 
-from soup import ensemble
-from soup.answers import Key
-from soup.data.images import Images
-from soup.data.transforms import normalise, to_tensor
-from soup.evaluate import heldout_judge, predict
-from soup.ingredient import Soup
-from soup.kitchen import Kitchen
-from soup.metrics import Logits, bootstrap, correct, mcnemar
+from soup.config.params import Params, parse
+from soup.config.sampling import laggards
+from soup.data.loading.images import Images
+from soup.evaluation import ensemble
+from soup.evaluation.heldout_loss import HeldoutLoss
+from soup.evaluation.metrics import Logits, bootstrap, correct, mcnemar
+from soup.evaluation.predict import heldout_judge, predict
+from soup.evaluation.targets import Key
 from soup.models import load_weights
-from soup.objective import HeldoutLoss
-from soup.params import Params, parse
-from soup.project import Project
+from soup.models.transforms import normalise, to_tensor
+from soup.pipeline.candidate_pool import Kitchen
+from soup.pipeline.project import Project
+from soup.pipeline.stages.evaluate import sets_of
 from soup.recipes.greedy import greedy
+from soup.recipes.ingredient import Soup
 from soup.recipes.learned import learned
 from soup.recipes.uniform import uniform
-from soup.search import laggards
-from soup.stages.evaluate import sets_of
 from soup.tracking import Store, Stored, ingredients
 from soup.weights import Weights
 

@@ -20,8 +20,8 @@ from machine import machine
 from programs import answer
 
 from soup import save
-from soup.data.split import prepare, to_csv
-from soup.places import Data, HeldOut
+from soup.config.data import Data, HeldOut
+from soup.data.split.prepare import prepare, to_csv
 
 PEER = Path(__file__).parent / "peers" / "probing.py"
 

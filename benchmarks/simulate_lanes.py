@@ -2,11 +2,12 @@
 
     .venv/bin/python benchmarks/simulate_lanes.py
 
-`soup.recipes.lanes` judges the next candidates against the present soup before it is known what
-becomes of the first; when one is accepted, those after it are judged again. So it gains where most
-candidates are rejected. Time is counted in full passes over the held-out set: a kept candidate
-takes one, a rejected one a share of it, as early rejection leaves it. Reading and averaging are not
-counted. Then the implementation itself is run with judges that sleep, beside what was simulated.
+`soup.recipes.parallel_greedy` judges the next candidates against the present soup before it is
+known what becomes of the first; when one is accepted, those after it are judged again. So it gains
+where most candidates are rejected. Time is counted in full passes over the held-out set: a kept
+candidate takes one, a rejected one a share of it, as early rejection leaves it. Reading and
+averaging are not counted. Then the implementation itself is run with judges that sleep, beside what
+was simulated.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch
 from machine import machine
 
 from soup import Ingredient, Weights
-from soup.recipes.lanes import greedy_in_lanes
+from soup.recipes.parallel_greedy import greedy_in_lanes
 
 LANES = (1, 2, 4, 8)
 

@@ -29,15 +29,15 @@ from machine import machine
 from PIL import Image
 from programs import answer
 
-from soup.data.folders import scan
-from soup.data.memory import training_images
-from soup.data.split import Row
-from soup.data.transforms import normalise, training
+from soup.data.loading.packed import training_images
+from soup.data.sources.folders import scan
+from soup.data.split.prepare import Row
 from soup.models import Architecture, build
+from soup.models.transforms import normalise, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.loop import fit
 from soup.train.losses import cross_entropy
-from soup.train.method import Method
+from soup.train.optimizer import Method
 from soup.train.schedule import Schedule
 
 PEER = Path(__file__).parent / "peers" / "timm_train.py"

@@ -26,19 +26,19 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from soup.checkpoint import Checkpoint, save
-from soup.data import shapes
-from soup.data.images import decoded
-from soup.data.split import read_csv
-from soup.data.transforms import evaluation, to_tensor
-from soup.evaluate import predict
-from soup.metrics import correct
+from soup.config.params import parse
+from soup.data.loading.images import decoded
+from soup.data.split.prepare import read_csv
+from soup.evaluation.metrics import correct
+from soup.evaluation.predict import predict
 from soup.models import build, load_weights, open_model
-from soup.params import parse
-from soup.project import Project
-from soup.recipes.interpolate import between
-from soup.stages import base, cook, evaluate, prepare, probe
-from soup.sweep import Sweep
+from soup.models.transforms import evaluation, to_tensor
+from soup.pipeline.demo import shapes
+from soup.pipeline.project import Project
+from soup.pipeline.stages import base, cook, evaluate, prepare, probe
+from soup.pipeline.sweep.sweep import Sweep
+from soup.recipes.wise_ft import between
+from soup.weights.checkpoint import Checkpoint, save
 
 CONFIG = {
     "embed_dim": 64,

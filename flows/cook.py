@@ -3,13 +3,13 @@
 from prefect import flow
 
 from flows.stage import DEFAULT, Record, main, reuse
-from soup.params import Params
+from soup.config.params import Params
 
 
 @flow
 def cook(params: Params = DEFAULT) -> Record:
     """Average the ingredients by the chosen recipe, judged on held-out alone."""
-    from soup.stages import cook as stage
+    from soup.pipeline.stages import cook as stage
 
     return reuse("cook", params, lambda project, now: stage.run(project, now.digest))
 

@@ -6,7 +6,7 @@ from flows.cook import cook
 from flows.pipeline import STAGES, run
 from flows.stage import DEFAULT, Record, check, require_done
 from flows.summary import summary
-from soup.params import Cook, Params
+from soup.config.params import Cook, Params
 
 
 @flow(name="cook-again")

@@ -20,10 +20,10 @@ from prefect.settings import PREFECT_API_URL
 from rich.markup import escape
 
 from flows import runners
-from flows.limits import held
-from flows.limits.limit import PREFIX
-from flows.runners.on_pool import GPUS, online
-from flows.server.api import PrefectError, require_server
+from flows.limits import holders
+from flows.limits.device_limit import PREFIX
+from flows.runners.work_pool import GPUS, online
+from flows.server.client import PrefectError, require_server
 from flows.stage import DEFAULT, ROOT, console
 from soup.errors import BadInput
 
@@ -112,7 +112,7 @@ def _prefect(client: SyncPrefectClient) -> Iterator[Finding]:
 
 
 def _limits(client: SyncPrefectClient, free: bool) -> Iterator[Finding]:
-    for limit in held.limits(client):
+    for limit in holders.limits(client):
         name = limit.name.removeprefix(PREFIX)
         yield Finding(f"limit {name}: {limit.taken} of {limit.slots} slots taken")
         for holder in limit.holders:
@@ -120,7 +120,7 @@ def _limits(client: SyncPrefectClient, free: bool) -> Iterator[Finding]:
         if not limit.stuck:
             continue
         if free:
-            yield Finding(f"  {limit.stuck} that nobody held: {held.free(client, limit)} freed")
+            yield Finding(f"  {limit.stuck} that nobody held: {holders.free(client, limit)} freed")
         else:
             yield Finding(
                 f"  {limit.stuck} held by nobody: stuck; free them with make doctor FREE=1 "

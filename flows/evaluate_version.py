@@ -7,9 +7,9 @@ from pydantic import Field
 
 from flows.prepare import prepare
 from flows.stage import DEFAULT, Record, open_project
-from soup.params import Params
-from soup.places import Name
-from soup.strict import Strict
+from soup.config.data import Name
+from soup.config.params import Params
+from soup.config.validation import Strict
 
 
 class Registered(Strict):
@@ -29,7 +29,7 @@ def evaluate_version(registered: Registered, params: Params = DEFAULT) -> Record
         registered: the version.
         params: whose images it is to be scored on, and how.
     """
-    from soup.registered import evaluate
+    from soup.pipeline.stages.evaluate_version import evaluate
 
     prepare(params)
     return evaluate(open_project(params), registered.model, registered.version)

@@ -9,20 +9,20 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows.limits.limit import SLOTS, slots
+from flows.limits.device_limit import SLOTS, slots
+from flows.monitoring.sweep_progress import SweepProgress
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
-from flows.watching.logs import belonging
-from flows.watching.sweep_progress import SweepProgress
-from soup.params import Compute, Params
-from soup.project import Project
-from soup.provenance import Stage
-from soup.search import laggards
+from flows.terminal.logs import belonging
+from soup.config.params import Compute, Params
+from soup.config.sampling import laggards
+from soup.pipeline.project import Project
+from soup.pipeline.stage_record import Stage
 
 RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
 
 if TYPE_CHECKING:
     from flows.runners.runner import Runner
-    from soup.sweep import Sweep
+    from soup.pipeline.sweep.sweep import Sweep
 
 
 @flow
@@ -32,9 +32,9 @@ def finetune(params: Params = DEFAULT) -> Record:
     Or import what was fine-tuned elsewhere, if the parameters name a folder of it.
     """
     from flows.runners import chosen, threads_here
-    from flows.runners.here import warm
-    from soup.imported import ImportedPool, listing
-    from soup.sweep import Sweep
+    from flows.runners.local import warm
+    from soup.pipeline.sweep.imported_pool import ImportedPool, listing
+    from soup.pipeline.sweep.sweep import Sweep
 
     elsewhere = params.sweep.imported is not None
 
@@ -103,7 +103,7 @@ def fan_out(
     Raises:
         Refused: where they were to run they cannot.
     """
-    from flows.runners.journal import Refused
+    from flows.runners.event_log import Refused
 
     @task(
         task_run_name="{name}",
@@ -132,7 +132,7 @@ def fan_out(
 
 def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Try again what was killed, not what diverged: that would diverge again."""
-    from soup.train.process import Crashed
+    from soup.train.worker_process import Crashed
 
     try:
         state.result()

@@ -5,8 +5,8 @@ from pydantic import Field, PositiveInt
 
 from flows.pipeline import pipeline
 from flows.stage import DEFAULT, Record
-from soup.params import Params
-from soup.strict import Strict
+from soup.config.params import Params
+from soup.config.validation import Strict
 
 
 class Pool(Strict):

@@ -15,15 +15,15 @@ from flows.base import base
 from flows.cook import cook
 from flows.evaluate import evaluate
 from flows.finetune import finetune
+from flows.monitoring.outcome import told
 from flows.prepare import prepare
 from flows.probe import probe
 from flows.register import register
 from flows.report import report
-from flows.server.api import patiently
+from flows.server.client import patiently
 from flows.stage import DEFAULT, Record, check, main, open_project
 from flows.summary import commit_to_dvc, summary
-from flows.watching.outcome import told
-from soup.params import Params
+from soup.config.params import Params
 
 STAGES = (prepare, base, probe, finetune, cook, evaluate, register, report)
 
@@ -43,7 +43,7 @@ def pipeline(params: Params = DEFAULT) -> Record:
 def run(stages: Sequence[Flow[[Params], Record]], params: Params) -> dict[str, Record]:
     """The records of stages, one after the other."""
     if finetune in stages and not (open_project(params).out / "finetune.json").exists():
-        from flows.runners.here import warm
+        from flows.runners.local import warm
 
         warm(params)  # to be ready when the stages before it are done
     # Prefect's clients give up at once where no server answers; a stage finds what it has done.

@@ -3,13 +3,13 @@
 from prefect import flow
 
 from flows.stage import DEFAULT, Record, main, open_project, reuse
-from soup.params import Params
+from soup.config.params import Params
 
 
 @flow
 def prepare(params: Params = DEFAULT) -> Record:
     """Check the images and split them; draw the embedded set first, if it is asked for."""
-    from soup.stages import prepare as stage
+    from soup.pipeline.stages import prepare as stage
 
     project = open_project(params)
     return reuse(

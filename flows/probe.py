@@ -3,13 +3,13 @@
 from prefect import flow
 
 from flows.stage import DEFAULT, Record, main, reuse
-from soup.params import Params
+from soup.config.params import Params
 
 
 @flow
 def probe(params: Params = DEFAULT) -> Record:
     """Train a linear head on features computed once: the start of every fine-tune."""
-    from soup.stages import probe as stage
+    from soup.pipeline.stages import probe as stage
 
     return reuse("probe", params, lambda project, _: stage.run(project))
 

@@ -3,16 +3,16 @@
 from prefect import flow
 from prefect.events import emit_event
 
+from flows.monitoring.outcome import promoted
 from flows.stage import DEFAULT, Record, in_prefect, main, reuse
-from flows.watching.outcome import promoted
-from soup.params import Params
-from soup.project import Project
+from soup.config.params import Params
+from soup.pipeline.project import Project
 
 
 @flow
 def register(params: Params = DEFAULT) -> Record:
     """Register the soup with its lineage; champion moves only to what is better."""
-    from soup.stages import register as stage
+    from soup.pipeline.stages import register as stage
 
     def work(project: Project, _: object) -> Record:
         registered = stage.run(project)

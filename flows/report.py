@@ -4,13 +4,13 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.stage import DEFAULT, Record, in_prefect, main, open_project, reuse
-from soup.params import Params
+from soup.config.params import Params
 
 
 @flow
 def report(params: Params = DEFAULT) -> Record:
     """Draw the page of the result, and show its table in Prefect."""
-    from soup.stages import report as stage
+    from soup.pipeline.stages import report as stage
 
     record = reuse("report", params, lambda project, _: stage.run(project))
     if in_prefect():

@@ -15,15 +15,15 @@ from prefect import Flow
 from prefect.context import FlowRunContext
 from rich.markup import escape
 
-from flows.server.api import require
+from flows.server.client import require
 from flows.server.temporary import temporary_server
-from flows.stopping import stoppable
-from flows.watching import logs
-from flows.watching.progress import Display
+from flows.signals import stoppable
+from flows.terminal import logs
+from flows.terminal.progress import Display
+from soup.config.params import Params, load
 from soup.errors import BadInput, Failure, full_disk
-from soup.params import Params, load
-from soup.project import Project
-from soup.provenance import Stage, stage
+from soup.pipeline.project import Project
+from soup.pipeline.stage_record import Stage, stage
 
 # A worker runs flows from a checkout that need not be the one it imports them from.
 ROOT = Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
@@ -144,10 +144,10 @@ def check(params: Params) -> None:
         TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from flows.runners import require as require_place
-    from soup.imported import pool_files
-    from soup.search import configurations
-    from soup.strict import ParamsError
-    from soup.train.method import require
+    from soup.config.sampling import configurations
+    from soup.config.validation import ParamsError
+    from soup.pipeline.sweep.imported_pool import pool_files
+    from soup.train.optimizer import require
 
     require_place(params)
     require(params.sweep.optimizer)

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.table import Table
 
 from flows.stage import ROOT, Record, console, open_project
-from soup.params import Params, load
+from soup.config.params import Params, load
 
 COMPARED = (
     "zero-shot",

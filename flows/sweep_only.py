@@ -5,7 +5,7 @@ from prefect import flow
 from flows.cook import cook
 from flows.pipeline import STAGES, run
 from flows.stage import DEFAULT, Record, check
-from soup.params import Params
+from soup.config.params import Params
 
 
 @flow(name="sweep-only")

@@ -1,11 +1,12 @@
-"""Files appear whole or not at all: written aside, then renamed."""
+"""Files appear whole or not at all (written aside, then renamed); digests of files and values."""
 
 import glob
+import hashlib
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,3 +68,20 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Write JSON that a person can read and a diff can follow."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def of_file(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_value(value: object) -> str:
+    """The SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_files(paths: Iterable[str | Path], root: Path) -> str:
+    """One digest for several files, by their paths relative to the root and their bytes."""
+    return of_value({str(path): of_file(root / path) for path in paths})

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from soup.contents import refuse_strangers
-from soup.data.images import Images
-from soup.data.modes import rgb
-from soup.data.transforms import evaluation
-from soup.evaluate import predict
+from soup.data.loading.images import Images
+from soup.data.reading.color_modes import rgb
+from soup.evaluation.predict import predict
 from soup.models import open_model
+from soup.models.allowed_files import refuse_strangers
+from soup.models.transforms import evaluation
 
 
 class Classifier:

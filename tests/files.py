@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from soup.checkpoint import save
+from soup.weights.checkpoint import save
 
 
 def different(count: int) -> dict[str, Tensor]:

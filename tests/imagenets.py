@@ -13,10 +13,10 @@ import pytest
 import timm.data  # noqa: F401  (seconds, which no one test should be charged)
 from PIL import Image
 
-from soup.data.folders import scan
-from soup.data.imagenet import wnids
-from soup.data.shifts import Asked, arrange
-from soup.places import Data, Shift
+from soup.config.data import Data, Shift
+from soup.data.shifts.arrange import Asked, arrange
+from soup.data.shifts.imagenet import wnids
+from soup.data.sources.folders import scan
 
 # ObjectNet's classes in these copies: folder, label, positions among the 1,000; () is not covered.
 OBJECTS: dict[str, tuple[str, tuple[int, ...]]] = {

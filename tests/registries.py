@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from soup.champion import packed
-from soup.provenance import of_file
+from soup.evaluation.promotion_gate import packed
+from soup.files import of_file
 from soup.tracking import Store, Version, register, save_pyfunc
 from tests.worlds import put, tiny
 

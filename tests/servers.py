@@ -202,7 +202,7 @@ class PoolWorker(Server):
     def ready(self) -> None:
         from prefect.client.orchestration import SyncPrefectClient
 
-        from flows.runners.on_pool import online
+        from flows.runners.work_pool import online
 
         deadline = time.monotonic() + PATIENCE
         with SyncPrefectClient(self.api) as client:

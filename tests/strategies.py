@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from soup.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient
 from soup.weights import Weights
 from tests.reference import Candidate
 

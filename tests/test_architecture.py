@@ -1,8 +1,10 @@
 """What the design promises about the code itself."""
 
 import importlib
+import shutil
 import subprocess
 import sys
+import tomllib
 from itertools import chain
 from pathlib import Path
 
@@ -11,51 +13,23 @@ import pytest
 import yaml
 
 from flows.pipeline import STAGES
+from tests.checkouts import REPO
 
-REPO = Path(__file__).resolve().parents[1]
-# Modules that carry results and do not make them: a change here redoes no stage.
-CARRIERS = {
-    "soup",
-    "soup.data",
-    "soup.data.errors",
-    "soup.data.folders",
-    "soup.data.split",
+# Code that carries values and results but makes none: a change there redoes no stage.
+CARRIERS = (
+    "soup.config",  # what it yields is in a stage's parameters
     "soup.errors",
     "soup.files",
-    "soup.formats.errors",
-    "soup.formats.files",
-    "soup.formats.pickled",
-    "soup.layout",
-    "soup.lazy",
-    "soup.local",
-    "soup.models.fetching",
-    "soup.models.likeness",
-    "soup.params",
-    "soup.places",
-    "soup.progress",
-    "soup.project",
-    "soup.provenance",
-    "soup.report",
-    "soup.runner",
-    "soup.stages",
-    "soup.strict",
-    "soup.sweep",
+    "soup.pipeline.project",
+    "soup.pipeline.stage_record",
+    "soup.pipeline.sweep",  # which fine-tunes there are; each has a digest of its own
+    "soup.report",  # but for the stage that makes the page
     "soup.tracking",
-    "soup.tracking.ingredients",
-    "soup.tracking.predictions",
-    "soup.tracking.machine",
-    "soup.tracking.registry",
-    "soup.tracking.store",
-    "soup.train",
-    "soup.train.process",
-    "soup.ingredient",
-    "soup.checkpoint",
-    "soup.recipes",
-    "soup.recipes.judge",
-    "soup.remote",
-    "soup.shards",
-    "soup.space",
-}
+)
+# One configuration trained, and which configurations there are.
+ENTRIES = {"finetune": {"soup.train.finetune", "soup.config.sampling"}}
+# The demo's images are drawn once, whatever becomes of the training code that helped to.
+NOT_FOLLOWED = {("prepare", "soup.pipeline.demo")}
 
 
 def definitions() -> dict[str, dict]:
@@ -91,68 +65,46 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("soup", "flows")
 
 
-# Of what a stage imports, what it does not run.
-NOT_RUN = {
-    "prepare": {
-        "soup.evaluate",
-        "soup.judging",
-        "soup.models",
-        "soup.models.vision",
-        "soup.data.cache",
-        "soup.data.decoding",
-        "soup.data.images",
-        "soup.data.prefetch",
-    }
-    | {"soup.metrics", "soup.sums", "soup.weights", "soup.data.transforms"},
-    "probe": {"soup.judging", "soup.models.depth", "soup.sums", "soup.weights"}
-    | {
-        f"soup.train.{name}"
-        for name in ("averages", "loop", "losses", "method", "schedule", "share", "step")
-    },
-    "finetune": {"soup.judging", "soup.sums", "soup.weights"},
-    "register": {"soup.judging", "soup.sums", "soup.weights"},
-    "base": {
-        "soup.evaluate",
-        "soup.judging",
-        "soup.metrics",
-        "soup.sums",
-        "soup.weights",
-        "soup.data.cache",
-        "soup.data.decoding",
-        "soup.data.images",
-        "soup.data.prefetch",
-    }
-    | {"soup.data.archives", "soup.data.hub", "soup.data.modes", "soup.data.reading"},
-}
-
-
 @pytest.mark.parametrize("name", list(definitions()))
-def test_a_stage_depends_on_every_file_that_can_change_its_result(
+def test_a_stage_depends_on_the_packages_that_its_code_imports(
     graph: grimp.ImportGraph, name: str
 ) -> None:
-    entry = "soup.train.finetune" if name == "finetune" else f"soup.stages.{name}"
-    listed = {module_of(dep) for dep in definitions()[name]["deps"] if dep.endswith(".py")}
-    reached = {entry, *reach(graph, entry, stop=CARRIERS)}
-    missing = reached - listed - CARRIERS - NOT_RUN.get(name, set())
-    assert not missing, f"dvc.yaml: {name} lacks {sorted(missing)}"
-    for dep in definitions()[name]["deps"]:
-        assert dep.startswith("out/") or (REPO / dep).is_file()
+    listed = [dep for dep in definitions()[name]["deps"] if not dep.startswith("out/")]
+    assert listed == sources_of(graph, name)
+    assert all((REPO / dep).exists() for dep in listed)
 
 
-def reach(graph: grimp.ImportGraph, module: str, stop: set[str]) -> set[str]:
-    """Our modules that one imports, directly or through others that are not in `stop`."""
-    seen: set[str] = set()
-    waiting = [module]
+def sources_of(graph: grimp.ImportGraph, stage: str) -> list[str]:
+    """What a stage's `deps` have to list, by the import graph."""
+    entries = ENTRIES.get(stage, {f"soup.pipeline.stages.{stage}"})
+    carriers = tuple(c for c in CARRIERS if not (stage == "report" and c == "soup.report"))
+    seen, waiting = {*entries}, [*entries]
     while waiting:
         for found in graph.find_modules_directly_imported_by(waiting.pop()):
-            if found.startswith("soup") and found not in seen and found not in stop:
-                seen.add(found)
+            if not found.startswith("soup.") or found in seen or within(found, carriers):
+                continue
+            seen.add(found)
+            if (stage, package_of(found)) not in NOT_FOLLOWED:
                 waiting.append(found)
-    return seen
+    packages = {package_of(module) for module in seen} - {"soup.pipeline.stages"}
+    return sorted(path_of(package) for package in packages)
 
 
-def module_of(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def package_of(module: str) -> str:
+    """The unit that a stage depends on: a package of `soup`; of `soup.pipeline`, what is in it."""
+    parts = module.split(".")
+    if parts[1] != "pipeline":
+        return ".".join(parts[:2])
+    return module if parts[2] == "stages" else ".".join(parts[:3])
+
+
+def path_of(package: str) -> str:
+    path = package.replace(".", "/")
+    return path if (REPO / path).is_dir() else f"{path}.py"
 
 
 HEAVY = ("prefect", "mlflow", "dvc", "timm", "open_clip", "torchvision", "pandas", "matplotlib")
@@ -174,14 +126,39 @@ def test_the_test_above_can_fail() -> None:
     assert "pandas" in loaded_by("import pandas")
 
 
+PLANTED = {
+    "soup/weights/planted.py": "import soup.evaluation.metrics\n",  # upwards
+    "soup/planted.py": "",  # a module that no layer names
+    "soup/data/planted.py": "import soup.models.batchnorm\n",  # sideways
+    "soup/recipes/planted.py": "import mlflow\n",
+    "soup/train/planted.py": "import flows.pipeline\n",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PLANTED)
+def test_an_import_that_breaks_the_architecture_fails_the_contracts(
+    tmp_path: Path, path: str
+) -> None:
+    for name in ("soup", "flows"):
+        shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copy(REPO / "pyproject.toml", tmp_path)
+    (tmp_path / path).write_text(PLANTED[path])
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
+    env = {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=env
+    )
+    assert ran.returncode == 1, ran.stdout
+    assert "planted" in ran.stdout
+
+
 def test_fastapi_is_one_that_prefect_can_serve_with() -> None:
     """`pip check` does not see this: Prefect 3.8 breaks at import with FastAPI from 0.155 on."""
     assert importlib.import_module("prefect.server.api.server").create_app
 
 
 def test_the_lock_names_no_addresses_and_covers_every_dependency() -> None:
-    import tomllib
-
     lock = (REPO / "requirements.lock").read_text()
     assert "://" not in lock
     assert "--" not in lock

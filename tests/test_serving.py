@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from soup.data.images import Images
-from soup.data.transforms import evaluation
-from soup.evaluate import predict
+from soup.data.loading.images import Images
+from soup.evaluation.predict import predict
 from soup.models import open_model
+from soup.models.transforms import evaluation
 from soup.serving import Classifier, _load_pyfunc
 from tests.worlds import COLOURS, picture, put, tiny
 

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from soup.checkpoint import save
-from soup.data.split import prepare, to_csv
+from soup.config.data import Data, HeldOut
+from soup.config.params import Compute, Sweep
+from soup.config.sampling import Configuration
+from soup.data.split.prepare import prepare, to_csv
 from soup.models import Architecture, build
-from soup.params import Compute, Sweep
-from soup.places import Data, HeldOut
-from soup.search import Configuration
 from soup.train.finetune import Job
+from soup.weights.checkpoint import save
 
 # Tiny tensors gain nothing from more, and threads wait for each other on a busy machine.
 torch.set_num_threads(1)

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from published_greedy import accuracy, loader
 
-from soup.data.folders import check, scan
-from soup.data.images import decoded
-from soup.data.split import Row, classes_of, read_csv, to_csv
-from soup.data.transforms import evaluation
-from soup.evaluate import predict
-from soup.metrics import correct
+from soup.data.loading.images import decoded
+from soup.data.sources.folders import check, scan
+from soup.data.split.prepare import Row, classes_of, read_csv, to_csv
+from soup.evaluation.metrics import correct
+from soup.evaluation.predict import predict
 from soup.models import Architecture, open_model
+from soup.models.transforms import evaluation
 
 
 def published(cache: Path, batch: int, workers: int) -> Callable[[], float]:

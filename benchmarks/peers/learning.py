@@ -29,9 +29,9 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 from finetunes import decoded  # noqa: E402  where it is, the lines above say
 
 from soup import Checkpoint, Ingredient, save  # noqa: E402
-from soup.data.transforms import evaluation, normalise  # noqa: E402
+from soup.evaluation.heldout_loss import HeldoutLoss  # noqa: E402
 from soup.models import Architecture, build, library  # noqa: E402
-from soup.objective import HeldoutLoss  # noqa: E402
+from soup.models.transforms import evaluation, normalise  # noqa: E402
 from soup.recipes.learned import Slope, learn, learned  # noqa: E402
 from soup.weights import Weights  # noqa: E402
 

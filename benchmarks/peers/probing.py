@@ -22,12 +22,12 @@ import torch
 from published_greedy import loader
 from torch.nn import functional
 
-from soup.data.images import Images
-from soup.evaluate import predict
-from soup.metrics import correct
+from soup.config.params import Probe
+from soup.data.loading.images import Images
+from soup.evaluation.metrics import correct
+from soup.evaluation.predict import predict
 from soup.models import library, open_model
-from soup.params import Probe
-from soup.train.probe import probe
+from soup.train.linear_probe import probe
 
 
 def published(cache: Path, target: Path, epochs: int, batch: int, workers: int, lr: float) -> None:

@@ -4,23 +4,23 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from flows.limits import limit
-from flows.runners import on_dask, on_pool, on_ray
-from flows.runners.here import here
+from flows.limits import device_limit
+from flows.runners import dask_cluster, ray_cluster, work_pool
+from flows.runners.local import here
 from flows.runners.runner import Runner
-from soup.imported import ImportedPool
-from soup.params import Compute, Params
-from soup.project import Project
-from soup.sweep import Sweep, Watcher
-from soup.train.devices import groups
+from soup.config.params import Compute, Params
+from soup.pipeline.project import Project
+from soup.pipeline.sweep.devices import groups
+from soup.pipeline.sweep.imported_pool import ImportedPool
+from soup.pipeline.sweep.sweep import Sweep, Watcher
 
 Require = Callable[[Compute, int], None]
 Open = Callable[[Project, str, Sweep, Watcher], AbstractContextManager[Runner]]
 # What can be known to be wrong before anything starts, and the runner itself.
 ELSEWHERE: dict[str, tuple[Require, Open]] = {
-    "ray": (on_ray.require, on_ray.on_ray),
-    "dask": (on_dask.require, on_dask.on_dask),
-    "pool": (on_pool.require, on_pool.on_pool),
+    "ray": (ray_cluster.require, ray_cluster.on_ray),
+    "dask": (dask_cluster.require, dask_cluster.on_dask),
+    "pool": (work_pool.require, work_pool.on_pool),
 }
 
 
@@ -31,7 +31,7 @@ def require(params: Params) -> None:
         BadInput: something is not installed, not there, or too small; says what to do.
     """
     compute = _bounded(params)
-    limit.require(compute)
+    device_limit.require(compute)
     if _elsewhere(params):
         ELSEWHERE[compute.runner.kind][0](compute, params.sweep.runs)
     else:

@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flows.runners.journal import Reader, Refused, follow
-from flows.runners.order import Order
+from flows.runners.event_log import Reader, Refused, follow
+from flows.runners.job_file import Order
 from flows.runners.runner import Runner
-from soup.project import Project
-from soup.sweep import Sweep, Watcher
-from soup.train.devices import Room
-from soup.train.process import Crashed
+from soup.pipeline.project import Project
+from soup.pipeline.sweep.devices import Room
+from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.train.worker_process import Crashed
 
 LATE = 60.0  # seconds that a file system shared by hosts may show what was before
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a worker is asked for; the arguments of `flows.runners.other_side.carry_out`."""
+    """What a worker is asked for; the arguments of `flows.runners.worker.carry_out`."""
 
     root: str
     folder: str

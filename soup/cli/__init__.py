@@ -98,7 +98,7 @@ def cook(
     soup cook --model timm:NAME --heldout FOLDER --out OUT.safetensors A B C
     """
     from soup.cli.cook import cook as verb
-    from soup.cli.order import Order, pairs
+    from soup.cli.cook_options import Order, pairs
 
     verb(
         Order(

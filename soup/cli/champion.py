@@ -55,8 +55,8 @@ def promote(
         NotPromoted: it is not better than the champion.
     """
     from soup import tracking
-    from soup.champion import Decision, decide, scored
-    from soup.metrics import Correct
+    from soup.evaluation.metrics import Correct
+    from soup.evaluation.promotion_gate import Decision, decide, scored
 
     if force and not why:
         raise BadInput("--force goes past the gate: say why, with --why")
@@ -141,7 +141,7 @@ def opened(model: str | None, uri: str | None) -> "tuple[Registry, str]":
     if model is None:
         if not PARAMS.is_file():
             raise BadInput(f"no {PARAMS} in this folder: name the registered model with --model")
-        from soup.params import load
+        from soup.config.params import load
 
         model = load(PARAMS).registry.model
     return registry_at(uri or default_uri(Path())), model

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from soup.cli.pool import open_pool
+from soup.cli.checkpoints import open_pool
 from soup.cli.terminal import percent, print_json, progress, table
-from soup.exam import open_exam
-from soup.metrics import bootstrap, correct, mcnemar
+from soup.evaluation.evaluator import open_exam
+from soup.evaluation.metrics import bootstrap, correct, mcnemar
 
 
 def compare(

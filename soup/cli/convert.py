@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from soup.cli.terminal import print_json, say, warn
-from soup.formats import convert as converted
+from soup.models.conversion import convert as converted
 
 
 def convert(

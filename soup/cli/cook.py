@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from soup.checkpoint import Checkpoint, save
-from soup.cli.order import DTYPES, Order, options_of, parameters_of, recipe_of
-from soup.cli.pool import Pool, open_base, open_pool, require_alike
+from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
+from soup.cli.cook_options import DTYPES, Order, options_of, parameters_of, recipe_of
+from soup.cli.soup_quality import Made, Scored, judged, of_models
 from soup.cli.terminal import print_json, progress, say, warn
-from soup.cli.verdict import Made, Scored, judged, of_models
 from soup.errors import BadInput
-from soup.exam import open_exam
-from soup.ingredient import Ingredient, Soup
-from soup.judging import NOT_TOP
-from soup.models.named import NOTE
-from soup.recipes.lanes import greedy_in_lanes
-from soup.scores import COUNTS, SCORES
+from soup.evaluation.evaluator import open_exam
+from soup.evaluation.judges import NOT_TOP
+from soup.evaluation.scores import COUNTS, SCORES
+from soup.models.by_name import NOTE
+from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.parallel_greedy import greedy_in_lanes
 from soup.weights import Weights, average
+from soup.weights.checkpoint import Checkpoint, save
 
 
 def cook(order: Order) -> None:
@@ -51,7 +51,7 @@ def cook(order: Order) -> None:
     save(weights, order.out, notes)
     say(f"[bold]{order.out}[/]  {order.recipe} of {of_models(made.soup)}")
     if order.mlflow:
-        from soup.cli.lineage import log
+        from soup.cli.mlflow_run import log
 
         report["run_id"] = log(order.mlflow, order.experiment, order.out, notes, report)
         say(f"logged to {order.mlflow}, experiment {order.experiment}, run {report['run_id']}")

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from soup.analysis.explain import explain as explained
-from soup.cli.pool import open_base, open_pool, require_alike
+from soup.cli.checkpoints import open_base, open_pool, require_alike
 from soup.cli.terminal import console, print_json, progress, warn
-from soup.exam import open_exam
-from soup.ingredient import Ingredient
-from soup.metrics import Correct, correct
+from soup.evaluation.diagnosis.explain import explain as explained
+from soup.evaluation.evaluator import open_exam
+from soup.evaluation.metrics import Correct, correct
+from soup.recipes.ingredient import Ingredient
 from soup.weights import Weights
 
 

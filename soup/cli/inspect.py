@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from soup.analysis.geometry import Geometry, Group, Kinship, kinship, measure
-from soup.analysis.line import Line, line
-from soup.cli.pool import Pool, open_base, open_pool, require_alike
+from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
 from soup.cli.terminal import print_json, progress, say, table, warn
-from soup.exam import open_exam
+from soup.evaluation.diagnosis.barrier import Line, line
+from soup.evaluation.diagnosis.geometry import Geometry, Group, Kinship, kinship, measure
+from soup.evaluation.evaluator import open_exam
 from soup.files import whole
-from soup.lazy import Incompatible
+from soup.weights.mapping import Incompatible
 
 Lines = Mapping[tuple[str, str], Line]
 MOST = 16  # models in a table of pairs
@@ -130,7 +130,7 @@ def _show(
 
 def _draw(plot: Path, geometry: Mapping[Group, Geometry], lines: Lines) -> None:
     """The heat maps, and the crossings beside them, each a PNG."""
-    from soup.analysis.figures import crossings, positions
+    from soup.evaluation.diagnosis.figures import crossings, positions
     from soup.report import png
 
     drawn = {plot: positions(geometry["backbone"])}

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from soup.checkpoint import Checkpoint
 from soup.cli.terminal import percent, print_json, table
-from soup.data.folders import IMAGE_SUFFIXES, DataError
-from soup.data.images import Images
-from soup.data.modes import rgb
-from soup.data.transforms import evaluation
+from soup.data.loading.images import Images
+from soup.data.reading.color_modes import rgb
+from soup.data.sources.folders import IMAGE_SUFFIXES, DataError
 from soup.errors import BadInput
-from soup.evaluate import predict as logits_of
+from soup.evaluation.predict import predict as logits_of
 from soup.models import build, library
-from soup.models.named import described
+from soup.models.by_name import described
+from soup.models.transforms import evaluation
+from soup.weights.checkpoint import Checkpoint
 
 
 def predict(

@@ -1,6 +1,6 @@
 """soup recipes: what there is to choose from."""
 
-from soup.cli.order import parameters_of
+from soup.cli.cook_options import parameters_of
 from soup.cli.terminal import print_json, table
 from soup.recipes import RECIPES
 

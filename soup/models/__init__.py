@@ -13,11 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from soup.checkpoint import Checkpoint
 from soup.errors import BadInput
 from soup.files import write_json
-from soup.models.likeness import likeness
+from soup.models.family_guess import likeness
 from soup.weights import Weights, specs
+from soup.weights.checkpoint import Checkpoint
 
 
 class ModelError(BadInput, ValueError):
@@ -102,7 +102,7 @@ def library(name: str) -> Library:
     """The module for a library; imported when asked for, for these imports take seconds."""
     from importlib import import_module
 
-    modules = {"timm": "soup.models.vision", "open_clip": "soup.models.clip"}
+    modules = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_models"}
     if name not in modules:
         raise ModelError(f"unknown library {name!r}; known: {', '.join(modules)}")
     module: Any = import_module(modules[name])

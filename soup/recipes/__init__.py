@@ -6,20 +6,20 @@ Beside the ingredients a recipe may take a `judge`, the `base` that all were fin
 
 from collections.abc import Callable
 
-from soup.ingredient import Soup
 from soup.recipes.dare import dare
 from soup.recipes.fisher import fisher
 from soup.recipes.greedy import greedy
-from soup.recipes.interpolate import interpolate
+from soup.recipes.ingredient import Soup
 from soup.recipes.learned import learned
+from soup.recipes.model_stock import stock
 from soup.recipes.pruned import pruned
 from soup.recipes.removal import removal
 from soup.recipes.repetition import repetition
 from soup.recipes.slerp import slerp
-from soup.recipes.stock import stock
-from soup.recipes.task import task
+from soup.recipes.task_arithmetic import task
 from soup.recipes.ties import ties
 from soup.recipes.uniform import uniform
+from soup.recipes.wise_ft import interpolate
 
 RECIPES: dict[str, Callable[..., Soup]] = {
     "uniform": uniform,

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.ingredient import Ingredient, Soup
+from soup.recipes.blending import Unusable, blend, mean, pot, tuned
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import Unusable, blend, mean, pot, tuned
-from soup.recipes.task import SCALES
+from soup.recipes.task_arithmetic import SCALES
 from soup.weights import Weights, specs
 
 

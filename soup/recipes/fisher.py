@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.ingredient import Ingredient, Soup
+from soup.recipes.blending import Unusable, blend, mean, pot, served
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import Unusable, blend, mean, pot, served
 from soup.weights import Weights, specs
 
 

@@ -14,10 +14,10 @@ from typing import Literal
 
 import torch
 
-from soup.ingredient import Ingredient, Soup, Trial
-from soup.mean import RunningMean
+from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
+from soup.weights.running_mean import RunningMean
 
 Tie = Literal["keep", "reject"]
 

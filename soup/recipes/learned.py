@@ -23,11 +23,11 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from soup.ingredient import Ingredient, Soup
-from soup.mixing import Mixer
+from soup.recipes.blending import Unusable, blend, pot, served
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import Unusable, blend, pot, served
 from soup.weights import NotFinite, Spec, Weights
+from soup.weights.mixer import Mixer
 
 By = Literal["global", "layer", "tensor"]
 BLOCK = re.compile(r"((.*?\.)?\d+(\.(blocks?\.)?\d+)*)\.")
@@ -123,7 +123,7 @@ def learn(
     Args:
         by: what has shares of its own: the whole model, each layer (see `layer`), each tensor.
         patience: epochs without a better check after which to stop.
-        memory: bytes of ingredients to hold on the objective's device; see `soup.mixing`.
+        memory: bytes of ingredients to hold on the objective's device; see `soup.weights.mixer`.
 
     Raises:
         Unusable: there are no ingredients, two have one name, or `by` is unknown.

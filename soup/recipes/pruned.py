@@ -11,7 +11,7 @@ left out.
 
 from collections.abc import Sequence
 
-from soup.ingredient import Ingredient, Soup, Trial
+from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
 from soup.weights import average

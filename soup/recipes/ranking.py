@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from soup.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient
 
 
 def ranked(ingredients: Sequence[Ingredient]) -> list[Ingredient]:

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from soup.ingredient import Ingredient, Soup, Trial
 from soup.recipes.greedy import bound
+from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from soup.ingredient import Ingredient, Soup
+from soup.recipes.blending import Unusable, blend, pot, served
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import Unusable, blend, pot, served
 from soup.weights import Weights, gram
 
 NARROW = 1e-4

@@ -18,10 +18,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from soup.ingredient import Ingredient, Soup
+from soup.recipes.blending import BLOCK, Unusable, blend, pot, tuned
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import BLOCK, Unusable, blend, pot, tuned
-from soup.recipes.task import SCALES
+from soup.recipes.task_arithmetic import SCALES
 from soup.weights import Weights, specs
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
-from soup.ingredient import Ingredient, Soup
+from soup.recipes.blending import pot, served
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.pot import pot, served
 from soup.weights import average
 
 

@@ -1,8 +1,8 @@
 """The report: frames in, one self-contained HTML page out."""
 
 from soup.report.figures import accuracy_plane, hyperparameters, png, svg
+from soup.report.greedy_trace import greedy_trace
 from soup.report.page import Report, page
-from soup.report.trace import greedy_trace
 
 __all__ = [
     "Report",

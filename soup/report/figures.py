@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from soup.report import wording
-from soup.report.placing import apart, near, side_by_side
+from soup.report import formatting
+from soup.report.label_layout import apart, near, side_by_side
 from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 from soup.report.tables import settings
 
@@ -60,7 +60,7 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
     across, up = ("test", "shifts") if shifted else ("heldout", "test")
     figure = Figure(figsize=(6.2, 4.1), label="Accuracy of each model on two splits")
     if not {across, up} <= set(results["split"]):
-        return empty(figure, f"No model was scored on both {wording.split(across)} and {up}.")
+        return empty(figure, f"No model was scored on both {formatting.split(across)} and {up}.")
     points = pd.DataFrame(
         {"x": 100 * wide["accuracy"][across], "y": 100 * wide["accuracy"][up], "kind": kinds}
     ).dropna()
@@ -93,7 +93,7 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
         axes.axvline(x, color=INK, linewidth=0.5, dashes=(1, 3), zorder=1)
         axes.axhline(y, color=INK, linewidth=0.5, dashes=(1, 3), zorder=1)
     axes.margins(0.07)
-    axes.set_xlabel(f"{wording.split(across).capitalize()} accuracy (%)")
+    axes.set_xlabel(f"{formatting.split(across).capitalize()} accuracy (%)")
     axes.set_ylabel(f"{'Mean accuracy under shift' if shifted else 'Test accuracy'} (%)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -201,7 +201,7 @@ def _place(axes: Axes, name: str, values: pd.Series) -> pd.Series:
     """Where to draw each value, with the axis set up for it: logarithmic, linear or categories."""
     numbers = pd.to_numeric(values, errors="coerce")
     numeric = values.dtype != bool and bool(numbers.notna().equals(values.notna()))
-    short = FuncFormatter(lambda value, _: wording.setting(float(value)))
+    short = FuncFormatter(lambda value, _: formatting.setting(float(value)))
     if numeric and name in LOGARITHMIC and (numbers.dropna() >= 0).all():
         positive = numbers[numbers > 0]
         if (numbers == 0).any():
@@ -218,7 +218,7 @@ def _place(axes: Axes, name: str, values: pd.Series) -> pd.Series:
         axes.xaxis.set_major_formatter(short)
         return numbers
     known = sorted(values.dropna().unique(), key=lambda value: (str(type(value)), value))
-    names = [wording.setting(each)[:12] for each in known]
+    names = [formatting.setting(each)[:12] for each in known]
     fit = len("_".join(names)) <= WIDTH
     most = None if fit else max(2, WIDTH // (max(map(len, names)) + 1))
     axes.xaxis.set_major_locator(FixedLocator(list(range(len(known))), most))

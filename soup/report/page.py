@@ -11,10 +11,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from soup.report import figures, tables, wording
-from soup.report.notes import notes
-from soup.report.trace import greedy_trace
-from soup.report.verdict import verdict
+from soup.report import figures, formatting, tables
+from soup.report.caveats import notes
+from soup.report.greedy_trace import greedy_trace
+from soup.report.headline import verdict
 
 COMPARED = [
     *("zero-shot", "initialisation", "best single"),
@@ -39,7 +39,7 @@ class Report:
     """Soup against best single: split, soup_only, single_only, p_value, difference, low, high."""
     lineage: Mapping[str, str]
     """Label to value, in the order to show; a value that starts with http becomes a link."""
-    took: Mapping[str, wording.Number]
+    took: Mapping[str, formatting.Number]
     """Stage to seconds."""
 
 
@@ -83,7 +83,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        name: getattr(wording, name)
+        name: getattr(formatting, name)
         for name in ("split", "percent", "points", "probability", "count", "duration", "setting")
     }
     return environment.get_template("page.html.j2")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from soup.report import wording
-from soup.report.verdict import Outcome, outcomes
+from soup.report import formatting
+from soup.report.headline import Outcome, outcomes
 
 FEW, MOST = 40, 100  # rows shown of a table that is folded, and of one that is not
 FIXED = ("name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy")
@@ -63,7 +63,7 @@ class Comparison:
 def splits(results: pd.DataFrame) -> list[str]:
     """Held-out, test (and ReaL) and the shifts' mean first, then each shift as given."""
     order = list(dict.fromkeys(str(split) for split in results["split"]))
-    first = [split for split in wording.SPLITS if split in order]
+    first = [split for split in formatting.SPLITS if split in order]
     return first + [split for split in order if split not in first]
 
 

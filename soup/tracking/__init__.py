@@ -8,9 +8,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would break our own
 
 from soup.tracking.copying import copy
-from soup.tracking.folders import folders
 from soup.tracking.ingredients import Stored, ingredients
-from soup.tracking.machine import watched
+from soup.tracking.model_files import folders
 from soup.tracking.notes import annotate, model_of
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
@@ -26,6 +25,7 @@ from soup.tracking.registry import (
     versions,
 )
 from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
+from soup.tracking.system_metrics import watched
 
 __all__ = [
     "Event",

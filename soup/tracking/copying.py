@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from mlflow.exceptions import MlflowException
 
-from soup.contents import digests
-from soup.provenance import of_value
+from soup.files import of_value
+from soup.models.allowed_files import digests
 from soup.tracking.promotion import AUDIT, event, history, note
 from soup.tracking.registry import FILES, Registry, Version, create, fetch, of_digest, version
 from soup.tracking.store import Store, TrackingError

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from soup import predictions
-from soup.checkpoint import Checkpoint
-from soup.ingredient import Ingredient
-from soup.metrics import Correct, Logits
-from soup.tracking.folders import Damaged, folders
+from soup.evaluation import prediction_file
+from soup.evaluation.metrics import Correct, Logits
+from soup.recipes.ingredient import Ingredient
+from soup.tracking.model_files import Damaged, folders
 from soup.tracking.store import Store, Tracked, TrackingError
+from soup.weights.checkpoint import Checkpoint
 
 FILES = ("model.safetensors", "heldout.npz")  # what an ingredient's run holds, by digest
 
@@ -33,12 +33,12 @@ class Stored:
     @property
     def logits(self) -> Logits:
         """On the held-out set, float16 (examples, classes)."""
-        return predictions.read(self.folder / "heldout.npz")
+        return prediction_file.read(self.folder / "heldout.npz")
 
     @property
     def correct(self) -> Correct:
         """Which held-out examples it got right."""
-        return predictions.read(self.folder / "heldout.npz", "correct").astype(np.bool_)
+        return prediction_file.read(self.folder / "heldout.npz", "correct").astype(np.bool_)
 
 
 def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Stored]:

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from mlflow.exceptions import MlflowException
 
-from soup.champion import Decision
+from soup.evaluation.promotion_gate import Decision
 from soup.tracking.registry import Registry, Version, aliases, champion, version, versions
 from soup.tracking.store import PREFIX, TrackingError
 

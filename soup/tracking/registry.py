@@ -18,7 +18,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from soup.contents import Refused, digests, refuse_changes, refuse_strangers
+from soup.models.allowed_files import Refused, digests, refuse_changes, refuse_strangers
 from soup.tracking.store import PREFIX, Store, TrackingError, answers
 
 FILES = "files"  # the tag of every file's digest

@@ -26,8 +26,8 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 
 from soup.errors import BadInput
-from soup.tracking import bulk
-from soup.tracking.server import unusable, without_artifacts
+from soup.tracking import bulk_queries
+from soup.tracking.server_check import unusable, without_artifacts
 
 PREFIX = "soup."
 ERRORS = "heldout/errors"
@@ -161,7 +161,7 @@ class Store:
         Raises:
             TrackingError: one is missing.
         """
-        runs = bulk.runs(self.client, self.experiment_id, [*dict.fromkeys(run_ids)])
+        runs = bulk_queries.runs(self.client, self.experiment_id, [*dict.fromkeys(run_ids)])
         found = {run.info.run_id: _tracked(run) for run in runs}
         missing = [run_id for run_id in run_ids if run_id not in found]
         if missing:
@@ -177,7 +177,7 @@ class Store:
 
     def finished(self, parent: str) -> dict[str, Tracked]:
         """The finished runs of a parent by digest, of each digest the newest: `find` at once."""
-        runs = map(_tracked, bulk.children(self.client, self.experiment_id, parent))
+        runs = map(_tracked, bulk_queries.children(self.client, self.experiment_id, parent))
         return {run.tags["digest"]: run for run in runs if "digest" in run.tags}
 
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
@@ -194,7 +194,7 @@ class Store:
         Raises:
             TrackingError: a run is missing.
         """
-        errors = bulk.last(self.client, [*runs.values()], ERRORS)
+        errors = bulk_queries.last(self.client, [*runs.values()], ERRORS)
         for run in self.get([run_id for run_id in runs.values() if run_id not in errors]):
             errors |= {run.run_id: run.metrics[ERRORS]} if ERRORS in run.metrics else {}
         scored = [(name, errors[run_id]) for name, run_id in runs.items() if run_id in errors]

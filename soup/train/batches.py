@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from soup.data.images import Images
-from soup.data.prefetch import on_device
-from soup.data.transforms import seed_all, seeds
+from soup.data.loading.images import Images
+from soup.data.loading.prefetch import on_device
 from soup.errors import BadInput
+from soup.models.transforms import seed_all, seeds
 from soup.train.loop import Batch
 
 Place = tuple[int, int]  # an image's index, and the seed of its augmentation

@@ -2,9 +2,9 @@
 
     torchrun --nproc-per-node 2 -m soup.train.distributed JOB.json
 
-The pipeline itself starts ranks from its fork server (`soup/train/process.py`) and writes the job
-that they share to the run's folder as `job.json`. Results land in that folder, where the pipeline
-finds them finished. All machines must see the same folders.
+The pipeline itself starts ranks from its fork server (`soup/train/worker_process.py`) and writes
+the job that they share to the run's folder as `job.json`. Results land in that folder, where the
+pipeline finds them finished. All machines must see the same folders.
 """
 
 import json
@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from soup.config.params import Compute, Sweep
+from soup.config.sampling import Configuration
 from soup.errors import BadInput
 from soup.files import write_json
-from soup.params import Compute, Sweep
-from soup.search import Configuration
 from soup.train.finetune import Job, finetune
-from soup.train.ranks import joined
+from soup.train.process_group import joined
 
 PATHS = ("start", "development", "root", "folder", "cache")
 

@@ -9,14 +9,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import nn
 
-from soup.data.cache import GIB, kept
-from soup.data.images import Images
-from soup.data.prefetch import on_device, parts
-from soup.data.transforms import normalise, to_tensor
-from soup.evaluate import sized
+from soup.data.loading.array_cache import GIB, kept
+from soup.data.loading.images import Images
+from soup.data.loading.prefetch import on_device, parts
+from soup.data.progress import Track, untold
+from soup.evaluation.predict import sized
+from soup.files import of_value
 from soup.models import Architecture, library
-from soup.progress import Track, untold
-from soup.provenance import of_value
+from soup.models.transforms import normalise, to_tensor
 
 Features = Float[NDArray[np.float32], "examples features"]
 

@@ -9,27 +9,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from soup.checkpoint import Checkpoint
-from soup.data.memory import training_images
-from soup.data.split import read_csv
-from soup.data.transforms import normalise, training
+from soup.config.params import Compute, Sweep
+from soup.config.sampling import Configuration
+from soup.data.loading.packed import training_images
+from soup.data.split.prepare import read_csv
+from soup.evaluation.heldout import Result, heldout_images, scored
+from soup.evaluation.metrics import Logits, correct
 from soup.files import write_json
-from soup.heldout import Result, heldout_images, scored
-from soup.metrics import Logits, correct
 from soup.models import Architecture, build
-from soup.models.depth import checkpoint_gradients, set_drop_path
-from soup.params import Compute, Sweep
-from soup.search import Configuration
-from soup.train.averages import Averages, names
+from soup.models.layer_groups import checkpoint_gradients, set_drop_path
+from soup.models.transforms import normalise, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
-from soup.train.keeper import FileKeeper
+from soup.train.distributed_predict import answers
 from soup.train.loop import Log, fit
 from soup.train.losses import cross_entropy, mixing
-from soup.train.method import Method
-from soup.train.ranks import spread
+from soup.train.optimizer import Method
+from soup.train.process_group import spread
+from soup.train.rank import ALONE, Share
+from soup.train.run_state import FileKeeper
 from soup.train.schedule import Schedule
-from soup.train.scoring import answers
-from soup.train.share import ALONE, Share
+from soup.train.weight_averages import Averages, names
+from soup.weights.checkpoint import Checkpoint
 
 CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
 PLAIN = ""  # the name of the ingredient that is no average
@@ -88,7 +88,7 @@ def finetune(
 
     Raises:
         Diverged: the loss stopped being a number.
-        Unshareable: see `soup.train.ranks.spread`.
+        Unshareable: see `soup.train.process_group.spread`.
         Stopped: it was asked to; its state is kept.
     """
     if not share.first:
@@ -128,7 +128,7 @@ def finetune(
     def judged(one: nn.Module) -> tuple[nn.Module, Logits]:
         """A model as a whole, and its answers on held-out."""
         if sharded:
-            from soup.train.sharded import gathered
+            from soup.train.fsdp import gathered
 
             one = gathered(one, build(architecture).to(device))
         return one, answers(one, heldout, architecture, size, share)

@@ -11,14 +11,14 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from soup.data.transforms import seed_all, seeds
 from soup.errors import Failure
-from soup.train.averages import Averages
+from soup.models.transforms import seed_all, seeds
 from soup.train.losses import Mix
-from soup.train.method import Method, make_optimizer
+from soup.train.optimizer import Method, make_optimizer
+from soup.train.rank import ALONE, Share
 from soup.train.schedule import Schedule
-from soup.train.share import ALONE, Share
 from soup.train.step import Loss, Step
+from soup.train.weight_averages import Averages
 
 Batch = tuple[Tensor, Tensor]
 Log = Callable[[int, dict[str, float]], None]

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from soup.train.method import Method
-from soup.train.share import ALONE, Share
+from soup.train.optimizer import Method
+from soup.train.rank import ALONE, Share
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 # Steps after which nothing new is allocated: the optimiser makes its state at the end of the first.

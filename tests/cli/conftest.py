@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 
 from soup import cli
-from soup.checkpoint import save
 from soup.cli import terminal
-from soup.data.transforms import normalise, to_tensor
-from soup.exam import open_exam
+from soup.evaluation.evaluator import open_exam
+from soup.models.transforms import normalise, to_tensor
+from soup.weights.checkpoint import save
 from tests.worlds import COLOURS, draw, put, tiny
 
 
@@ -61,7 +61,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
     draw(folder / "heldout", dict.fromkeys(COLOURS, 30))
     architecture, model = tiny()
     put(folder, (architecture, model))
-    from soup.checkpoint import Checkpoint
+    from soup.weights.checkpoint import Checkpoint
 
     exam = open_exam(folder / "heldout", None, Checkpoint(folder / "model.safetensors"))
     assert exam.images.pixels is not None
@@ -91,4 +91,4 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoded images of tests stay among the tests' files."""
-    monkeypatch.setattr("soup.exam.CACHE", tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.setattr("soup.evaluation.evaluator.CACHE", tmp_path_factory.getbasetemp() / "cache")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from soup.checkpoint import Checkpoint, save
-from soup.exam import open_exam
-from soup.metrics import correct
+from soup.evaluation.evaluator import open_exam
+from soup.evaluation.metrics import correct
 from soup.models import Architecture
 from soup.recipes import RECIPES
 from soup.weights import average
+from soup.weights.checkpoint import Checkpoint, save
 from tests.cli.conftest import Command, Kitchen
 from tests.reference import Candidate, greedy_soup
 
@@ -233,7 +233,7 @@ def test_a_soup_is_logged_with_its_lineage_and_only_once(
 
 
 def test_ingredients_are_called_by_what_tells_them_apart() -> None:
-    from soup.cli.pool import names_of
+    from soup.cli.checkpoints import names_of
 
     assert names_of(["x/a.safetensors", "y/b.safetensors"]) == ["a", "b"]
     assert names_of(["x/model.safetensors", "y/model.safetensors"]) == ["x/model", "y/model"]

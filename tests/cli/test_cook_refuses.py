@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from soup.checkpoint import Checkpoint, save
+from soup.weights.checkpoint import Checkpoint, save
 from tests.cli.conftest import Command, Kitchen
 
 
@@ -117,7 +117,7 @@ def test_no_space_left_leaves_no_output(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("soup.checkpoint._write", full)
+    monkeypatch.setattr("soup.weights.checkpoint._write", full)
     out = tmp_path / "soup" / "out.safetensors"
     said = soup("cook", "-r", "uniform", "-o", out, *kitchen.models)
     assert said.code == 1

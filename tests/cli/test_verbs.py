@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from soup.checkpoint import Checkpoint, save
-from soup.exam import open_exam
-from soup.metrics import correct, mcnemar
+from soup.evaluation.evaluator import open_exam
+from soup.evaluation.metrics import correct, mcnemar
 from soup.recipes import RECIPES
+from soup.weights.checkpoint import Checkpoint, save
 from tests.cli.conftest import Command, Kitchen
 from tests.worlds import put, tiny
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from soup.checkpoint import Checkpoint
+from soup.weights.checkpoint import Checkpoint
 from tests import checkouts, worlds
 from tests.servers import PrefectServer
 
@@ -169,7 +169,7 @@ class Trial:
 
 
 def _has_its_weights(run: Any, uri: str) -> None:
-    from soup.provenance import of_file
+    from soup.files import of_file
 
     tags = run.data.tags
     if uri.startswith("sqlite"):

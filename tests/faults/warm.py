@@ -24,11 +24,11 @@ def main() -> None:
     from mlflow import MlflowClient
 
     import flows.pipeline  # noqa: F401
-    import soup.kitchen
-    import soup.stages.evaluate
-    import soup.stages.register
-    import soup.stages.report
-    import soup.sweep  # noqa: F401
+    import soup.pipeline.candidate_pool
+    import soup.pipeline.stages.evaluate
+    import soup.pipeline.stages.register
+    import soup.pipeline.stages.report
+    import soup.pipeline.sweep.sweep  # noqa: F401
 
     new = f"sqlite:///{Path(sys.argv[1]).resolve()}"
     MlflowClient(new, new).search_experiments()
@@ -50,7 +50,7 @@ def _warm_fork_server() -> int:
     """Its process id; those that are forked from here use it, though it is not their child."""
     from multiprocessing import forkserver
 
-    import soup.train.process  # noqa: F401, for what is to be imported there
+    import soup.train.worker_process  # noqa: F401, for what is to be imported there
 
     own: Any = forkserver._forkserver  # type: ignore[attr-defined]
     own.ensure_running()
@@ -109,7 +109,7 @@ def _pipeline(stages: list[str]) -> Any:
     from prefect import flow
 
     from flows.stage import check
-    from soup.params import Params
+    from soup.config.params import Params
 
     @flow(name="some")
     def few(params: Params) -> dict[str, Any]:

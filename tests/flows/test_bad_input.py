@@ -13,7 +13,7 @@ from flows.base import base
 from flows.finetune import finetune
 from flows.pipeline import pipeline
 from flows.prepare import prepare
-from soup.checkpoint import save
+from soup.weights.checkpoint import save
 from tests import checkouts, worlds
 
 

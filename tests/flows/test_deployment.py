@@ -214,7 +214,7 @@ def test_the_sweep_alone_another_soup_and_a_pool_of_checkpoints(served: Served) 
         "from flows.import_and_cook import Pool, import_and_cook\n"
         "from flows.sweep_only import sweep_only\n"
         "from flows.stage import DEFAULT\n"
-        "from soup.params import Cook\n"
+        "from soup.config.params import Cook\n"
         "def named(**changes): return DEFAULT.model_copy(update=changes)\n"
         "made = {'again': cook_again(Cook(recipe='uniform'))}\n"
         "small = DEFAULT.sweep.model_copy(update={'runs': 2})\n"

@@ -14,8 +14,8 @@ import flows
 from flows import stage
 from flows.cook_again import cook_again
 from flows.import_and_cook import Pool, import_and_cook
+from soup.config.params import Cook
 from soup.errors import BadInput
-from soup.params import Cook
 from tests import checkouts, worlds
 
 DEPLOYED = yaml.safe_load((checkouts.REPO / "prefect.yaml").read_text())["deployments"]

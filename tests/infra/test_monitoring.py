@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.watching.exporter import FOLDER, export_outcome, export_sweep
-from flows.watching.sweep_state import SweepState
+from flows.monitoring.prometheus import FOLDER, export_outcome, export_sweep
+from flows.monitoring.sweep_state import SweepState
 from tests.checkouts import REPO, environment
 from tests.servers import free_port
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from soup.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient
 from soup.recipes.judge import Judge
 from soup.weights import Weights
 from tests.strategies import FLOATS, NAN, Problem, seeds

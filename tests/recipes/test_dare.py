@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soup.ingredient import Ingredient
+from soup.recipes.blending import Unusable
 from soup.recipes.dare import dare
-from soup.recipes.pot import Unusable
-from soup.recipes.task import task
+from soup.recipes.ingredient import Ingredient
+from soup.recipes.task_arithmetic import task
 from tests import reference_merges
 from tests.recipes.families import Family, Model, assert_close, families, named, same
 

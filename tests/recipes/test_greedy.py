@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 
-from soup.ingredient import Ingredient, Trial
 from soup.recipes.greedy import greedy
+from soup.recipes.ingredient import Ingredient, Trial
 from soup.recipes.judge import Judge
 from soup.weights import Incompatible, Weights
 from tests import reference

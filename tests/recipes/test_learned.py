@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from soup.checkpoint import Checkpoint, save
-from soup.ingredient import Ingredient
-from soup.objective import HeldoutLoss
+from soup.evaluation.heldout_loss import HeldoutLoss
+from soup.recipes.blending import Unusable
+from soup.recipes.ingredient import Ingredient
 from soup.recipes.learned import By, Slope, layer, learn, learned
-from soup.recipes.pot import Unusable
 from soup.weights import NotFinite, Weights
+from soup.weights.checkpoint import Checkpoint, save
 from tests.strategies import NAN, alike, seeds
 
 Model = dict[str, Tensor]

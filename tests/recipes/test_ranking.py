@@ -5,7 +5,7 @@ from math import isnan
 import pytest
 from hypothesis import given
 
-from soup.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient
 from soup.recipes.ranking import ranked
 from tests import reference
 from tests.strategies import NAN, pools

@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 
-from soup.checkpoint import Checkpoint, save
-from soup.ingredient import Ingredient, Soup
 from soup.recipes import RECIPES
+from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Lazy, NotFinite, Weights, held, specs
+from soup.weights.checkpoint import Checkpoint, save
 from tests.recipes.families import Family, Model, assert_close, families, named, same
 
 SELECTING = {"greedy", "removal", "repetition", "pruned"}
@@ -241,6 +241,6 @@ def test_a_tensor_of_many_blocks_is_that_of_one(name: str, monkeypatch: pytest.M
     torch.manual_seed(0)
     base, *models = ({"w": torch.randn(5, 7)} for _ in range(3))
     whole = cook(name, named(models), base, size).weights
-    monkeypatch.setattr(import_module("soup.recipes.pot"), "BLOCK", 4)
+    monkeypatch.setattr(import_module("soup.recipes.blending"), "BLOCK", 4)
     monkeypatch.setattr(import_module("soup.recipes.ties"), "BLOCK", 3)  # not the function
     assert same(cook(name, named(models), base, size).weights, whole)

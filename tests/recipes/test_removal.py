@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from soup.ingredient import Ingredient, Trial
+from soup.recipes.ingredient import Ingredient, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.removal import removal
 from soup.weights import Weights

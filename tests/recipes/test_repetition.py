@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 
-from soup.ingredient import Trial
+from soup.recipes.ingredient import Trial
 from soup.recipes.judge import Judge
 from soup.recipes.repetition import repetition
 from tests import reference

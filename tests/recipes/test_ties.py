@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soup.recipes.pot import Unusable
+from soup.recipes.blending import Unusable
 from soup.recipes.ties import quantile, ties
 from soup.recipes.uniform import uniform
 from tests import reference_merges

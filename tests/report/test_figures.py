@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from soup.report import Report, accuracy_plane, greedy_trace, hyperparameters, png, svg
-from soup.report.placing import apart, near, side_by_side
+from soup.report.label_layout import apart, near, side_by_side
 
 Make = Callable[..., Report]
 

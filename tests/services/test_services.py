@@ -288,7 +288,7 @@ def test_the_registered_soup_answers_a_jpeg_by_http(ran: Services) -> None:
 def test_a_pickle_put_beside_the_champion_is_refused_and_not_read(
     ran: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from soup.contents import Refused
+    from soup.models.allowed_files import Refused
     from soup.tracking import champion, fetch, registry_at
 
     for name, value in ran.env.items():

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import mlflow
 import pytest
 
-from soup.tracking import server as module
+from soup.tracking import server_check as module
 
 
 class Answering(BaseHTTPRequestHandler):

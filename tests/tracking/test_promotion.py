@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from soup.champion import Decision
+from soup.evaluation.promotion_gate import Decision
 from soup.tracking import (
     Store,
     TrackingError,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from soup.contents import Refused
-from soup.provenance import of_file
+from soup.files import of_file
+from soup.models.allowed_files import Refused
 from soup.tracking import (
     Store,
     TrackingError,
@@ -198,8 +198,8 @@ def test_what_was_changed_on_the_way_is_not_a_copy(
     store: Store, damaged: tuple[Version, Path], tmp_path: Path
 ) -> None:
     found, folder = damaged
-    (folder / "code" / "soup" / "mean.py").write_text("import os\n")
+    (folder / "code/soup/weights/running_mean.py").write_text("import os\n")
     other = open_store(tmp_path, "production")
-    with pytest.raises(Refused, match=r"code/soup/mean\.py \(changed\)"):
+    with pytest.raises(Refused, match=r"code/soup/weights/running_mean\.py \(changed\)"):
         copy(store, found, other, "harmed", tmp_path / "cache")
     assert aliases(other, "harmed") == {}

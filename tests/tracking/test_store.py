@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from soup.provenance import of_file
+from soup.files import of_file
 from soup.tracking import Store, TrackingError, folders, link
 
 

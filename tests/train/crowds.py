@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from soup.train.share import Share
+from soup.train.rank import Share
 
 Made = TypeVar("Made")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from soup.data.images import Images
-from soup.data.transforms import training
+from soup.data.loading.images import Images
 from soup.errors import BadInput
+from soup.models.transforms import training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.loop import Batch
 from tests.worlds import architecture, picture

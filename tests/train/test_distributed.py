@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from soup import predictions
-from soup.checkpoint import Checkpoint
+from soup.evaluation import prediction_file
 from soup.train.distributed import UnknownJob, read, write
 from soup.train.finetune import Job, Results, finished
-from soup.train.process import Crashed, Failed, run
+from soup.train.worker_process import Crashed, Failed, run
+from soup.weights.checkpoint import Checkpoint
 from tests.worlds import job, put, silent, tiny, world
 
 TWO = ("cpu", "cpu")
@@ -75,8 +75,8 @@ def test_two_ranks_do_what_one_does(root: Path, case: str) -> None:
         for tensor, value in expected.items():
             torch.testing.assert_close(weights[tensor], value, rtol=1e-3, atol=1e-5)
         assert any(not torch.equal(start[n], t) for n, t in weights.items())
-        answers = torch.from_numpy(predictions.read(result.predictions))
-        theirs = torch.from_numpy(predictions.read(alone[name].predictions))
+        answers = torch.from_numpy(prediction_file.read(result.predictions))
+        theirs = torch.from_numpy(prediction_file.read(alone[name].predictions))
         torch.testing.assert_close(answers, theirs, rtol=1e-2, atol=2e-3)
     assert not multiprocessing.active_children()
 

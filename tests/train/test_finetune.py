@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from soup import predictions
-from soup.checkpoint import Checkpoint
-from soup.data.images import decoded
-from soup.data.split import read_csv
-from soup.data.transforms import evaluation
-from soup.evaluate import predict
+from soup.data.loading.images import decoded
+from soup.data.split.prepare import read_csv
+from soup.evaluation import prediction_file
+from soup.evaluation.predict import predict
 from soup.models import ModelError, open_model
+from soup.models.transforms import evaluation
 from soup.train.finetune import PLAIN, Job, Result, finetune, finished, ingredients_of
 from soup.train.loop import Log
+from soup.weights.checkpoint import Checkpoint
 from tests.worlds import draw, job, put, silent, tiny, world
 
 
@@ -54,10 +54,10 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
     held = [r for r in read_csv(given.development) if r.split == "heldout"]
     images = decoded(held, root, architecture.classes, *evaluation(architecture), root / "other")
     logits = predict(model, images, architecture)
-    kept = predictions.read(result.predictions)
+    kept = prediction_file.read(result.predictions)
     np.testing.assert_allclose(kept.astype(float), logits, rtol=1e-2, atol=1e-3)
     right = logits.argmax(axis=1) == images.labels
-    assert predictions.read(result.predictions, "correct").tolist() == right.tolist()
+    assert prediction_file.read(result.predictions, "correct").tolist() == right.tolist()
     assert result.errors == (~right).sum()
 
     steps = {name: [s for s, metrics in logged if name in metrics] for _, m in logged for name in m}

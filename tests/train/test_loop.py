@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.train.averages import Averages
-from soup.train.keeper import FileKeeper
 from soup.train.loop import Batch, Diverged, fit
-from soup.train.method import Method
+from soup.train.optimizer import Method
+from soup.train.rank import ALONE, Share
+from soup.train.run_state import FileKeeper
 from soup.train.schedule import Schedule
-from soup.train.share import ALONE, Share
+from soup.train.weight_averages import Averages
 
 PLAN = Schedule(epochs=3, steps_per_epoch=7, lr=0.01, warmup=0.2, seed=5)
 ADAMW = Method(weight_decay=0.1, clip=1.0)
@@ -40,7 +40,7 @@ def test_training_is_adamw_written_out() -> None:
     """An own AdamW: decay of matrices only, clipped gradients, the schedule's rates."""
     trained, plain = model(), model()
     fit(trained, batches, loss, PLAN, ADAMW)
-    from soup.data.transforms import seed_all, seeds
+    from soup.models.transforms import seed_all, seeds
 
     plain.train()
     moments = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in plain.parameters()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.train.method import Method
+from soup.train.optimizer import Method
 from soup.train.step import PROVEN, Step
 from tests.train.crowds import Threaded, together
 

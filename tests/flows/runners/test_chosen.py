@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from flows import runners
+from soup.config.params import parse
 from soup.errors import BadInput
-from soup.params import parse
-from soup.train.devices import NoDevices
-from tests.test_params import given
+from soup.pipeline.sweep.devices import NoDevices
+from tests.config.test_params import given
 
 
 @pytest.mark.parametrize(("kind", "module"), [("ray", "ray"), ("dask", "distributed")])

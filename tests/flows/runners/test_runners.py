@@ -17,19 +17,20 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import runners
 from flows.finetune import fan_out
-from flows.runners.journal import Reader, Refused
-from flows.runners.order import Order
-from flows.runners.there import there
-from soup.params import parse
-from soup.project import Project
-from soup.provenance import of_file, stage
-from soup.runner import Machines
-from soup.sweep import Sweep
-from soup.train.devices import Room
+from flows.runners.bootstrap import there
+from flows.runners.event_log import Reader, Refused
+from flows.runners.job_file import Order
+from soup.config.params import parse
+from soup.config.runner import Machines
+from soup.files import of_file
+from soup.pipeline.project import Project
+from soup.pipeline.stage_record import stage
+from soup.pipeline.sweep.devices import Room
+from soup.pipeline.sweep.sweep import Sweep
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts
+from tests.pipeline.projects import Silent, probed
 from tests.servers import PoolWorker, PrefectServer, running
-from tests.stages.projects import Silent, probed
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,10 +12,10 @@ import pytest
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Pending, Running, Scheduled
 
-from flows.runners import on_pool
-from flows.runners.journal import Reader
+from flows.runners import work_pool
+from flows.runners.event_log import Reader
 from tests.flows.clock import Clock
-from tests.stages.projects import Silent
+from tests.pipeline.projects import Silent
 
 RUN = UUID(int=1)
 
@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     def client(sync_client: bool) -> Iterator[Server]:
         yield made
 
-    monkeypatch.setattr(on_pool, "get_client", client)
+    monkeypatch.setattr(work_pool, "get_client", client)
     return made
 
 
@@ -56,11 +56,11 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watched(server: Server, clock: Clock, journal: Path) -> on_pool.Watched:
-    return on_pool.Watched(RUN, Reader(journal, Silent(), clock), set(), clock)
+def watched(server: Server, clock: Clock, journal: Path) -> work_pool.Watched:
+    return work_pool.Watched(RUN, Reader(journal, Silent(), clock), set(), clock)
 
 
-def over(watched: on_pool.Watched, clock: Clock, seconds: float) -> bool:
+def over(watched: work_pool.Watched, clock: Clock, seconds: float) -> bool:
     """Whether it is, after some seconds in which it was asked now and then."""
     watched._reader.read()
     for _ in range(10):
@@ -70,39 +70,39 @@ def over(watched: on_pool.Watched, clock: Clock, seconds: float) -> bool:
     return False
 
 
-def test_a_queue_may_be_as_long_as_it_likes(watched: on_pool.Watched, clock: Clock) -> None:
-    assert not over(watched, clock, 100 * on_pool.UNHEARD)
+def test_a_queue_may_be_as_long_as_it_likes(watched: work_pool.Watched, clock: Clock) -> None:
+    assert not over(watched, clock, 100 * work_pool.UNHEARD)
 
 
 @pytest.mark.parametrize("state", [Pending(), Running()])
 def test_a_host_that_goes_before_its_first_sign_is_lost(
-    server: Server, watched: on_pool.Watched, clock: Clock, state: State[Any]
+    server: Server, watched: work_pool.Watched, clock: Clock, state: State[Any]
 ) -> None:
-    assert not over(watched, clock, on_pool.UNHEARD)
+    assert not over(watched, clock, work_pool.UNHEARD)
     server.state = state
-    assert not over(watched, clock, 0.9 * on_pool.UNHEARD)
-    assert over(watched, clock, 0.3 * on_pool.UNHEARD)
+    assert not over(watched, clock, 0.9 * work_pool.UNHEARD)
+    assert over(watched, clock, 0.3 * work_pool.UNHEARD)
     assert server.state.is_crashed()
     assert watched.ending() == "its worker gave no sign of life for 300 s"
 
 
 def test_one_that_was_heard_is_lost_after_its_last_sign(
-    server: Server, watched: on_pool.Watched, clock: Clock, journal: Path
+    server: Server, watched: work_pool.Watched, clock: Clock, journal: Path
 ) -> None:
     server.state = Running()
     journal.write_text('["beat"]\n')
-    assert not over(watched, clock, 0.9 * on_pool.SILENT)
+    assert not over(watched, clock, 0.9 * work_pool.SILENT)
     journal.write_text('["beat"]\n["beat"]\n')
-    assert not over(watched, clock, 0.9 * on_pool.SILENT)
-    assert over(watched, clock, 0.2 * on_pool.SILENT)
+    assert not over(watched, clock, 0.9 * work_pool.SILENT)
+    assert over(watched, clock, 0.2 * work_pool.SILENT)
     assert watched.ending() == "its worker gave no sign of life for 120 s"
 
 
 def test_a_server_that_is_away_decides_nothing(
-    server: Server, watched: on_pool.Watched, clock: Clock
+    server: Server, watched: work_pool.Watched, clock: Clock
 ) -> None:
     server.state = None
-    assert not over(watched, clock, 2 * on_pool.UNHEARD)
+    assert not over(watched, clock, 2 * work_pool.UNHEARD)
     server.state = Completed()
-    assert over(watched, clock, 5 * on_pool.ASKED)
+    assert over(watched, clock, 5 * work_pool.ASKED)
     assert watched.ending() == ""

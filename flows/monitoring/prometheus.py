@@ -1,0 +1,78 @@
+"""Figures for Prometheus, in files that node_exporter's textfile collector reads.
+
+MODELSOUP_METRICS names the folder; without it nothing is written. A pipeline run is no server that
+could be asked: its port would be gone before the next scrape, and with it when it last succeeded. A
+file stays, whoever is killed, and one that is no longer written is itself a sign.
+"""
+
+import os
+import re
+import time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from flows.monitoring.sweep_state import SweepState
+
+FOLDER = "MODELSOUP_METRICS"
+SWEEP = {
+    "finetunes": "Fine-tunes of the last sweep, by state.",
+    "steps": "Training steps of the last sweep.",
+    "steps_done": "Training steps that are done.",
+    "images_per_second": "Training images a second, of the last half minute.",
+    "best_heldout_accuracy": "Best held-out accuracy of a fine-tune so far, a fraction.",
+    "eta_seconds": "Seconds until the last fine-tune is done; NaN while that is not known.",
+    "slots_used": "Fine-tunes under way at once.",
+    "running": "1 while the sweep is under way; it stays so if its process is killed.",
+    "updated_timestamp_seconds": "When these figures were written.",
+}
+PIPELINE = {
+    "success": "When the pipeline last succeeded.",
+    "failure": "When the pipeline last failed.",
+}
+
+
+def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
+    """Write the figures of a sweep, if anyone asked for them."""
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return
+    registry = CollectorRegistry()
+    values = {
+        "steps": state.steps,
+        "steps_done": state.steps_done,
+        "images_per_second": state.rate if running else 0,
+        "best_heldout_accuracy": float("nan") if state.best is None else state.best,
+        "eta_seconds": float("nan") if state.eta is None else state.eta,
+        "slots_used": state.counts["running"] if running else 0,
+        "running": int(running),
+        "updated_timestamp_seconds": time.time(),
+    }
+    for name, value in values.items():
+        gauge = Gauge(f"modelsoup_sweep_{name}", SWEEP[name], ["experiment"], registry=registry)
+        gauge.labels(experiment).set(value)
+    by_state = Gauge(
+        "modelsoup_sweep_finetunes", SWEEP["finetunes"], ["experiment", "state"], registry=registry
+    )
+    for each, count in state.counts.items():
+        by_state.labels(experiment, each).set(count)
+    _write(Path(folder), f"sweep-{experiment}", registry)
+
+
+def export_outcome(experiment: str, succeeded: bool) -> None:
+    """Write when the pipeline last succeeded or failed, each in a file of its own."""
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return
+    outcome = "success" if succeeded else "failure"
+    registry = CollectorRegistry()
+    name = f"modelsoup_pipeline_last_{outcome}_timestamp_seconds"
+    gauge = Gauge(name, PIPELINE[outcome], ["experiment"], registry=registry)
+    gauge.labels(experiment).set_to_current_time()
+    _write(Path(folder), f"{outcome}-{experiment}", registry)
+
+
+def _write(folder: Path, name: str, registry: CollectorRegistry) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    safe = re.sub(r"[^\w.-]", "_", name)
+    write_to_textfile(str(folder / f"modelsoup-{safe}.prom"), registry)  # whole or not at all

@@ -1,0 +1,153 @@
+"""How a sweep goes on: a bar for it and one for each fine-tune, artifacts in Prefect, figures."""
+
+import json
+import threading
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Self, cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from rich.markup import escape
+
+from flows.monitoring.prometheus import export_sweep
+from flows.monitoring.sweep_state import SweepState
+from flows.stage import in_prefect
+from flows.terminal.logs import log
+from flows.terminal.progress import Display, Task
+
+SELDOM = 60.0  # seconds between the lines of one fine-tune, and between updates of the table
+OFTEN = 5.0  # seconds between the figures for Prometheus
+
+
+class SweepProgress:
+    """Is told by the fine-tunes, from their threads."""
+
+    def __init__(
+        self,
+        steps: Mapping[str, int],
+        batch_size: int,
+        display: Display,
+        experiment: str = "",
+    ) -> None:
+        """
+        Args:
+            steps: how many each fine-tune takes.
+            batch_size: images in a step.
+            experiment: label of the figures.
+        """
+        self.state = SweepState(steps, batch_size, display.clock)
+        self._experiment = experiment
+        self._table: UUID | None = None
+        self._told = {"table": -SELDOM, "figures": -OFTEN}
+        self._steps = steps
+        self._batch = batch_size
+        self._display = display
+        self._lock = threading.Lock()
+        self._done = dict.fromkeys(steps, 0)
+        self._tasks: dict[str, Task] = {}
+        self._finished: set[str] = set()
+        self._artifact: UUID | None = None
+        self._shown = 0.0
+        self._silent = False
+
+    def __enter__(self) -> Self:
+        if in_prefect():
+            made = create_progress_artifact(0.0, key="sweep", description="Fine-tuning steps done")
+            self._artifact = cast(UUID, made)
+            rows, said = self.state.rows(), self.state.sentence()
+            table = create_table_artifact(rows, key="fine-tunes", description=said)
+            self._table = cast(UUID, table)
+        self._sweep = self._display.begin("sweep", sum(self._steps.values()) * self._batch)
+        self._publish()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in (self._sweep, *self._tasks.values()):
+            task.end()
+        with self._lock:
+            self._publish(last=True)
+
+    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        with self._lock:
+            # What is heard of first may have gone on from a state that was kept.
+            known = name in self._tasks
+            if not known:
+                total = self._steps[name] * self._batch
+                self._tasks[name] = self._display.begin(name, total, every=SELDOM)
+            note = None
+            if "heldout/accuracy" in metrics:
+                note = f"held-out {metrics['heldout/accuracy']:.2%}"
+            self._tasks[name].to(step * self._batch, note, worked=known)
+            self.state.step(name, step, metrics)
+            log.info("step", extra={"fine_tune": name, "step": step, **metrics})
+            self._done[name] = step
+            self._show(worked=known)
+
+    def found(self, names: Collection[str]) -> None:
+        """These were finished before."""
+        if names:
+            self._finished.update(names)
+            self._display.say(f"  {len(names)} of {len(self._steps)} fine-tunes finished before")
+            self._done |= {name: self._steps[name] for name in names}
+            for name in names:
+                self.state.done(name, "finished before")
+            self._show(worked=False)
+
+    def done(self, name: str, message: str) -> None:
+        with self._lock:
+            self._finished.add(name)
+            self.state.done(name, message)
+            log.info("done", extra={"fine_tune": name, "outcome": message})
+            if name in self._tasks:
+                self._tasks.pop(name).end()
+            count = f"{len(self._finished)}/{len(self._steps)}"
+            self._display.say(f"  {name} [dim]{count}[/] {escape(message)}")
+            self._done[name] = self._steps[name]
+            self._show(worked=False)
+
+    def say(self, message: str) -> None:
+        self._display.say(f"  [yellow]{escape(message)}[/]")
+
+    def _show(self, worked: bool) -> None:
+        done = sum(self._done.values())
+        note = f"{len(self._finished)} of {len(self._steps)} fine-tunes"
+        self._sweep.to(done * self._batch, note, worked)
+        self._publish()
+
+    def _publish(self, last: bool = False) -> None:
+        """Tell Prefect and Prometheus, each in its time; what does not work costs no fine-tune."""
+        now = self._display.clock()
+        try:
+            if last or now - self._told["figures"] >= OFTEN:
+                self._told["figures"] = now
+                export_sweep(self._experiment, self.state, running=not last)
+            share = 100 * sum(self._done.values()) / sum(self._steps.values())
+            if self._artifact and (share - self._shown >= 2 or share == 100 > self._shown):
+                self._shown = share
+                update_progress_artifact(self._artifact, share)
+            if self._table and (last or now - self._told["table"] >= SELDOM):
+                self._told["table"] = now
+                self._update(self._table)
+        except Exception as error:
+            if not self._silent:
+                self._silent = True
+                self.say(f"progress is not shown everywhere: {type(error).__name__}: {error}")
+
+    def _update(self, table: UUID) -> None:
+        # A new artifact of the same key each time would leave thousands behind.
+        data = json.dumps(self.state.rows())
+        update = ArtifactUpdate(data=data, description=self.state.sentence())
+        with get_client(sync_client=True) as client:
+            client.update_artifact(table, update)

@@ -1,0 +1,161 @@
+"""How a fine-tune in another process tells how it goes on: lines of JSON in a shared file.
+
+Any runner can carry it, for all that fine-tune share the project folder; nothing else is needed
+between the hosts.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from soup.errors import BadInput
+from soup.pipeline.sweep.sweep import Watcher
+from soup.train.worker_process import Crashed, Failed
+
+BEAT = 10.0  # seconds between two signs of life
+OFTEN = 0.3  # seconds between two steps that are told
+
+
+class Refused(BadInput, RuntimeError):
+    """Another host cannot run the fine-tune at all; the message says what it lacks."""
+
+
+class Writer:
+    """The watcher of a fine-tune that is watched from elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._told = 0.0
+        self._beats = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._beats.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._beats.join()
+        self._file.close()
+
+    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if "heldout/accuracy" in metrics or now - self._told >= OFTEN:
+            self._told = now
+            self._write("step", name, step, dict(metrics))
+
+    def done(self, name: str, message: str) -> None:
+        self._write("done", name, message)
+
+    def say(self, message: str) -> None:
+        self._write("say", message)
+
+    def outcome(self, outcome: Any) -> None:
+        """What the fine-tune returned or raised."""
+        match outcome:
+            case BadInput():
+                self._write("refused", str(outcome))
+            case Crashed():
+                self._write("crashed", str(outcome))
+            case BaseException():
+                self._write("failed", str(outcome) or type(outcome).__name__)
+            case _:
+                self._write("made", outcome)
+
+    def _write(self, *line: Any) -> None:
+        with self._lock:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    def _beat(self) -> None:
+        while not self._ended.is_set():
+            self._write("beat")
+            self._ended.wait(BEAT)
+
+
+class Reader:
+    """Tells a watcher what stands in a journal.
+
+    Attributes:
+        heard: when the last line was read; None before the first.
+    """
+
+    def __init__(
+        self, path: Path, watcher: Watcher, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._watcher, self._clock = path, watcher, clock
+        self._read = 0
+        self._outcome: tuple[str, Any] | None = None
+        self.heard: float | None = None
+
+    def read(self) -> None:
+        """Read what was written since; a line that is not whole yet waits."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                text = file.read()
+        except FileNotFoundError:
+            return
+        lines = text[: text.rfind(b"\n") + 1]
+        self._read += len(lines)
+        for line in lines.splitlines():
+            self.heard = self._clock()
+            self._tell(*json.loads(line))
+
+    def _tell(self, kind: str, *told: Any) -> None:
+        match kind:
+            case "step":
+                self._watcher.step(*told)
+            case "done":
+                self._watcher.done(*told)
+            case "say":
+                self._watcher.say(*told)
+            case "made" | "refused" | "crashed" | "failed":
+                self._outcome = (kind, *told)
+
+    @property
+    def ended(self) -> bool:
+        return self._outcome is not None
+
+    def outcome(self, ending: str) -> Any:
+        """What the fine-tune returned.
+
+        Args:
+            ending: of the worker, if the fine-tune has none of its own.
+
+        Raises:
+            Failed: it failed.
+            Crashed: it, or its worker, was killed.
+            Refused: it could not even begin.
+        """
+        match self._outcome:
+            case None:
+                raise Crashed(ending)
+            case ("made", made):
+                return made
+            case ("refused", reason):
+                raise Refused(reason)
+            case ("crashed", reason):
+                raise Crashed(reason)
+            case (_, reason):
+                raise Failed(reason)
+
+
+def follow(reader: Reader, over: Callable[[], bool], every: float = OFTEN) -> None:
+    """Read on until the worker is over, whatever it then left."""
+    while True:
+        last = over()
+        reader.read()
+        if last:
+            return
+        time.sleep(every)

@@ -1,0 +1,232 @@
+"""Fine-tunes as flow runs of a Prefect work pool: on whatever hosts or Kubernetes its workers have.
+
+The deployment that they are runs of is made here, for the pool that is named in the parameters.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State, WorkerStatus, WorkPool
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling, Crashed
+
+from flows.runners import remote
+from flows.runners.event_log import BEAT, Reader, Refused
+from flows.runners.runner import Runner
+from flows.server.client import patiently, require_server
+from soup.config.params import Compute
+from soup.errors import BadInput
+from soup.pipeline.project import Project
+from soup.pipeline.sweep.devices import NoDevices
+from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.train.worker_process import Failed
+
+ASKED = 3.0  # seconds between two questions about one flow run
+# Seconds without a sign of life, after which a fine-tune counts as killed.
+SILENT = remote.LATE + 6 * BEAT
+UNHEARD = 300.0  # the same before the first sign: a job is taken up, starts and imports
+GPUS = "gpus"  # variable of a job template: how many GPUs a job gets
+DIRECTORY = "{{ $MODELSOUP_ROOT }}"
+
+
+class PoolError(BadInput, RuntimeError):
+    """A work pool cannot be used; the message says what to do."""
+
+
+@flow(name="fine-tune", flow_run_name="{name}")
+def fine_tune(folder: str, journal: str, name: str, until: float) -> None:
+    """One fine-tune of a sweep that is steered from elsewhere."""
+    from flows.runners.worker import carry_out
+    from flows.stage import ROOT
+
+    refusal = carry_out(str(ROOT), folder, journal, name, until)
+    if refusal:
+        raise Refused(refusal)
+
+
+def require(compute: Compute, _: int) -> None:
+    """See that the pool is there, that a worker takes its runs, and that a fine-tune fits.
+
+    Raises:
+        PoolError: one of these is not so.
+        NoDevices: a job of the pool has too few GPUs.
+    """
+    require_server("compute.runner: pool")
+    name = str(compute.runner.pool)
+    with get_client(sync_client=True) as client:
+        pool = _pool(client, name)
+        if pool.is_paused:
+            raise PoolError(f"work pool {name} is paused: prefect work-pool resume {name}")
+        if not online(client, name):
+            raise PoolError(
+                f"no worker of work pool {name} is online, so nothing would start; on each host "
+                f"that is to fine-tune: MODELSOUP_ROOT=FOLDER prefect worker start --pool {name}"
+            )
+    _job_variables(pool, compute)
+
+
+@contextmanager
+def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iterator[Runner]:
+    """Raises: as `require`."""
+    compute = project.params.compute
+    require(compute, len(sweep.steps))
+    name = str(compute.runner.pool)
+    with get_client(sync_client=True) as client:
+        pool = _pool(client, name)
+        slots = compute.slots or pool.concurrency_limit or online(client, name)
+        deployment = client.create_deployment(
+            client.create_flow(fine_tune),
+            name,
+            description="One fine-tune of a sweep; started by the flow finetune.",
+            entrypoint="flows/runners/work_pool.py:fine_tune",
+            work_pool_name=name,
+            pull_steps=[
+                {"prefect.deployments.steps.set_working_directory": {"directory": DIRECTORY}}
+            ],
+            job_variables=_job_variables(pool, compute),
+        )
+    slots = min(slots, len(sweep.steps))
+    with remote.posted(project, code, sweep) as folder, _cancelled_at_the_end() as runs:
+
+        def send(call: remote.Call, reader: Reader) -> remote.Sent:
+            _, *arguments = asdict(call).items()
+            run: Any = patiently(
+                lambda: run_deployment(
+                    deployment,
+                    parameters=dict(arguments),
+                    flow_run_name=call.name,
+                    timeout=0,
+                )
+            )
+            watched = Watched(run.id, reader, runs)
+            return remote.Sent(watched.over, watched.ending)
+
+        yield remote.runner(project, folder, watcher, slots, send)
+
+
+class Watched:
+    """A flow run in the pool, and the journal of its fine-tune."""
+
+    def __init__(
+        self,
+        run: UUID,
+        reader: Reader,
+        under_way: set[UUID],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run, self._reader, self._under_way = run, reader, under_way
+        self._clock, self._asked = clock, clock()
+        self._taken: float | None = None  # when a worker was first seen to have it
+        self._state: State[Any] | None = None
+        under_way.add(run)
+
+    def over(self) -> bool:
+        over = self._reader.ended or self._lost() or self._final()
+        if over:
+            self._under_way.discard(self._run)
+        return over
+
+    def ending(self) -> str:
+        """How the flow run ended; '' if it completed.
+
+        Raises:
+            Refused: it could not begin.
+            Failed: it was cancelled by hand.
+        """
+        if self._state is None or not self._state.is_final():
+            patience = UNHEARD if self._reader.heard is None else SILENT
+            return f"its worker gave no sign of life for {patience:.0f} s"
+        if self._state.is_completed():
+            return ""
+        message = f"its flow run ended as {self._state.name}: {self._state.message}"
+        if self._state.is_cancelled():
+            raise Failed(message)
+        if self._state.is_failed() and self._reader.heard is None:
+            raise Refused(message)
+        return message
+
+    def _lost(self) -> bool:
+        """Whether its worker and its host are gone: nobody is left to say so to the server."""
+        heard, since, patience = self._reader.heard, self._taken, UNHEARD
+        if heard is not None:
+            since, patience = heard, SILENT
+        if since is None or self._clock() - since < patience:
+            return False
+        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+            client.set_flow_run_state(self._run, Crashed(message="no sign of life"), force=True)
+        return True
+
+    def _final(self) -> bool:
+        now = self._clock()
+        if now - self._asked < ASKED:
+            return False
+        self._asked = now
+        try:
+            with get_client(sync_client=True) as client:
+                self._state = client.read_flow_run(self._run).state
+        except httpx.HTTPError:  # a server that restarts; the fine-tune goes on
+            return False
+        if self._state is None:
+            return False
+        if self._taken is None and (self._state.is_pending() or self._state.is_running()):
+            self._taken = now
+        return self._state.is_final()
+
+
+@contextmanager
+def _cancelled_at_the_end() -> Iterator[set[UUID]]:
+    """The flow runs under way; those that are left when the sweep ends are stopped."""
+    runs: set[UUID] = set()
+    try:
+        yield runs
+    finally:
+        for run in [*runs]:
+            with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+                client.set_flow_run_state(run, Cancelling())
+
+
+def _pool(client: SyncPrefectClient, name: str) -> WorkPool:
+    try:
+        return client.read_work_pool(name)
+    except ObjectNotFound:
+        known = ", ".join(sorted(pool.name for pool in client.read_work_pools())) or "none"
+        raise PoolError(
+            f"the Prefect server has no work pool {name} (it has: {known}); "
+            f"prefect work-pool create {name} --type process"
+        ) from None
+
+
+def online(client: SyncPrefectClient, pool: str) -> int:
+    """How many workers of a pool have given a sign of life lately."""
+    workers = client.read_workers_for_work_pool(pool)
+    return sum(worker.status == WorkerStatus.ONLINE for worker in workers)
+
+
+def _job_variables(pool: WorkPool, compute: Compute) -> dict[str, Any]:
+    """How many GPUs a job is to have, if the pool's job template knows of GPUs.
+
+    Raises:
+        NoDevices: its jobs cannot have so many.
+    """
+    known = pool.base_job_template.get("variables", {}).get("properties", {}).get(GPUS)
+    if known is None:  # the worker's host is asked, before it trains
+        return {}
+    if compute.device == "cpu":
+        return {GPUS: 0}
+    each, most = compute.devices_per_run, known.get("maximum")
+    if most is not None and each > most:
+        raise NoDevices(
+            f"compute.devices_per_run is {each}, but a job of work pool {pool.name} gets at most "
+            f"{most} GPUs; lower it, or raise the maximum of 'gpus' in the pool's job template"
+        )
+    if compute.device == "auto" and each == 1 and not known.get("default"):
+        return {}
+    return {GPUS: each}

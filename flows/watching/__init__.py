@@ -1,1 +1,0 @@
-"""How a run is watched: in the terminal, in Prefect, by Prometheus, in logs, by a webhook."""

@@ -1,0 +1,1 @@
+"""What a scientist may change, typed and checked, and the configurations drawn from it."""

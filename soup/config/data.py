@@ -1,0 +1,141 @@
+"""Where images are and which are held out, as a scientist writes it in `params.yaml`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from soup.config.search_space import Seed
+from soup.config.validation import Strict
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Role = Literal["path", "label", "split"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Published = Literal["imagenetv2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet"]
+
+
+class Source(Strict):
+    """Where images are, and how each is labelled; a path alone, where the layout tells it.
+
+    Files are relative to data.root, or absolute.
+    """
+
+    path: str = Field(
+        description="folder of class folders; .tar of them, or of a .tar a class (ImageNet's); "
+        "folder or pattern ('shards/*.tar') of webdataset shards; list of paths and labels (.csv, "
+        ".tsv, .txt, .parquet); hfds/NAME (Hugging Face)"
+    )
+    labels: str | None = Field(
+        None,
+        description="labels of images in no class folder: ImageNet's devkit (.tar.gz or unpacked), "
+        "lines of 'name label', one label a line by the order of names, or a CSV",
+    )
+    classes: str | None = Field(
+        None, description="file with the classes' names, one a line, that numeric labels stand for"
+    )
+    split: str | None = Field(
+        None,
+        description="rows of a list that has a column of splits, or split of a Hugging Face data "
+        "set; default: train, heldout, test, or the shift's name",
+    )
+    columns: dict[Role, str] = Field(
+        {}, description="names of a list's columns, where they are not guessed"
+    )
+
+
+def _source(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+Place = Annotated[Source, BeforeValidator(_source, json_schema_input_type=str | Source)]
+
+
+class HeldOut(Strict):
+    """Which images are set aside to rank and to cook.
+
+    By a stable hash of the path (fraction, per_class), by a published index, or apart from train.
+    """
+
+    fraction: Fraction | None = Field(None, description="share of each class")
+    per_class: PositiveInt | None = Field(
+        None,
+        description="images of each class (ImageNet: 26); beside 'index': a check of it",
+    )
+    index: str | None = Field(
+        None,
+        description="file that says which of train's images are held out: a mask (.npy of 0 and 1) "
+        "or positions, in the order of the sorted classes and names; or paths, one a line",
+    )
+    folder: Place | None = Field(
+        None,
+        description="a folder or other source of held-out images; those that train holds too, by "
+        "class and name, are taken from train",
+    )
+
+    @model_validator(mode="after")
+    def one_of(self) -> Self:
+        ways = [n for n in ("fraction", "index", "folder") if getattr(self, n) is not None]
+        if self.per_class is not None and self.index is None:
+            ways.append("per_class")
+        if len(ways) != 1:
+            raise ValueError("give exactly one of 'fraction', 'per_class', 'index' and 'folder'")
+        return self
+
+
+class Shift(Strict):
+    """A set the models were not tuned for. It may hold a subset of the classes."""
+
+    folder: str = Field(description="as downloaded, relative to data.root or absolute")
+    layout: Literal["auto", "name", "index", "map", Published] = Field(
+        "auto",
+        description="class folders named by class, by its position among the sorted, or explained "
+        "by a class map; or a published set as downloaded; auto: by what is there",
+    )
+    classes: str | None = Field(
+        None,
+        description="class map, relative to data.root: YAML, JSON (folder: class or classes), CSV",
+    )
+
+    @model_validator(mode="after")
+    def map_has_classes(self) -> Self:
+        if (self.layout == "map") > (self.classes is not None):
+            raise ValueError("layout: map needs a class map, 'classes: FILE'")
+        if self.classes is not None and self.layout not in ("auto", "map"):
+            raise ValueError(f"layout: {self.layout} takes no class map")
+        return self
+
+
+class ShapesWorld(Strict):
+    """The embedded image set: drawn into data.root, a pure function of the seed."""
+
+    seed: Seed = 0
+    train: PositiveInt = Field(9000, description="images drawn for train and held-out together")
+    test: PositiveInt = 4000
+    shift: PositiveInt = Field(2000, description="images of each shift")
+    upstream: PositiveInt = Field(30000, description="images that the base model is pretrained on")
+
+
+class Data(Strict):
+    """Which images, and how they are split."""
+
+    root: str = Field(description="folder that the other folders are relative to")
+    train: Place = Field(Source(path="train"), description="training images")
+    test: Place = Field(Source(path="test"), description="test images, looked at only by evaluate")
+    heldout: HeldOut = HeldOut(fraction=0.1)
+    shifts: dict[Name, Shift] = Field(
+        {}, description="distribution shifts, looked at only by evaluate"
+    )
+    real: str | None = Field(
+        None, description="ReaL labels of ImageNet's test images (real.json), relative to root"
+    )
+    check: Literal["decode", "header"] = Field(
+        "decode", description="decode every image, or read its header only (large sets)"
+    )
+    strict: bool = Field(False, description="stop at the first stage if any image is unusable")
+    shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
+
+    @model_validator(mode="after")
+    def no_shift_is_named_as_a_split(self) -> Self:
+        taken = sorted(self.shifts.keys() & {"train", "heldout", "test", "shifts", "real"})
+        if taken:
+            raise ValueError(f"shifts may not be called {', '.join(taken)}: these are splits")
+        return self

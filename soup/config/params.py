@@ -1,0 +1,293 @@
+"""What a scientist would change, typed and strict: `params.yaml` as one frozen value.
+
+The same models make the form of the Prefect deployment, so each field is described here
+and nowhere else.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
+
+from soup.config.data import Data, Fraction, Name
+from soup.config.runner import Machines, Runner
+from soup.config.search_space import SPACES, Range, Seed, Space, by_name
+from soup.config.validation import ParamsError, Strict, check
+
+
+class Pretrain(Strict):
+    """Pretraining on the embedded world, for the demo."""
+
+    epochs: PositiveInt = 3
+    batch_size: PositiveInt = 64
+    lr: PositiveFloat = 2.5e-3
+    weight_decay: float = Field(0.05, ge=0)
+    seed: Seed = 0
+
+
+def _spelled(value: object) -> str:
+    return "named" if isinstance(value, str) else "given"
+
+
+Templates = Annotated[
+    Annotated[Literal["openai", "simple", "photo"], Tag("named")]
+    | Annotated[list[str], Field(min_length=1), Tag("given")],
+    Discriminator(_spelled),
+]
+
+
+class Base(Strict):
+    """The initialisation that every ingredient shares."""
+
+    library: Literal["timm", "open_clip"] = "timm"
+    model: str = Field(description="its name in that library, or a path to an open_clip config")
+    kwargs: dict[str, Any] = Field({}, description="passed to the library's create_model")
+    weights: str = Field(
+        "pretrained",
+        description="'pretrained' (timm), an open_clip tag, a file of weights, or 'embedded'",
+    )
+    image_size: PositiveInt | None = Field(None, description="default: the model's own")
+    mean: tuple[float, float, float] | None = Field(None, description="default: the model's own")
+    std: tuple[float, float, float] | None = Field(None, description="default: the model's own")
+    class_names: list[str] | None = Field(
+        None,
+        description="names for prompts, in the order of the sorted class folders; default: "
+        "ImageNet's for folders named by WordNet ids, else the folders' names",
+    )
+    templates: Templates = Field(
+        "openai",
+        description="prompts with {} for the class name (open_clip), or a list of them by name: "
+        "openai (the 80 for ImageNet), simple (7 of them), photo (a photo of a {}.)",
+    )
+    head: Literal["new", "zeroshot", "keep"] = Field(
+        "new", description="start of the head: zeros, made from class names, or as in the weights"
+    )
+    pretrain: Pretrain | None = Field(None, description="how to make the 'embedded' weights")
+
+    @model_validator(mode="after")
+    def consistent(self) -> Self:
+        if (self.weights == "embedded") != (self.pretrain is not None):
+            raise ValueError("weights: embedded and a 'pretrain' block go together")
+        given = [] if isinstance(self.templates, str) else self.templates
+        bad = [t for t in given if "{}" not in t]
+        if bad:
+            raise ValueError(f"templates without {{}} for the class name: {bad}")
+        if self.head == "zeroshot" and self.library == "timm" and self.weights != "embedded":
+            raise ValueError("head: zeroshot needs a text tower; a timm model has none")
+        return self
+
+
+class Probe(Strict):
+    """The linear probe (LP): a head trained on features computed once."""
+
+    penalty: float = Field(
+        2e-3, ge=0, description="times the squared distance to the start (the zero-shot head, or 0)"
+    )
+    max_iterations: int = Field(200, ge=0, description="0: the base's head stays as it is")
+
+
+class Swa(Strict):
+    """Stochastic weight averaging: a constant rate at the end, the epochs of which are averaged."""
+
+    start: Fraction = Field(0.6, description="share of the run after which it begins")
+    lr: Fraction = Field(0.5, description="the constant rate, as a share of the peak")
+
+
+class Halving(Strict):
+    """Successive halving: runs that lag are stopped early."""
+
+    rungs: list[Fraction] = Field(
+        [0.25, 0.5], min_length=1, description="shares of a run at which all are compared"
+    )
+    keep: Fraction = Field(0.5, description="share of the runs that goes on at each rung")
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if sorted(set(self.rungs)) != self.rungs:
+            raise ValueError(f"rungs must rise, got {self.rungs}")
+        return self
+
+
+class Sweep(Strict):
+    """The fine-tunes. Run i depends on (seed, i) alone: a larger `runs` adds runs, redoes none."""
+
+    # `import` is a word of Python's.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+    runs: PositiveInt = Field(description="K, the number of fine-tunes")
+    imported: str | None = Field(
+        None,
+        alias="import",
+        description="folder of checkpoints that were fine-tuned elsewhere from this base: the "
+        "first `runs` of them are scored and cooked, and nothing is trained",
+    )
+    method: Literal["random", "grid"] | None = Field(
+        None, description="default: that of the named space, or random"
+    )
+    seed: Seed = 0
+    optimizer: str = Field("adamw", description="one of timm's")
+    batch_size: PositiveInt = 128
+    accumulate: PositiveInt = Field(
+        1, description="parts that a batch is computed in: less memory, the same result"
+    )
+    warmup: float = Field(
+        0.08, ge=0, description="share of the steps (below 1), or steps, spent warming up"
+    )
+    clip: PositiveFloat | None = Field(1.0, description="largest gradient norm")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the passes; weights are kept and updated in float32"
+    )
+    compile: bool = Field(False, description="torch.compile: minutes first, faster then")
+    grad_checkpointing: bool = Field(False, description="less memory, a third more time")
+    ema: list[Fraction] = Field(
+        [], description="decays of moving averages, each of which is one more ingredient a run"
+    )
+    swa: Swa | None = Field(None, description="one more ingredient a run")
+    halving: Halving | None = Field(None, description="stop runs that lag; off unless given")
+    crop: float = Field(1.0, gt=0, le=1, description="smallest share of the image a crop may keep")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    space: Annotated[Space, BeforeValidator(by_name)] = Field(
+        Space(), description=f"what is searched: {', '.join(SPACES)}, or your own"
+    )
+
+    @model_validator(mode="after")
+    def averages_differ(self) -> Self:
+        if len(set(self.ema)) != len(self.ema):
+            raise ValueError(f"ema has a decay twice: {self.ema}")
+        return self
+
+
+class Cook(Strict):
+    """How the ingredients become a soup."""
+
+    recipe: Literal["uniform", "greedy"] = "greedy"
+    tie: Literal["keep", "reject"] = Field(
+        "keep", description="an equal score: keep (the paper, >=) or reject (the published code, >)"
+    )
+    include_probe: bool = Field(True, description="the LP model is a candidate too")
+
+
+class Evaluate(Strict):
+    bootstrap: PositiveInt = Field(1000, description="resamples for the confidence intervals")
+    confidence: Fraction = 0.95
+    ece_bins: PositiveInt = 15
+    seed: Seed = 0
+    keep_predictions: list[Name] = Field(
+        [],
+        description="of test and the shifts, those whose answers are kept with each run (float16): "
+        "evaluating again, with other intervals or models, then costs no forward pass for them",
+    )
+    bf16: bool = Field(False, description="answer test and shifts in bfloat16 where there is a GPU")
+
+
+class Register(Strict):
+    model: Name = Field("soup", description="name in MLflow's model registry")
+
+
+class Compute(Strict):
+    """Where and how fast; nothing here changes a result, so nothing here is in a digest."""
+
+    runner: Runner = Field(Machines(), description="where fine-tunes run; docs/scale-out.md")
+    limit: Name | None = Field(
+        None, description="Prefect concurrency limit that sweeps share; a slot is one device"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    slots: PositiveInt | None = Field(
+        None, description="fine-tunes at once; default: one a GPU, or one a CPU core"
+    )
+    devices_per_run: PositiveInt = Field(
+        1,
+        description="GPUs (or CPU processes) that share one fine-tune; dropout and mixup then draw "
+        "anew, the rest is the same to float tolerance",
+    )
+    sharding: Literal["none", "full"] = Field(
+        "none", description="full: the model itself is spread over them, where it does not fit one"
+    )
+    system_metrics: bool = Field(
+        True, description="log use of CPU, memory and GPUs over time to the sweep's run in MLflow"
+    )
+    checkpoint_seconds: float = Field(
+        60, ge=0, description="between a fine-tune's checkpoints; 0 for one after each step"
+    )
+    checkpoint_steps: PositiveInt | None = Field(
+        None, description="a checkpoint every so many steps too"
+    )
+    eval_batch_size: PositiveInt = 256
+    cache_gib: PositiveFloat = Field(
+        8,
+        description="decoded images and features kept on disk for reuse, in all; those not used "
+        "for longest are removed, and a set without room is read from its files each time",
+    )
+
+
+class Params(Strict):
+    """All of `params.yaml`."""
+
+    # `register` is the word of the domain; it would shadow a method of pydantic's metaclass.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+    experiment: Name = Field(description="MLflow experiment, and the folder under out/")
+    data: Data
+    base: Base
+    probe: Probe = Probe()
+    sweep: Sweep
+    soup: Cook = Cook()
+    evaluate: Evaluate = Evaluate()
+    registry: Register = Field(Register(), alias="register")
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def kept_splits_exist(self) -> Self:
+        known = ["test", *self.data.shifts]
+        unknown = [name for name in self.evaluate.keep_predictions if name not in known]
+        if unknown:
+            raise ValueError(
+                f"evaluate.keep_predictions: no split {', '.join(unknown)}; "
+                f"there are {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def shardable(self) -> Self:
+        if self.compute.sharding == "none":
+            return self
+        sweep, sam = self.sweep, self.sweep.space.sam
+        perturbed = sam.max > 0 if isinstance(sam, Range) else any(sam)
+        asked = {"ema": sweep.ema, "swa": sweep.swa, "compile": sweep.compile, "sam": perturbed}
+        clash = [name for name, value in asked.items() if value]
+        if clash:
+            raise ValueError(
+                f"compute.sharding: full goes without {', '.join(clash)}, which need each device "
+                "to hold the whole model; drop them from sweep, or set sharding: none"
+            )
+        return self
+
+
+def load(path: str | Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or breaks a rule; every problem is listed.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: is not YAML: {error}") from None
+    return parse(raw, str(path))
+
+
+def parse(raw: object, source: str = "params") -> Params:
+    """Check parameters that are already in memory; `source` names them in the error."""
+    return check(Params, raw, source)

@@ -1,0 +1,45 @@
+"""Where fine-tunes run, as it is written in `params.yaml`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from soup.config.validation import Strict
+
+
+class Machines(Strict):
+    """Which machines fine-tune; a kind alone, where it needs no more."""
+
+    kind: Literal["local", "ray", "dask", "pool"] = Field(
+        "local", description="processes of this machine, a Ray or Dask cluster, a Prefect work pool"
+    )
+    address: str | None = Field(
+        None,
+        description="of a Ray or Dask cluster that runs (auto, ray://HOST:10001, "
+        "tcp://HOST:8786); default: one is started on this machine",
+    )
+    workers: PositiveInt | None = Field(
+        None, description="how many to start on this machine; default: one a GPU, or one a core"
+    )
+    pool: str | None = Field(None, description="name of the Prefect work pool")
+
+    @model_validator(mode="after")
+    def belong_to_the_kind(self) -> Self:
+        cluster = self.kind in ("ray", "dask")
+        for name in ("address", "workers"):
+            if getattr(self, name) is not None and not cluster:
+                raise ValueError(f"{name} is for kind: ray or dask, and this is {self.kind}")
+        if self.address is not None and self.workers is not None:
+            raise ValueError(
+                "give 'address' (a cluster that runs) or 'workers' (to start), not both"
+            )
+        if (self.kind == "pool") != (self.pool is not None):
+            raise ValueError("kind: pool and the name of the work pool, 'pool', go together")
+        return self
+
+
+def _by_kind(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Runner = Annotated[Machines, BeforeValidator(_by_kind, json_schema_input_type=str | Machines)]

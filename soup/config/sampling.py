@@ -1,0 +1,140 @@
+"""From a search space to run configurations: pure, seeded, and each run on its own.
+
+Run i is a function of (seed, i) and the space, so that a larger K adds runs and changes none. Each
+dimension draws from a generator of its own, so that a new dimension changes no other.
+
+Spaces with names stand in `soup/config/named_spaces.py`.
+"""
+
+import itertools
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from soup.config.named_spaces import resolved
+from soup.config.params import Sweep
+from soup.config.search_space import Epochs, RandAugment, Range, Space
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The hyperparameters of one fine-tune."""
+
+    lr: float
+    weight_decay: float
+    epochs: int
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    augment: str = "none"
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
+    sam: float = 0.0
+    seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def configurations(sweep: Sweep) -> list[Configuration]:
+    """The first `sweep.runs` configurations.
+
+    Raises:
+        ValueError: a grid has ranges, or fewer points than runs are asked for.
+    """
+    space, method = resolved(sweep.space, sweep.method)
+    if method == "grid":
+        return _grid(space, sweep)
+    return [_draw(space, sweep.seed, index) for index in range(sweep.runs)]
+
+
+def laggards(
+    scores: Mapping[str, float | BaseException], keep: float, share: float
+) -> dict[str, str]:
+    """Which runs successive halving stops at a rung, and why.
+
+    Jamieson and Talwalkar, "Non-stochastic best arm identification", AISTATS 2016; with the share
+    that goes on for their half. Equal scores go on together.
+
+    Args:
+        scores: held-out accuracies; what failed, or is finished (infinity), is not compared.
+        keep: share that goes on, at least one.
+        share: of a run, where the rung is.
+    """
+    known = {n: s for n, s in scores.items() if isinstance(s, float) and math.isfinite(s)}
+    if not known:
+        return {}
+    enough = sorted(known.values(), reverse=True)[max(1, math.ceil(keep * len(known))) - 1]
+    return {
+        name: f"stopped after {share:.0%} of the run: {score:.2%} held-out, "
+        f"{enough:.2%} needed to go on"
+        for name, score in known.items()
+        if score < enough
+    }
+
+
+def _dimensions(space: Space) -> dict[str, Any]:
+    return {name: value for name, value in space if name != "like"}
+
+
+def _draw(space: Space, seed: int, index: int) -> Configuration:
+    values: dict[str, Any] = {}
+    for name, dimension in _dimensions(space).items():
+        rng = np.random.default_rng([seed, index, zlib.crc32(name.encode())])
+        values[name] = _value(dimension, rng)
+    return Configuration(**values)
+
+
+def _value(dimension: Any, rng: np.random.Generator) -> Any:
+    match dimension:
+        case None:
+            return int(rng.integers(2**31))
+        case Range():
+            return _within(dimension, rng)
+        case Epochs():
+            return int(rng.integers(dimension.min, dimension.max + 1))
+        case RandAugment():
+            if rng.random() < dimension.minimal:
+                return "minimal"
+            (low, high), (few, many) = dimension.magnitude, dimension.layers
+            return f"rand-m{rng.integers(low, high + 1)}-n{rng.integers(few, many + 1)}"
+    return dimension[rng.integers(len(dimension))]
+
+
+def _within(dimension: Range, rng: np.random.Generator) -> float:
+    if dimension.zero and rng.random() < dimension.zero:
+        return 0.0
+    low, high = dimension.min, dimension.max
+    if dimension.scale == "linear":
+        return float(rng.uniform(low, high))
+    # exp(log(x)) may differ from x in the last digit, and so leave the range.
+    return float(np.clip(np.exp(rng.uniform(np.log(low), np.log(high))), low, high))
+
+
+def _grid(space: Space, sweep: Sweep) -> list[Configuration]:
+    """The product of the choices, the last dimension turning fastest.
+
+    Without choices of its own, the seed is that of run i.
+    """
+    dimensions = _dimensions(space)
+    ranges = [n for n, value in dimensions.items() if not isinstance(value, list | None)]
+    if ranges:
+        raise ValueError(f"a grid needs lists of choices, not ranges: {', '.join(ranges)}")
+    choices = [[None] if value is None else value for value in dimensions.values()]
+    points = list(itertools.product(*choices))
+    if len(points) < sweep.runs:
+        raise ValueError(
+            f"sweep.runs is {sweep.runs}, but the grid has {len(points)} points: "
+            f"give more choices, or runs: {len(points)}"
+        )
+    configurations = []
+    for index, point in enumerate(points[: sweep.runs]):
+        values: dict[str, Any] = dict(zip(dimensions, point, strict=True))
+        if space.seed is None:
+            values["seed"] = _draw(space, sweep.seed, index).seed
+        configurations.append(Configuration(**values))
+    return configurations

@@ -1,0 +1,108 @@
+"""The dimensions of a search: what each may be, as choices or as a range."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+
+from soup.config.validation import Strict
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Range(Strict):
+    """A continuous dimension, drawn uniformly or log-uniformly, or switched off."""
+
+    min: Rate
+    max: Rate
+    scale: Literal["linear", "log"] = "linear"
+    zero: float = Field(0.0, ge=0, lt=1, description="probability of 0 instead of a draw")
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.scale == "log" and self.min <= 0:
+            raise ValueError(f"a log scale needs min > 0, got {self.min}")
+        return self
+
+
+def _form(value: object) -> str:
+    return "choices" if isinstance(value, list) else "range"
+
+
+# Told apart by form, so that an error speaks of the form that was meant.
+Rates = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[list[Rate], Tag("choices")], Discriminator(_form)
+]
+Augment = Annotated[
+    str,
+    Field(
+        pattern=r"^(none|minimal|medium|strong|rand-m\d+(\.\d+)?-n\d+(-[a-z]+\d*(\.\d+)?)*)$",
+        description="'none' (crop and flip alone), timm's 'rand-mM-nN', or the paper's words: "
+        "'minimal' (a crop of 90 to 100%), 'medium' (timm's default), 'strong' (rand-m15-n2)",
+    ),
+]
+Whole = Annotated[int, Field(ge=0)]
+SPACES = ("paper-random", "paper-grid", "extreme-grid", "seeds-only")
+SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only"]
+
+
+class RandAugment(Strict):
+    """RandAugment of random magnitude (M) and number of layers (N), or minimal augmentation."""
+
+    magnitude: tuple[Whole, Whole] = (1, 20)
+    layers: tuple[Whole, Whole] = (0, 2)
+    minimal: float = Field(1 / 3, ge=0, le=1, description="probability of 'minimal' instead")
+
+
+class Epochs(Strict):
+    """A number of epochs, all equally likely."""
+
+    min: PositiveInt
+    max: PositiveInt
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class Space(Strict):
+    """Each dimension is a list of choices, or (random search) a range.
+
+    `like: paper-random` takes what is not given here from a named space
+    (`soup/config/named_spaces.py`).
+    """
+
+    like: SpaceName | None = Field(None, description="a named space to start from")
+    lr: Rates = Range(min=1e-6, max=1e-4, scale="log")
+    weight_decay: Rates = Range(min=10**-4.1, max=10**-0.3, scale="log")
+    epochs: Annotated[
+        Annotated[Epochs, Tag("range")] | Annotated[list[PositiveInt], Tag("choices")],
+        Discriminator(_form),
+    ] = Field([4, 8, 10, 16])
+    label_smoothing: Rates = Field([0.0])
+    mixup: Rates = Field([0.0], description="alpha of the Beta distribution; 0 for none")
+    cutmix: Rates = Field([0.0], description="the same; with both, one of them at even odds")
+    augment: Annotated[
+        Annotated[RandAugment, Tag("range")] | Annotated[list[Augment], Tag("choices")],
+        Discriminator(_form),
+    ] = Field(["none"], description="of timm, or in the paper's words")
+    layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
+    drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
+    sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
+    seed: list[Seed] | None = Field(None, description="default: a seed of its own for each run")
+
+    @model_validator(mode="after")
+    def not_empty(self) -> Self:
+        empty = [name for name, value in self if value == []]
+        if empty:
+            raise ValueError(f"no choices given for {', '.join(empty)}")
+        return self
+
+
+def by_name(value: object) -> object:
+    """A name alone is short for `like`."""
+    return {"like": value} if isinstance(value, str) else value

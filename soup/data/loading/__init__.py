@@ -1,0 +1,1 @@
+"""Images as batches: decoded once, cached, packed, read ahead."""

@@ -1,0 +1,161 @@
+"""Training images in memory at their own sizes, for a random crop must see the whole image.
+
+Decoded where all of them fit; else encoded, as in their files; else they are read from the files.
+The memory is that of a mapped file in the cache: fine-tunes that run at once share it.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from soup.data.errors import DataError
+from soup.data.loading.array_cache import GIB, kept
+from soup.data.loading.images import CHUNK, FIRST, Images, decoded, digest, from_files, in_threads
+from soup.data.reading import image_file
+from soup.data.reading.decoding import decode
+from soup.data.split.prepare import Row
+from soup.files import of_value
+
+_log = logging.getLogger(__name__)
+HEAD = 8  # bytes before an image's pixels: its height and its width, uint32 each
+
+
+class Packed(Sequence[Image.Image]):
+    """Images one after the other in an array of bytes."""
+
+    def __init__(
+        self,
+        data: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        unpack: Callable[[NDArray[np.uint8]], Image.Image],
+    ) -> None:
+        """
+        Args:
+            lengths: bytes of each image.
+            unpack: an image's bytes -> the image, RGB.
+        """
+        self._data, self._unpack = data, unpack
+        self._ends = np.cumsum(lengths)
+        self._starts = self._ends - lengths
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._unpack(self._data[self._starts[index] : self._ends[index]])
+
+
+def training_images(
+    rows: Sequence[Row],
+    root: Path,
+    classes: Sequence[str],
+    cache: Path,
+    cache_gib: float = GIB,
+) -> Images:
+    """Images at their own sizes, in the fastest form that `cache_gib` has room for.
+
+    Every form gives the same images, bit for bit.
+
+    Raises:
+        DataError: an image is missing or is not what it was when the split was made.
+    """
+    room, store = cache_gib * 2**30, _Store(rows, digest(rows, root, ""), cache, cache_gib)
+    sizes = store.table("sizes", lambda row: image_file.size(root / row.path))
+    bytes_each = sizes.prod(axis=1) * 3
+    if (sizes == sizes[0]).all() and bytes_each.sum() <= room:
+        return decoded(rows, root, classes, lambda image: image, "as they are", cache, cache_gib)
+    plain = from_files(rows, root, classes)
+    if bytes_each.sum() <= room:
+        data = store.packed("decoded", lambda row: _flat(_image_of(row, root)), bytes_each + HEAD)
+        if data is not None:
+            return replace(plain, held=Packed(data, bytes_each + HEAD, _image))
+    lengths = store.table("lengths", lambda row: (image_file.size_in_bytes(root / row.path),))[:, 0]
+    if lengths.sum() <= room:
+        data = store.packed("encoded", lambda row: _bytes(row, root), lengths)
+        if data is not None:
+            return replace(plain, held=Packed(data, lengths, lambda part: decode(part.tobytes())))
+    _log.warning(
+        "the %d training images are read from their files: they would take %.3g GiB encoded, "
+        "compute.cache_gib is %.3g",
+        *(len(rows), lengths.sum() / 2**30, cache_gib),
+    )
+    return plain
+
+
+@dataclass(frozen=True)
+class _Store:
+    """What is kept in the cache of one list of images."""
+
+    rows: Sequence[Row]
+    digest: str
+    cache: Path
+    gib: float
+
+    def table(self, what: str, measure: Callable[[Row], tuple[int, ...]]) -> NDArray[np.int64]:
+        """A few integers an image, (images, integers)."""
+
+        def blocks() -> Iterator[NDArray[np.int64]]:
+            for part in _parts(self.rows):
+                yield np.array(in_threads(lambda row: _measured(measure, row), part), np.int64)
+
+        found = kept(self._file(what), len(self.rows), blocks, self.gib)
+        return np.concatenate([*blocks()]) if found is None else found
+
+    def packed(
+        self, what: str, pack: Callable[[Row], NDArray[np.uint8]], lengths: NDArray[np.int64]
+    ) -> NDArray[np.uint8] | None:
+        """Bytes of all images, or None if they have no room."""
+
+        def blocks() -> Iterator[NDArray[np.uint8]]:
+            at = 0
+            for part in _parts(self.rows):
+                found = in_threads(pack, part)
+                wanted = lengths[at : (at := at + len(part))]
+                for row, one, length in zip(part, found, wanted, strict=True):
+                    if len(one) != length:
+                        raise DataError(f"{row.path} was changed while it was read; try again")
+                yield np.concatenate(found)
+
+        return kept(self._file(what), int(lengths.sum()), blocks, self.gib)
+
+    def _file(self, what: str) -> Path:
+        return self.cache / f"{of_value([what, self.digest])[:32]}.npy"
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Few at first, which say what all will be like, and may then turn out to have no room."""
+    for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
+        yield rows[start:stop]
+
+
+def _measured(measure: Callable[[Row], tuple[int, ...]], row: Row) -> tuple[int, ...]:
+    try:
+        return measure(row)
+    except image_file.BROKEN as error:
+        raise DataError(f"{row.path}: {error}; run prepare again") from None
+
+
+def _flat(image: Image.Image) -> NDArray[np.uint8]:
+    pixels = np.asarray(image, dtype=np.uint8)
+    size = np.array(pixels.shape[:2], dtype=np.uint32)
+    return np.concatenate([size.view(np.uint8), pixels.reshape(-1)])
+
+
+def _image(packed: NDArray[np.uint8]) -> Image.Image:
+    height, width = packed[:HEAD].view(np.uint32)
+    return Image.fromarray(packed[HEAD:].reshape(height, width, 3))
+
+
+def _image_of(row: Row, root: Path) -> Image.Image:
+    return image_file.image(root / row.path, row.content)
+
+
+def _bytes(row: Row, root: Path) -> NDArray[np.uint8]:
+    return np.frombuffer(image_file.encoded(root / row.path, row.content), dtype=np.uint8)

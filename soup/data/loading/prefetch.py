@@ -1,0 +1,64 @@
+"""The next batch is made ready while the model works on this one."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soup.data.loading.images import Images
+
+Group = tuple[Tensor, ...]
+
+
+def on_device(
+    batches: Iterable[Group], device: torch.device, prepare: Callable[[Tensor], Tensor]
+) -> Iterator[Group]:
+    """Batches on the device, the first tensor of each as `prepare` makes it there.
+
+    On CUDA a batch goes over, from pinned memory, on a stream of its own while the one before is
+    computed with. On the CPU there is nothing to overlap: it is the same cores that would do both.
+    """
+    if device.type != "cuda":
+        for first, *others in batches:
+            yield prepare(first.to(device)), *(t.to(device) for t in others)
+        return
+    stream, waiting = torch.cuda.Stream(device), None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            first, *others = (t.pin_memory().to(device, non_blocking=True) for t in batch)
+            moved = (prepare(first), *others), stream.record_event()
+        if waiting is not None:
+            yield _arrived(*waiting, device)
+        waiting = moved
+    if waiting is not None:
+        yield _arrived(*waiting, device)
+
+
+def _arrived(batch: Group, sent: torch.cuda.Event, device: torch.device) -> Group:
+    stream = torch.cuda.current_stream(device)
+    stream.wait_event(sent)
+    for tensor in batch:
+        tensor.record_stream(stream)  # whose memory must not be given away before it is used
+    return batch
+
+
+def parts(images: Images, size: int) -> Iterator[NDArray[np.uint8]]:
+    """All images in order, `size` at a time: uint8 (some, height, width, 3).
+
+    Images that are not held are decoded one part ahead, in threads.
+    """
+    ranges = [*pairwise([*range(0, len(images), size), len(images)])]
+    if images.pixels is not None:
+        yield from (images.part(*each) for each in ranges)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        reading = [pool.submit(images.part, *ranges[0])]
+        for following in [*ranges[1:], None]:
+            found = reading.pop().result()
+            if following is not None:
+                reading.append(pool.submit(images.part, *following))
+            yield found

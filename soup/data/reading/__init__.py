@@ -1,0 +1,1 @@
+"""One image from a file, an archive member or a row of a data set."""

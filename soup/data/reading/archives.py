@@ -1,0 +1,199 @@
+"""Tar archives read by offset, without unpacking: where each member's bytes are.
+
+The index of an archive is made once, kept on disk and memory-mapped, so that any number of
+processes that read 1.28 M images share one copy of it. ImageNet's train archive is a tar of a
+thousand tars: a tar inside counts as a folder, so that `n01440764.tar` holds `n01440764/...`.
+"""
+
+import io
+import os
+import posixpath
+import tarfile
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soup.data.errors import DataError
+from soup.files import of_value, whole
+
+VERSION = 1  # of the index; a new one is another file
+MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+
+
+class Section(io.RawIOBase):
+    """A part of an open file, as a file; reads by position, so that many may share the file."""
+
+    def __init__(self, descriptor: int, start: int, length: int, closes: bool = False) -> None:
+        self._descriptor, self._start, self._length = descriptor, start, length
+        self._closes, self._at = closes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        self._at = max(0, origin + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        room = min(len(buffer), self._length - self._at)
+        if room <= 0:
+            return 0
+        data = os.pread(self._descriptor, room, self._start + self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if self._closes and not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def names(archive: Path) -> list[str]:
+    """The plain files in an archive, sorted.
+
+    Raises:
+        DataError: it is no archive that can be read by offset, or holds what must not be trusted.
+    """
+    return [name.decode() for name in _table(archive)[0].tolist()]
+
+
+def place(archive: Path, name: str) -> tuple[int, int]:
+    """Offset and size of a member, in bytes.
+
+    Raises:
+        FileNotFoundError: the archive is missing, or has no such member.
+        DataError: see `names`.
+    """
+    (listed, offsets, sizes), wanted = _table(archive), name.encode()
+    # `np.searchsorted` would first copy the whole column out of the map.
+    at = bisect_left(listed, wanted)
+    if at == len(listed) or listed[at] != wanted:
+        raise FileNotFoundError(f"No such file in the archive {archive}: {name}")
+    return int(offsets[at]), int(sizes[at])
+
+
+def _table(archive: Path) -> tuple[NDArray[Any], ...]:
+    """The index: names, sorted, with offsets and sizes; of the archive as it is now."""
+    stat = archive.stat()
+    return _loaded(archive, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _loaded(archive: Path, size: int, mtime_ns: int) -> tuple[NDArray[Any], ...]:
+    table = np.asarray(_mapped(archive, size, mtime_ns))  # plain: a memmap's items cost much more
+    return table["name"], table["offset"], table["size"]
+
+
+def _mapped(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = of_value([VERSION, str(archive.resolve()), size, mtime_ns])[:32]
+    file = home / "modelsoup" / "archives" / f"{name}.npy"
+    try:
+        return np.load(file, mmap_mode="r")
+    except (OSError, ValueError):  # not made yet, or cut short
+        made = _index(archive, size)
+    try:
+        with whole(file) as aside, aside.open("wb") as out:
+            np.save(out, made)
+        return np.load(file, mmap_mode="r")
+    except OSError:  # no room or no right to write: this process keeps its own
+        return made
+
+
+def _index(archive: Path, size: int) -> NDArray[Any]:
+    if size == 0:
+        raise DataError(f"{archive} is empty; fetch it again")
+    with archive.open("rb") as file:
+        head = file.read(6)
+        packed = next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+        if packed:
+            raise DataError(
+                f"{archive} is packed by {packed}, in which no image can be found by its place; "
+                "unpack it, or make it a plain tar"
+            )
+        unsafe: list[str] = []
+        section = Section(file.fileno(), 0, size)
+        found = list(_walk(archive, section, 0, "", unsafe))
+    counted = Counter(name for name, _, _ in found)
+    unsafe += [f"{name.decode()}: more than once" for name, n in counted.items() if n > 1]
+    if unsafe:
+        more = f"\n  and {len(unsafe) - 20} more" if len(unsafe) > 20 else ""
+        raise DataError(
+            f"{archive} is refused for what it holds; make it again of plain files alone:\n  "
+            + "\n  ".join(unsafe[:20])
+            + more
+        )
+    width = max((len(name) for name, _, _ in found), default=1)
+    kind = [("name", f"S{width}"), ("offset", "<i8"), ("size", "<i8")]
+    return np.array(sorted(found), dtype=kind)
+
+
+def _walk(
+    archive: Path, section: Section, start: int, folder: str, unsafe: list[str]
+) -> Iterator[tuple[bytes, int, int]]:
+    """(name, offset in the archive, size) of the plain files in the tar at `start`."""
+    at = f"{archive}{'::' + folder.rstrip('/') + '.tar' if folder else ''}"
+    tar: Any
+    try:
+        with tarfile.open(fileobj=section, mode="r:") as tar:
+            for member in tar:
+                tar.members.clear()  # it would keep them all
+                reason = _refusal(member)
+                if reason:
+                    unsafe.append(f"{folder}{member.name}: {reason}")
+                    continue
+                if member.isdir():
+                    continue
+                path = folder + posixpath.normpath(member.name)
+                offset, length = member.offset_data, member.size
+                if offset + length > section.seek(0, os.SEEK_END):
+                    raise tarfile.ReadError(f"it ends in the middle of {member.name}")
+                if path.endswith(".tar") and not folder:
+                    inner = Section(section._descriptor, start + offset, length)
+                    inside = path.removesuffix(".tar") + "/"
+                    yield from _walk(archive, inner, start + offset, inside, unsafe)
+                else:
+                    yield path.encode(), start + offset, length
+            # tarfile takes a damaged header for the end.
+            section.seek(tar.offset)
+            if section.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{at} is no tar that can be read ({error}); fetch it again") from None
+
+
+def _refusal(member: tarfile.TarInfo) -> str | None:
+    """Why a member must not be trusted, if so."""
+    try:
+        member.name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if member.name.startswith("/"):
+        return "an absolute path"
+    if ".." in member.name.split("/"):
+        return "a path that climbs out"
+    if member.issym() or member.islnk():
+        return f"a link, to {member.linkname}"
+    if not (member.isdir() or member.isreg()) or member.issparse():
+        return "no plain file"
+    return None

@@ -1,0 +1,1 @@
+"""Distribution shifts: published layouts, class maps, how answers are counted."""

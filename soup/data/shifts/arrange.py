@@ -1,0 +1,131 @@
+"""From the images found to what is asked of them: shifts under train's classes, ReaL labels."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soup.config.data import Data, Shift
+from soup.data.shifts import objectnet, real
+from soup.data.shifts.imagenet import some
+from soup.data.shifts.layouts import LAYOUTS, Layout, Meaning, Place, recognise
+from soup.data.shifts.protocol import REAL, SEPARATOR, Protocol, joined
+from soup.data.sources.folders import DataError, Found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What test and shifts are asked.
+
+    Attributes:
+        images: shift -> its images, under the labels of the manifest.
+        reassessed: path of a test image -> its ReaL labels, joined.
+        protocols: of shifts and ReaL.
+        notes: lines for people: how a shift was read.
+        problems: why it cannot be read.
+    """
+
+    images: Mapping[str, list[Found]]
+    reassessed: Mapping[str, str]
+    protocols: Mapping[str, Protocol]
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def arrange(
+    data: Data, found: Mapping[str, Sequence[Found]], classes: Sequence[str], root: Path
+) -> Asked:
+    """Read every shift in its layout, and the ReaL labels if there are any.
+
+    Args:
+        found: split -> images, labelled by the folder they are in.
+        classes: train's, sorted.
+        root: what the folders are relative to.
+    """
+    images: dict[str, list[Found]] = {}
+    reassessed: dict[str, str] = {}
+    protocols: dict[str, Protocol] = {}
+    notes: list[str] = []
+    problems: list[str] = []
+    for name, shift in data.shifts.items():
+        if not found[name]:  # which was said when its labels were read
+            continue
+        try:
+            images[name], protocols[name], note = _read(shift, found[name], classes, root)
+            notes += [f"shift {name}: {note}"] if note else []
+        except DataError as error:
+            problems.append(f"shift {name}: {error}")
+    if data.real:
+        try:
+            paths = [image.path for image in found["test"]]
+            reassessed = real.labels(root / data.real, paths, classes)
+            protocols[REAL] = Protocol({name: (name,) for name in classes}, of="test")
+            notes.append(f"ReaL: {len(reassessed)} of {len(paths)} test images have labels")
+        except DataError as error:
+            problems.append(str(error))
+    return Asked(images, reassessed, protocols, tuple(notes), tuple(problems))
+
+
+def files(data: Data, root: Path) -> list[str]:
+    """The files beside the images that all this is read from, relative to the root.
+
+    Those that are not there are left out.
+    """
+    shifts = data.shifts.values()
+    found = [root / shift.classes for shift in shifts if shift.classes]
+    found += [path for s in shifts for path in objectnet.mappings(root / s.folder).values()]
+    found += [root / data.real] if data.real else []
+    return [os.path.relpath(path, root) for path in found if path.is_file()]
+
+
+def _read(
+    shift: Shift, found: Sequence[Found], classes: Sequence[str], root: Path
+) -> tuple[list[Found], Protocol, str]:
+    base = root / shift.folder
+    map_file = root / shift.classes if shift.classes else None
+    place = Place(base, frozenset(image.label for image in found), classes, map_file)
+    kind = recognise(place) if shift.layout == "auto" else shift.layout
+    layout = LAYOUTS[kind]
+    folders = [layout.folder(image) for image in found]
+    place = Place(base, frozenset(folders), classes, map_file)
+    meaning = layout.meaning(place)
+    _complete(meaning, place, kind, layout)
+    groups = {folder: tuple(sorted(set(each))) for folder, each in meaning.items() if each}
+    images = [
+        Found(image.path, joined(groups[folder]))
+        for image, folder in zip(found, folders, strict=True)
+        if folder in groups
+    ]
+    if layout.among_present:
+        return images, Protocol(border=layout.border), "" if kind == "name" else f"layout {kind}"
+    answers = {joined(group): group for _, group in sorted(groups.items())}
+    _distinct(answers)
+    left_out = len(found) - len(images)
+    note = f"layout {kind}, {len(answers)} answers"
+    if left_out:
+        note += f"; {left_out} of {len(found)} images are of other classes, left out"
+    return images, Protocol(answers, layout.border), note
+
+
+def _complete(meaning: Meaning, place: Place, kind: str, layout: Layout) -> None:
+    missing = sorted(meaning.keys() - place.folders)
+    strange = sorted(place.folders - meaning.keys()) if not layout.others else []
+    problems = [f"lacks {len(missing)}: {some(missing)}"] if missing else []
+    problems += [f"has others: {some(strange)}"] if strange else []
+    if problems:
+        raise DataError(
+            f"{place.base} should hold {layout.looks} (layout {kind}), but "
+            f"{' and '.join(problems)}; complete it, or say another layout"
+        )
+    if not any(meaning.values()):
+        raise DataError(f"train has none of the classes of {place.base} (layout {kind})")
+
+
+def _distinct(answers: Mapping[str, tuple[str, ...]]) -> None:
+    classes = [one for group in answers.values() for one in group]
+    shared = sorted({one for one in classes if classes.count(one) > 1})
+    if shared:
+        raise DataError(f"classes that stand in several different answers: {some(shared)}")
+    separated = sorted({one for one in classes if SEPARATOR in one})
+    if separated:
+        raise DataError(f"classes with {SEPARATOR!r} in their name: {some(separated)}; rename them")

@@ -1,0 +1,59 @@
+"""A shift of one's own: a file that says which of train's classes each class folder means.
+
+YAML or JSON: a table of folder -> class, list of classes, or null for a folder to leave out.
+CSV: the columns `folder` and `class`, a line for each class of a folder; none: left out.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+from soup.data.sources.folders import DataError
+
+
+def read(path: Path) -> dict[str, tuple[str, ...]]:
+    """Class folder -> classes that it means; none: the folder is left out.
+
+    Raises:
+        DataError: the file is missing, is none of the three kinds, or is not such a table.
+    """
+    kinds: Mapping[str, Callable[[Path], object]] = {
+        ".yaml": lambda file: yaml.safe_load(file.read_text(encoding="utf-8")),
+        ".yml": lambda file: yaml.safe_load(file.read_text(encoding="utf-8")),
+        ".json": lambda file: json.loads(file.read_text(encoding="utf-8")),
+        ".csv": _csv,
+    }
+    if path.suffix.lower() not in kinds:
+        raise DataError(f"class map {path}: must be one of {', '.join(kinds)}")
+    try:
+        raw = kinds[path.suffix.lower()](path)
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raise DataError(f"class map {path} cannot be read: {error}") from None
+    if not isinstance(raw, dict) or not raw:
+        raise DataError(f"class map {path} must be a table of folder: class")
+    table: dict[str, tuple[str, ...]] = {}
+    wrong: list[str] = []
+    for folder, value in raw.items():
+        classes = [] if value is None else value if isinstance(value, list) else [value]
+        if any(isinstance(one, (list, dict, bool, float)) or one is None for one in classes):
+            wrong.append(str(folder))
+        table[str(folder)] = tuple(dict.fromkeys(str(one) for one in classes))
+    if wrong:
+        raise DataError(
+            f"class map {path}: must be a class, a list of classes, or null: {', '.join(wrong)}"
+        )
+    return table
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file)
+        if set(lines.fieldnames or ()) != {"folder", "class"}:
+            raise ValueError(f"columns {lines.fieldnames}, expected folder and class")
+        table: dict[str, list[str]] = {}
+        for line in lines:
+            table.setdefault(line["folder"], []).extend([line["class"]] if line["class"] else [])
+    return table

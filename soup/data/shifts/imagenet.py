@@ -1,0 +1,134 @@
+"""ImageNet's 1,000 classes: their order, and which of them a training set has under which name.
+
+A position is the place of a class among the sorted WordNet ids ("wnids"), 0 to 999: the number that
+ImageNetV2's folders, ReaL's labels and every published head go by.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+
+from soup.data.sources.folders import DataError
+
+CLASSES = 1000
+WNID = re.compile(r"n\d{8}")
+
+
+def _set_bits(hexadecimal: str) -> tuple[int, ...]:
+    number = int(hexadecimal, 16)
+    return tuple(place for place in range(CLASSES) if number >> place & 1)
+
+
+# The 200 positions that each of these sets holds, as bits: facts about the sets, which their
+# folders must agree with.
+IMAGENET_R = _set_bits(
+    "10b000a826ba8379000008008208080400108002011090200008194108000000001020002000000000060000202022"
+    "220016088804004804000000080000008811e0c20182285200608222500011e60a0936c4888cf0293b02302a984ca4"
+    "0d80080188880804180f08db001424020a1b4410908080008080a4c02b56"
+)
+IMAGENET_A = _set_bits(
+    "1d301800b48a827010020812050180404804a08a8090a01c210419612841240100008001200094201004000f000c00"
+    "42c0002008b2062120c80500140001114801406300206052130897200404100a000801c4d8aefc2488882000004000"
+    "0c00000080000000000000c1801430025a0b460090c0020484a048c2a840"
+)
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """The 1,000 wnids in order, from timm's public table."""
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+@cache
+def _names() -> tuple[Mapping[str, frozenset[int]], Mapping[str, frozenset[int]]]:
+    """Name -> positions: what a class is first called, and whatever else it is called.
+
+    First: its first WordNet lemma, all of them, and its name in OpenAI's prompts.
+    """
+    from open_clip import IMAGENET_CLASSNAMES
+    from timm.data import ImageNetInfo
+
+    described = ImageNetInfo("imagenet-1k").label_descriptions()
+    first: dict[str, set[int]] = {}
+    other: dict[str, set[int]] = {}
+    for position, (lemmas, prompt) in enumerate(zip(described, IMAGENET_CLASSNAMES, strict=True)):
+        synonyms = lemmas.split(", ")
+        for name in (lemmas, synonyms[0], prompt):
+            first.setdefault(_plain(name), set()).add(position)
+        for name in synonyms[1:]:
+            other.setdefault(_plain(name), set()).add(position)
+    return (
+        {name: frozenset(positions) for name, positions in first.items()},
+        {name: frozenset(positions) for name, positions in other.items()},
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def position(name: str) -> int | None:
+    """The class of a wnid or a name; None if there is none, or more than one ('crane')."""
+    if WNID.fullmatch(name):
+        return _places().get(name)
+    for names in _names():
+        if found := names.get(_plain(name)):
+            return min(found) if len(found) == 1 else None
+    return None
+
+
+@cache
+def _places() -> Mapping[str, int]:
+    return {wnid: place for place, wnid in enumerate(wnids())}
+
+
+def recognised(classes: Sequence[str]) -> dict[int, str]:
+    """Position -> train's own name, if train's classes are ImageNet's, or some of them.
+
+    A class is recognised by its wnid; by its first WordNet lemma or its name in OpenAI's prompts;
+    or by another lemma that no other class has. Case and underscores do not matter.
+
+    Raises:
+        DataError: a class is none of ImageNet's, or may be several, or two are the same; all named.
+    """
+    found: dict[int, str] = {}
+    problems: list[str] = []
+    for name in classes:
+        place = position(name)
+        if place is None:
+            problems.append(name + _hint(name))
+        elif place in found:
+            problems.append(f"{name} (the same class as {found[place]})")
+        else:
+            found[place] = name
+    if problems:
+        raise DataError(
+            "train's classes must be ImageNet's, named by wnid (n01440764) or by a name that is "
+            f"one class's alone; these are not: {some(problems)}"
+        )
+    return found
+
+
+def _hint(name: str) -> str:
+    if WNID.fullmatch(name):
+        return ""
+    first, other = _names()
+    several = first.get(_plain(name)) or other.get(_plain(name))
+    if several:
+        return f" (may be {' or '.join(wnids()[place] for place in sorted(several))})"
+    return near(_plain(name), [known for known in first if ", " not in known])
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """' (near: ...)' with the most similar known names, or '' if none is."""
+    found = get_close_matches(name, list(known), n=3)
+    return f" (near: {', '.join(found)})" if found else ""
+
+
+def some(items: Sequence[str], most: int = 10) -> str:
+    """A list in a sentence, cut short."""
+    more = [f"and {len(items) - most} more"] if len(items) > most else []
+    return ", ".join([*items[:most], *more])

@@ -1,0 +1,95 @@
+"""ObjectNet's own mapping files: from its class folders to positions among ImageNet's 1,000.
+
+Barbu et al., "ObjectNet", NeurIPS 2019. The files are joined as in the published evaluation of
+model soups and of WiSE-FT (`datasets/objectnet.py` of mlfoundations/model-soups): an ObjectNet
+class may stand for several of ImageNet's, and 113 of its 313 folders stand for any.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from soup.data.shifts.imagenet import CLASSES, some
+from soup.data.sources.folders import DataError
+
+# As downloaded; one of the names of each file, which have varied.
+FILES = {
+    "folders": ("folder_to_objectnet_label.json",),
+    "meaning": ("objectnet_to_imagenet_1k.json",),
+    "numbers": ("pytorch_to_imagenet_2012_id.json",),
+    "lines": ("imagenet_to_label_2012_v2", "imagenet_to_label_2012_v2.txt"),
+}
+
+
+def mappings(base: Path) -> dict[str, Path]:
+    """The mapping files of a download, of which `base` is the whole or its 'images'.
+
+    Those that are not there are left out.
+    """
+    place = (base.parent if base.name == "images" else base) / "mappings"
+    found: dict[str, Path] = {}
+    for key, names in FILES.items():
+        for name in names:
+            if key not in found and (place / name).is_file():
+                found[key] = place / name
+    return found
+
+
+def positions(base: Path) -> dict[str, tuple[int, ...]]:
+    """Class folder -> positions of the ImageNet classes that it stands for.
+
+    Raises:
+        DataError: a file is missing, or the files do not fit together; all problems are listed.
+    """
+    found = mappings(base)
+    missing = [" or ".join(names) for key, names in FILES.items() if key not in found]
+    if missing:
+        raise DataError(
+            f"ObjectNet's mapping files are incomplete: no {some(missing)} in the folder "
+            f"'mappings' of {base}; put them there as downloaded"
+        )
+    folder_of = {label: folder for folder, label in _texts(found["folders"]).items()}
+    place_of = {number: int(place) for place, number in _numbers(found["numbers"]).items()}
+    called = [line.strip() for line in found["lines"].read_text(encoding="utf-8").splitlines()]
+    # Two of the 1,000 lines are 'crane', which stands for nothing here; the last counts.
+    number_of = {name: number for number, name in enumerate(called) if name}
+    problems: list[str] = []
+    result: dict[str, tuple[int, ...]] = {}
+    for label, text in _texts(found["meaning"]).items():
+        names = text.split("; ")
+        unknown = [name for name in names if number_of.get(name) not in place_of]
+        problems += [f"{label} stands for {name!r}, which has no number" for name in unknown]
+        if label not in folder_of:
+            problems.append(f"{label} has no folder")
+        elif not unknown:
+            result[folder_of[label]] = tuple(place_of[number_of[name]] for name in names)
+    problems += [
+        f"{folder} has a position beyond {CLASSES - 1}"
+        for folder, places in result.items()
+        if not all(0 <= place < CLASSES for place in places)
+    ]
+    if problems:
+        raise DataError(f"the mapping files in {base} do not fit together: {some(problems)}")
+    return result
+
+
+def _texts(path: Path) -> Mapping[str, str]:
+    return _table(path, lambda value: isinstance(value, str), "names")
+
+
+def _numbers(path: Path) -> Mapping[str, int]:
+    table = _table(path, lambda value: isinstance(value, int), "whole numbers")
+    if not all(key.isdecimal() for key in table):
+        raise DataError(f"{path}: keys must be numbers")
+    return table
+
+
+def _table(path: Path, fits: Callable[[object], bool], kind: str) -> Mapping[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if not isinstance(table, dict) or not all(map(fits, table.values())):
+        raise DataError(f"{path} must be a table of {kind}")
+    return table

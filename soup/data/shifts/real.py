@@ -1,0 +1,69 @@
+"""ReaL: reassessed labels of ImageNet's validation images, several an image, as another score.
+
+Beyer et al., "Are we done with ImageNet?", 2020 (arXiv 2006.07159). `real.json` is a list of label
+lists in the order of the validation images; an answer is right if it is among an image's labels,
+and images without a label are left out.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from soup.data.shifts.imagenet import CLASSES, recognised, some
+from soup.data.shifts.protocol import joined
+from soup.data.sources.folders import DataError
+
+NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+
+
+def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
+    """Path of a test image -> its ReaL labels under train's names, joined; none: left out.
+
+    Args:
+        file: `real.json`.
+        paths: the test images, under their published names in whatever folders.
+        classes: train's.
+
+    Raises:
+        DataError: train's classes are not ImageNet's, the file is not such a list, or an image has
+            no place in it.
+    """
+    known = recognised(classes)
+    sets = _read(file)
+    found: dict[str, str] = {}
+    strange: list[str] = []
+    for path in paths:
+        number = NUMBER.match(PurePosixPath(path).name)
+        if number is None or not 1 <= int(number[1]) <= len(sets):
+            strange.append(path)
+            continue
+        names = tuple(known[at] for at in sorted(set(sets[int(number[1]) - 1])) if at in known)
+        if names:
+            found[path] = joined(names)
+    if strange:
+        raise DataError(
+            f"{file} has labels for ILSVRC2012_val_00000001 to {len(sets):08d}; these test images "
+            f"are none of them: {some(strange)}"
+        )
+    return found
+
+
+def _read(file: Path) -> list[list[int]]:
+    try:
+        sets = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.real: {file} cannot be read: {error}") from None
+    if not isinstance(sets, list) or not all(isinstance(each, list) for each in sets):
+        raise DataError(f"data.real: {file} must be a list of lists of class positions")
+    wrong = [f"image {at}: {each}" for at, each in enumerate(sets, 1) if not all(map(_is, each))]
+    if wrong:
+        raise DataError(
+            f"data.real: {file} has labels that are no position below {CLASSES}: {some(wrong)}"
+        )
+    return sets
+
+
+def _is(label: Any) -> bool:
+    return isinstance(label, int) and 0 <= label < CLASSES

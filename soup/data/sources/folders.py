@@ -1,0 +1,87 @@
+"""Image folders: which images there are, of which class, and whether each can be used."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from soup.data.errors import DataError
+from soup.data.reading.image_file import fingerprint
+
+__all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem"]
+__all__ += ["check", "files_below", "fingerprint", "scan"]
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file: its path relative to the data root (posix), and its class folder's name."""
+
+    path: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    path: str
+    reason: str
+
+
+def files_below(base: Path) -> Iterator[Path]:
+    """All image files below a folder, in the file system's order; hidden ones are none."""
+    for here, folders, files in os.walk(base, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(here, name)
+            if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
+                yield path
+
+
+def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
+    """All images below `folder/<class>/`, sorted by path, and those outside a class folder.
+
+    Raises:
+        DataError: the folder does not exist, or holds no image.
+    """
+    base = root / folder
+    if not base.is_dir():
+        raise DataError(f"{base} is not a folder; it must hold one folder of images a class")
+    found: list[Found] = []
+    misplaced: list[Problem] = []
+    for path in files_below(base):
+        relative = Path(os.path.relpath(path, root)).as_posix()
+        parts = path.relative_to(base).parts
+        if len(parts) == 1:
+            misplaced.append(Problem(relative, "misplaced: not inside a class folder"))
+        else:
+            found.append(Found(relative, parts[0]))
+    if not found:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"no images in {base}: expected {base}/<class>/<image>, one of {kinds}")
+    return sorted(found, key=lambda f: f.path), sorted(misplaced, key=lambda p: p.path)
+
+
+def check(
+    root: Path,
+    found: Iterable[Found],
+    how: Literal["decode", "header"],
+    advance: Callable[[], object] = lambda: None,
+) -> tuple[list[tuple[Found, str]], list[Problem]]:
+    """Fingerprint every image, in parallel: the usable ones in the given order, and the others."""
+
+    def attempt(image: Found) -> str | Problem:
+        try:
+            return fingerprint(root / image.path, how)
+        except ValueError as error:
+            return Problem(image.path, str(error))
+        finally:
+            advance()
+
+    images = list(found)
+    # Pillow decodes outside the interpreter's lock, so that threads do.
+    with ThreadPoolExecutor(min(16, (os.cpu_count() or 1) * 2)) as pool:
+        results = list(pool.map(attempt, images))
+    good = [(i, r) for i, r in zip(images, results, strict=True) if isinstance(r, str)]
+    return good, [r for r in results if isinstance(r, Problem)]

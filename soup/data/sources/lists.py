@@ -1,0 +1,153 @@
+"""Lists of images and labels: CSV, TSV, Parquet, and plain text of `path label` lines."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soup.config.data import Role
+from soup.data.errors import DataError
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".txt")
+# How such columns are mostly called; compared without case and underscores. ImageNet's labels on
+# Kaggle stand in 'PredictionString', as 'wnid x y x y ...'.
+GUESSES: dict[Role, tuple[str, ...]] = {
+    "path": ("path", "imagepath", "filepath", "file", "filename", "image", "imageid", "name"),
+    "label": ("label", "class", "classname", "target", "category", "wnid", "predictionstring"),
+    "split": ("split", "subset", "partition", "set"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """An image of a list; `number` is its line, or its row from 1 on, for errors."""
+
+    path: str
+    label: str
+    number: int
+
+
+def read_list(file: Path, columns: Mapping[Role, str], split: str) -> list[Line]:
+    """The images of a list, in its order; those of one split where it has a column of splits.
+
+    Args:
+        columns: names of the columns 'path', 'label' and 'split', where they must not be guessed.
+        split: which rows are wanted.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, has rows without a path or a label or a path
+            twice, or has no row of the split.
+    """
+    table = _text(file) if file.suffix.lower() == ".txt" else _table(file)
+    path, label, at = (_column(file, list(table), columns, role) for role in GUESSES)
+    first = {".parquet": 1, ".txt": 1}.get(file.suffix.lower(), 2)  # line 1 is the header
+    rows = list(zip(table[path], table[label], strict=True))
+    chosen = range(len(rows)) if not at else [i for i, s in enumerate(table[at]) if s == split]
+    if at and not chosen:
+        raise DataError(
+            f"{file} has no row whose {at} is '{split}': it has "
+            f"{', '.join(sorted(set(table[at]))) or 'none'}; name one as 'split' of this source"
+        )
+    boxes = label.lower() == "predictionstring"
+    lines = [
+        Line(rows[i][0], rows[i][1].split(" ")[0] if boxes else rows[i][1], i + first)
+        for i in chosen
+    ]
+    _require_sound(file, lines)
+    return lines
+
+
+def _require_sound(file: Path, lines: Sequence[Line]) -> None:
+    wrong = [
+        f"line {line.number}: no {'path' if not line.path else 'label'}"
+        for line in lines
+        if not line.path or not line.label
+    ]
+    seen: dict[str, Line] = {}
+    for line in lines:
+        before = seen.setdefault(line.path, line)
+        if line.path and before is not line:
+            labels = "" if before.label == line.label else f", as {before.label} and {line.label}"
+            wrong.append(f"lines {before.number} and {line.number}: {line.path} twice{labels}")
+    if wrong:
+        more = f"\n  and {len(wrong) - 20} more" if len(wrong) > 20 else ""
+        raise DataError(f"{file} cannot be used:\n  " + "\n  ".join(wrong[:20]) + more)
+    if not lines:
+        raise DataError(f"{file} lists no image")
+
+
+def _column(file: Path, found: list[str], given: Mapping[Role, str], role: Role) -> str:
+    """The name of a role's column; '' where there is none of splits, which need not be."""
+    if role in given:
+        if given[role] not in found:
+            raise DataError(f"{file} has no column '{given[role]}': it has {', '.join(found)}")
+        return given[role]
+    plain = {name.lower().replace("_", "").strip(): name for name in reversed(found)}
+    guess = next((plain[name] for name in GUESSES[role] if name in plain), None)
+    if guess is None and role != "split":
+        raise DataError(
+            f"{file}: which column holds the {role}s? It has {', '.join(found) or 'none'}; "
+            f"set columns: {{{role}: NAME}}"
+        )
+    return guess or ""
+
+
+def _table(file: Path) -> dict[str, list[str]]:
+    if file.suffix.lower() == ".parquet":
+        return _parquet(file)
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            rows = list(csv.reader(opened, delimiter=delimiter))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} cannot be read as a list: {error}") from None
+    header, lines = (rows[0] if rows else []), [row for row in rows[1:] if row]
+    wrong = [n for n, row in enumerate(rows[1:], 2) if row and len(row) != len(header)]
+    if wrong:
+        raise DataError(
+            f"{file}: {len(header)} columns in the header, another number in line "
+            + ", ".join(map(str, wrong[:20]))
+        )
+    return {name: [row[i] for row in lines] for i, name in enumerate(header)}
+
+
+def _parquet(file: Path) -> dict[str, list[str]]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(file)
+    except ImportError:
+        raise DataError(f"{file} needs the package 'pyarrow': pip install pyarrow") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise DataError(f"{file} cannot be read as Parquet: {error}") from None
+    return {
+        str(name): ["" if pd.isna(value) else _written(value) for value in frame[name]]
+        for name in frame.columns
+        if not frame[name].map(lambda v: isinstance(v, dict | bytes)).any()
+    }
+
+
+def _written(value: object) -> str:
+    """A whole number is a label even where gaps in its column made it 3.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _text(file: Path) -> dict[str, list[str]]:
+    pairs = [line.rsplit(None, 1) for line in text_lines(file)]
+    wrong = [str(n) for n, pair in enumerate(pairs, 1) if len(pair) != 2]
+    if wrong:
+        raise DataError(f"{file}: expected 'path label', not so in line {', '.join(wrong[:20])}")
+    return {"path": [pair[0] for pair in pairs], "label": [pair[1] for pair in pairs]}
+
+
+def text_lines(file: Path) -> list[str]:
+    """The lines of a text file, trimmed, without empty ones at the end.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from None
+    return [line.strip() for line in text.rstrip().splitlines()]

@@ -1,0 +1,120 @@
+"""Images in tar archives, by class folder or by the label beside each image (webdataset).
+
+Paths are `archive.tar::inside`; nothing is unpacked.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from soup.data.errors import DataError
+from soup.data.reading import archives
+from soup.data.reading.image_file import INSIDE
+from soup.data.sources.folders import IMAGE_SUFFIXES, Found, Problem
+
+LABELS = ("cls", "txt")
+
+
+def relative(path: Path, root: Path) -> str:
+    """As it stands in a manifest."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def pictures(archive: Path) -> list[str]:
+    """The images in an archive, sorted; hidden ones are none.
+
+    Raises:
+        DataError: see `archives.names`.
+    """
+    return [
+        name
+        for name in archives.names(archive)
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+    ]
+
+
+def by_folder(
+    tars: Sequence[Path], root: Path
+) -> tuple[list[Found], list[Problem], dict[str, str]]:
+    """Images by their class folder, in one archive or in several.
+
+    A single folder around all class folders counts for nothing; images at the top of one of several
+    archives are of the class that the archive is named after, as in an ImageNet of which only the
+    outer archive was unpacked.
+
+    Returns:
+        the images, those outside a class folder, and the prefix before the class folders of each
+        archive that has one.
+    """
+    found: list[Found] = []
+    misplaced: list[Problem] = []
+    around: dict[str, str] = {}
+    for tar in tars:
+        at = relative(tar, root)
+        parts = [(name, PurePosixPath(name).parts) for name in pictures(tar)]
+        depth, first = 0, parts[0][1] if parts else ()
+        while parts and all(len(p) > depth + 2 and p[depth] == first[depth] for _, p in parts):
+            depth += 1
+        around[at] = "".join(f"{part}/" for part in first[:depth])
+        for name, each in parts:
+            path = f"{at}{INSIDE}{name}"
+            if len(each) > depth + 1:
+                found.append(Found(path, each[depth]))
+            elif len(tars) > 1:
+                found.append(Found(path, tar.stem))
+            else:
+                misplaced.append(Problem(path, "misplaced: not inside a class folder"))
+    return found, misplaced, around
+
+
+def is_labelled(tar: Path) -> bool:
+    """Whether an archive is a webdataset shard: labels stand beside its images."""
+    labels = {
+        _key(name)[0]
+        for name in archives.names(tar)
+        if name.endswith((".cls", ".txt")) and _key(name)[1] in LABELS
+    }
+    return bool(labels) and any(_key(name)[0] in labels for name in pictures(tar))
+
+
+def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Problem]]:
+    """Images with the label that stands beside them, `0001.jpg` with `0001.cls` or `0001.txt`.
+
+    What is before the first dot of its name tells which files are one sample (webdataset's rule).
+    """
+    found: list[Found] = []
+    unlabelled: list[Problem] = []
+    for tar in tars:
+        at = relative(tar, root)
+        labels: dict[str, str] = {}
+        with tar.open("rb") as file:
+            for name in archives.names(tar):
+                key, end = _key(name)
+                if end in LABELS and (end == "cls" or key not in labels):
+                    offset, size = archives.place(tar, name)
+                    file.seek(offset)
+                    labels[key] = file.read(size).decode(errors="replace").strip()
+        for name in pictures(tar):
+            path, label = f"{at}{INSIDE}{name}", labels.get(_key(name)[0], "")
+            if label:
+                found.append(Found(path, label))
+            else:
+                unlabelled.append(Problem(path, "misplaced: no label (.cls or .txt) beside it"))
+    return found, unlabelled
+
+
+def _key(name: str) -> tuple[str, str]:
+    path = PurePosixPath(name)
+    stem, _, end = path.name.partition(".")
+    return f"{path.parent}/{stem}", end.lower()
+
+
+def require_some(found: Sequence[Found], misplaced: Sequence[Problem], place: object) -> None:
+    """Raises DataError if there is no image that can be used."""
+    if not found:
+        seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
+        raise DataError(
+            f"no images of a class in {place}{seen}: expected <class>/<image>, or a label beside "
+            "each image (.cls, .txt), or a file with the 'labels'"
+        )

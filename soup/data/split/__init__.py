@@ -1,0 +1,1 @@
+"""Which images train, which are held out, which are for evaluation only."""

@@ -1,0 +1,178 @@
+"""Which of train's images are held out: by a hash, by a published index, or as a set of its own.
+
+The published index of ImageNet (`imagenet_98_idxs.npy`: a mask over 1,281,167 positions, 26 a
+class) says which *positions of a listing* are held out. It means other images as soon as one file
+is missing, added or renamed; its authors guard it by the name of one image. So lengths, numbers a
+class and that name are checked here, and a hash of the path is the default.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from soup.config.data import HeldOut
+from soup.data.errors import DataError
+from soup.data.sources.folders import Found
+from soup.data.sources.lists import text_lines
+
+if TYPE_CHECKING:
+    from soup.data.split.prepare import Row
+
+Inside = Callable[[str], str]
+# Images in train, a place among the held-out ones, and the name there (model-soups, utils.py).
+PUBLISHED = (1_281_167, 1000, "n01675722_4108.JPEG")
+
+
+def by_hash(rows: Sequence["Row"], how: HeldOut, inside: Inside) -> list["Row"]:
+    """Set aside the images of each class whose path inside the source hashes lowest.
+
+    A hash of the path, unlike a position in a listing, is the same on every file system.
+
+    Raises:
+        DataError: a class has too few images.
+    """
+    by_class: dict[str, list[Row]] = {}
+    for row in rows:
+        by_class.setdefault(row.label, []).append(row)
+    split: list[Row] = []
+    short: list[str] = []
+    for label, images in sorted(by_class.items()):
+        count = how.per_class or max(1, round((how.fraction or 0) * len(images)))
+        if count >= len(images):
+            short.append(f"{label} ({len(images)})")
+        ordered = sorted(images, key=lambda r: hashlib.sha256(inside(r.path).encode()).digest())
+        for position, row in enumerate(ordered):
+            split.append(replace(row, split="heldout" if position < count else "train"))
+    if short:
+        wanted = f"{how.per_class} a class" if how.per_class else f"a share of {how.fraction}"
+        raise DataError(
+            f"too few images to hold out {wanted} and still train: {_some(short)}; "
+            "lower data.heldout or add images"
+        )
+    return sorted(split)
+
+
+def by_index(
+    rows: Sequence["Row"], found: Sequence[Found], how: HeldOut, root: Path, inside: Inside
+) -> list["Row"]:
+    """Set aside the images that an index names.
+
+    Args:
+        rows: train's images that can be used.
+        found: all of train's images, which positions count.
+        how: its 'index', and 'per_class' to check it by.
+
+    Raises:
+        DataError: the index does not match the images.
+    """
+    file = root / (how.index or "")
+    order = sorted(found, key=lambda f: (f.label, inside(f.path)))
+    held = _chosen(_read_index(file), order, file, inside)
+    if len(order) == PUBLISHED[0] and len(held) > PUBLISHED[1]:
+        guard = held[PUBLISHED[1]].path
+        if not guard.endswith(PUBLISHED[2]):
+            raise DataError(
+                f"{file} does not match these images: held-out image {PUBLISHED[1]} is {guard}, "
+                f"and was {PUBLISHED[2]} where the index was made; a file was added or renamed"
+            )
+    counts, whole = Counter(f.label for f in held), Counter(f.label for f in order)
+    if how.per_class:
+        odd = [f"{c} ({counts[c]})" for c in sorted(whole) if counts[c] != how.per_class]
+        if odd:
+            raise DataError(
+                f"{file} does not match these images: it should hold out {how.per_class} of each "
+                f"class, and does not of {_some(odd)}; a file may be missing or added in train"
+            )
+    return _aside(rows, {f.path for f in held}, str(file))
+
+
+def apart(
+    train: Sequence["Row"], held: Sequence["Row"], inside: Inside, inside_held: Inside
+) -> tuple[list["Row"], int]:
+    """Held-out images that stand apart; those that train holds too are taken from train.
+
+    They are the same by class and path inside the source, or by content where it is digested.
+
+    Returns:
+        all rows, and how many were taken from train.
+
+    Raises:
+        DataError: a class is left without a training image.
+    """
+    names = {(r.label, inside_held(r.path)) for r in held}
+    contents = {r.content for r in held if not r.content.endswith("-bytes")}
+    same = {
+        r.path for r in train if (r.label, inside(r.path)) in names or r.content in contents
+    } | ({r.path for r in train} & {r.path for r in held})
+    kept = [row for row in _aside(train, same, "data.heldout.folder") if row.split == "train"]
+    return sorted([*kept, *(replace(row, split="heldout") for row in held)]), len(same)
+
+
+def _aside(rows: Sequence["Row"], held: set[str], by: str) -> list["Row"]:
+    split = [replace(r, split="heldout" if r.path in held else "train") for r in rows]
+    lost = {r.label for r in split} - {r.label for r in split if r.split == "train"}
+    if lost:
+        raise DataError(f"{by} leaves no image to train on of {_some(sorted(lost))}")
+    if not any(r.split == "heldout" for r in split) and by != "data.heldout.folder":
+        raise DataError(f"{by} holds out none of the images that can be used")
+    return sorted(split)
+
+
+def _read_index(file: Path) -> list[str] | list[int]:
+    if file.suffix.lower() != ".npy":
+        lines = text_lines(file)
+        return [int(line) for line in lines] if all(x.isdecimal() for x in lines) else lines
+    try:
+        array: Any = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} cannot be read as an index: {error}") from None
+    if array.ndim != 1 or array.dtype.kind not in "iufb" or (array % 1).any() or (array < 0).any():
+        raise DataError(f"{file} is no index: a list of whole numbers was expected")
+    numbers: list[int] = array.astype(np.int64).tolist()
+    return numbers
+
+
+def _chosen(
+    index: list[str] | list[int], order: Sequence[Found], file: Path, inside: Inside
+) -> list[Found]:
+    """The images that an index names, in its order (a mask's: that of the listing)."""
+    if not index:
+        raise DataError(f"{file} is empty")
+    if any(isinstance(each, str) for each in index):
+        return _named([str(each) for each in index], order, file, inside)
+    numbers = [int(each) for each in index]
+    if set(numbers) <= {0, 1} and len(numbers) > 2:
+        if len(numbers) != len(order):
+            raise DataError(
+                f"{file} does not match these images: it is a mask of {len(numbers)} positions, "
+                f"train has {len(order)} images; a file is missing or added"
+            )
+        return [image for image, is_held in zip(order, numbers, strict=True) if is_held]
+    wrong = [str(n) for n in numbers if n >= len(order)]
+    twice = [str(n) for n, count in Counter(numbers).items() if count > 1]
+    if wrong or twice:
+        lines = [f"{file} does not match these images:"]
+        lines += [f"  beyond train's {len(order)} images: {_some(wrong)}"] if wrong else []
+        lines += [f"  more than once: {_some(twice)}"] if twice else []
+        raise DataError("\n".join(lines))
+    return [order[number] for number in numbers]
+
+
+def _named(paths: list[str], order: Sequence[Found], file: Path, inside: Inside) -> list[Found]:
+    known = {inside(f.path): f for f in order} | {f.path: f for f in order}
+    missing = [path for path in paths if path not in known]
+    if missing:
+        raise DataError(f"{file} holds out {len(missing)} images train lacks: {_some(missing)}")
+    if len({known[path].path for path in paths}) < len(paths):
+        twice = [path for path, count in Counter(paths).items() if count > 1]
+        raise DataError(f"{file} names images more than once: {_some(twice)}")
+    return [known[path] for path in paths]
+
+
+def _some(items: Sequence[str], most: int = 20) -> str:
+    return ", ".join([*items[:most], *([f"and {len(items) - most} more"] if items[most:] else [])])

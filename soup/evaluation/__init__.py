@@ -1,0 +1,1 @@
+"""Judging models: metrics, held-out and test scores, comparisons, the promotion gate."""

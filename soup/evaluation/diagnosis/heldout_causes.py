@@ -1,0 +1,126 @@
+"""Causes of a bad soup that only held-out data betray: a barrier, weak models, and noise."""
+
+import math
+from collections.abc import Mapping
+
+from scipy.stats import norm
+
+from soup.evaluation.diagnosis.finding import Finding, listed
+from soup.evaluation.diagnosis.selection_bias import paired
+from soup.evaluation.metrics import Correct
+
+# A barrier counts beyond so many standard errors: there are as many looks as ingredients.
+BARRIER = 3.0
+# A gain counts beyond so many: the usual 95%.
+GAIN = 2.0
+
+CROSS = "average only models on this side of the barrier; train shorter, or with a lower rate"
+
+
+def barriers(
+    best: str, answers: Mapping[str, Correct], middles: Mapping[str, Correct]
+) -> list[Finding]:
+    """Models whose average with the best is worse than the two are on average.
+
+    The excess of errors is paired, example by example.
+    """
+    sentences, evidence, strength = [], {}, 0.0
+    for name, middle in middles.items():
+        lost = (answers[best].astype(float) + answers[name]) / 2 - middle
+        excess, se = float(lost.mean()), float(lost.std() / math.sqrt(len(lost)))
+        if excess <= BARRIER * se:
+            continue
+        sentences.append(
+            f"there is a barrier between {best} and {name}: half-way the error is "
+            f"{100 * excess:.1f} ± {100 * se:.1f} points above the mean of the two"
+        )
+        evidence[name] = {"excess": excess, "se": se, "error": float(1 - middle.mean())}
+        strength = max(strength, float(norm.cdf(excess / se)) if se else 1.0)
+    return _crossing(sentences, evidence, strength)
+
+
+def costly_middles(
+    best: str, costs: Mapping[str, float], middles: Mapping[str, float]
+) -> list[Finding]:
+    """The same from costs alone: the average with the best is worse than the worse of the two.
+
+    Without the answers its noise is unknown, so that it is weaker evidence.
+    """
+    sentences, evidence = [], {}
+    for name, middle in middles.items():
+        worse = max(costs[best], costs[name])
+        if not middle <= worse:
+            sentences.append(
+                f"the average of {best} and {name} costs {middle:g}, more than the worse of the "
+                f"two ({worse:g})"
+            )
+            evidence[name] = {"cost": middle, "worse": worse}
+    return _crossing(sentences, evidence, 0.5)
+
+
+def _crossing(
+    sentences: list[str], evidence: Mapping[str, object], strength: float
+) -> list[Finding]:
+    if not sentences:
+        return []
+    return [Finding("barrier", listed(sentences), evidence, CROSS, strength)]
+
+
+def weak(
+    best: str, answers: Mapping[str, Correct], middles: Mapping[str, Correct]
+) -> list[Finding]:
+    """Models that pull the best down by being worse, with no barrier in between."""
+    behind = {crossed for one in barriers(best, answers, middles) for crossed in one.evidence}
+    sentences, evidence, strength = [], {}, 0.0
+    for name, middle in middles.items():
+        change = paired(answers[best], middle, BARRIER)
+        if name in behind or change.gain >= 0 or change.within_noise:
+            continue
+        gap = float(answers[best].mean() - answers[name].mean())
+        sentences.append(
+            f"{name} is {100 * gap:.1f} points worse than {best}, and averaged with it costs "
+            f"{-100 * change.gain:.1f} ± {100 * change.se:.1f} points, with no barrier in between"
+        )
+        evidence[name] = {"gap": gap, "gain": change.gain, "se": change.se}
+        strength = max(strength, float(norm.cdf(-change.gain / change.se)))
+    if not sentences:
+        return []
+    remedy = "leave them out, as greedy does, or give them less weight, as a learned soup does"
+    return [Finding("weak", listed(sentences), evidence, remedy, strength)]
+
+
+def noise(
+    best: str, alone: Correct, soup: Correct, middles: Mapping[str, Correct]
+) -> tuple[list[Finding], str]:
+    """Whether the held-out set could tell the soup from the best model, and what it says.
+
+    The smallest gain that it could show is `GAIN` standard errors, and never less than `GAIN`^2
+    examples: fewer, even if all of them change for the better, are within their noise.
+    """
+    n = len(alone)
+    gain, se, p, within = paired(alone, soup, GAIN)
+    verb = "gains" if gain >= 0 else "loses"
+    says = f"the average {verb} {100 * abs(gain):.2f} ± {100 * se:.2f} points against {best} alone"
+    if not within:
+        return [], says
+    smallest = max(GAIN * se, GAIN**2 / n)
+    needed = math.ceil(n * (GAIN * se / gain) ** 2) if gain and se else None
+    pairs = {name: paired(alone, middle, GAIN) for name, middle in middles.items()}
+    clear = sum(1 for pair in pairs.values() if pair.gain > 0 and not pair.within_noise)
+    evidence = {
+        "examples": n,
+        "gain": gain,
+        "se": se,
+        "p": p,
+        "smallest": smallest,
+        "needed": needed,
+        "pairs": {name: {"gain": pair.gain, "se": pair.se} for name, pair in pairs.items()},
+    }
+    summary = (
+        f"{n} held-out examples are too few to tell: {says} (p = {p:.2f}), and a gain under "
+        f"{100 * smallest:.2f} cannot be told from none; averaged with one other model, {best} "
+        f"gains more than noise in {clear} of {len(pairs)} cases"
+    )
+    remedy = "score on more held-out examples" + (f": about {needed} would tell" if needed else "")
+    # Half at most, behind any cause: it is a lack of evidence.
+    return [Finding("noise", summary, evidence, remedy, 0.5 * (1 - abs(gain) / smallest))], says

@@ -1,0 +1,31 @@
+"""Scores by name: those that count errors, which a judge can stop early, and the others."""
+
+from typing import Any
+
+import torch
+
+from soup.evaluation.judges import NOT_TOP, Score, Wrong, top
+
+
+def _multiclass(name: str, **options: Any) -> Score:
+    """A torchmetrics score as a cost."""
+
+    def cost(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        from torchmetrics.functional import classification
+
+        function = getattr(classification, f"multiclass_{name}")
+        return 1 - float(function(logits, labels, num_classes=logits.shape[1], **options))
+
+    return cost
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float(torch.nn.functional.cross_entropy(logits, labels))
+
+
+COUNTS: dict[str, Wrong] = {"accuracy": NOT_TOP, "top5": top(5)}
+SCORES: dict[str, Score] = {
+    "f1": _multiclass("f1_score", average="macro"),
+    "matthews": _multiclass("matthews_corrcoef"),
+    "loss": _loss,
+}

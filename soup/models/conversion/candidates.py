@@ -1,0 +1,130 @@
+"""Where in a training checkpoint the weights are: often there are several sets of them."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from soup.models.conversion.errors import FormatError
+
+# What training programs call the weights as trained; before others, in this order. Lightning's
+# WeightAveraging moves them to the first, and puts the average where they were.
+RAW = [
+    *("current_model_state", "state_dict", "model_state_dict", "model_state", "model", "module"),
+    *("net", "network", "weights", "params", ""),
+]
+# What holds tensors and no weights.
+TRAINING = re.compile(r"optim|sched|scaler|^loops$|(^|_)rng|hyper_?param|hparams|^args$", re.I)
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averag)", re.I)
+DEPTH = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A set of named tensors found in a file.
+
+    Attributes:
+        key: the keys that lead to it, joined by dots; '' for the file itself.
+        weights: its tensors.
+        averaged: whether it is an average over steps (EMA, SWA).
+        dropped: its entries that are not tensors, or count steps of averaging.
+    """
+
+    key: str
+    weights: dict[str, Tensor]
+    averaged: bool
+    dropped: tuple[str, ...] = ()
+
+
+def candidates(content: object) -> list[Candidate]:
+    """Every set of weights in what a file holds, those more likely to be meant first.
+
+    Raises:
+        FormatError: there are none; the message says what there is.
+    """
+    moved = isinstance(content, Mapping) and "current_model_state" in content
+    found, lists = [], []
+    for path, node in _walk(content, (), set()):
+        if isinstance(node, Mapping) and _is_state(node):
+            found.append(_candidate(".".join(path), node, moved and path == ("state_dict",)))
+        elif isinstance(node, list) and AVERAGED.search(".".join(path)):
+            lists.append((".".join(path), node))
+    if not found:
+        keys = [str(key) for key in content][:20] if isinstance(content, Mapping) else []
+        there = f"only the keys {', '.join(keys)}" if keys else type(content).__name__
+        raise FormatError(
+            f"holds no weights, but {there}; import what the program saved of its state_dict()"
+        )
+    found.sort(key=_rank)
+    # NeMo's EMA callback keeps its tensors without names, in the order of the state dict.
+    for key, tensors in lists:
+        for raw in [each for each in found if not each.averaged]:
+            if [t.shape for t in tensors] == [t.shape for t in raw.weights.values()]:
+                named = zip(raw.weights, tensors, strict=True)
+                found.append(Candidate(key, {n: t.detach() for n, t in named}, averaged=True))
+                break
+    return found
+
+
+def choose(found: Sequence[Candidate], ema: bool, key: str | None) -> Candidate:
+    """The candidate asked for: by its key, or the likeliest as trained or averaged.
+
+    Where only averaged weights are found, they are taken without being asked for.
+
+    Raises:
+        FormatError: there is no such candidate; the message lists those that there are.
+    """
+    if key is not None:
+        pool = [each for each in found if each.key == key]
+    else:
+        pool = [each for each in found if each.averaged == ema] or ([] if ema else list(found))
+    if not pool:
+        wanted = "averaged weights (EMA, SWA)" if key is None else f"weights at {key!r}"
+        listed = ", ".join(repr(each.key) for each in found)
+        raise FormatError(f"holds no {wanted}; choose with key= from {listed}")
+    return pool[0]
+
+
+def _walk(
+    node: object, path: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, object] | list[Tensor]]]:
+    """Mappings with string keys, and lists of tensors, that are not known as training's own."""
+    if isinstance(node, Mapping) and all(isinstance(key, str) for key in node):
+        yield path, node
+        if id(node) in seen or len(path) == DEPTH:  # a pickle may lead back to itself
+            return
+        seen.add(id(node))
+        for key, value in node.items():
+            if not TRAINING.search(key):
+                yield from _walk(value, (*path, key), seen)
+    elif isinstance(node, list) and node and all(isinstance(each, Tensor) for each in node):
+        yield path, node
+
+
+def _is_state(node: Mapping[str, object]) -> bool:
+    """Mostly tensors, and not only numbers: a table of scores is none."""
+    tensors = [value for value in node.values() if isinstance(value, Tensor)]
+    return 2 * len(tensors) > len(node) and any(tensor.ndim for tensor in tensors)
+
+
+def _candidate(key: str, node: Mapping[str, object], moved: bool) -> Candidate:
+    counted = "n_averaged" in node  # torch.optim.swa_utils.AveragedModel
+    weights = {
+        name: value.detach()
+        for name, value in node.items()
+        if isinstance(value, Tensor) and name != "n_averaged"
+    }
+    return Candidate(
+        key,
+        weights,
+        averaged=moved or counted or AVERAGED.search(key) is not None,
+        dropped=tuple(name for name in node if name not in weights),
+    )
+
+
+def _rank(candidate: Candidate) -> tuple[int, int, int]:
+    last = candidate.key.rpartition(".")[2]
+    known = RAW.index(last) if last in RAW else len(RAW)
+    size = sum(tensor.numel() for tensor in candidate.weights.values())
+    return known, candidate.key.count("."), -size

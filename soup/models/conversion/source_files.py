@@ -1,0 +1,108 @@
+"""Which files a source consists of, and what they hold: one file, or shards with their index."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from soup.models.conversion.errors import FormatError
+from soup.models.conversion.pickle_reader import read
+from soup.weights import held
+from soup.weights.checkpoint import Checkpoint
+from soup.weights.shards import files_of, index_of
+
+# What Hugging Face folders call their weights, in the order of preference.
+FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+)
+INDEX = ".index.json"
+
+
+def locate(source: Path) -> Path:
+    """The file to begin with: the source itself, or a folder's weights or index of shards.
+
+    Raises:
+        FormatError: there is no such file, or a folder without weights of a known name.
+    """
+    if source.is_dir():
+        known = [source / name for name in FOLDER if (source / name).is_file()]
+        if known:
+            return known[0]
+        there = sorted(path.name for path in source.iterdir() if path.is_file())
+        raise FormatError(
+            f"{source}: this folder has none of {', '.join(FOLDER)}; name the file to import, "
+            f"of those here: {', '.join(there[:10]) or 'none'}"
+        )
+    if not source.is_file():
+        raise FormatError(f"{source}: no such file or folder")
+    return source
+
+
+def parts(first: Path) -> list[Path]:
+    """The files with the tensors: the one given, or the shards if it is their index.
+
+    Raises:
+        FormatError: shards are missing; all of them are named.
+        CheckpointError: the index is damaged.
+    """
+    if not first.name.endswith(INDEX):
+        return [first]
+    shards = [Path(file) for file in files_of(str(first))]
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise FormatError(f"{first}: missing shards: {', '.join(missing)}; fetch them too")
+    return shards
+
+
+def contents(first: Path) -> object:
+    """What a file or the shards of an index hold; tensors stay in their files until they are used.
+
+    Raises:
+        FormatError: a file cannot be read, or shards lack tensors that their index names.
+        CheckpointError: a safetensors file or an index is damaged.
+    """
+    shards = parts(first)
+    if shards == [first]:
+        return _open(first)
+    opened: dict[str, Any] = {shard.name: _open(shard) for shard in shards}
+    where = index_of(str(first))
+    lost = [
+        f"{name} (in {file})"
+        for name, file in where.items()
+        if not isinstance(opened[file], dict) or name not in opened[file]
+    ]
+    if lost:
+        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+        raise FormatError(
+            f"{first}: the shards lack {', '.join(lost[:10])}{more}; they are of another model "
+            "than the index, or damaged: fetch all of it again"
+        )
+    return {name: opened[file][name] for name, file in where.items()}
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 of a file; of several, of their digests and names, as `Checkpoint.digest` has it."""
+    each = []
+    for path in files:
+        with path.open("rb") as file:
+            each.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(each) == 1:
+        return each[0]
+    lines = "".join(f"{sha}  {path.name}\n" for sha, path in zip(each, files, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _open(path: Path) -> object:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise FormatError(f"{path}: a pointer of Git LFS, not the file itself; run git lfs pull")
+    # The header of safetensors is JSON behind eight bytes of length; some name such files .bin.
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return held(Checkpoint(path))
+    return read(path)

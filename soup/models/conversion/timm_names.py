@@ -1,0 +1,81 @@
+"""From a model's original tensor names to timm's, by timm's own remapping."""
+
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from soup.models.conversion.errors import FormatError
+
+
+def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights under the names that timm's model of that name has, with as many classes as its head.
+
+    Weights that fit as they are stay as they are. Otherwise timm's `checkpoint_filter_fn` for that
+    family renames them; it may also merge or resample tensors, which are then new ones.
+
+    Raises:
+        FormatError: timm does not know the model, or the weights do not fit it; missing and
+            unexpected names and other shapes are all listed.
+    """
+    import timm
+
+    model = _model(name)
+    if not _problems(weights, model):
+        return dict(weights)
+    entry = timm.model_entrypoint(name)
+    remap = getattr(sys.modules[entry.__module__], "checkpoint_filter_fn", None)
+    if remap is not None:
+        try:
+            weights = remap(dict(weights), model)
+        except Exception as error:  # each family's function trips over foreign names in its own way
+            raise FormatError(
+                f"timm cannot map these names to {name} ({type(error).__name__}: {error}); they "
+                "may be of another model: name the one that was trained"
+            ) from None
+    problems = _problems(weights, model)
+    if problems:
+        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise FormatError(
+            f"the weights do not fit timm:{name}:\n  " + "\n  ".join(problems[:20]) + more + "\n"
+            "name the model that was trained, or import without one to keep the names as they are"
+        )
+    return dict(weights)
+
+
+def _model(name: str) -> Any:
+    """The model without memory for its tensors: only their names and shapes are asked for."""
+    import timm
+
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=5)
+        hint = f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
+        raise FormatError(f"timm does not know the model {name!r}; {hint}")
+    with torch.device("meta"):
+        return timm.create_model(name)
+
+
+def _problems(weights: Mapping[str, Tensor], model: Any) -> list[str]:
+    """Every reason why weights do not fit a model whose head may have any number of classes."""
+    _resize_head(weights, model)
+    own = model.state_dict()
+    missing = [f"missing: {name}" for name in own if name not in weights]
+    unexpected = [f"unexpected: {name}" for name in weights if name not in own]
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)}, the model wants {tuple(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    return missing + unexpected + shapes
+
+
+def _resize_head(weights: Mapping[str, Tensor], model: Any) -> None:
+    heads = model.pretrained_cfg.get("classifier") or ()
+    for head in [heads] if isinstance(heads, str) else heads:
+        weight = weights.get(f"{head}.weight")
+        if weight is not None and weight.ndim and weight.shape[0] != model.num_classes:
+            model.reset_classifier(weight.shape[0])
+            return

@@ -1,0 +1,87 @@
+"""The initialisation from timm: its pretrained weights, or a file of them."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import nn
+
+from soup.config.params import Base
+from soup.models import Architecture, ModelError, load_weights
+from soup.models.conversion.read_weights import weights_of
+from soup.models.download_errors import cannot_fetch
+from soup.models.timm_models import create, describe, head, head_name
+
+
+def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
+    """The initialisation: pretrained weights, with a head of zeros for the given classes.
+
+    Raises:
+        ModelError: an unknown model or tag, no linear head, weights that cannot be fetched or do
+            not fit.
+    """
+    if base.weights == "pretrained":
+        model = _fetched(base, len(classes))
+        linear = head(model)
+    elif Path(base.weights).is_file():
+        model = create(base.model, base.kwargs, len(classes))
+        linear = head(model)
+        prefix, replaced = head_name(model), base.head == "new"
+        load_weights(
+            model,
+            weights_of(base.weights),
+            base.model,
+            ignore=lambda name: replaced and name.startswith(f"{prefix}."),
+        )
+    else:
+        raise ModelError(
+            f"base.weights: {base.weights} is not a file; give 'pretrained' or a file of weights. "
+            f"A pretrained tag goes into the name, base.model: {_plain(base.model)}.TAG; its tags: "
+            f"{', '.join(_tags(base.model)) or 'none'}"
+        )
+    if base.head == "new":
+        nn.init.zeros_(linear.weight)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+    return describe(base, classes, model), model.eval()
+
+
+def _fetched(base: Base, classes: int) -> nn.Module:
+    """The pretrained model, from the hub or its cache on this machine."""
+    tags, tag = _tags(base.model), base.model.partition(".")[2]
+    if timm.is_model(_plain(base.model)):
+        if not tags:
+            raise ModelError(
+                f"base.weights: timm has no pretrained weights of {base.model}; name a file of "
+                "them: base.weights: FILE"
+            )
+        if tag and tag not in tags:
+            raise ModelError(
+                f"base.model: timm has no weights {tag!r} of {_plain(base.model)}; its tags: "
+                f"{', '.join(tags)}"
+            )
+    create(base.model, base.kwargs, classes)  # so that its errors are told from those of the hub
+    known: Any = timm.get_pretrained_cfg(base.model)
+    if base.head == "keep" and known.num_classes != classes:
+        raise ModelError(
+            f"base.head: keep: the weights of {base.model} know {known.num_classes} classes, but "
+            f"there are {classes} class folders; take head: new"
+        )
+    try:
+        model: nn.Module = timm.create_model(
+            base.model, pretrained=True, num_classes=classes, **base.kwargs
+        )
+    except Exception as error:  # the hub raises many kinds; all mean the same here
+        where = {"hf_hub": f"{known.hf_hub_id}/"} if known.hf_hub_id else {"url": known.url}
+        raise cannot_fetch(base.model, tag or tags[0], where, error) from None
+    return model
+
+
+def _plain(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _tags(name: str) -> list[str]:
+    """The pretrained weights that timm has of a model."""
+    known = timm.list_pretrained(f"{_plain(name)}.*") if timm.is_model(_plain(name)) else []
+    return [each.partition(".")[2] for each in known]

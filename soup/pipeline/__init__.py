@@ -1,0 +1,1 @@
+"""A project, its stages and what each has left behind."""

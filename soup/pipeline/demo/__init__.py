@@ -1,0 +1,1 @@
+"""The embedded demo: a drawn image set, and a model pretrained on it."""

@@ -1,0 +1,110 @@
+"""Where a project keeps things: an experiment's results, caches, and its tracking store."""
+
+import hashlib
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from soup.config.params import Params
+from soup.data.progress import Track, untold
+
+if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
+    from soup.tracking import Store
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout and the parameters of one experiment.
+
+    Attributes:
+        root: the checkout.
+        params: of the experiment.
+        tags: put on every run.
+        say: tells the person at the terminal, in a line.
+        track: tells how far a piece of work is.
+    """
+
+    root: Path
+    params: Params
+    tags: Mapping[str, str] = field(default_factory=dict)
+    say: Say = lambda _: None
+    track: Track = untold
+
+    @property
+    def out(self) -> Path:
+        """The experiment's results; what DVC versions."""
+        return self.root / "out" / self.params.experiment
+
+    @property
+    def images(self) -> Path:
+        """The data root, which the paths of the manifests are relative to."""
+        return self.root / self.params.data.root
+
+    @property
+    def development(self) -> Path:
+        """The manifest of training and held-out images."""
+        return self.out / "split" / "development.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """The manifest of test and shifts, which only evaluate may read."""
+        return self.out / "split" / "evaluation.csv"
+
+    @property
+    def protocols(self) -> Path:
+        """How test and shifts are judged, where that is not in the plain way."""
+        return self.out / "split" / "protocols.json"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / ".cache" / "soup"
+
+    def store(self) -> "Store":
+        """The experiment in MLflow.
+
+        Raises:
+            TrackingError: it does not answer.
+        """
+        from soup.tracking import Store, default_uri
+
+        return Store(default_uri(self.root), self.params.experiment, self.root / "mlruns")
+
+    def lineage(self) -> dict[str, str]:
+        """Tags of every run: the commit, DVC's hash (an MD5) of the split, and those given."""
+        md5 = hashlib.md5(self.development.read_bytes(), usedforsecurity=False).hexdigest()
+        return {"commit": git_commit(self.root), "dvc.development.csv": md5, **self.tags}
+
+    def device(self) -> str:
+        """Where a single model runs."""
+        import torch
+
+        wanted = self.params.compute.device
+        if wanted == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return wanted
+
+
+def git_commit(root: Path) -> str:
+    """The commit of the checkout, with '+changes' if the work tree differs; '' outside git."""
+
+    def git(*arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=root,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changed = commit and git("status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+changes" if changed else commit

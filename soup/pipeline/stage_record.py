@@ -1,0 +1,134 @@
+"""Digests: every step's output is named by what made it.
+
+`dvc.yaml` is the one list of what a stage depends on (its part of the parameters, its inputs, its
+source files), so that DVC and this project agree on what is out of date by construction.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from soup.config.params import Params
+from soup.files import of_file, of_files, of_value, write_json
+
+# Its values are digested themselves, so that its code counts for a stage and not for a fine-tune.
+CONFIG = Path("soup/config")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of `dvc.yaml` for given parameters.
+
+    Attributes:
+        name: its name.
+        digest: of its parameters, inputs and source files.
+        code: of its source files alone, those of `soup/config` left out.
+        outs: what it writes, its record excepted.
+        record: a JSON file that says which digest the outs were made for.
+        started: when this object was made, for the time it takes.
+    """
+
+    name: str
+    digest: str
+    code: str
+    outs: tuple[Path, ...]
+    record: Path
+    started: float = field(default_factory=time.monotonic, compare=False)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record, if it was made for this digest and every output is as it was left."""
+        try:
+            record: dict[str, Any] = json.loads(self.record.read_text())
+        except (OSError, json.JSONDecodeError):
+            return None
+        if record.get("digest") != self.digest:
+            return None
+        whole = all(
+            out.is_file() and of_file(out) == record["outs"].get(out.name) for out in self.outs
+        )
+        return record if whole else None
+
+    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the record, last, so that it stands only for outputs that are whole."""
+        record = {
+            "stage": self.name,
+            "digest": self.digest,
+            "outs": {out.name: of_file(out) for out in self.outs},
+            "seconds": round(time.monotonic() - self.started, 1),
+            **facts,
+        }
+        write_json(self.record, record)
+        return record
+
+
+def stage(name: str, params: Params, root: Path) -> Stage:
+    """Read a stage's definition from `dvc.yaml` and digest what it depends on.
+
+    Raises:
+        FileNotFoundError: an input is missing; the message says which stage makes it.
+    """
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    values = params.model_dump(mode="json", by_alias=True)
+    definition = _fill(stages[name], values)
+    deps = [Path(dep) for dep in definition.get("deps", [])]
+    for dep in deps:
+        if not (root / dep).exists():
+            raise FileNotFoundError(
+                f"{name} needs {dep}, which is missing: run the stages before it"
+            )
+    sources = [dep for dep in deps if dep.parts[0] == "soup"]
+    keys = [key for key in definition.get("params", []) if key != "experiment"]
+    made_of = {
+        "params": {key: values[key] for key in keys},
+        "deps": of_files(_files(deps, root), root),
+    }
+    outs = [
+        root / _path(out)
+        for kind in ("outs", "metrics", "plots")
+        for out in definition.get(kind, [])
+    ]
+    record = next(out for out in outs if out.name == f"{name}.json")
+    return Stage(
+        name=name,
+        digest=of_value(made_of),
+        code=of_files(_files((s for s in sources if s != CONFIG), root), root),
+        outs=tuple(out for out in outs if out != record),
+        record=record,
+    )
+
+
+def _files(deps: Iterable[Path], root: Path) -> list[Path]:
+    """The files among paths relative to the root; of a folder, all below but compiled code."""
+    found: list[Path] = []
+    for dep in deps:
+        below = (root / dep).rglob("*") if (root / dep).is_dir() else [root / dep]
+        found += [f.relative_to(root) for f in below if f.is_file() and f.suffix != ".pyc"]
+    return sorted(found)
+
+
+def _fill(node: Any, values: Mapping[str, Any]) -> Any:
+    """Replace ${a.b} by the parameter's value, as DVC does."""
+    if isinstance(node, str):
+        return re.sub(r"\$\{([\w.]+)\}", lambda m: str(_lookup(values, m[1])), node)
+    if isinstance(node, list):
+        return [_fill(each, values) for each in node]
+    if isinstance(node, dict):
+        return {_fill(key, values): _fill(value, values) for key, value in node.items()}
+    return node
+
+
+def _lookup(values: Mapping[str, Any], key: str) -> Any:
+    value: Any = values
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _path(out: str | dict[str, Any]) -> str:
+    return out if isinstance(out, str) else next(iter(out))

@@ -1,0 +1,58 @@
+"""base: a model's name -> the initialisation that every ingredient shares."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from soup.data.split.prepare import classes_of, read_csv
+from soup.models import Architecture, ModelError, head_weights
+from soup.pipeline.project import Project
+from soup.weights import Weights
+from soup.weights.checkpoint import save
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Fetch, read or (in the embedded demo) pretrain the base model, with a head for our classes.
+
+    Where it can tell classes by their names, that zero-shot head is kept beside it, for it is the
+    baseline of every table, whatever head the fine-tunes start from; else an empty file.
+
+    Raises:
+        ModelError: unknown, cannot be fetched, its weights or the image size do not fit.
+    """
+    params = project.params
+    classes = tuple(classes_of(read_csv(project.development)))
+    zero_shot: Weights = {}
+    if params.base.weights == "embedded":
+        from soup.pipeline.demo.pretrain import pretrained
+
+        architecture, model = pretrained(params.base, params.data, classes)
+        zero_shot = head_weights(architecture, model)
+    elif params.base.library == "timm":
+        from soup.models import timm_init
+
+        architecture, model = timm_init.make_base(params.base, classes)
+    else:
+        from soup.models import clip_init
+
+        architecture, model, zero_shot = clip_init.make_base(params.base, classes)
+    _try(architecture, model)
+    architecture.save(project.out / "base" / "model.json")
+    save(model.state_dict(), project.out / "base" / "model.safetensors")
+    save(zero_shot, project.out / "base" / "zeroshot.safetensors")
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return {"summary": f"{architecture.library} {architecture.model}, {count:,} parameters"}
+
+
+def _try(architecture: Architecture, model: nn.Module) -> None:
+    """Show the model one image, rather than let the probe find out that it takes another size."""
+    size = architecture.image_size
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ModelError(
+            f"{architecture.model} does not take images of {size} x {size}: {error}; "
+            "set base.image_size, or its own argument in base.kwargs (img_size for a ViT)"
+        ) from None

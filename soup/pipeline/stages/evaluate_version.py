@@ -1,0 +1,113 @@
+"""A registered version, scored on the images of given parameters as its users would get it.
+
+Nothing of the pipeline's files is used but the split: the weights come from the registry.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from soup import tracking
+from soup.data.split.prepare import classes_of, read_csv
+from soup.errors import BadInput
+from soup.evaluation.heldout import heldout_images
+from soup.evaluation.predict import predict
+from soup.evaluation.result_tables import Model, table
+from soup.files import of_file, of_value
+from soup.models import open_model
+from soup.pipeline.project import Project
+from soup.pipeline.stages.evaluate import named, sets_of
+from soup.weights.checkpoint import Checkpoint
+
+
+def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
+    """Score a version on held-out, test and shifts: a run of its own, and tags on the version.
+
+    A version that was scored in the same way before is not scored again.
+
+    Args:
+        model: its name in the registry.
+        which: a number, or an alias.
+
+    Raises:
+        TrackingError: there is no such version, or it cannot be downloaded.
+        BadInput: it knows other classes than the split has.
+    """
+    params, store = project.params, project.store()
+    version = tracking.version(store, model, which)
+    target = project.cache / "versions" / f"{version.model}-{version.number}"
+    folder = tracking.fetch(store, version, target)
+    architecture, network = open_model(folder)
+    classes = tuple(classes_of(read_csv(project.development)))
+    if architecture.classes != classes:
+        raise BadInput(
+            f"{model} version {version.number} knows {_few(architecture.classes)}; the images of "
+            f"{params.experiment} are of {_few(classes)}: give the parameters it was made with"
+        )
+    manifests = (project.development, project.evaluation, project.protocols)
+    weights = Checkpoint(folder / "model.safetensors").digest()
+    how = [weights, architecture.text(), *map(of_file, manifests)]
+    digest = of_value(["evaluation", model, version.number, how, params.evaluate.model_dump()])
+    known = store.find(digest)
+    if known is None:
+        cache, limit = project.cache / "images", params.compute.cache_gib
+        rows = read_csv(project.development)
+        heldout = heldout_images(rows, project.images, architecture, cache, limit, project.track)
+        sets, keys = sets_of(project, architecture, heldout)
+        network = network.to(project.device())
+        size, bf16 = params.compute.eval_batch_size, params.evaluate.bf16
+        with project.track("evaluating", len(sets), "sets") as advance:
+            logits = {}
+            for split, images in sets.items():
+                half = bf16 and split != "heldout"
+                logits[split] = predict(network, images, architecture, size, half)
+                advance(1)
+        name = f"{model} version {version.number}"
+        results = table(
+            [Model(name, "registered", logits)], keys, [*params.data.shifts], params.evaluate
+        )
+        known = _logged(project, store, version, digest, results)
+    figures = {
+        split: known.metrics[f"{split}/accuracy"]
+        for split in ("heldout", "test", "shifts")
+        if f"{split}/accuracy" in known.metrics
+    }
+    place = f"evaluation.{params.experiment}"
+    scores = {f"{place}.{split}": f"{value:.6f}" for split, value in figures.items()}
+    tracking.annotate(store, version, {place: known.run_id, **scores})
+    told = ", ".join(f"{split} {value:.2%}" for split, value in figures.items())
+    return {
+        "model": model,
+        "version": version.number,
+        "run_id": known.run_id,
+        "accuracy": figures,
+        "summary": f"{model} version {version.number}: {told}",
+    }
+
+
+def _logged(
+    project: Project,
+    store: tracking.Store,
+    version: tracking.Version,
+    digest: str,
+    results: pd.DataFrame,
+) -> tracking.Tracked:
+    """The results as a run whose input is the version's model."""
+    tags = {**project.lineage(), "model": version.model, "version": version.number}
+    if version.run_id:
+        tags["run"] = version.run_id
+    title = f"evaluation of {version.model} {version.number}"
+    run_id = store.start("evaluation", digest, title, tags)
+    model_id = tracking.model_of(store, version)
+    if model_id:
+        store.made_from(run_id, [model_id])
+    store.log(run_id, 0, named(results))
+    columns = results.astype(object).where(results.notna(), None).to_dict("list")
+    store.log_table(run_id, columns, "results.json")
+    store.end(run_id)
+    return store.get([run_id])[0]
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} classes ({', '.join(names[:5])}{more})"

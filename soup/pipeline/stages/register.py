@@ -1,0 +1,128 @@
+"""register: the soup -> a version of a registered model, and the champion if it is better."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soup import tracking
+from soup.data.split.prepare import classes_of, read_csv
+from soup.evaluation.heldout import heldout_images
+from soup.evaluation.metrics import Correct, correct
+from soup.evaluation.predict import predict
+from soup.evaluation.promotion_gate import Decision, Scored, decide, packed, scored
+from soup.files import of_file
+from soup.models import open_model
+from soup.pipeline.project import Project
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Register the soup with its lineage; `champion` moves only to what is better on held-out.
+
+    Raises:
+        TrackingError: the registry refuses.
+        Refused: the registry holds other files than were registered, or such as are not ours.
+    """
+    store = project.store()
+    cooked = json.loads((project.out / "cook.json").read_text())
+    metrics = json.loads((project.out / "metrics.json").read_text())
+    soup = store.get([cooked["run_id"]])[0]
+    right = answered(project, project.out / "soup")
+    assert right is not None  # its classes are those of the split
+    inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")
+    tags = {
+        **project.lineage(),
+        **{key: soup.tags[key] for key in inherited},
+        "run": soup.run_id,
+        "errors": str(int((~right).sum())),
+        "examples": str(len(right)),
+        "correct": packed(right),
+        "test_accuracy": str(metrics["test"]["soup"]),
+        "sha256.model.safetensors": of_file(project.out / "soup" / "model.safetensors"),
+    }
+    version = tracking.register(
+        store,
+        project.params.registry.model,
+        cooked["model_id"],
+        soup.run_id,
+        tags,
+        _description(store, soup, cooked, metrics),
+    )
+    decision = promote(project, store, version, right)
+    return {
+        "model": version.model,
+        "version": version.number,
+        "run_id": soup.run_id,
+        "promoted": decision.promote,
+        "reason": decision.reason,
+        "summary": f"{version}, "
+        f"{'the new champion' if decision.promote else 'not champion'}: {decision.reason}",
+    }
+
+
+def promote(
+    project: Project, store: tracking.Store, challenger: tracking.Version, right: Correct
+) -> Decision:
+    """Put a version to the gate; the champion answers anew if it is known on other images only.
+
+    Args:
+        right: which held-out images of the project the challenger gets right.
+    """
+
+    def judge(holder: tracking.Version | None) -> Decision:
+        def rescore() -> Correct | None:
+            assert holder is not None
+            target = project.cache / "champions" / f"{holder.model}-{holder.number}"
+            return answered(project, tracking.fetch(store, holder, target))
+
+        return decide(
+            Scored(
+                challenger.number,
+                challenger.tags["split"],
+                right,
+                tracking.rolled_back(store, challenger),
+            ),
+            scored(holder.number, holder.tags) if holder else None,
+            rescore,
+        )
+
+    return tracking.promote(store, challenger, judge)
+
+
+def answered(project: Project, folder: Path) -> Correct | None:
+    """Which held-out images the model in a folder gets right; None if it knows other classes."""
+    architecture, model = open_model(folder)
+    rows = read_csv(project.development)
+    if architecture.classes != tuple(classes_of(rows)):
+        return None
+    compute, cache = project.params.compute, project.cache / "images"
+    heldout = heldout_images(
+        rows, project.images, architecture, cache, compute.cache_gib, project.track
+    )
+    model = model.to(project.device())
+    logits = predict(model, heldout, architecture, compute.eval_batch_size)
+    return correct(logits, heldout.labels)
+
+
+def _description(
+    store: tracking.Store,
+    soup: tracking.Tracked,
+    cooked: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> str:
+    """Markdown that MLflow shows on the version's page, with links to where it came from."""
+
+    def named(run: tracking.Tracked) -> str:
+        # Relative, so that it works on whichever address the store is served from.
+        page = f"#/experiments/{store.experiment_id}/runs/{run.run_id}"
+        return f"[{run.name}]({page}?workflowType=machine_learning)"
+
+    ingredients = ", ".join(map(named, store.get(json.loads(soup.tags["ingredients"]))))
+    rows = "\n".join(
+        f"| {split} | {m['best_single']:.2%} | {m['soup']:.2%} | {100 * m['gain']:+.2f} |"
+        for split, m in metrics.items()
+    )
+    return (
+        f"A {cooked['recipe']} soup of {ingredients}, cooked by {named(soup)}.\n\n"
+        f"| split | best single | soup | gain |\n|---|---|---|---|\n{rows}\n"
+    )

@@ -1,0 +1,84 @@
+"""report: all of it -> one page that opens from disk."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from soup.files import write_text
+from soup.pipeline.project import Project
+from soup.report import Report, page
+from soup.tracking import Store, Tracked
+
+BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register")
+
+
+def run(project: Project) -> dict[str, Any]:
+    """Draw the page, and put it beside the soup and the sweep in MLflow."""
+    out = project.out
+    store = project.store()
+    records = {name: json.loads((out / f"{name}.json").read_text()) for name in BEFORE}
+    sweep, cooked, registered = (records[name] for name in ("finetune", "cook", "register"))
+    soup = store.get([cooked["run_id"]])[0]
+    content = page(
+        Report(
+            title=f"Model soup: {project.params.experiment}",
+            recipe=cooked["recipe"],
+            results=pd.read_csv(out / "results.csv"),
+            ingredients=_ingredients(store, sweep, cooked["kept"]),
+            trace=pd.read_csv(out / "trace.csv"),
+            tests=pd.read_csv(out / "tests.csv"),
+            lineage={
+                "Registered": f"{registered['model']} version {registered['version']}",
+                "Champion": registered["reason"],
+                "Soup run": store.link(soup.run_id) or soup.run_id,
+                "Sweep run": store.link(sweep["sweep"]) or sweep["sweep"],
+                "Base": soup.tags["base"],
+                "Split": soup.tags["split"],
+                "Split, DVC's MD5": soup.tags["dvc.development.csv"],
+                "Commit": soup.tags["commit"] or "unknown",
+                "Prefect flow run": soup.tags.get("flow_run", "none"),
+            },
+            took={name: record["seconds"] for name, record in records.items()},
+        )
+    )
+    write_text(out / "report.html", content)
+    for run_id in (soup.run_id, sweep["sweep"]):
+        store.log_files(run_id, [out / "report.html"])
+    return {
+        "soup": store.link(soup.run_id),
+        "summary": str((out / "report.html").relative_to(project.root)),
+    }
+
+
+def _ingredients(store: Store, sweep: Mapping[str, Any], kept: list[str]) -> pd.DataFrame:
+    def row(run: Tracked) -> dict[str, Any]:
+        facts = {
+            "name": run.name,
+            "run_id": run.run_id,
+            "url": store.link(run.run_id),
+            "status": "finished",
+            "reason": "",
+            "kept": run.name in kept,
+            "heldout_accuracy": run.metrics["heldout/accuracy"],
+        }
+        return facts | {name: _value(text) for name, text in run.params.items()}
+
+    def lost(name: str, reason: str) -> dict[str, Any]:
+        facts = {"name": name, "run_id": "", "url": "", "status": "failed", "reason": reason}
+        return {**facts, "kept": False, "heldout_accuracy": math.nan}
+
+    finished = [row(run) for run in store.get([*sweep["runs"].values()])]
+    return pd.DataFrame([*finished, *(lost(n, r) for n, r in sweep["failed"].items())])
+
+
+def _value(text: str) -> str | float | int:
+    """MLflow keeps parameters as text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,202 @@
+"""Which devices a fine-tune gets, and how many run at once."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from soup.config.params import Compute
+from soup.errors import BadInput
+
+Devices = tuple[str, ...]
+
+
+class NoDevices(BadInput, ValueError):
+    """What `compute` asks for is more than this machine has; says what there is."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The devices of the fine-tunes that run at once.
+
+    Attributes:
+        groups: of devices, each of which takes one fine-tune after the other.
+        threads: of computation on the CPU, for each process.
+        note: what a person should know; '' if nothing.
+    """
+
+    groups: tuple[Devices, ...]
+    threads: int
+    note: str = ""
+
+
+def groups(compute: Compute, runs: int) -> Groups:
+    """Share out this machine's GPUs, or its cores, among fine-tunes.
+
+    Args:
+        runs: how many fine-tunes there are.
+
+    Raises:
+        NoDevices: a GPU is asked for and there is none, or one fine-tune is to have more than all.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if compute.device != "cpu" else 0
+    cores = os.cpu_count() or 1
+    if compute.device == "cuda" and gpus == 0:
+        raise NoDevices("compute.device is cuda, but torch sees no GPU; set it to auto or cpu")
+    each, have = compute.devices_per_run, gpus or cores
+    what = "GPUs" if gpus else "CPU cores"
+    if each > have:
+        raise NoDevices(
+            f"compute.devices_per_run is {each}, but this machine has {have} {what}; lower it, "
+            "or start the ranks on several machines by torchrun -m soup.train.distributed"
+        )
+    if compute.sharding == "full" and each == 1:
+        raise NoDevices(
+            "compute.sharding: full spreads a model over several devices; "
+            "set compute.devices_per_run too"
+        )
+    room = have // each
+    names = [f"cuda:{index}" if gpus else "cpu" for index in range(room * each)]
+    own = [tuple(names[index * each : (index + 1) * each]) for index in range(room)]
+    count = min(compute.slots or room, runs)
+    used, left = min(count, room) * each, []
+    if gpus and each > 1:
+        left = [f"cuda:{index}" for index in range(used, gpus)]
+    note = (
+        f"{count} fine-tunes at once on {each} GPUs each; {', '.join(left)} left idle"
+        if left
+        else ""
+    )
+    chosen = tuple(own[index % room] for index in range(count))
+    return Groups(chosen, max(1, cores // (count * each)), note)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A machine, or a part of one, that a fine-tune must fit into.
+
+    Attributes:
+        name: for people.
+        cores, gpus: how many of each it may use.
+    """
+
+    name: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a cluster has room for.
+
+    Attributes:
+        slots: fine-tunes at once.
+        device: 'cuda' or 'cpu'.
+        cores: for each fine-tune.
+        threads: of computation on the CPU, for each of its processes.
+    """
+
+    slots: int
+    device: Literal["cpu", "cuda"]
+    cores: int
+    threads: int
+
+
+def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> Room:
+    """How many fine-tunes run at once on the workers of a cluster, and on what.
+
+    Args:
+        where: what the workers are of, for people.
+        runs: how many fine-tunes there are.
+
+    Raises:
+        NoDevices: there is no worker, no GPU where one is asked for, or none that holds a
+            fine-tune.
+    """
+    if not workers:
+        raise NoDevices(f"{where} has no workers; start one, then run again")
+    on_gpus = compute.device != "cpu" and any(worker.gpus for worker in workers)
+    if compute.device == "cuda" and not on_gpus:
+        raise NoDevices(f"compute.device is cuda, but no worker of {where} offers a GPU")
+    each, what = compute.devices_per_run, "GPUs" if on_gpus else "CPU cores"
+    if compute.sharding == "full" and each == 1:
+        raise NoDevices(
+            "compute.sharding: full spreads a model over several devices; "
+            "set compute.devices_per_run too"
+        )
+    have = [worker.gpus if on_gpus else worker.cores for worker in workers]
+    if each > max(have):
+        largest = workers[have.index(max(have))]
+        raise NoDevices(
+            f"compute.devices_per_run is {each}, but no worker of {where} has so many {what}: "
+            f"the largest, {largest.name}, has {max(have)}; lower it, or add a larger worker"
+        )
+    holds = [own // each for own in have]
+    slots = min(compute.slots or runs, sum(holds), runs)
+
+    def fit(cores: int) -> int:
+        """How many of so many cores each run at once."""
+        both = zip(workers, holds, strict=True)
+        return sum(min(held, worker.cores // cores) for worker, held in both)
+
+    cores = max(
+        (n for n in range(1, max(w.cores for w in workers) + 1) if fit(n) >= slots), default=0
+    )
+    return Room(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // each))
+
+
+@contextmanager
+def claimed(compute: Compute) -> Iterator[Devices]:
+    """Devices of this machine for one fine-tune that nobody else who asks in this way has.
+
+    Waits until there are enough. GPUs are free again when the process ends, however it ends.
+
+    Raises:
+        NoDevices: the machine has too few.
+    """
+    (own, *_) = groups(compute, 1).groups
+    if own[0] == "cpu":
+        yield own
+        return
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    # A part of the machine may be visible, under other numbers.
+    physical = visible if len(visible) == count and all(visible) else [*map(str, range(count))]
+    folder = Path(tempfile.gettempdir()) / "modelsoup-gpus"
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # of its owner, who did it
+        folder.chmod(0o777)
+    locks = [FileLock(folder / f"{one}.lock", mode=0o666) for one in physical]
+    taken: list[int] = []
+    while True:
+        with FileLock(folder / "all.lock", mode=0o666):  # or two would each hold half
+            free = [index for index, lock in enumerate(locks) if _taken(lock)]
+            taken = free[: len(own)]
+            for index in set(free) - set(taken) if len(taken) == len(own) else free:
+                locks[index].release()
+        if len(taken) == len(own):
+            break
+        time.sleep(1)
+    try:
+        yield tuple(f"cuda:{index}" for index in taken)
+    finally:
+        for index in taken:
+            locks[index].release()
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True

@@ -1,0 +1,78 @@
+"""The files of logged models on this machine: where they are, or downloaded; what was stored."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from mlflow.artifacts import download_artifacts
+
+from soup.files import of_file
+from soup.tracking import bulk_queries
+from soup.tracking.store import Store, TrackingError
+
+
+class Damaged(TrackingError):
+    """What runs keep is missing or is not what was stored; the message names the files.
+
+    Attributes:
+        models: what is wrong, by model id.
+    """
+
+    def __init__(self, models: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{what} (model {one})" for one, what in models.items()))
+        self.models = dict(models)
+
+
+def folders(store: Store, digests: Mapping[str, Mapping[str, str]], cache: Path) -> dict[str, Path]:
+    """Folders of logged models by id; what a server keeps is downloaded once, into the cache.
+
+    Args:
+        digests: model id -> file name -> SHA-256 that it must have.
+
+    Raises:
+        TrackingError: a model is missing.
+        Damaged: files are missing, or are not what was stored.
+    """
+    found = bulk_queries.models(store.client, store.experiment_id, [*digests])
+    locations = {model.model_id: model.artifact_location for model in found}
+    missing = [model_id for model_id in digests if model_id not in locations]
+    if missing:
+        raise TrackingError(f"MLflow at {store.uri} has no model {', '.join(missing)}")
+
+    def checked(model_id: str) -> tuple[Path, str]:
+        return _checked(store, model_id, locations[model_id], cache, digests[model_id])
+
+    with ThreadPoolExecutor(bulk_queries.AT_ONCE) as threads:
+        where = dict(zip(digests, threads.map(checked, digests), strict=True))
+    damaged = {model_id: damage for model_id, (_, damage) in where.items() if damage}
+    if damaged:
+        raise Damaged(damaged)
+    return {model_id: folder for model_id, (folder, _) in where.items()}
+
+
+def _checked(
+    store: Store, model_id: str, location: str, cache: Path, digests: Mapping[str, str]
+) -> tuple[Path, str]:
+    """A model's folder, and what is wrong with it."""
+    parsed = urlparse(location)
+    if parsed.scheme == "file":
+        folder = Path(unquote(parsed.path))
+        return folder, _damage(folder, digests)
+    folder = cache / model_id
+    damage = _damage(folder, digests)
+    if damage or not folder.is_dir():  # not there yet, or a copy that was cut short
+        download_artifacts(f"models:/{model_id}", dst_path=str(folder), tracking_uri=store.uri)
+        damage = _damage(folder, digests)
+    return folder, damage
+
+
+def _damage(folder: Path, digests: Mapping[str, str]) -> str:
+    """Which file is not as it was stored, and how; '' if all are."""
+    for name, digest in digests.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{file} is missing"
+        if of_file(file) != digest:
+            return f"{file} is not what was stored: its SHA-256 is not {digest}"
+    return ""

@@ -1,0 +1,59 @@
+"""Answers on test and shifts that a run keeps, found again by what made them."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from soup.evaluation import prediction_file
+from soup.evaluation.metrics import Logits
+from soup.files import of_file
+from soup.tracking.store import PREFIX, Store, TrackingError
+
+FOLDER = "predictions"
+
+
+def keep(store: Store, run_id: str, split: str, digest: str, logits: Logits) -> None:
+    """Store answers with a run.
+
+    Args:
+        digest: of the weights, the images and what is done to them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{split}.npz"
+        prediction_file.write(file, logits)
+        store.log_files(run_id, [file], FOLDER)
+        tags = {f"{FOLDER}.{split}": digest, f"sha256.{FOLDER}.{split}": of_file(file)}
+        store.tag(run_id, tags)  # last: what is found is whole
+
+
+def find(store: Store, split: str, digest: str) -> Logits | None:
+    """The answers of this digest, float16, of whichever run has them.
+
+    Raises:
+        TrackingError: they are there but cannot be had, or are not what was stored.
+    """
+    runs = store.client.search_runs(
+        [store.experiment_id], f"tags.`{PREFIX}{FOLDER}.{split}` = '{digest}'", max_results=1
+    )
+    if not runs:
+        return None
+    run_id, name = runs[0].info.run_id, f"{FOLDER}/{split}.npz"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = Path(
+                download_artifacts(
+                    run_id=run_id, artifact_path=name, dst_path=folder, tracking_uri=store.uri
+                )
+            )
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"{name} of run {run_id} cannot be read: {error}") from None
+        if of_file(file) != runs[0].data.tags[f"{PREFIX}sha256.{FOLDER}.{split}"]:
+            raise TrackingError(
+                f"{name} of run {run_id} is not what was stored; "
+                f"restore it, or delete the run's tag {PREFIX}{FOLDER}.{split}"
+            )
+        found: Logits = prediction_file.read(file).astype(np.float16)
+    return found

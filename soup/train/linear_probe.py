@@ -1,0 +1,130 @@
+"""The linear probe (LP): a head on features computed once, as the start of every fine-tune (LP-FT).
+
+Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution",
+ICLR 2022. The penalty pulls towards the start (a zero-shot head), without which a probe on few
+images can be worse than zero-shot.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from soup.config.params import Probe
+from soup.data.loading.array_cache import GIB
+from soup.data.loading.images import decoded, digest, from_files
+from soup.data.progress import Track, untold
+from soup.data.split.prepare import read_csv
+from soup.evaluation.heldout import Result, heldout_images, scored
+from soup.files import of_file
+from soup.models import library, open_model
+from soup.models.transforms import evaluation
+from soup.train.features import kept_features
+from soup.train.loop import Diverged
+
+CHUNK = 1 << 16  # examples whose features are looked at together: 128 MB of 512 features
+
+
+def probe(
+    params: Probe,
+    start: Path,
+    development: Path,
+    root: Path,
+    target: Path,
+    cache: Path,
+    device: str,
+    batch_size: int,
+    cache_gib: float = GIB,
+    track: Track = untold,
+) -> Result:
+    """Probe the model in `start`, and write it with its new head, scored, into `target`.
+
+    Training images are seen as at evaluation, resized and cropped, without augmentation. Their
+    features are kept in `cache`: with another penalty nothing is computed but the head.
+
+    Raises:
+        Diverged: the loss is not a number.
+    """
+    architecture, model = open_model(start)
+    model.to(device)
+    rows = read_csv(development)
+    train = [row for row in rows if row.split == "train"]
+    classes, (resize, how) = architecture.classes, evaluation(architecture)
+    inputs = kept_features(
+        model,
+        of_file(start / "model.safetensors"),
+        lambda: decoded(train, root, classes, resize, how, cache, cache_gib, track),
+        digest(train, root, how),
+        len(train),
+        architecture,
+        batch_size,
+        cache,
+        cache_gib,
+        track,
+    )
+    labels = from_files(train, root, classes).labels
+    head = library(architecture.library).head(model)
+    fit_head(
+        torch.from_numpy(inputs),
+        torch.from_numpy(labels),
+        head,
+        params.penalty,
+        params.max_iterations,
+    )
+    heldout = heldout_images(rows, root, architecture, cache, cache_gib, track)
+    return scored(model, heldout, architecture, target, batch_size)
+
+
+def fit_head(
+    inputs: Float[Tensor, "examples features"],
+    labels: Int[Tensor, " examples"],
+    head: nn.Linear,
+    penalty: float,
+    max_iterations: int,
+    chunk: int = CHUNK,
+) -> float:
+    """Train a head in place by L-BFGS on all examples at once; returns the final loss.
+
+    Minimises mean cross-entropy + penalty * (|W - W_0|^2 + |b - b_0|^2), W_0, b_0 being the start.
+
+    Args:
+        inputs: may be mapped from a file: `chunk` examples at a time are in memory. If that is all
+            of them, they stay on the head's device.
+
+    Raises:
+        Diverged: the loss is not a number.
+    """
+    device, count = head.weight.device, len(labels)
+    labels = labels.to(device)
+    if count <= chunk:
+        inputs = inputs.to(device)
+    start = [parameter.detach().clone() for parameter in head.parameters()]
+    optimizer = torch.optim.LBFGS(
+        head.parameters(), max_iter=max_iterations, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        away = sum(
+            ((parameter - origin) ** 2).sum()
+            for parameter, origin in zip(head.parameters(), start, strict=True)
+        )
+        value = torch.as_tensor(penalty * away)
+        value.backward()
+        total = value.detach()
+        for at in range(0, count, chunk):
+            wanted = labels[at : at + chunk]
+            scores = head(inputs[at : at + chunk].to(device))
+            part = functional.cross_entropy(scores, wanted) * (len(wanted) / count)
+            part.backward()
+            total = total + part.detach()
+        return total
+
+    optimizer.step(objective)
+    final = float(objective())
+    if not math.isfinite(final):
+        raise Diverged("the loss of the linear probe is NaN: are the base model's weights whole?")
+    return final

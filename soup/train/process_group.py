@@ -1,0 +1,128 @@
+"""Several processes as the ranks of one fine-tune: how they meet, and how gradients get about.
+
+The contract is torchrun's: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, whoever sets
+them. Gradients are averaged by DistributedDataParallel (Li et al., VLDB 2020), or the model itself
+is spread (`soup/train/fsdp.py`).
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import nn
+
+from soup.errors import BadInput
+from soup.train.optimizer import Precision
+from soup.train.rank import Share
+
+WANTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+# The first rank writes weights and predictions alone, and the others wait for it.
+PATIENCE = timedelta(hours=1)
+
+
+class Unshareable(BadInput, ValueError):
+    """A fine-tune that cannot be shared by the ranks as asked; says why and what to change."""
+
+
+@contextmanager
+def joined(devices: Sequence[str]) -> Iterator[Share]:
+    """Meet the other ranks; this one's share, on the device of its local rank.
+
+    Args:
+        devices: of this machine.
+
+    Raises:
+        Unshareable: torchrun's variables are not set, or it started more ranks than there are
+            devices.
+    """
+    import torch.distributed as dist
+
+    missing = [name for name in WANTED if not os.environ.get(name)]
+    if missing:
+        raise Unshareable(
+            f"{', '.join(missing)} not set: start it by torchrun --nproc-per-node {len(devices)}"
+        )
+    rank, world, local = (int(os.environ[name]) for name in WANTED[:3])
+    if local >= len(devices):
+        raise Unshareable(
+            f"local rank {local} has no device: the job names {len(devices)} on each machine "
+            f"({', '.join(devices)}); start torchrun with --nproc-per-node {len(devices)}"
+        )
+    device = torch.device(devices[local])
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)
+    # What ranks agree on passes through the CPU's memory, gradients do not.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    yield Share(rank, world, local)
+    # Not after an error: that would wait for ranks that may be gone. The process ends instead.
+    dist.destroy_process_group()
+
+
+def share_of_batch(share: Share, examples: int) -> Share:
+    """The share, weighted by what it has of a batch.
+
+    Raises:
+        Unshareable: there are fewer examples than ranks.
+    """
+    own = len(share.of(examples))
+    if examples < share.world:
+        raise Unshareable(
+            f"a batch of {examples} images has none for some of {share.world} ranks; "
+            "raise sweep.batch_size or lower compute.devices_per_run"
+        )
+    return replace(share, weight=own * share.world / examples)
+
+
+def spread(
+    model: nn.Module,
+    share: Share,
+    examples: int,
+    accumulate: int,
+    sharded: bool,
+    precision: Precision,
+) -> tuple[nn.Module, Share]:
+    """What computes the model's output on all ranks, with the same parameters; and the share.
+
+    BatchNorm takes its statistics over all ranks, as one device would over the whole batch.
+
+    Args:
+        model: on its device; changed in place.
+        examples: in a batch of all ranks.
+
+    Raises:
+        Unshareable: the ranks would wait for each other for ever, or not do what one device does.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    share = share_of_batch(share, examples)
+    device = next(model.parameters()).device
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms and device.type == "cpu":
+        raise Unshareable(
+            f"{type(norms[0]).__name__}: torch takes statistics over several ranks on GPUs only; "
+            "set compute.devices_per_run: 1, or choose a model with GroupNorm or LayerNorm"
+        )
+    if (norms or sharded) and examples % (share.world * accumulate):
+        raise Unshareable(
+            f"{'a sharded model' if sharded else 'BatchNorm over several ranks'} needs parts of "
+            f"equal size: make sweep.batch_size a multiple of devices_per_run x accumulate = "
+            f"{share.world * accumulate}, it is {examples} now"
+        )
+    if sharded:
+        from soup.train.fsdp import apart, shard
+
+        shard(model, precision)
+        return model, replace(share, apart=lambda: apart(model), parts=False)
+    if norms:
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(model)
+    network: Any = DistributedDataParallel(
+        model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+    )
+    return network, replace(share, apart=network.no_sync, parts=not norms)

@@ -1,0 +1,151 @@
+"""A run's state on disk, in one safetensors file: model, optimiser, averages, and the step."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from soup.train.rank import ALONE, Share
+from soup.train.weight_averages import Averages
+from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.shards import CheckpointError
+
+
+class Stopped(RuntimeError):
+    """A run that was asked to stop; its state is kept, and it goes on when it is run again."""
+
+
+@dataclass
+class FileKeeper:
+    """Keeps the state in `path`, every `seconds`, and every `steps` if that comes first.
+
+    Of the ranks of a run the first writes, and all read. A sharded model's state is gathered and
+    written whole: the run may go on sharded or not, over as many ranks as it likes.
+
+    Where it is asked to `stop`, it keeps the state and raises `Stopped`.
+    """
+
+    path: Path
+    seconds: float
+    steps: int | None = None
+    share: Share = ALONE
+    sharded: bool = False
+    stop: Callable[[], bool] = lambda: False
+    _last: float = field(default_factory=time.monotonic)
+
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages
+    ) -> int:
+        """Load the kept state in place and return its step; 0 if there is none that can be read."""
+        try:
+            kept = Checkpoint(self.path)
+            step = int(kept.metadata["step"])
+            plain = json.loads(kept.metadata["optimizer"])
+        except (CheckpointError, KeyError, ValueError):
+            return 0
+        _, placed = _gathering(self.sharded)
+        own_tensors = model.state_dict()
+        model.load_state_dict(
+            {name: placed(t, own_tensors[name]) for name, t in _below("model/", kept).items()}
+        )
+        averages.load(_below("averages/", kept))
+        tensors = _below("optimizer/", kept)
+        own = optimizer.state_dict()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        state = {}
+        for index, parts in plain["state"].items():
+            like = parameters[int(index)]
+            state[int(index)] = {
+                key: placed(value, like)
+                if isinstance(value, Tensor) and value.shape == like.shape
+                else value
+                for key, value in _join(parts, tensors).items()
+            }
+        groups = [
+            {**given, **_join(saved, tensors)}
+            for given, saved in zip(own["param_groups"], plain["groups"], strict=True)
+        ]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return step
+
+    def keep(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        averages: Averages,
+        now: bool = False,
+    ) -> None:
+        """Write the state if it is time.
+
+        Raises:
+            Stopped: it was asked to.
+        """
+        if not (self.share.first or self.sharded):
+            return
+        asked = self.stop()
+        due = now or asked or time.monotonic() - self._last >= self.seconds
+        due = due or bool(self.steps and step % self.steps == 0)
+        if not (self.share.as_first(due) if self.sharded else due):
+            return
+        whole, _ = _gathering(self.sharded)
+        tensors = {f"model/{name}": whole(value) for name, value in model.state_dict().items()}
+        tensors |= {f"averages/{name}": value for name, value in averages.state().items()}
+        given = optimizer.state_dict()
+        plain: dict[str, Any] = {"state": {}, "groups": []}
+        for index, parts in given["state"].items():
+            gathered = {k: whole(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
+            plain["state"][index] = _split(str(index), gathered, tensors)
+        for index, group in enumerate(given["param_groups"]):
+            parts = {key: value for key, value in group.items() if key != "params"}
+            plain["groups"].append(_split(f"group-{index}", parts, tensors))
+        if self.share.first:
+            save(tensors, self.path, {"step": str(step), "optimizer": json.dumps(plain)})
+        self._last = time.monotonic()
+        if asked and self.share.first:
+            raise Stopped(f"stopped at step {step}, which is kept")
+
+
+Whole = Callable[[Tensor], Tensor]
+Placed = Callable[[Tensor, Tensor], Tensor]
+
+
+def _gathering(sharded: bool) -> tuple[Whole, Placed]:
+    """How tensors are gathered, and spread like others."""
+    if sharded:
+        from soup.train.fsdp import placed, whole
+
+        return whole, placed
+    return lambda tensor: tensor, lambda tensor, _: tensor
+
+
+def _split(place: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Tensors apart, by name; what JSON can say, as it is."""
+    plain: dict[str, Any] = {}
+    for key, value in parts.items():
+        name = f"{place}/{key}"
+        if isinstance(value, Tensor):
+            tensors[f"optimizer/{name}"] = value
+            plain[key] = {"tensor": name}
+        else:
+            plain[key] = {"is": value}
+    return plain
+
+
+def _join(parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    def one(part: dict[str, Any]) -> Any:
+        if "tensor" in part:
+            return tensors[part["tensor"]]
+        # JSON makes lists of tuples (Adam's betas).
+        return tuple(part["is"]) if isinstance(part["is"], list) else part["is"]
+
+    return {key: one(part) for key, part in parts.items()}
+
+
+def _below(prefix: str, kept: Checkpoint) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}

@@ -1,0 +1,66 @@
+"""A mean that grows: what greedy selection keeps, so that each model is read once."""
+
+import torch
+from torch import Tensor
+
+from soup.weights.algebra import Weights, called, held, require_compatible, specs, tensorwise
+
+
+class RunningMean:
+    """The sum of the models counted so far, and the mean with one more.
+
+    The sum is kept on the device of the first model's tensors.
+    """
+
+    def __init__(self, accumulate: torch.dtype = torch.float64) -> None:
+        self.count = 0
+        self._accumulate = accumulate
+        self._first: Weights = {}
+        self._sum: dict[str, Tensor] = {}
+
+    def add(self, weights: Weights) -> None:
+        """Count one more model.
+
+        Raises:
+            Incompatible: names or shapes differ from the first's.
+        """
+        if self.count == 0:
+            self._first = held(weights)
+            for name, spec in specs(self._first).items():
+                if spec.dtype.is_floating_point:
+                    self._sum[name] = self._first[name].to(self._accumulate, copy=True)
+        else:
+            self._require(weights)
+            if _ties(weights) != _ties(self._first):  # what is not tied in all is tied in none
+                self._first = {name: tensor.clone() for name, tensor in self._first.items()}
+            for name, total in self._sum.items():
+                total.add_(weights[name].to(total.device))
+        self.count += 1
+
+    def value(self, candidate: Weights | None = None) -> dict[str, Tensor]:
+        """The mean, of one model more if a candidate is given (which is not counted).
+
+        Raises:
+            ValueError: no model was added.
+            Incompatible: the candidate's names or shapes differ.
+        """
+        if self.count == 0:
+            raise ValueError("nothing to average: no weights were given")
+        if candidate is None:
+            return held(tensorwise(lambda name, _: self._sum[name] / self.count, [self._first]))
+        self._require(candidate)
+        count = self.count + 1
+
+        def mean(name: str, tensors: list[Tensor]) -> Tensor:
+            total = self._sum[name]
+            return (total + tensors[1].to(total.device)).div_(count)
+
+        return held(tensorwise(mean, [self._first, candidate]))
+
+    def _require(self, weights: Weights) -> None:
+        names = called(self._first, 1), called(weights, self.count + 1)
+        require_compatible(self._first, weights, names)
+
+
+def _ties(weights: Weights) -> list[tuple[str, str]]:
+    return sorted((name, spec.tied) for name, spec in specs(weights).items())

@@ -1,0 +1,254 @@
+"""A parameter file is checked as a whole: every problem, where it is, what it got."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from soup.config.params import Params, load, parse
+from soup.config.search_space import Range, Space
+from soup.config.validation import ParamsError
+
+ROOT = Path(__file__).parents[2]
+LEAST: dict[str, Any] = {
+    "experiment": "cats",
+    "data": {"root": "images"},
+    "base": {"model": "resnet18"},
+    "sweep": {"runs": 3},
+}
+
+
+def given(**changes: Any) -> dict[str, Any]:
+    """The least that is needed, with changes: `sweep__runs=4` sets sweep.runs."""
+    raw = deepcopy(LEAST)
+    for path, value in changes.items():
+        *outer, last = path.split("__")
+        place = raw
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return raw
+
+
+def problems(**changes: Any) -> list[str]:
+    with pytest.raises(ParamsError) as error:
+        parse(given(**changes))
+    first, *listed = str(error.value).splitlines()
+    assert first.startswith(f"params: {len(listed)} problem")
+    return [line.strip() for line in listed]
+
+
+def test_the_demos_parameters_are_valid() -> None:
+    assert load(ROOT / "params.yaml").base.weights == "embedded"
+
+
+def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path: Path) -> None:
+    raw = given(
+        data__heldout__fraction=1.5,
+        sweep__runs="many",
+        sweep__space__lr=[1e-5, -1],
+        base__library="keras",
+        evaluate__confidence=0,
+    )
+    del raw["experiment"]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(ParamsError) as error:
+        load(path)
+    assert str(error.value).splitlines() == [
+        f"{path}: 6 problems",
+        "  experiment: missing",
+        "  data.heldout.fraction: Input should be less than 1, got 1.5",
+        "  base.library: Input should be 'timm' or 'open_clip', got 'keras'",
+        "  sweep.runs: Input should be a valid integer, "
+        "unable to parse string as an integer, got 'many'",
+        "  sweep.space.lr.1: Input should be greater than or equal to 0, got -1",
+        "  evaluate.confidence: Input should be greater than 0, got 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("sweeep", "experiment, data, base, probe, sweep, soup, evaluate, register, compute"),
+        ("soup__ties", "recipe, tie, include_probe"),
+        ("data__heldout__share", "fraction, per_class, index, folder"),
+        ("data__shapes__colour", "seed, train, test, shift, upstream"),
+        ("sweep__space__lr__low", "min, max, scale, zero"),
+    ],
+)
+def test_an_unknown_key_is_told_the_known_ones(path: str, known: str) -> None:
+    assert f"{path.replace('__', '.')}: unknown key; known here: {known}" in problems(**{path: 1})
+
+
+def test_an_unknown_key_of_a_shift_is_told_the_known_ones() -> None:
+    shift = {"folder": "v2", "name": "index"}
+    expected = ["data.shifts.v2.name: unknown key; known here: folder, layout, classes"]
+    assert problems(data__shifts={"v2": shift}) == expected
+
+
+@pytest.mark.parametrize(
+    ("shift", "told"),
+    [
+        ({"layout": "map"}, "layout: map needs a class map, 'classes: FILE'"),
+        ({"layout": "objectnet", "classes": "a.csv"}, "layout: objectnet takes no class map"),
+        ({"layout": "imagenet"}, "Input should be 'auto', 'name', 'index', 'map', 'imagenetv2'"),
+    ],
+)
+def test_a_shift_has_a_known_layout_and_a_map_only_where_it_is_read(
+    shift: dict[str, str], told: str
+) -> None:
+    (said,) = problems(data__shifts={"v2": {"folder": "v2", **shift}})
+    assert said.startswith("data.shifts.v2")
+    assert told in said
+
+
+def test_a_shift_is_not_named_as_another_split() -> None:
+    named = {name: {"folder": "x"} for name in ("real", "test", "v2")}
+    told = ["data: shifts may not be called real, test: these are splits"]
+    assert problems(data__shifts=named) == told
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(given()) + "probe: {penalty: 1e-6}\n")
+    assert yaml.safe_load(path.read_text())["probe"]["penalty"] == "1e-6"
+    assert load(path).probe.penalty == 1e-6
+
+
+@pytest.mark.parametrize("form", [{"fraction": 0.2}, {"per_class": 26}])
+def test_held_out_is_a_share_or_a_number_of_images(form: dict[str, float]) -> None:
+    heldout = parse(given(data__heldout=form)).data.heldout
+    assert heldout.model_dump(exclude_none=True) == form
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"fraction": 0.2, "per_class": 26}, {"index": "i.npy", "fraction": 0.1}]
+)
+def test_held_out_is_not_both_and_not_neither(form: dict[str, float]) -> None:
+    told = ["data.heldout: give exactly one of 'fraction', 'per_class', 'index' and 'folder'"]
+    assert problems(data__heldout=form) == told
+
+
+def test_a_dimension_is_a_range_or_a_list_of_choices() -> None:
+    space = parse(given(sweep__space={"lr": {"min": 0.1, "max": 0.2}, "mixup": [0.3]})).sweep.space
+    assert (space.lr, space.mixup) == (Range(min=0.1, max=0.2), [0.3])
+
+
+@pytest.mark.parametrize(
+    ("lr", "problem"),
+    [
+        ({"min": 2, "max": 1}, "lr: min 2.0 is above max 1.0"),
+        ({"min": 0, "max": 1, "scale": "log"}, "lr: a log scale needs min > 0, got 0.0"),
+        ({"min": -1, "max": 1}, "lr.min: Input should be greater than or equal to 0, got -1"),
+        ({"min": 0, "max": float("inf")}, "lr.max: Input should be a finite number, got inf"),
+        ({"min": 0}, "lr.max: missing"),
+        ([], "no choices given for lr"),
+    ],
+)
+def test_a_dimension_from_which_nothing_can_be_drawn_is_an_error(lr: Any, problem: str) -> None:
+    [told] = problems(sweep__space__lr=lr)
+    assert told.removeprefix("sweep.space.").removeprefix("sweep.space: ") == problem
+
+
+def test_a_space_may_be_a_name_alone() -> None:
+    assert parse(given(sweep__space="paper-grid")).sweep.space == Space(like="paper-grid")
+    assert "sweep.space.like: Input should be" in problems(sweep__space="paper-gird")[0]
+
+
+@pytest.mark.parametrize("policy", ["none", "rand-m9-n2", "rand-m9.5-n2-mstd0.5-inc1"])
+def test_timms_augmentation_policies_are_taken(policy: str) -> None:
+    assert parse(given(sweep__space__augment=[policy])).sweep.space.augment == [policy]
+
+
+def test_an_augmentation_that_is_not_timms_is_refused_by_its_place() -> None:
+    [told] = problems(sweep__space__augment=["none", "mixup"])
+    assert told.startswith("sweep.space.augment.1: ")
+
+
+@pytest.mark.parametrize(
+    ("base", "problem"),
+    [
+        ({"weights": "embedded"}, "weights: embedded and a 'pretrain' block go together"),
+        ({"pretrain": {}}, "weights: embedded and a 'pretrain' block go together"),
+        ({"templates": ["a {}", "a"]}, "templates without {} for the class name: ['a']"),
+        ({"head": "zeroshot"}, "head: zeroshot needs a text tower; a timm model has none"),
+    ],
+)
+def test_a_base_that_cannot_be_made_is_an_error(base: dict[str, Any], problem: str) -> None:
+    assert problems(base={"model": "resnet18"} | base) == [f"base: {problem}"]
+
+
+def test_a_name_that_is_no_folder_is_an_error() -> None:
+    [told] = problems(experiment="../cats")
+    assert told.startswith("experiment: ")
+    assert told.endswith("got '../cats'")
+
+
+@pytest.mark.parametrize("raw", [None, [], "text"])
+def test_what_is_not_a_table_is_an_error(raw: object) -> None:
+    with pytest.raises(ParamsError, match="the file: Input should be a valid dictionary"):
+        parse(raw)
+
+
+def test_a_file_that_is_missing_or_not_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"missing\.yaml: cannot be read: .*No such file"):
+        load(tmp_path / "missing.yaml")
+    (tmp_path / "broken.yaml").write_text("data: {root: [")
+    with pytest.raises(ParamsError, match=r"broken\.yaml: is not YAML: "):
+        load(tmp_path / "broken.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ParamsError, match=r"binary\.yaml: cannot be read: "):
+        load(tmp_path / "binary.yaml")
+
+
+def test_prefects_form_names_describes_and_requires_what_the_file_does() -> None:
+    schema = Params.model_json_schema()
+    json.dumps(schema)
+    assert schema["required"] == ["experiment", "data", "base", "sweep"]
+    assert "register" in schema["properties"]
+    tie = schema["$defs"]["Cook"]["properties"]["tie"]
+    assert tie["enum"] == ["keep", "reject"]
+    assert "published code" in tie["description"]
+
+
+def test_parameters_survive_a_round_trip_through_a_form() -> None:
+    params = load(ROOT / "params.yaml")
+    assert Params.model_validate(params.model_dump(mode="json", by_alias=True)) == params
+    assert Params.model_validate(params.model_dump(mode="json")) == params
+
+
+def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
+    params = parse(given())
+    with pytest.raises(ValueError, match="frozen"):
+        params.sweep.runs = 5  # type: ignore[misc]
+
+
+def test_predictions_are_kept_of_splits_that_there_are() -> None:
+    shifts = {"sketch": {"folder": "s"}}
+    kept = parse(given(data__shifts=shifts, evaluate__keep_predictions=["test", "sketch"]))
+    assert kept.evaluate.keep_predictions == ["test", "sketch"]
+    (problem,) = problems(data__shifts=shifts, evaluate__keep_predictions=["v2", "test", "heldout"])
+    assert "no split v2, heldout; there are test, sketch" in problem
+
+
+@pytest.mark.parametrize(
+    ("sweep", "named"),
+    [
+        ({"ema": [0.9], "compile": True}, "ema, compile"),
+        ({"swa": {}}, "swa"),
+        ({"space": {"sam": [0.0, 0.1]}}, "sam"),
+        ({"space": {"sam": {"min": 0, "max": 0.1}}}, "sam"),
+    ],
+)
+def test_a_sharded_model_goes_without_what_needs_it_whole(
+    sweep: dict[str, Any], named: str
+) -> None:
+    many = {**LEAST, "sweep": {"runs": 2, **sweep}}
+    with pytest.raises(ParamsError, match=f"sharding: full goes without {named}, which need"):
+        parse(many | {"compute": {"sharding": "full"}})
+    assert parse(many).compute.sharding == "none"
+    assert parse(LEAST | {"compute": {"sharding": "full"}}).compute.sharding == "full"

@@ -1,0 +1,39 @@
+"""Where fine-tunes run, as it is written."""
+
+from typing import Any
+
+import pytest
+
+from soup.config.params import Params, parse
+from soup.config.validation import ParamsError
+from tests.config.test_params import given
+
+
+def parsed(runner: Any) -> Params:
+    return parse(given(compute__runner=runner))
+
+
+def test_a_kind_alone_is_enough() -> None:
+    assert parsed("ray") == parsed({"kind": "ray"})
+    assert parse(given()).compute.runner.kind == "local"
+
+
+def test_what_travels_to_other_hosts_is_read_there_as_it_was() -> None:
+    params = parsed({"kind": "dask", "address": "tcp://head:8786"})
+    assert parse(params.model_dump(mode="json", by_alias=True)) == params
+
+
+@pytest.mark.parametrize(
+    ("runner", "message"),
+    [
+        ("spark", "compute.runner.kind: Input should be 'local', 'ray', 'dask' or 'pool'"),
+        ({"kind": "local", "workers": 2}, "workers is for kind: ray or dask, and this is local"),
+        ({"kind": "pool", "pool": "a", "address": "b"}, "address is for kind: ray or dask"),
+        ({"kind": "ray", "address": "auto", "workers": 2}, "not both"),
+        ("pool", "the name of the work pool, 'pool', go together"),
+        ({"kind": "ray", "pool": "a"}, "the name of the work pool, 'pool', go together"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(runner: Any, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        parsed(runner)

@@ -1,0 +1,98 @@
+"""Training images in memory, decoded or encoded, are those of the files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from soup.config.data import Data, HeldOut
+from soup.data.loading.images import from_files
+from soup.data.loading.packed import Packed, training_images
+from soup.data.sources.folders import DataError
+from soup.data.split.prepare import Row, prepare
+from tests.worlds import COLOURS, draw
+
+CLASSES = sorted(COLOURS)
+GIB = 2**30
+
+
+def rows_of(root: Path, check: str = "decode") -> list[Row]:
+    made = prepare(Data(root=".", check=check, heldout=HeldOut(per_class=1)), root)
+    return [row for row in made.development if row.split == "train"]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Row]:
+    draw(tmp_path / "train", dict.fromkeys(COLOURS, 9), size=(30, 24), suffix="jpg")
+    draw(tmp_path / "train", {"red": 2}, size=(18, 26), first=50, suffix="jpg")
+    draw(tmp_path / "train", {"blue": 1}, size=(5, 7), first=80)
+    draw(tmp_path / "test", {"red": 1})
+    return rows_of(tmp_path)
+
+
+def bytes_of(rows: list[Row], root: Path) -> tuple[int, int]:
+    """Of all images decoded, and encoded."""
+    pixels = sum(np.prod(Image.open(root / row.path).size) * 3 for row in rows)
+    return int(pixels), sum((root / row.path).stat().st_size for row in rows)
+
+
+@pytest.mark.parametrize("form", ["decoded", "encoded", "files"])
+def test_images_of_several_sizes_are_the_same_in_every_form(
+    tmp_path: Path, rows: list[Row], form: str
+) -> None:
+    pixels, encoded = bytes_of(rows, tmp_path)
+    assert pixels > 1.5 * encoded
+    room = {"decoded": 2 * pixels, "encoded": pixels - 1, "files": encoded - 1}[form]
+    images = training_images(rows, tmp_path, CLASSES, tmp_path / "cache", room / GIB)
+    assert images.pixels is None
+    assert (images.held is None) == (form == "files")
+    kept = max([f.stat().st_size for f in (tmp_path / "cache").glob("*.npy")], default=0)
+    expected = {"decoded": pixels + 8 * len(rows), "encoded": encoded, "files": 0}[form]
+    assert 0 <= kept - expected < 700  # numpy's header, or the table of sizes
+    plain = from_files(rows, tmp_path, CLASSES)
+    assert images.labels.tolist() == plain.labels.tolist()
+    for index in range(len(rows)):
+        np.testing.assert_array_equal(np.asarray(images[index]), np.asarray(plain[index]))
+
+
+def test_images_of_one_size_are_one_array(tmp_path: Path, rows: list[Row]) -> None:
+    alike = [row for row in rows if row.path[-6:] < "20.jpg"]
+    images = training_images(alike, tmp_path, CLASSES, tmp_path / "cache")
+    assert images.pixels is not None
+    assert images.pixels.shape == (len(alike), 24, 30, 3)
+
+
+def test_a_second_opening_reads_no_image(tmp_path: Path, rows: list[Row]) -> None:
+    first = training_images(rows, tmp_path, CLASSES, tmp_path / "cache")
+    for path in (tmp_path / "train").rglob("*.*"):
+        path.unlink()
+    again = training_images(rows, tmp_path, CLASSES, tmp_path / "cache")
+    for index in range(len(rows)):
+        np.testing.assert_array_equal(np.asarray(again[index]), np.asarray(first[index]))
+
+
+@pytest.mark.parametrize("room", [1.0, 30000 / GIB])
+def test_an_image_that_changed_since_the_split_is_named(
+    tmp_path: Path, rows: list[Row], room: float
+) -> None:
+    with (tmp_path / rows[4].path).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(DataError, match=rf"{rows[4].path} has changed since the split was made"):
+        training_images(rows, tmp_path, CLASSES, tmp_path / "cache", room)
+    (tmp_path / rows[7].path).unlink()
+    with pytest.raises(DataError, match=rf"{rows[7].path}.*run prepare again"):
+        training_images(rows, tmp_path, CLASSES, tmp_path / "other", room)
+
+
+def test_an_encoded_image_that_cannot_be_decoded_is_named(tmp_path: Path, rows: list[Row]) -> None:
+    path = tmp_path / rows[4].path
+    path.write_bytes(path.read_bytes()[:-60])
+    assert bytes_of(rows, tmp_path)[1] < 30000
+    images = training_images(
+        rows_of(tmp_path, "header"), tmp_path, CLASSES, tmp_path / "cache", 30000 / GIB
+    )
+    assert isinstance(images.held, Packed)
+    path.write_bytes(b"")  # it is not read from there
+    with pytest.raises(DataError, match=rf"{rows[4].path} cannot be decoded: .*truncated"):
+        images[4]

@@ -1,0 +1,126 @@
+"""Which images there are, and which of them can be used."""
+
+import hashlib
+import io
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from soup.data.sources.folders import DataError, Found, Problem, check, fingerprint, scan
+from tests.worlds import COLOURS, draw, picture
+
+
+def test_images_are_sorted_by_path_and_named_by_their_class_folder(tmp_path: Path) -> None:
+    draw(tmp_path / "train", {"b": 2, "a": 1})
+    draw(tmp_path / "train" / "a" / "deeper", {"still": 1})
+    found, misplaced = scan(tmp_path, "train")
+    assert found == [
+        Found("train/a/000.png", "a"),
+        Found("train/a/deeper/still/000.png", "a"),
+        Found("train/b/000.png", "b"),
+        Found("train/b/001.png", "b"),
+    ]
+    assert misplaced == []
+
+
+def test_the_order_of_the_file_system_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "train", dict.fromkeys(COLOURS, 5))
+    (tmp_path / "train" / "b.png").touch()
+    (tmp_path / "train" / "a.png").touch()
+    expected = scan(tmp_path, "train")
+    plain = list(os.walk(tmp_path / "train"))
+    for seed in range(3):
+        shuffled = [
+            (here, folders, random.Random(seed).sample(f, len(f))) for here, folders, f in plain
+        ]
+        random.Random(seed).shuffle(shuffled)
+        monkeypatch.setattr(os, "walk", lambda *_, order=shuffled, **__: iter(order))
+        assert scan(tmp_path, "train") == expected
+
+
+def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
+    draw(tmp_path / "train", {"a": 1, ".cache": 1})
+    for name in ("notes.txt", ".hidden.png", "weights.npy"):
+        (tmp_path / "train" / "a" / name).write_bytes(b"")
+    picture((1, 2, 3), 0, (4, 4)).save(tmp_path / "train" / "a" / "LOUD.JPEG")
+    found, _ = scan(tmp_path, "train")
+    assert [f.path for f in found] == ["train/a/000.png", "train/a/LOUD.JPEG"]
+
+
+def test_an_image_outside_a_class_folder_is_misplaced(tmp_path: Path) -> None:
+    draw(tmp_path / "train", {"a": 1})
+    picture((1, 2, 3), 0, (4, 4)).save(tmp_path / "train" / "stray.png")
+    found, misplaced = scan(tmp_path, "train")
+    assert len(found) == 1
+    assert misplaced == [Problem("train/stray.png", "misplaced: not inside a class folder")]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere is not a folder; it must hold one folder"):
+        scan(tmp_path, "nowhere")
+
+
+def test_a_folder_without_images_is_answered_with_what_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    with pytest.raises(
+        DataError, match=r"no images in .*train: expected .*/<class>/<image>.*\.png"
+    ):
+        scan(tmp_path, "train")
+
+
+def test_a_decode_check_names_the_content_and_a_header_check_the_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture((1, 2, 3), 0, (8, 8)).save(path)
+    data = path.read_bytes()
+    assert fingerprint(path, "decode") == hashlib.sha256(data).hexdigest()[:16]
+    assert fingerprint(path, "header") == f"{len(data)}-bytes"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_a_header_check_passes_what_only_decoding_finds(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    picture((1, 2, 3), 0, (40, 40)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    if suffix != "webp":  # Pillow reads a WebP whole when it opens it
+        assert fingerprint(path, "header").endswith("-bytes")
+    with pytest.raises(ValueError, match=r"unreadable|not an image"):
+        fingerprint(path, "decode")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow, of broken TIFF tags
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "tiff", "ppm"])
+def test_whatever_the_bytes_a_fingerprint_or_a_reason_comes_back(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    picture((1, 2, 3), 0, (12, 12)).save(buffer, kind)
+    whole, rng, path = buffer.getvalue(), random.Random(0), tmp_path / f"a.{kind}"
+    for _ in range(40):
+        broken = bytearray(whole[: rng.randrange(len(whole))] or b"\0")
+        broken[rng.randrange(min(len(broken), 100))] = rng.randrange(256)
+        path.write_bytes(bytes(broken))
+        try:
+            outcome = fingerprint(path, "decode")
+        except ValueError as error:
+            outcome = str(error)
+        assert outcome
+        assert len(outcome) == 16 or outcome.startswith(("unreadable: ", "not an image"))
+
+
+def test_usable_images_keep_their_order_and_the_others_get_reasons(tmp_path: Path) -> None:
+    draw(tmp_path, {"a": 6}, size=(40, 40))
+    (tmp_path / "a" / "002.png").write_bytes(b"this is text")
+    cut = tmp_path / "a" / "004.png"
+    cut.write_bytes(cut.read_bytes()[:600])
+    (tmp_path / "a" / "005.png").unlink()
+    looked: list[int] = []
+    images = [Found(f"a/{n:03d}.png", "a") for n in range(6)]
+    good, bad = check(tmp_path, images, "decode", lambda: looked.append(1))
+    assert [image.path for image, _ in good] == ["a/000.png", "a/001.png", "a/003.png"]
+    assert [p.path for p in bad] == ["a/002.png", "a/004.png", "a/005.png"]
+    assert bad[0].reason == "not an image"
+    assert "truncated" in bad[1].reason
+    assert "No such file" in bad[2].reason
+    assert len(looked) == 6

@@ -1,0 +1,71 @@
+"""Images in archives: which class each is of, and what stands around the class folders."""
+
+from pathlib import Path
+
+import pytest
+
+from soup.data.errors import DataError
+from soup.data.sources.folders import Found, Problem
+from soup.data.sources.tar_listing import by_folder, by_sample, is_labelled, pictures, require_some
+from tests.data.shifts.layouts import tar
+
+
+def test_only_images_count_and_hidden_ones_do_not(tmp_path: Path) -> None:
+    names = ["b.PNG", "a/x.jpeg", "a/notes.txt", "a/._x.jpeg", ".git/y.png", "z"]
+    assert pictures(tar(tmp_path / "t.tar", [(n, b"") for n in names])) == ["a/x.jpeg", "b.PNG"]
+
+
+def test_folders_around_all_class_folders_count_for_nothing(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "t.tar", [("in/r/a/1.png", b""), ("in/r/b/c/2.png", b"")])
+    found, misplaced, around = by_folder([archive], tmp_path)
+    assert [(f.path, f.label) for f in found] == [
+        ("t.tar::in/r/a/1.png", "a"),
+        ("t.tar::in/r/b/c/2.png", "b"),
+    ]
+    assert (misplaced, around) == ([], {"t.tar": "in/r/"})
+
+
+def test_the_only_class_folder_is_one(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "t.tar", [("a/1.png", b""), ("a/2.png", b"")])
+    assert [f.label for f in by_folder([archive], tmp_path)[0]] == ["a", "a"]
+
+
+def test_an_image_beside_class_folders_is_misplaced(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "t.tar", [("a/1.png", b""), ("2.png", b"")])
+    found, misplaced, _ = by_folder([archive], tmp_path)
+    assert found == [Found("t.tar::a/1.png", "a")]
+    assert misplaced == [Problem("t.tar::2.png", "misplaced: not inside a class folder")]
+
+
+def test_of_several_archives_the_name_is_the_class_of_loose_images(tmp_path: Path) -> None:
+    tars = [tar(tmp_path / f"{n}.tar", [("1.png", b"")]) for n in ("n2", "n1")]
+    tars.append(tar(tmp_path / "more.tar", [("n1/2.png", b"")]))
+    found, misplaced, _ = by_folder(tars, tmp_path)
+    assert [(f.path, f.label) for f in found] == [
+        ("n2.tar::1.png", "n2"),
+        ("n1.tar::1.png", "n1"),
+        ("more.tar::n1/2.png", "n1"),
+    ]
+    assert misplaced == []
+
+
+def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path: Path) -> None:
+    members = [("a/1.left.png", b""), ("a/1.right.png", b""), ("a/1.cls", b" 4 "), ("b/1.png", b"")]
+    archive = tar(tmp_path / "t.tar", members)
+    assert is_labelled(archive)
+    found, unlabelled = by_sample([archive], tmp_path)
+    assert [(f.path, f.label) for f in found] == [
+        ("t.tar::a/1.left.png", "4"),
+        ("t.tar::a/1.right.png", "4"),
+    ]
+    assert [p.path for p in unlabelled] == ["t.tar::b/1.png"]
+
+
+def test_a_text_file_about_the_whole_archive_labels_nothing(tmp_path: Path) -> None:
+    assert not is_labelled(tar(tmp_path / "t.tar", [("README.txt", b"hello"), ("a/1.png", b"")]))
+
+
+def test_no_image_of_a_class_is_an_error() -> None:
+    require_some([Found("a/1", "a")], [], "here")
+    with pytest.raises(DataError, match=r"no images of a class in here: expected <class>/<image>"):
+        require_some([], [], "here")

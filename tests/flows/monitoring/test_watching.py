@@ -1,0 +1,122 @@
+"""A pipeline run that is watched by all means at once, and one that fails."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from flows.monitoring.prometheus import FOLDER
+from tests import checkouts
+from tests.flows.monitoring.listener import Listener
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def listener():
+    found = Listener()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkouts.make(tmp_path_factory.mktemp("checkout"))
+
+
+def watched(root: Path, listener: Listener) -> dict[str, str]:
+    return {
+        "MODELSOUP_LOG": "json",
+        "MODELSOUP_WEBHOOK": listener.address,
+        "MODELSOUP_ACTOR": "ada@lab",
+        FOLDER: str(root / ".cache" / "metrics"),
+    }
+
+
+def figures(root: Path) -> dict[tuple[str, ...], float]:
+    found = {}
+    for file in (root / ".cache" / "metrics").glob("*.prom"):
+        for family in text_string_to_metric_families(file.read_text()):
+            for sample in family.samples:
+                found[(sample.name, *sorted(sample.labels.values()))] = sample.value
+    return found
+
+
+def test_a_run_is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
+    root: Path, listener: Listener
+) -> None:
+    ran = checkouts.pipeline(root, **watched(root, listener))
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    seen = figures(root)
+    assert seen["modelsoup_sweep_finetunes", "finished", "tiny"] == 3
+    assert seen["modelsoup_sweep_finetunes", "running", "tiny"] == 0
+    assert seen["modelsoup_sweep_steps_done", "tiny"] == seen["modelsoup_sweep_steps", "tiny"] > 0
+    assert seen["modelsoup_sweep_running", "tiny"] == 0
+    assert 0 < seen["modelsoup_sweep_best_heldout_accuracy", "tiny"] <= 1
+    assert seen["modelsoup_pipeline_last_success_timestamp_seconds", "tiny"] > 1e9
+    assert ("modelsoup_pipeline_last_failure_timestamp_seconds", "tiny") not in seen
+
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    steps = [line for line in lines if line["message"] == "step"]
+    assert {line["fine_tune"] for line in steps} == {"ft-000", "ft-001", "ft-002"}
+    record = json.loads((root / "out/tiny/finetune.json").read_text())
+    assert {line["sweep"] for line in steps} == {record["sweep"]}
+    assert {line["stage"] for line in steps} == {"finetune"}
+    assert all(len(line["flow_run"]) == 36 for line in steps)
+    opened = {line["fine_tune"]: line["run"] for line in lines if line["message"] == "run opened"}
+    assert opened.items() <= record["runs"].items()
+    assert len(opened) == 3
+    assert {line["stage"] for line in lines if "stage" in line} >= {"prepare", "cook", "report"}
+
+    with closing(sqlite3.connect(root / ".prefect" / "prefect.db")) as prefect:
+        select = "select description, data from artifact where key = 'fine-tunes'"
+        ((description, data),) = prefect.execute(select).fetchall()  # one, however often updated
+    assert description.startswith("3 of 3 finished, best")
+    rows = json.loads(json.loads(data))
+    assert {(row["fine-tune"], row["state"]) for row in rows} == {
+        (name, "finished") for name in opened
+    }
+
+    promotion, success = listener.heard
+    registered = json.loads((root / "out/tiny/register.json").read_text())
+    assert promotion["event"] == "promotion"
+    assert promotion["text"] == "tiny: tiny-soup version 1, the new champion: the first champion"
+    assert promotion["figures"]["version"] == registered["version"] == "1"
+    assert success["event"] == "success"
+    assert success["text"].startswith("tiny: the pipeline is done. tiny-soup version 1")
+    assert success["figures"] == json.loads((root / "out/tiny/metrics.json").read_text())
+    assert "SECRET" not in ran.stderr
+    version = json.loads(checkouts.run(root, "soup", "champion", "show", "--json").stdout)
+    assert [(e["what"], e["who"]) for e in version["history"]] == [("promoted", "ada@lab")]
+
+
+def test_a_run_that_fails_is_told_and_does_not_hide_the_last_success(
+    root: Path, listener: Listener
+) -> None:
+    listener.heard.clear()
+    listener.answers = [500, 500]
+    sweep = checkouts.parameters(root)["sweep"]
+    sweep["space"] |= {"lr": [1e30], "epochs": [3]}
+    checkouts.write(root, sweep=sweep | {"method": "grid", "runs": 1, "clip": 1e30})
+    ran = checkouts.pipeline(root, **watched(root, listener))
+    assert ran.returncode == 1
+    seen = figures(root)
+    success = seen["modelsoup_pipeline_last_success_timestamp_seconds", "tiny"]
+    assert seen["modelsoup_pipeline_last_failure_timestamp_seconds", "tiny"] > success
+    assert seen["modelsoup_sweep_finetunes", "failed", "tiny"] == 1
+    told = [each["event"] for each in listener.heard]
+    assert told == ["failure", "failure"]  # once more, for the server's error
+    assert "all 1 fine-tunes failed" in listener.heard[0]["text"]
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    errors = [line["message"] for line in lines if line["level"] == "error"]
+    assert len(errors) == 1
+    assert "all 1 fine-tunes failed" in errors[0]
+    refused = [
+        line["message"] for line in lines if "was not told of the failure" in line["message"]
+    ]
+    assert len(refused) == 1
+    assert "HTTP 500" in refused[0]

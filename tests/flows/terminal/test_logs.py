@@ -1,0 +1,71 @@
+"""Lines of JSON that say what they belong to, from a process of their own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.checkouts import REPO
+
+PROGRAM = """
+import warnings
+from flows.watching import logs
+from flows.terminal.progress import Display
+console = logs.console()
+display = Display(console)
+with logs.belonging(stage="finetune", sweep="s1"):
+    display.say("  ft-000 [dim]1/2[/] done")
+    logs.log.info("step", extra={"fine_tune": "ft-000", "step": 7, "train/loss": 0.5, "none": None})
+    console.print("one", "line", "and\\nanother")
+    with logs.belonging(run="r1"):
+        logs.log.warning("within")
+console.print("[red]error:[/] a file is missing", soft_wrap=True)
+warnings.warn("careful")
+raise RuntimeError("the end")
+"""
+
+
+def said(**environment: str) -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=REPO,
+        env={"PATH": "/usr/bin", "PYTHONPATH": str(REPO), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    return ran.stderr.splitlines()
+
+
+@pytest.mark.slow
+def test_every_line_is_json_and_says_what_it_belongs_to() -> None:
+    lines = [json.loads(line) for line in said(MODELSOUP_LOG="json")]
+    assert all(line.pop("time").endswith("+00:00") for line in lines)
+    within = {"stage": "finetune", "sweep": "s1"}
+    step = {"fine_tune": "ft-000", "step": 7, "train/loss": 0.5}
+    assert lines[:7] == [
+        {"level": "info", "message": "ft-000 1/2 done", **within},
+        {"level": "info", "message": "step", **within, **step},
+        {"level": "info", "message": "one line and", **within},
+        {"level": "info", "message": "another", **within},
+        {"level": "warning", "message": "within", **within, "run": "r1"},
+        {"level": "error", "message": "error: a file is missing"},
+        lines[6],
+    ]
+    assert "careful" in lines[6]["message"]
+    assert lines[6]["level"] == "warning"
+    assert lines[7]["message"] == "RuntimeError: the end"
+    assert lines[7]["level"] == "critical"
+    assert "Traceback" in lines[7]["exception"]
+    assert len(lines) == 8
+
+
+@pytest.mark.slow
+def test_people_keep_their_lines() -> None:
+    lines = said()
+    assert lines[0] == "  ft-000 1/2 done"
+    assert "error: a file is missing" in lines
+    assert not [line for line in lines if line.startswith("{")]

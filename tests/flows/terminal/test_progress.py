@@ -1,0 +1,124 @@
+"""What is shown of work under way: pace, lines, bars, and nothing."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.monitoring.prometheus import FOLDER
+from flows.monitoring.sweep_progress import SweepProgress
+from flows.terminal.progress import Display, Mode, Pace, duration
+from tests.flows.clock import Clock
+
+
+def shown(
+    clock: Clock, mode: Mode | None = None, terminal: bool = False
+) -> tuple[Display, io.StringIO]:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=100, color_system=None)
+    return Display(console, mode, clock), text
+
+
+def test_a_pace_is_that_of_the_last_while(clock: Clock) -> None:
+    pace = Pace(clock)
+    for second in range(101):
+        clock.now = float(second)
+        pace.to(10 * second if second <= 60 else 600 + 100 * (second - 60))
+    assert pace.rate == pytest.approx(100, rel=0.01)
+    assert pace.text(9600, "images") == "4,600 of 9,600 images, 100 a second, 50 s left"
+    assert pace.text(None, "images") == "4,600 images, 100 a second"
+
+
+def test_what_was_done_before_is_no_pace(clock: Clock) -> None:
+    pace = Pace(clock)
+    pace.to(0)
+    pace.skip(5000)
+    clock.now = 10.0
+    pace.to(5040)
+    assert pace.rate == pytest.approx(4)
+    assert pace.text(6000, "images") == "5,040 of 6,000 images, 4.0 a second, 4 min left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42, "42 s"), (430, "7 min"), (12_000, "3 h 20 min"), (99.4, "99 s")]
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_without_a_terminal_a_task_has_a_line_every_ten_seconds(clock: Clock) -> None:
+    display, text = shown(clock)
+    with display.track("checking images", 100) as advance:
+        for _ in range(100):
+            clock.now += 0.25
+            advance(1)
+    assert text.getvalue().splitlines() == [
+        "  checking images: 40 of 100 images, 4.0 a second, 15 s left",
+        "  checking images: 80 of 100 images, 4.0 a second, 5 s left",
+    ]
+
+
+def test_in_a_terminal_bars_come_and_go(clock: Clock) -> None:
+    display, text = shown(clock, terminal=True)
+    with display.track("sweep", 100) as advance:
+        clock.now = 2.0
+        advance(50)
+        display.bars.refresh()
+        assert display.bars.live.is_started
+    assert not display.bars.live.is_started
+    assert "50 of 100 images, 25 a second, 2 s left" in text.getvalue()
+    advance(1)  # heard too late
+
+
+def test_quietly_there_is_nothing(clock: Clock) -> None:
+    display, text = shown(clock, "quiet", terminal=True)
+    with display.track("sweep", 2) as advance:
+        clock.now = 100.0
+        advance(1)
+    display.say("a note")
+    assert text.getvalue() == ""
+
+
+def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock) -> None:
+    display, text = shown(clock)
+    with SweepProgress({"ft-000": 100, "ft-001": 100}, 32, display) as watcher:
+        watcher.found({"ft-001"})
+        clock.now = 1.0
+        watcher.step("ft-000", 50, {})  # it goes on from a state that was kept
+        clock.now = 21.0
+        watcher.step("ft-000", 60, {"heldout/accuracy": 0.5})
+        clock.now = 62.0
+        watcher.step("ft-000", 80, {})
+        watcher.done("ft-000", "[odd] 50.00% held-out")
+        watcher.say("out of [memory]")
+    assert watcher.state.counts["finished"] == 2
+    assert watcher.state.steps_done == 200
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "  1 of 2 fine-tunes finished before"
+    assert lines[1].startswith(
+        "  sweep: 5,120 of 6,400 images, 15 a second, 84 s left, 1 of 2 fine"
+    )
+    assert "  ft-000: 2,560 of 3,200 images, 16 a second, 41 s left, held-out 50.00%" in lines
+    assert lines[-2:] == ["  ft-000 2/2 [odd] 50.00% held-out", "  out of [memory]"]
+
+
+def test_figures_that_cannot_be_written_cost_no_fine_tune_and_are_told_of_once(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
+    display, text = shown(clock)
+    with SweepProgress({"ft-000": 100}, 32, display, "shapes") as watcher:
+        for step in (20, 60, 100):
+            clock.now += 100.0
+            watcher.step("ft-000", step, {})
+        watcher.done("ft-000", "50.00% held-out")
+    assert text.getvalue().count("progress is not shown everywhere: FileExistsError") == 1
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    with SweepProgress({"ft-000": 100}, 32, display, "shapes") as watcher:
+        watcher.step("ft-000", 20, {})
+    assert (
+        'modelsoup_sweep_running{experiment="shapes"} 0.0'
+        in next(tmp_path.glob("*.prom")).read_text()
+    )

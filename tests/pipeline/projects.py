@@ -1,0 +1,39 @@
+"""A project at some stage, without Prefect."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soup.config.params import parse
+from soup.pipeline.project import Project
+from soup.pipeline.stages import base, prepare, probe
+from tests import checkouts, worlds
+
+
+class Silent:
+    """A watcher that looks away."""
+
+    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def done(self, name: str, message: str) -> None: ...
+
+    def say(self, message: str) -> None: ...
+
+
+def record(project: Project, name: str, facts: Mapping[str, object]) -> None:
+    """Write a stage's record, as flows do."""
+    (project.out / f"{name}.json").write_text(json.dumps({**facts, "seconds": 1.0}))
+
+
+def probed(root: Path, **changes: Any) -> Project:
+    """A project in which everything up to the probe is done."""
+    worlds.world(root / "data", train=40, test=12)
+    worlds.draw(root / "data" / "dark", {"blue": 8, "red": 8}, first=900)
+    worlds.put(root / "base", worlds.tiny())
+    (root / "base" / "model.safetensors").rename(root / "base.safetensors")
+    project = Project(root, parse(checkouts.parameters(root, **changes)), {"flow_run": "none"})
+    project.out.mkdir(parents=True)
+    for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):
+        record(project, name, stage.run(project))
+    return project

@@ -1,0 +1,111 @@
+"""What evaluate looks at: images of each split once, and keys to the answers."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from soup.config.params import parse
+from soup.data.loading.images import Images
+from soup.data.shifts.imagenet import wnids
+from soup.evaluation.result_tables import Model, table
+from soup.evaluation.targets import Key
+from soup.pipeline.project import Project
+from soup.pipeline.stages import prepare
+from soup.pipeline.stages.evaluate import _log, sets_of
+from tests import checkouts, imagenets, worlds
+
+HELD = [0, 1, 409, 423, 530]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A train set of five of ImageNet's classes, ObjectNet and ReaL, prepared."""
+    root = tmp_path / "data"
+    imagenets.validation(root / "train", HELD, each=3)
+    imagenets.validation(root / "test", HELD, each=2)
+    imagenets.objectnet(root / "objectnet-1.0")
+    framed = Image.new("RGB", (10, 10), (255, 0, 0))
+    framed.paste((0, 0, 255), (2, 2, 8, 8))
+    framed.save(root / "objectnet-1.0" / "images" / "chair" / "ch0.png")
+    (root / "real.json").write_text("[[0], [1], [], [423, 1], [], [], [], [], [530], [0]]")
+    parameters = checkouts.parameters(tmp_path)
+    parameters["data"] = {
+        "root": "data",
+        "heldout": {"per_class": 1},
+        "shifts": {"objectnet": {"folder": "objectnet-1.0"}},
+        "real": "real.json",
+    }
+    made = Project(tmp_path, parse(parameters))
+    said: list[str] = []
+    made = replace(made, say=said.append)
+    assert prepare.run(made)["shifts"] == said
+    assert len(said) == 2
+    return made
+
+
+def opened(project: Project) -> tuple[dict[str, Images], dict[str, Key]]:
+    classes = tuple(sorted(wnids()[at] for at in HELD))
+    heldout: Any = SimpleNamespace(labels=np.array([0, 1, 2, 3, 4]))
+    return sets_of(project, worlds.architecture(6, classes), heldout)
+
+
+def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> None:
+    sets, keys = opened(project)
+    assert list(sets) == ["heldout", "test", "objectnet"]
+    assert list(keys) == ["heldout", "test", "objectnet", "real"]
+    assert (len(sets["test"]), len(sets["objectnet"])) == (10, 6)
+    assert keys["real"].of == "test"
+    assert keys["real"].rows is not None
+    assert len(keys["real"].rows) == 5
+    numbers = [int(path.stem[-8:]) for path in sets["test"].paths]
+    labels = {
+        n: [k for k in row if k >= 0]
+        for n, row in zip(
+            [numbers[at] for at in keys["real"].rows],
+            np.atleast_2d(keys["real"].labels).tolist(),
+            strict=True,
+        )
+    }
+    assert labels == {1: [0], 2: [1], 4: [1, 3], 9: [4], 10: [0]}
+
+
+def test_objectnet_is_decoded_without_its_border_and_judged_by_groups(project: Project) -> None:
+    sets, keys = opened(project)
+    names = [(path.parent.name, path.name) for path in sets["objectnet"].paths]
+    assert {folder for folder, _ in names} == {"alarm_clock", "chair"}
+    pixels = sets["objectnet"].pixels
+    assert pixels is not None
+    assert (pixels[names.index(("chair", "ch0.png"))] == (0, 0, 255)).all()
+    assert keys["objectnet"].groups == ((2, 4), (3,))
+    folders = ["alarm_clock", "chair"]
+    assert [folders[at] for at in keys["objectnet"].labels] == [folder for folder, _ in names]
+
+
+class Notebook:
+    """A store that remembers what was logged."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, float] = {}
+
+    def log(self, run_id: str, step: int, metrics: dict[str, float]) -> None:
+        self.logged |= metrics
+
+
+def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Project) -> None:
+    sets, keys = opened(project)
+    rng = np.random.default_rng(0)
+    logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
+    logits["heldout"] = np.eye(5)
+    model = Model("m", "greedy", logits)
+    frame = table([model], keys, ["objectnet"], project.params.evaluate)
+    counts = dict(zip(frame["split"], frame["n"], strict=True))
+    assert counts == {"heldout": 5, "test": 10, "objectnet": 6, "real": 5, "shifts": 6}
+    store: Any = Notebook()
+    _log(store, frame, {"m": "run"})
+    names = {name.removesuffix("/accuracy") for name in store.logged if name.endswith("accuracy")}
+    assert names == {"heldout", "test", "shift/objectnet", "real", "shifts"}

@@ -1,0 +1,173 @@
+"""The stages as functions, on a real MLflow store, without Prefect."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soup import tracking
+from soup.data.sources.folders import DataError
+from soup.evaluation.predict import predict
+from soup.evaluation.promotion_gate import packed, unpacked
+from soup.pipeline.project import Project
+from soup.pipeline.stages import cook, evaluate, probe, register, report
+from soup.pipeline.sweep.sweep import Sweep
+from soup.tracking import TrackingError, folders
+from tests.pipeline.projects import Silent, probed, record
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which everything up to the sweep is done."""
+    project = probed(tmp_path_factory.mktemp("project"))
+    sweep = Sweep.open(project, code="code", threads=1)
+    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
+    record(project, "finetune", sweep.close(outcomes))
+    return project
+
+
+def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path: Path) -> None:
+    """With test, shifts and their manifest gone, a sweep and cook give the same as with them."""
+    root = tmp_path / "blind"
+    shutil.copytree(
+        swept.root, root, ignore=shutil.ignore_patterns("mlflow.db", "mlruns", ".cache")
+    )
+    blind = Project(root, swept.params)
+    blind.evaluation.unlink()
+    blind.protocols.unlink()
+    shutil.rmtree(root / "data" / "test")
+    shutil.rmtree(root / "data" / "dark")
+    record(blind, "probe", probe.run(blind))
+    sweep = Sweep.open(blind, code="code", threads=1)
+    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
+    record(blind, "finetune", sweep.close(outcomes))
+    seeing, unseeing = cook.run(swept, "a"), cook.run(blind, "b")
+    assert unseeing["kept"] == seeing["kept"]
+    assert unseeing["errors"] == seeing["errors"]
+    weights = [p.out / "soup" / "model.safetensors" for p in (swept, blind)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    record(blind, "cook", unseeing)
+    with pytest.raises(DataError, match=r"evaluation\.csv is not a split manifest"):
+        evaluate.run(blind, "c")
+
+
+def test_runs_of_another_base_are_not_cooked_together(swept: Project) -> None:
+    store = swept.store()
+    finetune = swept.out / "finetune.json"
+    plain = finetune.read_text()
+    sweep = json.loads(plain)
+    stranger = store.start("ingredient", "stranger", "stranger", {"base": "another", "split": "s"})
+    store.log(stranger, 0, {"heldout/errors": 1, "heldout/accuracy": 0.9})
+    store.end(stranger)
+    sweep["runs"]["stranger"] = stranger
+    finetune.write_text(json.dumps(sweep))
+    try:
+        with pytest.raises(TrackingError, match=r"do not share their initialisation: .*stranger"):
+            cook.run(swept, "d")
+    finally:
+        finetune.write_text(plain)
+
+
+def test_changed_weights_are_named_and_not_cooked(swept: Project) -> None:
+    store = swept.store()
+    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
+    model_id = store.get([runs["ft-001"]])[0].model_id
+    file = folders(store, {model_id: {}}, swept.cache)[model_id] / "model.safetensors"
+    plain = file.read_bytes()
+    file.write_bytes(plain[:-1] + bytes([plain[-1] ^ 1]))
+    try:
+        with pytest.raises(TrackingError, match=r"model\.safetensors is not what was stored"):
+            cook.run(swept, "e")
+    finally:
+        file.write_bytes(plain)
+
+
+def test_what_is_kept_of_test_and_shifts_costs_no_second_pass(
+    swept: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = swept.params.evaluate.model_copy(update={"keep_predictions": ["test", "dark"]})
+    keeping = replace(swept, params=swept.params.model_copy(update={"evaluate": wanted}))
+    seen: list[int] = []
+
+    def counted(model: Any, images: Any, *rest: Any) -> Any:
+        seen.append(len(images))
+        return predict(model, images, *rest)
+
+    monkeypatch.setattr(evaluate, "predict", counted)
+    record(swept, "cook", cook.run(keeping, "k"))
+    tables = []
+    for digest in ("one", "two"):
+        evaluate.run(keeping, digest)
+        tables.append([(swept.out / f"{n}.csv").read_bytes() for n in ("results", "tests")])
+        models = len(json.loads((swept.out / "finetune.json").read_text())["runs"]) + 2
+        # Every model on test and shift, but only the soups on held-out; then these alone.
+        assert len(seen) == (2 * models + 2 if digest == "one" else 2)
+        seen.clear()
+    assert tables[0] == tables[1]
+
+
+def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
+    """The uniform soup of this sweep is no better than the greedy one, and the greedy one is."""
+    recipes = ("uniform", "greedy")
+    ways = {
+        recipe: replace(
+            swept,
+            params=swept.params.model_copy(
+                update={"soup": swept.params.soup.model_copy(update={"recipe": recipe})}
+            ),
+        )
+        for recipe in recipes
+    }
+    errors = {}
+
+    def registered(recipe: str, digest: str) -> dict[str, Any]:
+        cooked = cook.run(ways[recipe], digest)
+        record(swept, "cook", cooked)
+        record(swept, "evaluate", evaluate.run(ways[recipe], digest))
+        done = register.run(ways[recipe])
+        record(swept, "register", done)
+        version = champion_of(swept, done["version"])
+        errors[recipe] = int(version.tags["errors"])
+        assert errors[recipe] == cooked["errors"]
+        assert int(version.tags["examples"]) == cooked["examples"]
+        return done
+
+    first = registered("greedy", "f")
+    assert first["promoted"]
+    again = register.run(swept)
+    assert (again["version"], again["promoted"]) == (first["version"], False)
+    second = registered("uniform", "g")
+    assert errors["uniform"] >= errors["greedy"]
+    assert not second["promoted"]
+    told = f"{errors['uniform']} held-out errors against {errors['greedy']} of champion 1, of 30"
+    assert second["reason"].startswith(told)
+    assert "exact McNemar" in second["reason"]
+    assert report.run(swept)["summary"].endswith("report.html")
+    store, model = swept.store(), swept.params.registry.model
+    what = [(e.what, e.number) for e in tracking.history(store, model)]
+    assert what == [("promoted", first["version"]), ("refused", second["version"])]
+
+
+def test_a_champion_known_on_other_images_answers_again(swept: Project) -> None:
+    store, model = swept.store(), swept.params.registry.model
+    held = tracking.champion(store, model)
+    assert held is not None
+    challenger = champion_of(swept, "2")
+    right = unpacked(challenger.tags["correct"])
+    assert right is not None
+    store.client.set_model_version_tag(model, held.number, "soup.split", "another")
+    store.client.set_model_version_tag(model, held.number, "soup.correct", packed(~right))
+    decision = register.promote(swept, store, challenger, right)
+    assert f"against {held.tags['errors']} of champion {held.number}" in decision.reason
+    weights = next((swept.cache / "champions").rglob("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")  # of the cache: it is fetched again
+    assert register.promote(swept, store, challenger, right) == decision
+
+
+def champion_of(project: Project, number: str) -> tracking.Version:
+    return tracking.version(project.store(), project.params.registry.model, number)

@@ -1,0 +1,152 @@
+"""A sweep on a real MLflow store: what is found again, averages, and runs stopped early."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from soup.config.params import parse
+from soup.pipeline.project import Project
+from soup.pipeline.sweep.sweep import Sweep, SweepError
+from soup.train.worker_process import Failed
+from tests.checkouts import parameters
+from tests.pipeline.projects import Silent, probed, record
+
+pytestmark = pytest.mark.slow
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+
+    def done(self, name: str, message: str) -> None:
+        self.told[name] = message
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Its sweep is done."""
+    made = probed(tmp_path_factory.mktemp("project"))
+    sweep = Sweep.open(made, code="code", threads=1)
+    record(
+        made, "finetune", sweep.close({n: sweep.run(n, ("cpu",), Silent()) for n in sweep.steps})
+    )
+    return made
+
+
+def other(project: Project, **sweep: Any) -> Sweep:
+    """Another sweep of the same project."""
+    raw = parameters(project.root)
+    params = parse(raw | {"sweep": raw["sweep"] | sweep})
+    return Sweep.open(replace(project, params=params), code="code", threads=1)
+
+
+def runs_of(project: Project) -> dict[str, str]:
+    runs: dict[str, str] = json.loads((project.out / "finetune.json").read_text())["runs"]
+    return runs
+
+
+def test_a_sweep_opened_again_finds_every_fine_tune_finished(project: Project) -> None:
+    watcher, again = Listening(), Sweep.open(project, code="code", threads=1)
+    assert again.finished == {name: {name: runs_of(project)[name]} for name in again.steps}
+    for name in again.steps:
+        assert again.run(name, ("cpu",), watcher) == {name: runs_of(project)[name]}
+    assert set(watcher.told.values()) == {"finished before"}
+
+
+def test_changed_code_is_another_ingredient(project: Project) -> None:
+    changed = Sweep.open(project, code="other code", threads=1)
+    assert changed.run_id != json.loads((project.out / "finetune.json").read_text())["sweep"]
+    digests = {digest for digest, _ in changed._jobs.values()}
+    assert not digests & {d for d, _ in Sweep.open(project, code="code", threads=1)._jobs.values()}
+    with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
+        changed.close({"ft-000": Failed("boom")})
+    with pytest.raises(RuntimeError, match="the store is gone"):  # no failure of the fine-tune
+        changed.close({"ft-000": RuntimeError("the store is gone"), "ft-001": {}})
+
+
+def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
+    sweep = other(project, ema=[0.5, 0.9], swa={"start": 0.1})
+    assert sweep.run_id != json.loads((project.out / "finetune.json").read_text())["sweep"]
+    made = sweep.run("ft-000", ("cpu",), Silent())
+    assert sorted(made) == ["ft-000", "ft-000-ema-0.5", "ft-000-ema-0.9", "ft-000-swa"]
+    watcher = Listening()
+    assert sweep.run("ft-000", ("cpu",), watcher) == made
+    assert sweep.finished == {}  # when it was opened
+    reopened = other(project, ema=[0.5, 0.9], swa={"start": 0.1})
+    assert reopened.finished == {"ft-000": made}
+    assert watcher.told == {"ft-000": "finished before"}
+    found = {run.name: run for run in sweep.store.get([*made.values()])}
+    averages = {name: run.params.get("average") for name, run in found.items()}
+    assert averages == {n: n.removeprefix("ft-000-") if n != "ft-000" else None for n in made}
+    assert {run.params["lr"] for run in found.values()} == {found["ft-000"].params["lr"]}
+    assert len({run.tags["sha256.model.safetensors"] for run in found.values()}) == 4
+    closed = sweep.close({"ft-000": made})
+    assert closed["runs"].keys() == {"probe", *made}
+    assert "1 of 1 fine-tunes, 5 ingredients" in closed["summary"]
+
+
+def test_a_run_stopped_early_says_why_and_one_that_goes_on_ends_as_if_never_paused(
+    project: Project,
+) -> None:
+    sweep, watcher = other(project, seed=7), Listening()
+    first, second, _ = sweep.steps
+    scores = {name: sweep.to_rung(name, ("cpu",), watcher, 0.5) for name in (first, second)}
+    assert scores == {name: sweep.to_rung(name, ("cpu",), watcher, 0.5) for name in scores}
+    assert all(0 < score < 1 for score in scores.values())
+    lag = sweep.stop(second, "stopped after 50% of the run", watcher)
+    stopped = sweep.store.find(sweep._jobs[second][0], finished=False)
+    assert stopped is not None
+    assert stopped.tags["reason"] == str(lag) == watcher.told[second]
+    (run,) = sweep.run(first, ("cpu",), watcher).values()
+    assert sweep.to_rung(first, ("cpu",), watcher, 0.5) == scores[first]
+    closed = sweep.close({first: {first: run}, second: lag})
+    assert closed["failed"] == {second: "stopped after 50% of the run"}
+
+    apart = probed_again(project)
+    through = other(apart, seed=7)
+    (plain,) = through.run(first, ("cpu",), watcher).values()
+    both = [*sweep.store.get([run]), *through.store.get([plain])]
+    assert len({each.tags["sha256.model.safetensors"] for each in both}) == 1
+
+
+def probed_again(project: Project) -> Project:
+    """A project of the same content in a place of its own."""
+    return probed(project.root.with_name("apart"))
+
+
+def test_devices_are_free_once_it_is_trained_and_before_it_is_stored(project: Project) -> None:
+    sweep = other(project, seed=13)
+    digest, job = sweep._jobs["ft-000"]
+    seen = []
+
+    def release() -> None:
+        seen.append((any(job.folder.rglob("model.safetensors")), sweep.store.find(digest)))
+
+    sweep.run("ft-000", ("cpu",), Silent(), release)
+    assert seen == [(True, None)]
+    assert sweep.store.find(digest) is not None
+
+
+def test_what_a_fine_tune_says_is_kept_with_its_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from soup.pipeline.sweep import sweep as module
+
+    plain = module.in_process
+
+    def speaking(job: Any, log: Any, say: Any) -> Any:
+        say("out of memory: halved")
+        return plain(job, log, say)
+
+    monkeypatch.setattr(module, "in_process", speaking)
+    told: list[str] = []
+
+    class Hearing(Silent):
+        def say(self, message: str) -> None:
+            told.append(message)
+
+    (run,) = other(project, seed=11).run("ft-000", ("cpu",), Hearing()).values()
+    assert told == ["ft-000: out of memory: halved"]
+    assert project.store().get([run])[0].tags["note"] == "out of memory: halved"

@@ -1,0 +1,143 @@
+"""A run goes on from its file exactly as if it had not been interrupted."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from soup.train.loop import Log, fit
+from soup.train.optimizer import Method
+from soup.train.run_state import FileKeeper
+from soup.train.weight_averages import Averages
+from soup.weights.checkpoint import Checkpoint
+from tests.train.test_loop import ADAMW, PLAN, batches, loss, model
+
+FLAT = replace(PLAN, flat_from=0.3)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run(network: nn.Module, path: Path, log: Log, method: Method = ADAMW) -> Averages:
+    """A run with every kind of state, kept after each step."""
+    averages = Averages(network, ema=[0.9, 0.5], swa=True)
+    keeper = FileKeeper(path, 0.0)
+    fit(
+        network, batches, loss, FLAT, method, averages=averages, log=log, keeper=keeper, log_every=1
+    )
+    return averages
+
+
+def interrupted_at(stop: int, path: Path, method: Method = ADAMW) -> None:
+    def log(step: int, metrics: dict[str, float]) -> None:
+        if step == stop:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(model(), path, log, method)
+
+
+@pytest.mark.parametrize("stops", [(1,), (5,), (7,), (8,), (10, 18), (2, 3, 4, 21)])
+def test_an_interrupted_run_ends_bit_for_bit_like_one_run_through(
+    tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    path = tmp_path / "state.safetensors"
+    ends_alike(path, stops, ADAMW)
+
+
+# What some keep beside tensors: counts, in their state or their groups, and slow copies.
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "lion", "nadamw", "adafactor", "lamb", "adan", "muon"]
+)
+def test_any_optimiser_of_timm_goes_on_where_it_was(tmp_path: Path, optimizer: str) -> None:
+    ends_alike(tmp_path / "state.safetensors", (9,), Method(optimizer=optimizer, weight_decay=0.1))
+
+
+def ends_alike(path: Path, stops: tuple[int, ...], method: Method) -> None:
+    through, again = model(), model()
+    expected = run(through, path.with_name("through"), lambda *_: None, method)
+    for stop in stops:
+        interrupted_at(stop, path, method)
+    logged: list[int] = []
+    found = run(again, path, lambda step, _: logged.append(step), method)
+    assert logged == list(range(stops[-1], FLAT.steps + 1))
+    pairs = [(through, again), *((m, found.models[n]) for n, m in expected.models.items())]
+    assert len(pairs) == 4
+    for one, other in pairs:
+        for name, value in one.state_dict().items():
+            assert torch.equal(other.state_dict()[name], value), name
+
+
+def trained(network: nn.Module) -> torch.optim.AdamW:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    network(torch.randn(5, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def normed(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+
+def test_model_buffers_and_moments_come_back(tmp_path: Path) -> None:
+    network, other = normed(0), normed(1)
+    optimizer = trained(network)
+    keeper = FileKeeper(tmp_path / "state.safetensors", 0.0)
+    keeper.keep(12, network, optimizer, Averages(network))
+    into = torch.optim.AdamW(other.parameters(), lr=0.5)
+    assert keeper.restore(other, into, Averages(other)) == 12
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    assert int(other.state_dict()["1.num_batches_tracked"]) == 1
+    kept, found = optimizer.state_dict()["state"], into.state_dict()["state"]
+    assert found.keys() == kept.keys()
+    for index, parts in kept.items():
+        assert found[index].keys() == parts.keys() == {"step", "exp_avg", "exp_avg_sq"}
+        for part, value in parts.items():
+            assert torch.equal(found[index][part], value)
+    assert into.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_nothing_kept_means_starting_at_the_beginning(tmp_path: Path) -> None:
+    network = normed(0)
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    path = tmp_path / "state.safetensors"
+    optimizer = torch.optim.AdamW(network.parameters())
+    assert FileKeeper(path, 0.0).restore(network, optimizer, Averages(network)) == 0
+    FileKeeper(path, 0.0).keep(3, normed(1), trained(normed(1)), Averages(normed(1)))
+    path.write_bytes(path.read_bytes()[:-40])
+    assert FileKeeper(path, 0.0).restore(network, optimizer, Averages(network)) == 0
+    assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
+
+
+def test_it_writes_only_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = FileKeeper(tmp_path / "state.safetensors", 30.0)
+    begin = time.monotonic()
+    now = [begin]
+    monkeypatch.setattr("soup.train.run_state.time.monotonic", lambda: now[0])
+    network = normed(0)
+    optimizer = trained(network)
+    kept = []
+    for step, moment in enumerate([10, 29, 31, 40, 60, 62]):
+        now[0] = begin + moment
+        keeper.keep(step, network, optimizer, Averages(network))
+        exists = keeper.path.exists()
+        kept.append(int(Checkpoint(keeper.path).metadata["step"]) if exists else None)
+    assert kept == [None, None, 2, 2, 2, 5]
+
+
+def test_it_writes_every_so_many_steps_too_and_when_it_must(tmp_path: Path) -> None:
+    keeper = FileKeeper(tmp_path / "state.safetensors", 1e9, steps=3)
+    network = normed(0)
+    optimizer = trained(network)
+    kept = []
+    for step in range(1, 8):
+        keeper.keep(step, network, optimizer, Averages(network), now=step == 7)
+        exists = keeper.path.exists()
+        kept.append(int(Checkpoint(keeper.path).metadata["step"]) if exists else None)
+    assert kept == [None, None, 3, 3, 3, 6, 7]

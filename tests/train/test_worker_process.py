@@ -1,0 +1,174 @@
+"""A fine-tune in a process of its own: what it gives back, and every way in which it can end."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from soup.evaluation.heldout import Result
+from soup.train.finetune import PLAIN, Results, finetune
+from soup.train.run_state import Stopped
+from soup.train.worker_process import Crashed, Failed, run, stop
+from tests.worlds import job, silent, world
+
+
+def only(results: Results | float) -> Result:
+    """The result of a fine-tune without averages."""
+    assert isinstance(results, dict)
+    return results[PLAIN]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    world(tmp_path, test=1)
+    return tmp_path
+
+
+def test_it_gives_back_what_it_would_give_here(root: Path) -> None:
+    seen: list[tuple[int, dict[str, float]]] = []
+    expected: list[tuple[int, dict[str, float]]] = []
+    here = job(root, {"folder": root / "here"})
+    there = job(root, {"folder": root / "there"})
+    own = only(finetune(here, lambda *entry: expected.append(entry)))
+    for name in ("first", "second"):
+        begin = time.monotonic()
+        seen.clear()
+        result = only(run(there, lambda *entry: seen.append(entry)))
+        print(f"{name} fine-tune in a process: {time.monotonic() - begin:.2f} s")
+    assert result.weights.read_bytes() == own.weights.read_bytes()
+    assert (result.errors, result.examples) == (own.errors, own.examples)
+    assert result.folder == root / "there" / "ingredient"
+    assert seen == expected
+    assert not multiprocessing.active_children()
+
+
+def test_images_read_from_files_are_decoded_by_workers_of_its_own(root: Path) -> None:
+    result = only(run(job(root, {"cache_gib": 1e-9}, epochs=1), silent))
+    assert result.weights.is_file()
+
+
+def test_a_killed_one_says_so_and_goes_on_when_it_is_run_again(root: Path) -> None:
+    options = {"batch_size": 2, "checkpoint_seconds": 0.0}
+    given = job(root, options, augment="rand-m6-n1")
+
+    def kill(step: int, metrics: dict[str, float]) -> None:
+        (child,) = multiprocessing.active_children()
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(Crashed, match=r"its process was killed \(signal 9\): out of memory"):
+        run(given, kill)
+    assert not (given.folder / "ingredient").exists()
+    resumed = only(run(given, silent))
+    apart = job(root, {**options, "folder": root / "through"}, augment="rand-m6-n1")
+    through = only(run(apart, silent))
+    assert resumed.weights.read_bytes() == through.weights.read_bytes()
+
+
+def test_one_that_is_to_stop_keeps_its_state_and_goes_on_from_there(root: Path) -> None:
+    given = job(root, {"batch_size": 2, "checkpoint_seconds": 3600.0})
+    kept: list[int] = []
+
+    def halt(step: int, metrics: dict[str, float]) -> None:
+        kept.append(step)
+        stop()
+
+    try:
+        with pytest.raises(Stopped, match=r"^stopped at step \d+, which is kept$"):
+            run(given, halt)
+        with pytest.raises(Stopped, match="before it began"):
+            run(given, silent)
+    finally:
+        stop(False)
+    assert not multiprocessing.active_children()
+    steps: list[int] = []
+    resumed = only(run(given, lambda step, _: steps.append(step)))
+    assert kept[0] not in steps
+    through = only(run(job(root, {"batch_size": 2, "folder": root / "through"}), silent))
+    assert resumed.weights.read_bytes() == through.weights.read_bytes()
+
+
+def test_one_that_is_ended_by_hand_is_tried_again(root: Path) -> None:
+    def end(step: int, metrics: dict[str, float]) -> None:
+        (child,) = multiprocessing.active_children()
+        child.terminate()
+
+    with pytest.raises(Crashed, match="stopped at step"):
+        run(job(root, {"batch_size": 2}, epochs=400), end)
+
+
+def test_a_diverging_one_fails_with_the_step(root: Path) -> None:
+    with pytest.raises(Failed, match=r"^the loss became (nan|inf) at step \d+ of 6$") as caught:
+        run(job(root, {"clip": 1e30}, lr=1e30), silent)
+    assert not isinstance(caught.value, Crashed)
+
+
+def test_one_that_raises_fails_with_the_reason(root: Path) -> None:
+    given = job(root, {})
+    (given.start / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(Failed, match=r"^CheckpointError: .*model.safetensors: not a readable"):
+        run(given, silent)
+
+
+def test_an_error_of_the_log_ends_the_process(root: Path) -> None:
+    def broken(step: int, metrics: dict[str, float]) -> None:
+        raise ConnectionError("no tracking server")
+
+    with pytest.raises(ConnectionError, match="no tracking server"):
+        run(job(root, {}, epochs=5000), broken)
+    assert not multiprocessing.active_children()
+
+
+def parent_of_a_stuck_one(root: Path, devices: tuple[str, ...], tell: Connection) -> None:
+    def watch() -> None:
+        while len(multiprocessing.active_children()) < len(devices):
+            time.sleep(0.01)
+        tell.send([child.pid for child in multiprocessing.active_children()])
+
+    threading.Thread(target=watch).start()
+    run(job(root, {"devices": devices}), silent)
+
+
+def running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize(
+    "devices", [("cpu",), pytest.param(("cpu", "cpu"), marks=pytest.mark.slow)]
+)
+def test_it_ends_with_its_parent_even_if_that_is_killed(
+    root: Path, devices: tuple[str, ...]
+) -> None:
+    # It waits for ever to open a pipe, so that it cannot learn of its parent's end from a log.
+    description = job(root, {}).start / "model.json"
+    description.unlink()
+    os.mkfifo(description)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    # From the warm fork server, for it has the imports.
+    context = multiprocessing.get_context("forkserver")
+    parent = context.Process(target=parent_of_a_stuck_one, args=(root, devices, theirs))
+    parent.start()
+    try:
+        children = ours.recv()
+        time.sleep(0.5)
+        assert all(map(running, children))
+    finally:
+        parent.kill()
+        parent.join()
+    deadline = time.monotonic() + 20
+    while any(map(running, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [child for child in children if running(child)]
+    for child in left:
+        os.kill(child, signal.SIGKILL)
+    assert not left
