@@ -158,7 +158,7 @@ def report(store: Store, sweep: grown.Grown) -> tuple[pd.DataFrame, str]:
         kept=[name in set(kept) for name in names], at_most=np.append(np.nan, errors[:-1])
     )
     trace["heldout_errors"] = trace["heldout_errors"].where(trace["kept"] | ~early)
-    trace["looked_at"], trace["heldout_n"] = np.where(early, 512, 2000), grown.EXAMPLES
+    trace["examples_seen"], trace["heldout_n"] = np.where(early, 512, 2000), grown.EXAMPLES
     parts = Report("Grown", "greedy", results, frame, trace, tests, {}, {"finetune": 1.0})
     text: str = step("draw the page", lambda: page(parts))
     rows["size of the page, MB"] = len(text.encode()) / 1e6

@@ -24,7 +24,7 @@ from soup.models.timm_init import make_base
 from soup.models.transforms import normalise, to_tensor
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
-from soup.train.optimizer import Method
+from soup.train.optimizer import StepConfig
 from soup.train.schedule import Schedule
 
 BATCH = 128
@@ -105,7 +105,7 @@ def finetuned(
     start: Weights,
     examples: tuple[Tensor, Tensor],
     schedule: Schedule,
-    method: Method,
+    method: StepConfig,
     smoothing: float,
 ) -> dict[str, Tensor]:
     """The weights after training on flipped and shifted images."""
@@ -122,8 +122,10 @@ def finetuned(
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
-def _plan(steps: int, lr: float, decay: float, seed: int) -> tuple[Schedule, Method]:
-    return Schedule(1, steps, float(lr), warmup=0.1, seed=seed), Method(weight_decay=float(decay))
+def _plan(steps: int, lr: float, decay: float, seed: int) -> tuple[Schedule, StepConfig]:
+    return Schedule(1, steps, float(lr), warmup=0.1, seed=seed), StepConfig(
+        weight_decay=float(decay)
+    )
 
 
 def _moved(pixels: Tensor, rng: np.random.Generator) -> Tensor:

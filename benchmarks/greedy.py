@@ -25,7 +25,7 @@ from machine import machine
 from programs import answer
 
 import soup
-from soup.evaluation.evaluator import Exam, open_exam
+from soup.evaluation.evaluator import Evaluator, open_exam
 from soup.evaluation.metrics import correct
 from soup.models import Architecture, build
 from soup.weights import Weights
@@ -68,11 +68,11 @@ def ours(paths: list[Path], cache: Path, batch: int, early: bool) -> dict[str, A
         "kept": list(cooked.kept),
         "errors": cooked.errors,
         "digest": hashlib.sha256(out.read_bytes()).hexdigest(),
-        "looked at": sum(judge.looked_at) / (len(judge.looked_at) * len(exam)),
+        "looked at": sum(judge.examples_seen) / (len(judge.examples_seen) * len(exam)),
     }
 
 
-def decoded_anew(folder: Path, weights: soup.Checkpoint, batch: int) -> Exam:
+def decoded_anew(folder: Path, weights: soup.Checkpoint, batch: int) -> Evaluator:
     """The held-out images as `soup cook` opens them, nothing being left of an earlier run."""
     with (
         tempfile.TemporaryDirectory() as fresh,

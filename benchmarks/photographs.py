@@ -24,16 +24,16 @@ import yaml
 from machine import REPO, machine
 
 from soup.config.params import Params, parse
-from soup.config.sampling import laggards
+from soup.config.sampling import runs_to_stop
 from soup.data.loading.images import Images
 from soup.evaluation import ensemble
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.metrics import Logits, bootstrap, correct, mcnemar
 from soup.evaluation.predict import heldout_judge, predict
-from soup.evaluation.targets import Key
+from soup.evaluation.targets import Targets
 from soup.models import load_weights
 from soup.models.transforms import normalise, to_tensor
-from soup.pipeline.candidate_pool import Kitchen
+from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
 from soup.pipeline.stages.evaluate import sets_of
 from soup.recipes.greedy import greedy
@@ -77,8 +77,8 @@ class Table:
     def __init__(self, params: Params) -> None:
         self.project = Project(REPO, params)
         store = self.project.store()
-        self.kitchen = Kitchen(self.project, store)
-        self.sets, self.keys = sets_of(self.project, self.kitchen)
+        self.pool = CandidatePool(self.project, store)
+        self.sets, self.keys = sets_of(self.project, self.pool)
         runs = json.loads((self.project.out / "finetune.json").read_text())["runs"]
         cache = self.project.cache / "models"
         self.everyone = ingredients(store, [*runs.values()], cache)
@@ -88,15 +88,15 @@ class Table:
         """What comes of the ingredients that are wanted, by name."""
         chosen = [stored for stored in self.everyone if wanted(stored.ingredient.name)]
         hardest = [stored.correct for stored in chosen]
-        k = self.kitchen
+        k = self.pool
         judge = heldout_judge(k.model, k.heldout, k.architecture, hardest)
-        pantry = [stored.ingredient for stored in chosen]
+        ranked = [stored.ingredient for stored in chosen]
         soups: dict[str, Soup] = {
-            "uniform": uniform(pantry, judge),
-            "greedy": greedy(pantry, judge),
+            "uniform": uniform(ranked, judge),
+            "greedy": greedy(ranked, judge),
         }
         if learn:
-            soups["learned, by tensor"] = learned(pantry, self._objective(), judge, by="tensor")
+            soups["learned, by tensor"] = learned(ranked, self._objective(), judge, by="tensor")
         found = {"best single": self._single(chosen[0])}
         found |= {recipe: self._logits(soup.weights) for recipe, soup in soups.items()}
         kept = {recipe: len(soup.kept) for recipe, soup in soups.items()} | {"best single": 1}
@@ -122,7 +122,7 @@ class Table:
                 figures[f"p, {split}"] = f"{p:.2g}"
         return figures
 
-    def _right(self, logits: Mapping[str, Logits], key: Key) -> np.ndarray:
+    def _right(self, logits: Mapping[str, Logits], key: Targets) -> np.ndarray:
         return correct(key.project(logits), key.labels)
 
     def _single(self, stored: Stored) -> dict[str, Logits]:
@@ -132,14 +132,14 @@ class Table:
         return self._answers[name]
 
     def _logits(self, weights: Weights) -> dict[str, Logits]:
-        k = self.kitchen
+        k = self.pool
         load_weights(k.model, weights, k.architecture.model)
         return {s: predict(k.model, images, k.architecture) for s, images in self.sets.items()}
 
     def _objective(self) -> HeldoutLoss:
         import torch
 
-        k, images = self.kitchen, self.kitchen.heldout
+        k, images = self.pool, self.pool.heldout
         pixels, labels = to_tensor(_pixels(images)), torch.from_numpy(images.labels)
         return HeldoutLoss(k.model, pixels, labels, prepare=lambda p: normalise(p, k.architecture))
 
@@ -162,7 +162,7 @@ def halving(store: Store, sweep: Path, rungs: tuple[float, ...], keep: float) ->
             name: float(min(curve, key=lambda p: abs(p[0] - share * total[name]))[1])
             for name, curve in left.items()
         }
-        for name in laggards(scores, keep, share):
+        for name in runs_to_stop(scores, keep, share):
             spent += share * total[name]
             del left[name]
     spent += sum(total[name] for name in left)

@@ -22,7 +22,7 @@ import torch
 from machine import machine
 
 from soup import Ingredient, Weights
-from soup.recipes.parallel_greedy import greedy_in_lanes
+from soup.recipes.parallel_greedy import parallel_greedy
 
 LANES = (1, 2, 4, 8)
 
@@ -67,7 +67,7 @@ def slept(accepted: Sequence[bool], lanes: int, rejected: float, seconds: float)
     places = torch.eye(len(accepted) + 1)
     ingredients = [Ingredient(f"{i}", {"place": row}, errors=0) for i, row in enumerate(places)]
     start = time.perf_counter()
-    cooked = greedy_in_lanes(ingredients, [judge] * lanes)
+    cooked = parallel_greedy(ingredients, [judge] * lanes)
     found = (time.perf_counter() - start) / seconds
     assert [trial.kept for trial in cooked.trace[1:]] == list(accepted)
     return found

@@ -37,7 +37,7 @@ from soup.models.transforms import normalise, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.loop import fit
 from soup.train.losses import cross_entropy
-from soup.train.optimizer import Method
+from soup.train.optimizer import StepConfig
 from soup.train.schedule import Schedule
 
 PEER = Path(__file__).parent / "peers" / "timm_train.py"
@@ -74,7 +74,7 @@ def ours(options: dict[str, Any], way: str) -> dict[str, float]:
             device,
             workers_for(options["cores"], device) if workers is None else workers,
         )
-        method = Method(weight_decay=0.05, precision=options["precision"])
+        method = StepConfig(weight_decay=0.05, precision=options["precision"])
         fit(model, batches, cross_entropy(), schedule, method)
         if device.type == "cuda":
             torch.cuda.synchronize()

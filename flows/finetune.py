@@ -12,9 +12,9 @@ from prefect.tasks import Task
 from flows.limits.device_limit import SLOTS, slots
 from flows.monitoring.sweep_progress import SweepProgress
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
-from flows.terminal.logs import belonging
+from flows.terminal.logs import log_context
 from soup.config.params import Compute, Params
-from soup.config.sampling import laggards
+from soup.config.sampling import runs_to_stop
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage
 
@@ -50,7 +50,7 @@ def finetune(params: Params = DEFAULT) -> Record:
         bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
         with (
             watched,
-            belonging(sweep=sweep.run_id),
+            log_context(sweep=sweep.run_id),
             bars as watcher,
             chosen(project, stage.code, sweep, watcher) as runner,
         ):
@@ -85,7 +85,7 @@ def successive_halving(
         names = [name for name in sweep.steps if name not in stopped]
         scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None
-        for name, reason in laggards(scores, halving.keep, share).items():
+        for name, reason in runs_to_stop(scores, halving.keep, share).items():
             if name not in sweep.finished:  # to stop it would save nothing
                 stopped[name] = sweep.stop(name, reason, watcher)
         stopped |= {n: score for n, score in scores.items() if isinstance(score, BaseException)}

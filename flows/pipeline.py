@@ -15,12 +15,12 @@ from flows.base import base
 from flows.cook import cook
 from flows.evaluate import evaluate
 from flows.finetune import finetune
-from flows.monitoring.outcome import told
+from flows.monitoring.outcome import report_outcome
 from flows.prepare import prepare
 from flows.probe import probe
 from flows.register import register
 from flows.report import report
-from flows.server.client import patiently
+from flows.server.client import retry_while_restarting
 from flows.stage import DEFAULT, Record, check, main, open_project
 from flows.summary import commit_to_dvc, summary
 from soup.config.params import Params
@@ -31,7 +31,7 @@ STAGES = (prepare, base, probe, finetune, cook, evaluate, register, report)
 @flow(name="pipeline")
 def pipeline(params: Params = DEFAULT) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
-    with told(params) as done:
+    with report_outcome(params) as done:
         check(params)
         records = run(STAGES, params)
         commit_to_dvc(params)
@@ -47,7 +47,7 @@ def run(stages: Sequence[Flow[[Params], Record]], params: Params) -> dict[str, R
 
         warm(params)  # to be ready when the stages before it are done
     # Prefect's clients give up at once where no server answers; a stage finds what it has done.
-    return {stage.name: patiently(partial(stage, params)) for stage in stages}
+    return {stage.name: retry_while_restarting(partial(stage, params)) for stage in stages}
 
 
 if __name__ == "__main__":

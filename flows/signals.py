@@ -30,16 +30,16 @@ def stoppable(say: Callable[[str], None], last: bool = False) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not _heard.acquire(False):
         yield
         return
-    ears, mouth = socket.socketpair()
-    mouth.setblocking(False)
-    before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     left = threading.Event()
-    threading.Thread(target=_listen, args=(ears, left, say), daemon=True).start()
+    threading.Thread(target=_listen, args=(reader, left, say), daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        mouth.close()
+        writer.close()
         if not last:  # the caller lives on: in a notebook, say
             left.set()
             _tell_fine_tunes(stop=False)

@@ -64,7 +64,7 @@ def reuse(
         work: (project, the stage and its digests) -> facts for the record.
         still: whether what the stage found outside of the project is as the record says.
     """
-    with logs.belonging(stage=name), stoppable(display.say), _alone(name, params):
+    with logs.log_context(stage=name), stoppable(display.say), _lock(name, params):
         now = stage(name, params, ROOT)
         record = now.finished()
         if record is not None and still(record):
@@ -96,7 +96,7 @@ def require_done(name: str, params: Params) -> Record:
 
 
 @contextmanager
-def _alone(name: str, params: Params) -> Iterator[None]:
+def _lock(name: str, params: Params) -> Iterator[None]:
     """Of two pipelines on one experiment the second waits, and then finds the stage done."""
     project = open_project(params)
     path = project.cache / "locks" / f"{params.experiment}-{name}.lock"
@@ -122,9 +122,9 @@ def _interruptible() -> Iterator[None]:
         if (isinstance(error, Failure) or not isinstance(error, Exception)) and (
             "soup.tracking" in sys.modules  # what was not imported has begun no run
         ):
-            from soup.tracking import interrupted
+            from soup.tracking import mark_open_runs_killed
 
-            interrupted()
+            mark_open_runs_killed()
         raise
 
 

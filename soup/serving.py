@@ -20,7 +20,7 @@ from soup.data.loading.images import Images
 from soup.data.reading.color_modes import rgb
 from soup.evaluation.predict import predict
 from soup.models import open_model
-from soup.models.allowed_files import refuse_strangers
+from soup.models.allowed_files import require_allowed_files
 from soup.models.transforms import evaluation
 
 
@@ -95,5 +95,5 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Cl
     """
     root = Path(path).parents[1]
     if (root / "MLmodel").is_file():
-        refuse_strangers(root, str(root))
+        require_allowed_files(root, str(root))
     return Classifier(Path(path))

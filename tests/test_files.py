@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from soup.files import whole, write_json, write_text
+from soup.files import atomic_write, write_json, write_text
 
 
 def test_a_file_takes_its_place_only_when_all_is_written(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "result.txt"
-    with whole(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text("half")
         assert not target.exists()
         assert (aside.parent, aside.suffix) == (target.parent, ".txt")
@@ -26,7 +26,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     target.write_text("old")
 
     def interrupted() -> None:
-        with whole(target) as aside:
+        with atomic_write(target) as aside:
             aside.write_text("half")
             raise KeyboardInterrupt
 
@@ -74,14 +74,14 @@ def test_what_a_killed_writer_left_is_swept_up_and_what_another_writes_is_not(
     script = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from soup.files import whole
-with whole({str(target)!r}) as aside:
+from soup.files import atomic_write
+with atomic_write({str(target)!r}) as aside:
     aside.write_text("half")
     os._exit(9)
 """
     subprocess.run([sys.executable, "-c", script], check=False)
     (left,) = tmp_path.iterdir()
-    with whole(target) as other:  # of a process that runs: this one
+    with atomic_write(target) as other:  # of a process that runs: this one
         assert not left.exists()
         write_text(target, "whole")
         assert other.exists()

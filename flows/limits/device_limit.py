@@ -15,7 +15,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
-from flows.server.client import patiently, require_server
+from flows.server.client import require_server, retry_while_restarting
 from soup.config.params import Compute
 from soup.errors import BadInput
 
@@ -80,10 +80,10 @@ def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
         return stack
 
     try:
-        stack = patiently(lambda: taken(PATIENCE))
+        stack = retry_while_restarting(lambda: taken(PATIENCE))
     except TimeoutError:
         say(f"waits for {compute.limit}, all of whose slots are taken (make doctor: by whom)")
-        stack = patiently(lambda: taken(None))
+        stack = retry_while_restarting(lambda: taken(None))
     try:
         yield
     finally:

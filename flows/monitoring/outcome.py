@@ -17,7 +17,7 @@ Records = Mapping[str, Record]
 
 
 @contextmanager
-def told(params: Params) -> Iterator[Callable[[Records], None]]:
+def report_outcome(params: Params) -> Iterator[Callable[[Records], None]]:
     """Within, the pipeline runs; yields what to call with its records when it is done."""
     finished: list[Records] = []
     try:

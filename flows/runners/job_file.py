@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from soup.files import write_json
 from soup.pipeline.project import Project
-from soup.pipeline.sweep.devices import Room
+from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep
 
 
@@ -37,7 +37,7 @@ class Order:
     threads: int
 
     @staticmethod
-    def of(project: Project, code: str, sweep: Sweep, room: Room | None) -> "Order":
+    def of(project: Project, code: str, sweep: Sweep, room: Capacity | None) -> "Order":
         params = project.params.model_dump(mode="json", by_alias=True)
         if room is not None:
             params["compute"]["device"] = room.device

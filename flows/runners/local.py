@@ -38,7 +38,7 @@ def here(
             group = free.get()
             held.callback(free.put, group)
             if until < 1 and isinstance(sweep, Sweep):
-                return sweep.to_rung(name, group, watcher, until)
+                return sweep.train_until(name, group, watcher, until)
             return sweep.run(name, group, watcher, held.close)
 
     return Runner(len(devices) * (1 if limited else 2), call)

@@ -12,7 +12,7 @@ from flows.runners.event_log import Reader, Refused, follow
 from flows.runners.job_file import Order
 from flows.runners.runner import Runner
 from soup.pipeline.project import Project
-from soup.pipeline.sweep.devices import Room
+from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep, Watcher
 from soup.train.worker_process import Crashed
 
@@ -44,7 +44,9 @@ class Sent:
 
 
 @contextmanager
-def posted(project: Project, code: str, sweep: Sweep, room: Room | None = None) -> Iterator[str]:
+def posted(
+    project: Project, code: str, sweep: Sweep, room: Capacity | None = None
+) -> Iterator[str]:
     """The folder of a sweep's order and journals, relative to the project, for a while.
 
     Args:

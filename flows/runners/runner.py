@@ -12,7 +12,8 @@ class Runner:
     Attributes:
         slots: how many it takes at once; some of them may only be stored, or wait for devices.
         call: takes a fine-tune, by name, to a share of its run (1 for all of it) and returns what
-            `Sweep.run` or `Sweep.to_rung` does; is called from as many threads as there are slots.
+            `Sweep.run` or `Sweep.train_until` does; is called from as many threads as there are
+            slots.
     """
 
     slots: int

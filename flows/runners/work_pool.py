@@ -21,7 +21,7 @@ from prefect.states import Cancelling, Crashed
 from flows.runners import remote
 from flows.runners.event_log import BEAT, Reader, Refused
 from flows.runners.runner import Runner
-from flows.server.client import patiently, require_server
+from flows.server.client import require_server, retry_while_restarting
 from soup.config.params import Compute
 from soup.errors import BadInput
 from soup.pipeline.project import Project
@@ -98,7 +98,7 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
 
         def send(call: remote.Call, reader: Reader) -> remote.Sent:
             _, *arguments = asdict(call).items()
-            run: Any = patiently(
+            run: Any = retry_while_restarting(
                 lambda: run_deployment(
                     deployment,
                     parameters=dict(arguments),

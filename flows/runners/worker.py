@@ -13,7 +13,7 @@ from soup.config.params import Compute, parse
 from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage
-from soup.pipeline.sweep.devices import claimed, groups
+from soup.pipeline.sweep.devices import groups, locked_gpus
 from soup.pipeline.sweep.sweep import Sweep
 
 _own_mlflow = os.environ.get("MLFLOW_TRACKING_URI")
@@ -60,11 +60,11 @@ def carry_out(root: str, folder: str, journal: str, name: str, until: float) -> 
         sweep, compute = _opened(root, folder)
         try:
             with ExitStack() as held:
-                devices = held.enter_context(claimed(compute))
+                devices = held.enter_context(locked_gpus(compute))
                 watcher.outcome(
                     sweep.run(name, devices, watcher, held.close)
                     if until == 1
-                    else sweep.to_rung(name, devices, watcher, until)
+                    else sweep.train_until(name, devices, watcher, until)
                 )
         except Exception as error:
             watcher.outcome(error)

@@ -77,7 +77,7 @@ def require_server(what: str) -> None:
     require()
 
 
-def patiently(ask: Callable[[], Answer]) -> Answer:
+def retry_while_restarting(ask: Callable[[], Answer]) -> Answer:
     """Ask a server that may be restarting, for a while; then raises what asking raises.
 
     What can be asked again may take hours: the while begins when it fails.

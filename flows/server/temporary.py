@@ -63,8 +63,8 @@ def temporary_server() -> Iterator[None]:
     atexit.register(_end, process)
     _wait(process, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
     # Nobody there listens for heartbeats, and each flow would wait a second for its heart to stop.
-    heartless = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api", **heartless}):
+    no_heartbeat = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api", **no_heartbeat}):
         yield
 
 

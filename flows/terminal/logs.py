@@ -70,7 +70,7 @@ def console() -> Console:
 
 
 @contextmanager
-def belonging(**to: str) -> Iterator[None]:
+def log_context(**to: str) -> Iterator[None]:
     """Lines within say what they belong to."""
     token = _bound.set({**_bound.get(), **to})
     try:

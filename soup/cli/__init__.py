@@ -98,10 +98,10 @@ def cook(
     soup cook --model timm:NAME --heldout FOLDER --out OUT.safetensors A B C
     """
     from soup.cli.cook import cook as verb
-    from soup.cli.cook_options import Order, pairs
+    from soup.cli.cook_options import CookOptions, pairs
 
     verb(
-        Order(
+        CookOptions(
             models, out, recipe, pairs(option or []), model, heldout, base, metric, tie,
             accumulate, dtype, recalibrate, splits, devices(device), batch_size, mlflow,
             experiment, as_json,

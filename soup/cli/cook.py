@@ -10,21 +10,21 @@ from typing import Any
 import torch
 
 from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
-from soup.cli.cook_options import DTYPES, Order, options_of, parameters_of, recipe_of
+from soup.cli.cook_options import DTYPES, CookOptions, options_of, parameters_of, recipe_of
 from soup.cli.soup_quality import Made, Scored, judged, of_models
 from soup.cli.terminal import print_json, progress, say, warn
 from soup.errors import BadInput
 from soup.evaluation.evaluator import open_exam
-from soup.evaluation.judges import NOT_TOP
+from soup.evaluation.judges import TOP1_ERROR
 from soup.evaluation.scores import COUNTS, SCORES
 from soup.models.by_name import NOTE
 from soup.recipes.ingredient import Ingredient, Soup
-from soup.recipes.parallel_greedy import greedy_in_lanes
+from soup.recipes.parallel_greedy import parallel_greedy
 from soup.weights import Weights, average
 from soup.weights.checkpoint import Checkpoint, save
 
 
-def cook(order: Order) -> None:
+def cook(order: CookOptions) -> None:
     """Everything is checked before anything is computed, and nothing is written before the end."""
     recipe = recipe_of(order)
     arguments = options_of(recipe, order)
@@ -59,7 +59,7 @@ def cook(order: Order) -> None:
         print_json(report)
 
 
-def _require_apart(order: Order, pool: Pool) -> None:
+def _require_apart(order: CookOptions, pool: Pool) -> None:
     sources = {Path(f).resolve() for c in pool.checkpoints.values() for f in c.files}
     if order.base:
         sources |= {Path(file).resolve() for file in Checkpoint(order.base).files}
@@ -77,7 +77,7 @@ def _base(path: str, pool: Pool) -> Checkpoint:
     return base
 
 
-def _score(order: Order, pool: Pool, ingredients: Sequence[Ingredient]) -> Scored:
+def _score(order: CookOptions, pool: Pool, ingredients: Sequence[Ingredient]) -> Scored:
     assert order.heldout is not None
     first = next(iter(pool.checkpoints.values()))
     with progress("decoding", None) as advance:
@@ -91,7 +91,9 @@ def _score(order: Order, pool: Pool, ingredients: Sequence[Ingredient]) -> Score
     with progress("scoring", len(ingredients)) as advance:
         for one in ingredients:
             logits = torch.from_numpy(exam.logits(one.weights))
-            wrong = COUNTS.get(order.metric, NOT_TOP)(logits, torch.from_numpy(exam.images.labels))
+            wrong = COUNTS.get(order.metric, TOP1_ERROR)(
+                logits, torch.from_numpy(exam.images.labels)
+            )
             correct[one.name] = (~wrong).numpy()
             cost: float | None = int(wrong.sum())
             if costs:
@@ -102,7 +104,7 @@ def _score(order: Order, pool: Pool, ingredients: Sequence[Ingredient]) -> Score
 
 
 def _cook(
-    order: Order,
+    order: CookOptions,
     recipe: Callable[..., Soup],
     arguments: dict[str, Any],
     scored: Scored | None,
@@ -123,7 +125,7 @@ def _cook(
         if "fishers" in needs:
             arguments["fishers"] = [exam.fisher(one.weights) for one in ingredients]
         if order.recipe == "greedy" and len(judges) > 1:
-            soup = greedy_in_lanes(scored.ingredients, judges, **arguments)
+            soup = parallel_greedy(scored.ingredients, judges, **arguments)
             return Made(soup, [])
         if "judge" in needs:
             arguments["judge"] = _watched(judges[0], advance)
@@ -141,7 +143,7 @@ def _watched(judge: Any, advance: Callable[[], None]) -> Any:
     return watched
 
 
-def _notes(order: Order, pool: Pool, soup: Soup, scored: Scored | None) -> dict[str, str]:
+def _notes(order: CookOptions, pool: Pool, soup: Soup, scored: Scored | None) -> dict[str, str]:
     """The soup's own lineage, in its file: the same inputs give the same bytes."""
     used = dict.fromkeys(soup.kept)
     notes = {

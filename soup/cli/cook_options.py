@@ -17,7 +17,7 @@ DTYPES = {d: getattr(torch, d) for d in ("float64", "float32", "float16", "bfloa
 
 
 @dataclass(frozen=True)
-class Order:
+class CookOptions:
     """What a person asked for; see `soup cook --help`."""
 
     models: Sequence[str]
@@ -40,7 +40,7 @@ class Order:
     as_json: bool = False
 
 
-def recipe_of(order: Order) -> Callable[..., Soup]:
+def recipe_of(order: CookOptions) -> Callable[..., Soup]:
     if order.recipe not in RECIPES:
         raise BadInput(f"unknown recipe {order.recipe!r}; known: {', '.join(RECIPES)}")
     recipe = RECIPES[order.recipe]
@@ -65,7 +65,7 @@ def parameters_of(recipe: Callable[..., Soup]) -> Mapping[str, inspect.Parameter
     return inspect.signature(recipe).parameters
 
 
-def options_of(recipe: Callable[..., Soup], order: Order) -> dict[str, Any]:
+def options_of(recipe: Callable[..., Soup], order: CookOptions) -> dict[str, Any]:
     """The recipe's own options, each as the type that it has there."""
     given = dict(order.options) | ({"tie": order.tie} if order.tie else {})
     fixed = {"ingredients", "judge", "base", "objective", "fishers", "accumulate"}

@@ -10,9 +10,9 @@ import numpy as np
 from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
 from soup.cli.terminal import print_json, progress, say, table, warn
 from soup.evaluation.diagnosis.barrier import Line, line
-from soup.evaluation.diagnosis.geometry import Geometry, Group, Kinship, kinship, measure
+from soup.evaluation.diagnosis.geometry import Geometry, Group, Relation, kinship, measure
 from soup.evaluation.evaluator import open_exam
-from soup.files import whole
+from soup.files import atomic_write
 from soup.weights.mapping import Incompatible
 
 Lines = Mapping[tuple[str, str], Line]
@@ -92,7 +92,7 @@ def _facts(name: str, pool: Pool) -> dict[str, object]:
 
 
 def _show(
-    geometry: Mapping[Group, Geometry], kin: Sequence[Kinship], pool: Pool, lines: Lines
+    geometry: Mapping[Group, Geometry], kin: Sequence[Relation], pool: Pool, lines: Lines
 ) -> None:
     backbone = geometry["backbone"]
     away = [None] * len(kin) if backbone.from_base is None else backbone.from_base.tolist()
@@ -137,6 +137,6 @@ def _draw(plot: Path, geometry: Mapping[Group, Geometry], lines: Lines) -> None:
     if lines:
         drawn[plot.with_name(f"{plot.stem}-lines{plot.suffix}")] = crossings(lines)
     for path, figure in drawn.items():
-        with whole(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_bytes(png(figure))
         say(f"drawn: {path}")

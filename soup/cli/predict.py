@@ -14,7 +14,7 @@ from soup.data.sources.folders import IMAGE_SUFFIXES, DataError
 from soup.errors import BadInput
 from soup.evaluation.predict import predict as logits_of
 from soup.models import build, library
-from soup.models.by_name import described
+from soup.models.by_name import resolve_architecture
 from soup.models.transforms import evaluation
 from soup.weights.checkpoint import Checkpoint
 
@@ -32,7 +32,9 @@ def predict(
     checkpoint = Checkpoint(weights)
     names = tuple(classes.read_text().split("\n")) if classes else ()
     names = tuple(name for name in names if name)
-    architecture, named = described(model, checkpoint, names or _numbered(model, checkpoint))
+    architecture, named = resolve_architecture(
+        model, checkpoint, names or _numbered(model, checkpoint)
+    )
     if names and named and names != architecture.classes:
         raise BadInput(f"{classes} names other classes than the model knows")
     built = build(architecture, checkpoint).to(devices[0])
@@ -63,7 +65,7 @@ def _numbered(model: str | None, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Numbers for class names, as many as the head has rows."""
     if model is None or model.endswith(".json"):
         return ()
-    architecture, _ = described(model, checkpoint, ("0",))
+    architecture, _ = resolve_architecture(model, checkpoint, ("0",))
     built = build(architecture)
     head = library(architecture.library).head(built)
     name = next(name for name, module in built.named_modules() if module is head) + ".weight"

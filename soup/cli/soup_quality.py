@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from soup.cli.cook_options import Order
+from soup.cli.cook_options import CookOptions
 from soup.cli.terminal import percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
-from soup.evaluation.evaluator import Exam
-from soup.evaluation.judges import NOT_TOP
+from soup.evaluation.evaluator import Evaluator
+from soup.evaluation.judges import TOP1_ERROR
 from soup.evaluation.metrics import Correct
 from soup.evaluation.scores import COUNTS
 from soup.models.batchnorm import has_batchnorm, recalibrate
 from soup.recipes.ingredient import Ingredient, Soup
-from soup.weights import Weights, held
+from soup.weights import Weights, materialize
 from soup.weights.running_mean import RunningMean
 
 
@@ -26,7 +26,7 @@ from soup.weights.running_mean import RunningMean
 class Scored:
     """Ingredients with what each answered on the held-out images."""
 
-    exam: Exam
+    exam: Evaluator
     ingredients: list[Ingredient]
     correct: dict[str, Correct]
 
@@ -40,18 +40,18 @@ class Made:
 
 
 def judged(
-    order: Order, scored: Scored, made: Made, weights: Weights
+    order: CookOptions, scored: Scored, made: Made, weights: Weights
 ) -> tuple[Weights, dict[str, Any]]:
     """What the soup is worth: against the best single model, with the noise of the held-out set."""
     exam, n = scored.exam, len(scored.exam)
-    wrong = COUNTS.get(order.metric, NOT_TOP)
+    wrong = COUNTS.get(order.metric, TOP1_ERROR)
     best = min(scored.ingredients, key=lambda i: (math.isnan(i.errors), i.errors))
 
     def answers(one: Weights) -> Correct:
         logits = torch.from_numpy(exam.logits(one))
         return (~wrong(logits, torch.from_numpy(exam.images.labels))).numpy()
 
-    weights = held(weights)
+    weights = materialize(weights)
     right = answers(weights)
     statistics: dict[str, float] = {}
     if order.recalibrate is not None:
@@ -86,8 +86,8 @@ def judged(
 
 
 def _statistics(
-    order: Order,
-    exam: Exam,
+    order: CookOptions,
+    exam: Evaluator,
     weights: dict[str, torch.Tensor],
     right: Correct,
     answers: Callable[[Weights], Correct],
@@ -123,7 +123,7 @@ def _steps(made: Made, scored: Scored, answers: Callable[[Weights], Correct]) ->
     return gains(chain)
 
 
-def _show_trace(order: Order, scored: Scored, soup: Soup, steps: Sequence[Gain]) -> None:
+def _show_trace(order: CookOptions, scored: Scored, soup: Soup, steps: Sequence[Gain]) -> None:
     if not soup.trace or soup.trace[0].errors is None:
         return
     n, counts = len(scored.exam), order.metric in COUNTS
@@ -168,7 +168,7 @@ def _plus_minus(gain: Gain) -> str:
     return f"{100 * gain.gain:+.2f} ± {100 * gain.se:.2f}"
 
 
-def _bias(order: Order, scored: Scored, soup: Soup) -> dict[str, float]:
+def _bias(order: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
     """How much choosing by the held-out set flatters, there."""
     chosen = best_of(np.stack([*scored.correct.values()]))
     found = {"best_single": chosen.bias}

@@ -46,7 +46,7 @@ def _source(value: object) -> object:
     return {"path": value} if isinstance(value, str) else value
 
 
-Place = Annotated[Source, BeforeValidator(_source, json_schema_input_type=str | Source)]
+SourceSpec = Annotated[Source, BeforeValidator(_source, json_schema_input_type=str | Source)]
 
 
 class HeldOut(Strict):
@@ -65,7 +65,7 @@ class HeldOut(Strict):
         description="file that says which of train's images are held out: a mask (.npy of 0 and 1) "
         "or positions, in the order of the sorted classes and names; or paths, one a line",
     )
-    folder: Place | None = Field(
+    folder: SourceSpec | None = Field(
         None,
         description="a folder or other source of held-out images; those that train holds too, by "
         "class and name, are taken from train",
@@ -118,8 +118,10 @@ class Data(Strict):
     """Which images, and how they are split."""
 
     root: str = Field(description="folder that the other folders are relative to")
-    train: Place = Field(Source(path="train"), description="training images")
-    test: Place = Field(Source(path="test"), description="test images, looked at only by evaluate")
+    train: SourceSpec = Field(Source(path="train"), description="training images")
+    test: SourceSpec = Field(
+        Source(path="test"), description="test images, looked at only by evaluate"
+    )
     heldout: HeldOut = HeldOut(fraction=0.1)
     shifts: dict[Name, Shift] = Field(
         {}, description="distribution shifts, looked at only by evaluate"

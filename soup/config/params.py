@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from soup.config.data import Data, Fraction, Name
-from soup.config.runner import Machines, Runner
+from soup.config.runner import Runner, RunnerConfig
 from soup.config.search_space import SPACES, Range, Seed, Space, by_name
 from soup.config.validation import ParamsError, Strict, check
 
@@ -197,7 +197,7 @@ class Register(Strict):
 class Compute(Strict):
     """Where and how fast; nothing here changes a result, so nothing here is in a digest."""
 
-    runner: Runner = Field(Machines(), description="where fine-tunes run; docs/scale-out.md")
+    runner: Runner = Field(RunnerConfig(), description="where fine-tunes run; docs/scale-out.md")
     limit: Name | None = Field(
         None, description="Prefect concurrency limit that sweeps share; a slot is one device"
     )

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from soup.config.validation import Strict
 
 
-class Machines(Strict):
+class RunnerConfig(Strict):
     """Which machines fine-tune; a kind alone, where it needs no more."""
 
     kind: Literal["local", "ray", "dask", "pool"] = Field(
@@ -42,4 +42,6 @@ def _by_kind(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Runner = Annotated[Machines, BeforeValidator(_by_kind, json_schema_input_type=str | Machines)]
+Runner = Annotated[
+    RunnerConfig, BeforeValidator(_by_kind, json_schema_input_type=str | RunnerConfig)
+]

@@ -52,7 +52,7 @@ def configurations(sweep: Sweep) -> list[Configuration]:
     return [_draw(space, sweep.seed, index) for index in range(sweep.runs)]
 
 
-def laggards(
+def runs_to_stop(
     scores: Mapping[str, float | BaseException], keep: float, share: float
 ) -> dict[str, str]:
     """Which runs successive halving stops at a rung, and why.

@@ -20,6 +20,6 @@ class Track(Protocol):
 
 
 @contextmanager
-def untold(*_: object, **__: object) -> Iterator[Advance]:
+def no_progress(*_: object, **__: object) -> Iterator[Advance]:
     """Work that nobody watches."""
     yield lambda _: None

@@ -14,21 +14,21 @@ from soup.data.loading.images import Images, decoded
 from soup.data.sources.folders import DataError, check, scan
 from soup.data.split.prepare import Row
 from soup.evaluation.heldout_loss import HeldoutLoss
-from soup.evaluation.judges import NOT_TOP, ErrorJudge, Score, ScoreJudge, Wrong
+from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, ErrorJudge, Score, ScoreJudge
 from soup.evaluation.metrics import Correct, Logits
 from soup.evaluation.predict import predict
 from soup.files import of_value
 from soup.models import Architecture, ModelError, build, library, load_weights
-from soup.models.by_name import described
+from soup.models.by_name import resolve_architecture
 from soup.models.transforms import evaluation, normalise, to_tensor
-from soup.weights import Weights, called, specs
+from soup.weights import Weights, display_name, specs
 from soup.weights.checkpoint import Checkpoint
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelsoup"
 
 
 @dataclass(frozen=True)
-class Exam:
+class Evaluator:
     """Labelled images, decoded once, and the model that weights are loaded into.
 
     Attributes:
@@ -54,7 +54,7 @@ class Exam:
     def judges(
         self,
         correct: Sequence[Correct] = (),
-        wrong: Wrong = NOT_TOP,
+        wrong: ErrorFunction = TOP1_ERROR,
         among: NDArray[np.int64] | None = None,
     ) -> list[ErrorJudge]:
         """One judge a device.
@@ -145,7 +145,7 @@ def open_exam(
     devices: Sequence[str] = ("cpu",),
     batch_size: int = 256,
     advance: Callable[[], object] = lambda: None,
-) -> Exam:
+) -> Evaluator:
     """Read labelled images, `folder/<class>/<image>`, for a model.
 
     Args:
@@ -158,7 +158,7 @@ def open_exam(
         ModelError: the model is not known, or the weights do not fit it.
     """
     found = sorted({image.label for image in scan(folder.resolve(), ".")[0]})
-    architecture, named = described(model, weights, tuple(found))
+    architecture, named = resolve_architecture(model, weights, tuple(found))
     if named:
         extra = [name for name in found if name not in architecture.classes]
         if extra:
@@ -170,7 +170,7 @@ def open_exam(
     _require_head(folder, found, built[0], architecture, weights)
     load_weights(built[0], weights, architecture.model)
     images, skipped = _images(folder, architecture, found, advance)
-    return Exam(folder, images, architecture, built, batch_size, skipped)
+    return Evaluator(folder, images, architecture, built, batch_size, skipped)
 
 
 def _images(
@@ -208,12 +208,12 @@ def _require_head(
     if given is not None and given.shape and given.shape[0] != head.out_features:
         raise DataError(
             f"{folder} has {len(found)} class folders ({_some(found)}), but {name} of "
-            f"{called(weights, 1)} has {given.shape[0]} rows: give one folder for each class of "
-            "the head, or a model.json that names its classes"
+            f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "
+            "of the head, or a model.json that names its classes"
         )
     if given is None and name not in weights:
         raise ModelError(
-            f"{called(weights, 1)} has no {name}, which {architecture.model} wants; "
+            f"{display_name(weights, 1)} has no {name}, which {architecture.model} wants; "
             f"it has {_some(list(weights))}"
         )
 

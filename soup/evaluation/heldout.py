@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from soup.data.loading.array_cache import GIB
+from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.images import Images, decoded
-from soup.data.progress import Track, untold
+from soup.data.progress import Track, no_progress
 from soup.data.split.prepare import Row, classes_of, read_csv
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Logits, correct
@@ -45,8 +45,8 @@ def heldout_images(
     root: Path,
     architecture: Architecture,
     cache: Path,
-    cache_gib: float = GIB,
-    track: Track = untold,
+    cache_gib: float = DEFAULT_CACHE_GIB,
+    track: Track = no_progress,
 ) -> Images:
     """The held-out images among the rows, at the model's input size."""
     held = [row for row in rows if row.split == "heldout"]

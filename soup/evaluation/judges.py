@@ -17,7 +17,7 @@ from soup.evaluation.metrics import Correct
 from soup.weights import Weights
 
 Load = Callable[[nn.Module, Weights], None]
-Wrong = Callable[[Tensor, Tensor], Tensor]
+ErrorFunction = Callable[[Tensor, Tensor], Tensor]
 Score = Callable[[Tensor, Tensor], float]
 
 
@@ -30,7 +30,7 @@ def load_exactly(model: nn.Module, weights: Weights) -> None:
     model.load_state_dict(dict(weights))
 
 
-def top(k: int) -> Wrong:
+def top(k: int) -> ErrorFunction:
     """An example is wrong if its label is not among the k highest logits, or one is NaN."""
 
     def wrong(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def top(k: int) -> Wrong:
     return wrong
 
 
-NOT_TOP = top(1)
+TOP1_ERROR = top(1)
 
 
 def hardest_first(correct: Sequence[Correct], soup: Correct | None = None) -> NDArray[np.int64]:
@@ -64,7 +64,7 @@ class ErrorJudge:
     then on, what it got wrong is visited first.
 
     Attributes:
-        looked_at: examples looked at, one entry a call.
+        examples_seen: examples looked at, one entry a call.
         answers: for each call that looked at all, which examples were right, in the given order;
             None for a call that stopped early.
     """
@@ -76,7 +76,7 @@ class ErrorJudge:
         labels: Tensor,
         correct: Sequence[Correct] = (),
         batch_size: int = 256,
-        wrong: Wrong = NOT_TOP,
+        wrong: ErrorFunction = TOP1_ERROR,
         prepare: Callable[[Tensor], Tensor] = lambda batch: batch,
         load: Load = load_exactly,
     ) -> None:
@@ -98,7 +98,7 @@ class ErrorJudge:
         self._order = torch.from_numpy(order).to(device)
         self._inputs, self._labels = inputs.to(device), labels.to(device)
         self._batch_size = batch_size
-        self.looked_at: list[int] = []
+        self.examples_seen: list[int] = []
         self.answers: list[Correct | None] = []
 
     @torch.inference_mode()
@@ -114,10 +114,10 @@ class ErrorJudge:
             right[part.cpu()] = ~wrong
             errors += int(wrong.sum())
             if at_most is not None and errors > at_most:
-                self.looked_at.append(stop)
+                self.examples_seen.append(stop)
                 self.answers.append(None)
                 return None
-        self.looked_at.append(n)
+        self.examples_seen.append(n)
         self.answers.append(right.numpy())
         if at_most is not None and self._correct:
             order = hardest_first(self._correct, right.numpy())

@@ -8,7 +8,7 @@ from torch import nn
 
 from soup.data.loading.images import Images
 from soup.data.loading.prefetch import on_device, parts
-from soup.evaluation.judges import NOT_TOP, ErrorJudge, Wrong
+from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, ErrorJudge
 from soup.evaluation.metrics import Correct, Logits
 from soup.models import Architecture, load_weights
 from soup.models.transforms import evaluation, normalise, to_tensor
@@ -55,7 +55,7 @@ def heldout_judge(
     architecture: Architecture,
     correct: Sequence[Correct] = (),
     batch_size: int = 256,
-    wrong: Wrong = NOT_TOP,
+    wrong: ErrorFunction = TOP1_ERROR,
 ) -> ErrorJudge:
     """A judge of held-out images, which are held as uint8 on the model's device, all of them.
 

@@ -9,7 +9,7 @@ import torch
 
 from soup.data.loading.images import Images
 from soup.evaluation.metrics import Logits
-from soup.evaluation.prediction_file import halved
+from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.files import of_value
 from soup.models import Architecture
 from soup.weights import Weights
@@ -19,7 +19,7 @@ Keep = Callable[[str, str, str, Logits], None]
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionCache:
     """Answers on sets of images, float32 (examples, classes) by split.
 
     A split that is kept is rounded as in its file, so that finding it gives the same results as
@@ -59,7 +59,7 @@ class Answers:
                 key = of_value([digest, images.digest, self.architecture.text(), self.how])
                 found = self.find(split, key)
                 if found is None:
-                    found = halved(self.compute(weights, images))
+                    found = to_float16_keeping_argmax(self.compute(weights, images))
                     self._new.setdefault(name, []).append((split, key, found))
                 answers[split] = found.astype(np.float32)
         return answers

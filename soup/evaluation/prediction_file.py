@@ -14,14 +14,14 @@ from jaxtyping import Float16
 from numpy.typing import NDArray
 
 from soup.evaluation.metrics import Correct, Logits
-from soup.files import whole
+from soup.files import atomic_write
 
 
 class Unreadable(ValueError):
     """A file of answers that is not one."""
 
 
-def halved(logits: Logits) -> Float16[NDArray[np.float16], "examples classes"]:
+def to_float16_keeping_argmax(logits: Logits) -> Float16[NDArray[np.float16], "examples classes"]:
     """float16 with the same likeliest class, which rounding would change where two are near.
 
     Rounding never turns an order round, but it makes ties; the right one is then raised by a bit.
@@ -37,8 +37,8 @@ def halved(logits: Logits) -> Float16[NDArray[np.float16], "examples classes"]:
 def write(path: Path, logits: Logits, correct: Correct | None = None) -> None:
     """Write answers and, if given, which of them are right."""
     parts: dict[str, Any] = {} if correct is None else {"correct": correct}
-    with whole(path) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, logits=halved(logits), **parts)
+    with atomic_write(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, logits=to_float16_keeping_argmax(logits), **parts)
 
 
 def read(path: Path, name: str = "logits") -> NDArray[np.generic]:

@@ -19,7 +19,7 @@ from soup.evaluation.metrics import (
     nll,
     permutation,
 )
-from soup.evaluation.targets import Key
+from soup.evaluation.targets import Targets
 
 SHIFTS = "shifts"
 
@@ -41,7 +41,7 @@ class Model:
 
 
 def table(
-    models: Sequence[Model], keys: Mapping[str, Key], shifts: Sequence[str], params: Evaluate
+    models: Sequence[Model], keys: Mapping[str, Targets], shifts: Sequence[str], params: Evaluate
 ) -> pd.DataFrame:
     """One row a model and split, and one for the mean of the shifts.
 
@@ -70,7 +70,7 @@ def table(
 def paired(
     soup: Model,
     single: Model,
-    keys: Mapping[str, Key],
+    keys: Mapping[str, Targets],
     shifts: Sequence[str],
     params: Evaluate,
 ) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
     return figures
 
 
-def _right(model: Model, key: Key) -> Correct:
+def _right(model: Model, key: Targets) -> Correct:
     return correct(key.project(model.logits), key.labels)
 
 

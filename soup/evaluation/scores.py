@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from soup.evaluation.judges import NOT_TOP, Score, Wrong, top
+from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, Score, top
 
 
 def _multiclass(name: str, **options: Any) -> Score:
@@ -23,7 +23,7 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float(torch.nn.functional.cross_entropy(logits, labels))
 
 
-COUNTS: dict[str, Wrong] = {"accuracy": NOT_TOP, "top5": top(5)}
+COUNTS: dict[str, ErrorFunction] = {"accuracy": TOP1_ERROR, "top5": top(5)}
 SCORES: dict[str, Score] = {
     "f1": _multiclass("f1_score", average="macro"),
     "matthews": _multiclass("matthews_corrcoef"),

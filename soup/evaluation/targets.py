@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from soup.data.shifts.protocol import Protocol, labels
+from soup.data.shifts.protocol import EvaluationProtocol, labels
 from soup.evaluation.metrics import Labels, LabelSets, Logits
 
 
 @dataclass(frozen=True)
-class Key:
+class Targets:
     """The key to a split's answers.
 
     Attributes:
@@ -44,19 +44,19 @@ class Key:
         return answers
 
 
-def among_present(split: str, classes: Labels) -> Key:
+def among_present(split: str, classes: Labels) -> Targets:
     """The plain key: an example has one class, and is answered among those that the split has."""
     present, renumbered = np.unique(classes, return_inverse=True)
-    return Key(split, tuple((int(one),) for one in present), renumbered)
+    return Targets(split, tuple((int(one),) for one in present), renumbered)
 
 
 def key(
     split: str,
     rows: Sequence[tuple[str, str]],
     classes: Sequence[str],
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     others: Mapping[str, Sequence[str]],
-) -> Key:
+) -> Targets:
     """A split's key by its protocol.
 
     Args:
@@ -76,4 +76,4 @@ def key(
     if protocol.of:
         place_of = {path: place for place, path in enumerate(others[protocol.of])}
         where = np.array([place_of[path] for path, _ in rows], dtype=np.int64)
-    return Key(protocol.of or split, groups, padded[:, 0] if most == 1 else padded, where)
+    return Targets(protocol.of or split, groups, padded[:, 0] if most == 1 else padded, where)

@@ -149,7 +149,7 @@ def load_weights(
         ModelError: names or shapes differ; all of them are listed.
     """
     own = model.state_dict()
-    problems = misfits(own, weights, name, ignore)
+    problems = mismatch_message(own, weights, name, ignore)
     if problems:
         raise ModelError(problems)
     for n, tensor in own.items():
@@ -158,7 +158,7 @@ def load_weights(
             tensor.copy_(given)
 
 
-def misfits(
+def mismatch_message(
     own: Weights, weights: Weights, name: str, ignore: Callable[[str], bool] = lambda _: False
 ) -> str:
     """Why weights are not those of a model: every name and shape, and what they look like.

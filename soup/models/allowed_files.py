@@ -30,7 +30,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path: of_file(folder / path) for path in _files(folder) if path != _META}
 
 
-def refuse_strangers(folder: Path, whose: str) -> None:
+def require_allowed_files(folder: Path, whose: str) -> None:
     """Check the kinds of the files in a model folder, none of which is read.
 
     Raises:
@@ -47,7 +47,7 @@ def refuse_strangers(folder: Path, whose: str) -> None:
         raise Refused(f"{whose} is refused: its MLmodel asks for {loaders}, not for {LOADER}")
 
 
-def refuse_changes(folder: Path, stored: Mapping[str, str], whose: str) -> None:
+def verify_digests(folder: Path, stored: Mapping[str, str], whose: str) -> None:
     """Check every file against the digest that it was registered with.
 
     Raises:

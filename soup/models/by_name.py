@@ -8,7 +8,7 @@ from soup.weights.checkpoint import Checkpoint
 NOTE = "architecture"  # its name in the metadata of our weights files
 
 
-def described(
+def resolve_architecture(
     model: str | None, weights: Checkpoint, classes: tuple[str, ...]
 ) -> tuple[Architecture, bool]:
     """How to build and feed the model that weights belong to.

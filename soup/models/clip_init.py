@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from soup.config.params import Base
-from soup.models import Architecture, ModelError, build, load_weights, misfits
+from soup.models import Architecture, ModelError, build, load_weights, mismatch_message
 from soup.models.clip_models import ClipClassifier, arguments, describe
-from soup.models.clip_towers import SCHEMAS, known_as
+from soup.models.clip_towers import SCHEMAS, registered_name
 from soup.models.conversion.read_weights import weights_of
 from soup.models.download_errors import cannot_fetch
 from soup.models.zero_shot import class_names, require_text_tower, zero_shot
@@ -49,7 +49,7 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
 
 def _create(base: Base) -> Any:
     """The whole model, with its weights."""
-    name, kwargs = known_as(base.model), arguments(base)
+    name, kwargs = registered_name(base.model), arguments(base)
     file = Path(base.weights).is_file()
     brings = name.startswith(SCHEMAS)  # its own weights
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -77,5 +77,7 @@ def _create(base: Base) -> Any:
 
 def _misfits(base: Base) -> str:
     """What keeps a file's tensors from being those of the model; '' if nothing is seen."""
-    own = open_clip.create_model(known_as(base.model), pretrained_text=False, **arguments(base))
-    return misfits(own.state_dict(), weights_of(base.weights), base.model)
+    own = open_clip.create_model(
+        registered_name(base.model), pretrained_text=False, **arguments(base)
+    )
+    return mismatch_message(own.state_dict(), weights_of(base.weights), base.model)

@@ -17,7 +17,7 @@ SCHEMAS = ("hf-hub:", "local-dir:")
 NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
 
 
-def known_as(name: str) -> str:
+def registered_name(name: str) -> str:
     """The name by which open_clip knows a model; a config file is made known to it by its stem.
 
     Raises:
@@ -46,7 +46,7 @@ def known_as(name: str) -> str:
 
 def text_config(name: str) -> Mapping[str, Any]:
     """How a model's text tower is configured."""
-    found: Mapping[str, Any] = open_clip.get_model_config(known_as(name))["text_cfg"]
+    found: Mapping[str, Any] = open_clip.get_model_config(registered_name(name))["text_cfg"]
     return found
 
 
@@ -59,7 +59,7 @@ def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         kwargs: of open_clip.create_model; those that change the image tower are applied.
     """
-    config = deepcopy(open_clip.get_model_config(known_as(name)))
+    config = deepcopy(open_clip.get_model_config(registered_name(name)))
     config |= {
         key: kwargs[key] for key in ("embed_dim", "quick_gelu", "vision_cfg") if key in kwargs
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from soup.config.params import Base
 from soup.models import ModelError
-from soup.models.clip_towers import known_as, text_config
+from soup.models.clip_towers import registered_name, text_config
 
 Template = Callable[[str], str]
 # Of open_clip, as published with CLIP; the prompt alone that CLIP's authors name first.
@@ -67,7 +67,7 @@ def zero_shot(model: Any, base: Base, names: Sequence[str]) -> Tensor:
     given = base.templates
     templates = TEMPLATES[given] if isinstance(given, str) else [_template(text) for text in given]
     length = base.kwargs.get("force_context_length")
-    tokenizer = open_clip.get_tokenizer(known_as(base.model), context_length=length)
+    tokenizer = open_clip.get_tokenizer(registered_name(base.model), context_length=length)
     with torch.no_grad():
         columns = open_clip.build_zero_shot_classifier(
             model, tokenizer=tokenizer, classnames=names, templates=templates, device="cpu"

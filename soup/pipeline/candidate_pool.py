@@ -18,22 +18,22 @@ from soup.tracking import Store, ingredients
 
 
 @dataclass(frozen=True)
-class Cooked:
+class SoupResult:
     """A soup, and its trace as a table.
 
     Columns of the trace: step, name, heldout_errors (NaN where judging stopped early),
-    heldout_accuracy, at_most, kept, looked_at (images judged), heldout_n.
+    heldout_accuracy, at_most, kept, examples_seen (images judged), heldout_n.
     """
 
     soup: Soup
     trace: pd.DataFrame
 
 
-class Kitchen:
+class CandidatePool:
     """Cooks any recipe from the same ingredients, judged on the same held-out images.
 
     Attributes:
-        pantry: the ingredients, ranked, at least one.
+        ranked: the ingredients, ranked, at least one.
         architecture: of all of them.
         heldout: the images.
         model: one to load weights into.
@@ -48,8 +48,8 @@ class Kitchen:
         runs = json.loads((project.out / "finetune.json").read_text())["runs"]
         probe_too = project.params.soup.include_probe
         wanted = [run_id for name, run_id in runs.items() if probe_too or name != "probe"]
-        self.pantry = ingredients(store, wanted, project.cache / "models")
-        self.architecture = Architecture.load(self.pantry[0].folder / "model.json")
+        self.ranked = ingredients(store, wanted, project.cache / "models")
+        self.architecture = Architecture.load(self.ranked[0].folder / "model.json")
         self.heldout = heldout_images(
             read_csv(project.development),
             project.images,
@@ -64,14 +64,14 @@ class Kitchen:
     @property
     def shared(self) -> dict[str, str]:
         """The tags that all ingredients share: base, split, sweep."""
-        return {key: self.pantry[0].run.tags[key] for key in ("base", "split", "sweep")}
+        return {key: self.ranked[0].run.tags[key] for key in ("base", "split", "sweep")}
 
     def cook(
         self, recipe: Literal["uniform", "greedy"], tie: Literal["keep", "reject"] = "keep"
-    ) -> Cooked:
+    ) -> SoupResult:
         """Cook; the judge visits first what most ingredients got wrong."""
-        ingredients = [stored.ingredient for stored in self.pantry]
-        correct = [stored.correct for stored in self.pantry]
+        ingredients = [stored.ingredient for stored in self.ranked]
+        correct = [stored.correct for stored in self.ranked]
         judge = heldout_judge(
             self.model, self.heldout, self.architecture, correct, self._batch_size
         )
@@ -80,7 +80,7 @@ class Kitchen:
         )
         n = len(self.heldout)
         # The first of a greedy trace is not judged, nor are a uniform soup's one by one.
-        looked_at = [0, *judge.looked_at] if recipe == "greedy" else [0] * len(made.trace)
+        examples_seen = [0, *judge.examples_seen] if recipe == "greedy" else [0] * len(made.trace)
         trace = pd.DataFrame(
             {
                 "step": step,
@@ -89,11 +89,11 @@ class Kitchen:
                 "heldout_accuracy": None if trial.errors is None else 1 - trial.errors / n,
                 "at_most": trial.at_most,
                 "kept": trial.kept,
-                "looked_at": images,
+                "examples_seen": images,
                 "heldout_n": n,
             }
-            for step, (trial, images) in enumerate(zip(made.trace, looked_at, strict=True))
+            for step, (trial, images) in enumerate(zip(made.trace, examples_seen, strict=True))
         )
         numbers = ["heldout_errors", "heldout_accuracy", "at_most"]
         trace[numbers] = trace[numbers].astype(float)
-        return Cooked(made, trace)
+        return SoupResult(made, trace)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soup.config.params import Params
-from soup.data.progress import Track, untold
+from soup.data.progress import Track, no_progress
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
     from soup.tracking import Store
@@ -32,7 +32,7 @@ class Project:
     params: Params
     tags: Mapping[str, str] = field(default_factory=dict)
     say: Say = lambda _: None
-    track: Track = untold
+    track: Track = no_progress
 
     @property
     def out(self) -> Path:

@@ -10,7 +10,7 @@ from soup.errors import BadInput
 from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.weights import Weights, tensorwise
-from soup.weights.streaming_sum import explain_infinite
+from soup.weights.streaming_sum import raise_not_finite
 
 # Of a tensor, so that no more than this much of each model is held in float64.
 BLOCK = 1 << 19
@@ -20,7 +20,7 @@ class Unusable(BadInput, ValueError):
     """A recipe was given what it cannot cook; the message says what it needs."""
 
 
-def pot(ingredients: Sequence[Ingredient]) -> list[Weights]:
+def weights_of(ingredients: Sequence[Ingredient]) -> list[Weights]:
     """The weights of all ingredients, scored or not, in the given order.
 
     Raises:
@@ -37,7 +37,7 @@ def pot(ingredients: Sequence[Ingredient]) -> list[Weights]:
     return [each.weights for each in ingredients]
 
 
-def blend(
+def blockwise(
     function: Callable[[str, list[Tensor]], Tensor],
     models: Sequence[Weights],
     also: Callable[[str], list[Tensor]] = lambda _: [],
@@ -65,7 +65,7 @@ def blend(
             block = [tensor[at : at + BLOCK].double() for tensor in flat]
             result.view(-1)[at : at + BLOCK] = function(name, block)
         if not bool(result.isfinite().all()):
-            explain_infinite(name, first, models)
+            raise_not_finite(name, first, models)
         return result
 
     return tensorwise(blended, models)
@@ -76,14 +76,14 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
     return sum(tensors[1:], tensors[0]) / len(tensors)
 
 
-def served(ingredients: Sequence[Ingredient], weights: Weights, judge: Judge | None) -> Soup:
+def soup_of_all(ingredients: Sequence[Ingredient], weights: Weights, judge: Judge | None) -> Soup:
     """A soup of all ingredients, judged in full if there is a judge."""
     names = tuple(each.name for each in ingredients)
     trace = tuple(Trial(name, errors=None, at_most=None, kept=True) for name in names)
     return Soup(weights, names, None if judge is None else judge(weights), trace)
 
 
-def tuned(
+def search_coefficient(
     ingredients: Sequence[Ingredient],
     cook: Callable[[float], Weights],
     judge: Judge | None,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import Unusable, blend, mean, pot, tuned
+from soup.recipes.blending import Unusable, blockwise, mean, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.recipes.task_arithmetic import SCALES
@@ -34,7 +34,7 @@ def dare(
         Unusable: no ingredients, two of one name, or `drop` is not in [0, 1).
         Incompatible: names or shapes differ, the base's too.
     """
-    models = pot(ingredients)
+    models = weights_of(ingredients)
     if not 0 <= drop < 1:
         raise Unusable(f"drop is the share of changes to leave out, from 0 to below 1, not {drop}")
 
@@ -49,9 +49,9 @@ def dare(
             pairs = zip(tuned, kept, strict=True)
             return mean([torch.lerp(anchor, tensor, share * mask) for tensor, mask in pairs])
 
-        return blend(thinned, [*models, base], masks)
+        return blockwise(thinned, [*models, base], masks)
 
-    return tuned(ingredients, cook, judge, "scale", scale, 1, SCALES)
+    return search_coefficient(ingredients, cook, judge, "scale", scale, 1, SCALES)
 
 
 def staying(key: str, shape: tuple[int, ...], drop: float) -> Tensor:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import Unusable, blend, mean, pot, served
+from soup.recipes.blending import Unusable, blockwise, mean, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Weights, specs
@@ -38,7 +38,7 @@ def fisher(
             or is none (raised when the tensor is computed).
         Incompatible: names or shapes differ.
     """
-    models = pot(ingredients)
+    models = weights_of(ingredients)
     if found := misfits([each.name for each in ingredients], models, fishers):
         raise Unusable("the Fisher information does not fit:\n  " + "\n  ".join(found))
     if not 0 < floor <= 1:
@@ -65,7 +65,7 @@ def fisher(
         pairs = zip(values, thetas, strict=True)
         return mean([value * theta for value, theta in pairs]) / mean(values)
 
-    return served(ingredients, blend(weighed, models, information), judge)
+    return soup_of_all(ingredients, blockwise(weighed, models, information), judge)
 
 
 def positive(values: Tensor, name: str) -> Tensor:

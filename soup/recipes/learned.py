@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import Unusable, blend, pot, served
+from soup.recipes.blending import Unusable, blockwise, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import NotFinite, Spec, Weights
@@ -105,7 +105,7 @@ def learned(
             total.add_(tensor, alpha=share)
         return total
 
-    soup = served(ingredients, blend(exact, pot(ingredients)), judge)
+    soup = soup_of_all(ingredients, blockwise(exact, weights_of(ingredients)), judge)
     return replace(soup, shares=found.shares)
 
 
@@ -130,7 +130,7 @@ def learn(
         Incompatible: names or shapes differ.
         NotFinite: the loss is not a number.
     """
-    mixer = Mixer(pot(ingredients), objective.device, memory)
+    mixer = Mixer(weights_of(ingredients), objective.device, memory)
     names = [i.name for i in ingredients]
     groups = _groups(mixer.specs, by)
     row = {group: index for index, group in enumerate(dict.fromkeys(groups.values()))}

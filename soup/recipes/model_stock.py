@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import blend, mean, pot, served
+from soup.recipes.blending import blockwise, mean, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Weights, gram
@@ -26,14 +26,14 @@ def stock(ingredients: Sequence[Ingredient], base: Weights, judge: Judge | None 
         Unusable: no ingredients, or two of one name.
         Incompatible: names or shapes differ, the base's too.
     """
-    models = pot(ingredients)
+    models = weights_of(ingredients)
     ratios = {name: ratio(products) for name, products in gram(models, base).items()}
 
     def drawn(name: str, block: list[Tensor]) -> Tensor:
         *tuned, anchor = block
         return torch.lerp(anchor, mean(tuned), ratios[name])
 
-    return served(ingredients, blend(drawn, [*models, base]), judge)
+    return soup_of_all(ingredients, blockwise(drawn, [*models, base]), judge)
 
 
 def ratio(products: Tensor) -> float:

@@ -25,7 +25,7 @@ from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
 
 
-def greedy_in_lanes(
+def parallel_greedy(
     ingredients: Sequence[Ingredient],
     judges: Sequence[Judge],
     tie: Tie = "keep",

@@ -21,7 +21,7 @@ from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
 
 
-class Bowl(NamedTuple):
+class Subset(NamedTuple):
     members: list[Ingredient]
     weights: Weights
     errors: float
@@ -37,7 +37,7 @@ def removal(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
         Incompatible: names or shapes differ.
     """
     best, *rest = ranked(ingredients)
-    bowl = Bowl([best], average([best.weights]), errors_of(best))
+    bowl = Subset([best], average([best.weights]), errors_of(best))
     trace = [Trial(best.name, bowl.errors, at_most=None, kept=True)]
     for candidate in rest:
         members = [*bowl.members, candidate]
@@ -47,13 +47,13 @@ def removal(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
         trace.append(Trial(candidate.name, found, bowl.errors, kept))
         if found is None or not kept:
             continue
-        bowl = Bowl(members, weights, found)
+        bowl = Subset(members, weights, found)
         while (smaller := reduced(bowl, judge, trace)) is not None:
             bowl = smaller
     return Soup(bowl.weights, tuple(each.name for each in bowl.members), bowl.errors, tuple(trace))
 
 
-def reduced(bowl: Bowl, judge: Judge, trace: list[Trial]) -> Bowl | None:
+def reduced(bowl: Subset, judge: Judge, trace: list[Trial]) -> Subset | None:
     """The best of the soups without one member, the last excepted, if better than with it.
 
     The trials are added to the trace.
@@ -66,7 +66,7 @@ def reduced(bowl: Bowl, judge: Judge, trace: list[Trial]) -> Bowl | None:
         found = judge(weights, at_most)
         trace.append(Trial(each.name, found, at_most, kept=True))
         if found is not None and found <= at_most:
-            smaller, gone = Bowl(rest, weights, found), len(trace) - 1
+            smaller, gone = Subset(rest, weights, found), len(trace) - 1
     if gone is not None:
         trace[gone] = replace(trace[gone], kept=False)
     return smaller

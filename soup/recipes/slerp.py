@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from soup.recipes.blending import Unusable, blend, pot, served
+from soup.recipes.blending import Unusable, blockwise, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Weights, gram
@@ -38,7 +38,7 @@ def slerp(
         Unusable: other than two ingredients, or both of one name.
         Incompatible: names or shapes differ, the base's too.
     """
-    models = pot(ingredients)
+    models = weights_of(ingredients)
     if len(models) != 2:
         raise Unusable(f"slerp is an arc between two models, and {len(models)} were given")
     shares = {name: parts(products, t) for name, products in gram(models, base).items()}
@@ -50,7 +50,9 @@ def slerp(
         mixed = first * start + second * end
         return mixed + (1 - first - second) * centre[0] if centre else mixed
 
-    return served(ingredients, blend(arc, models if base is None else [*models, base]), judge)
+    return soup_of_all(
+        ingredients, blockwise(arc, models if base is None else [*models, base]), judge
+    )
 
 
 def parts(products: Tensor, t: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ s > 1 goes on beyond it, s < 0 unlearns. The paper chooses on held-out data, and
 
 from collections.abc import Sequence
 
-from soup.recipes.blending import pot, tuned
+from soup.recipes.blending import search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.recipes.wise_ft import between
@@ -30,5 +30,7 @@ def task(
         Unusable: no ingredients, or two of one name.
         Incompatible: names or shapes differ, the base's too.
     """
-    models = pot(ingredients)
-    return tuned(ingredients, lambda s: between(models, base, s), judge, "scale", scale, 1, SCALES)
+    models = weights_of(ingredients)
+    return search_coefficient(
+        ingredients, lambda s: between(models, base, s), judge, "scale", scale, 1, SCALES
+    )

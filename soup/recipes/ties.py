@@ -18,7 +18,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import BLOCK, Unusable, blend, pot, tuned
+from soup.recipes.blending import BLOCK, Unusable, blockwise, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.recipes.task_arithmetic import SCALES
@@ -41,7 +41,7 @@ def ties(
         Unusable: no ingredients, two of one name, or `density` is not in (0, 1].
         Incompatible: names or shapes differ, the base's too.
     """
-    models = pot(ingredients)
+    models = weights_of(ingredients)
     if not 0 < density <= 1:
         raise Unusable(f"density is the share of changes to keep, above 0 to 1, not {density}")
 
@@ -64,9 +64,9 @@ def ties(
             mean = torch.where(votes == 0, anchor, total / count)
             return torch.lerp(anchor, mean, scale)
 
-        return blend(merged, [*models, base])
+        return blockwise(merged, [*models, base])
 
-    return tuned(ingredients, cook, judge, "scale", scale, 1, SCALES)
+    return search_coefficient(ingredients, cook, judge, "scale", scale, 1, SCALES)
 
 
 def trimmed(change: Tensor, least: float) -> Tensor:

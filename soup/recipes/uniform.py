@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from soup.recipes.blending import pot, served
+from soup.recipes.blending import soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import average
@@ -27,4 +27,4 @@ def uniform(
         Unusable: no ingredients, or two of one name.
         Incompatible: names or shapes differ.
     """
-    return served(ingredients, average(pot(ingredients), accumulate=accumulate), judge)
+    return soup_of_all(ingredients, average(weights_of(ingredients), accumulate=accumulate), judge)

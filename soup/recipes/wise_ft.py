@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import blend, mean, pot, tuned
+from soup.recipes.blending import blockwise, mean, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Weights
@@ -32,8 +32,8 @@ def interpolate(
         Unusable: no ingredients, or two of one name.
         Incompatible: names or shapes differ, the base's too.
     """
-    models = pot(ingredients)
-    return tuned(
+    models = weights_of(ingredients)
+    return search_coefficient(
         ingredients, lambda a: between(models, base, a), judge, "alpha", alpha, 0.5, ALPHAS
     )
 
@@ -45,7 +45,7 @@ def curve(
     alphas: Sequence[float] = ALPHAS,
 ) -> list[tuple[float, float | None]]:
     """The WiSE-FT curve: each alpha with what the judge counts there, in full."""
-    models = pot(ingredients)
+    models = weights_of(ingredients)
     return [(alpha, judge(between(models, base, alpha))) for alpha in alphas]
 
 
@@ -57,4 +57,4 @@ def between(models: Sequence[Weights], base: Weights, share: float) -> Weights:
         # Exact at both ends and where they agree, which base + share * (mean - base) is not.
         return torch.lerp(anchor, mean(tuned), share)
 
-    return blend(step, [*models, base])
+    return blockwise(step, [*models, base])

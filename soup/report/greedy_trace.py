@@ -66,7 +66,7 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
 
 
 def _looked_at(axes: Axes, trace: pd.DataFrame, many: bool) -> None:
-    share = 100 * trace["looked_at"] / trace["heldout_n"]
+    share = 100 * trace["examples_seen"] / trace["heldout_n"]
     if not many:
         axes.bar(trace["step"], 100, width=0.7, color=INK, alpha=0.16)
         colours = [CHOSEN if kept else INK for kept in trace["kept"]]

@@ -34,7 +34,7 @@ class Report:
     ingredients: pd.DataFrame
     """name, run_id, url, status, reason, kept, heldout_accuracy; the rest are hyperparameters."""
     trace: pd.DataFrame
-    """step, name, heldout_errors (NaN: dropped early), at_most, kept, looked_at, heldout_n."""
+    """step, name, heldout_errors (NaN: dropped early), at_most, kept, examples_seen, heldout_n."""
     tests: pd.DataFrame
     """Soup against best single: split, soup_only, single_only, p_value, difference, low, high."""
     lineage: Mapping[str, str]
@@ -54,7 +54,7 @@ def page(report: Report) -> str:
     if len(ingredients) > tables.MOST:
         ingredients = ingredients.sort_values("heldout_accuracy", ascending=False, kind="stable")
     judged = report.trace[report.trace["at_most"].notna()]  # the first is not: it sets the bar
-    looked, possible = (float(judged[name].sum()) for name in ("looked_at", "heldout_n"))
+    looked, possible = (float(judged[name].sum()) for name in ("examples_seen", "heldout_n"))
     return _template().render(
         report=report,
         verdict=verdict(report.results, report.tests, report.recipe),

@@ -24,8 +24,15 @@ from soup.tracking.registry import (
     version,
     versions,
 )
-from soup.tracking.store import Store, Tracked, TrackingError, default_uri, interrupted, link
-from soup.tracking.system_metrics import watched
+from soup.tracking.store import (
+    Store,
+    Tracked,
+    TrackingError,
+    default_uri,
+    link,
+    mark_open_runs_killed,
+)
+from soup.tracking.system_metrics import log_system_metrics
 
 __all__ = [
     "Event",
@@ -44,8 +51,9 @@ __all__ = [
     "folders",
     "history",
     "ingredients",
-    "interrupted",
     "link",
+    "log_system_metrics",
+    "mark_open_runs_killed",
     "model_of",
     "promote",
     "register",
@@ -56,5 +64,4 @@ __all__ = [
     "save_pyfunc",
     "version",
     "versions",
-    "watched",
 ]

@@ -18,7 +18,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from soup.models.allowed_files import Refused, digests, refuse_changes, refuse_strangers
+from soup.models.allowed_files import Refused, digests, require_allowed_files, verify_digests
 from soup.tracking.store import PREFIX, Store, TrackingError, answers
 
 FILES = "files"  # the tag of every file's digest
@@ -258,9 +258,9 @@ def _download(source: str, target: str, uri: str) -> Path:
 
 
 def _check(folder: Path, found: Version, whose: str) -> None:
-    refuse_strangers(folder, whose)
+    require_allowed_files(folder, whose)
     if FILES in found.tags:  # those registered before there were digests have none
-        refuse_changes(folder, json.loads(found.tags[FILES]), whose)
+        verify_digests(folder, json.loads(found.tags[FILES]), whose)
 
 
 def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -> dict[str, str]:
@@ -271,7 +271,7 @@ def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -
         if parsed.scheme != "file":
             folder = _download(source, aside, store.uri)
         whose = f"model {model_id} of {store.uri}"
-        refuse_strangers(folder, whose)
+        require_allowed_files(folder, whose)
         found = digests(folder)
     weights = [digest for path, digest in found.items() if path.endswith("model.safetensors")]
     if weights != [tags["sha256.model.safetensors"]]:

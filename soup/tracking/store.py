@@ -253,7 +253,7 @@ class Store:
         self.tag(run_id, {"model_id": model_id})
         return model_id
 
-    def made_from(self, run_id: str, model_ids: Iterable[str]) -> None:
+    def log_input_models(self, run_id: str, model_ids: Iterable[str]) -> None:
         """Show models as the inputs of a run."""
         self.client.log_inputs(run_id, models=[LoggedModelInput(m) for m in model_ids])
 
@@ -265,7 +265,7 @@ class Store:
 _open: dict[str, Store] = {}  # the runs that this process has begun and not ended
 
 
-def interrupted() -> None:
+def mark_open_runs_killed() -> None:
     """Mark the runs that this process leaves unfinished as killed; `Store.start` reopens them."""
     while _open:
         run_id, store = _open.popitem()

@@ -13,7 +13,7 @@ SECONDS = 10.0  # between two samples
 
 
 @contextmanager
-def watched(
+def log_system_metrics(
     store: Store, run_id: str, say: Callable[[str], None], seconds: float = SECONDS
 ) -> Iterator[None]:
     """Log 'system/...' metrics to a run; where that is not possible, say so and do without.

@@ -8,11 +8,11 @@ from soup.data.loading.images import Images
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
 from soup.models import Architecture
-from soup.train.rank import Share
+from soup.train.rank import Rank
 
 
 def answers(
-    model: nn.Module, images: Images, architecture: Architecture, batch_size: int, share: Share
+    model: nn.Module, images: Images, architecture: Architecture, batch_size: int, share: Rank
 ) -> Logits:
     """Raw logits of all images, in their order, on every rank; each computes some of the batches.
 

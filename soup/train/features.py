@@ -9,10 +9,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import nn
 
-from soup.data.loading.array_cache import GIB, kept
+from soup.data.loading.array_cache import DEFAULT_CACHE_GIB, kept
 from soup.data.loading.images import Images
 from soup.data.loading.prefetch import on_device, parts
-from soup.data.progress import Track, untold
+from soup.data.progress import Track, no_progress
 from soup.evaluation.predict import sized
 from soup.files import of_value
 from soup.models import Architecture, library
@@ -30,8 +30,8 @@ def kept_features(
     architecture: Architecture,
     batch_size: int,
     cache: Path,
-    cache_gib: float = GIB,
-    track: Track = untold,
+    cache_gib: float = DEFAULT_CACHE_GIB,
+    track: Track = no_progress,
 ) -> Features:
     """Features from the cache, mapped, or computed now; in memory where the cache has no room.
 

@@ -23,16 +23,16 @@ from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.distributed_predict import answers
 from soup.train.loop import Log, fit
 from soup.train.losses import cross_entropy, mixing
-from soup.train.optimizer import Method
+from soup.train.optimizer import StepConfig
 from soup.train.process_group import spread
-from soup.train.rank import ALONE, Share
-from soup.train.run_state import FileKeeper
+from soup.train.rank import ALONE, Rank
+from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
 from soup.train.weight_averages import Averages, names
 from soup.weights.checkpoint import Checkpoint
 
 CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
-PLAIN = ""  # the name of the ingredient that is no average
+FINAL_WEIGHTS = ""  # the name of the ingredient that is no average
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def finetune(
     job: Job,
     log: Log,
     say: Callable[[str], None] = lambda _: None,
-    share: Share = ALONE,
+    share: Rank = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> Results | float:
     """Train and score one fine-tune; continues from its folder if it was interrupted.
@@ -164,7 +164,7 @@ def finetune(
         log=log,
         say=say,
         after_epoch=after_epoch,
-        keeper=FileKeeper(
+        keeper=RunStateFile(
             job.folder / "state.safetensors",
             job.compute.checkpoint_seconds,
             job.compute.checkpoint_steps,
@@ -178,7 +178,7 @@ def finetune(
     # What `soup inspect` and `soup explain` ask a model for.
     notes = {"base": start.digest(), "lr": f"{c.lr:.6g}"}
     results = {}
-    for name, each in {PLAIN: model, **averages.models}.items():
+    for name, each in {FINAL_WEIGHTS: model, **averages.models}.items():
         one, logits = judged(each)
         if share.first:
             folder = folder_of(job, name)
@@ -208,12 +208,12 @@ def finished(job: Job) -> Results | None:
 
 def folder_of(job: Job, name: str) -> Path:
     """Where an ingredient of the fine-tune is written."""
-    return job.folder / ("ingredient" if name == PLAIN else f"ingredient-{name}")
+    return job.folder / ("ingredient" if name == FINAL_WEIGHTS else f"ingredient-{name}")
 
 
 def ingredients_of(sweep: Sweep) -> list[str]:
     """The names of the ingredients that each fine-tune makes."""
-    return [PLAIN, *names(sweep.ema, sweep.swa is not None)]
+    return [FINAL_WEIGHTS, *names(sweep.ema, sweep.swa is not None)]
 
 
 def schedule_of(job: Job, images: int) -> Schedule:
@@ -223,9 +223,9 @@ def schedule_of(job: Job, images: int) -> Schedule:
     return Schedule(c.epochs, per_epoch, c.lr, warmup=s.warmup, seed=c.seed, **flat)
 
 
-def method_of(job: Job) -> Method:
+def method_of(job: Job) -> StepConfig:
     c, s = job.configuration, job.sweep
-    return Method(
+    return StepConfig(
         optimizer=s.optimizer,
         weight_decay=c.weight_decay,
         layer_decay=c.layer_decay,

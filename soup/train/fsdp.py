@@ -53,7 +53,7 @@ def blocks(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def apart(model: Any) -> Iterator[None]:
+def no_sync(model: Any) -> Iterator[None]:
     """Passes in which gradients stay where they are."""
     model.set_requires_gradient_sync(False)
     try:

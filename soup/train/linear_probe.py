@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soup.config.params import Probe
-from soup.data.loading.array_cache import GIB
+from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.images import decoded, digest, from_files
-from soup.data.progress import Track, untold
+from soup.data.progress import Track, no_progress
 from soup.data.split.prepare import read_csv
 from soup.evaluation.heldout import Result, heldout_images, scored
 from soup.files import of_file
@@ -37,8 +37,8 @@ def probe(
     cache: Path,
     device: str,
     batch_size: int,
-    cache_gib: float = GIB,
-    track: Track = untold,
+    cache_gib: float = DEFAULT_CACHE_GIB,
+    track: Track = no_progress,
 ) -> Result:
     """Probe the model in `start`, and write it with its new head, scored, into `target`.
 

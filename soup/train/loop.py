@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from soup.errors import Failure
 from soup.models.transforms import seed_all, seeds
 from soup.train.losses import Mix
-from soup.train.optimizer import Method, make_optimizer
-from soup.train.rank import ALONE, Share
+from soup.train.optimizer import StepConfig, make_optimizer
+from soup.train.rank import ALONE, Rank
 from soup.train.schedule import Schedule
 from soup.train.step import Loss, Step
 from soup.train.weight_averages import Averages
@@ -55,12 +55,12 @@ def fit(
     batches: Callable[[int, int], Iterator[Batch]],
     loss: Loss,
     schedule: Schedule,
-    method: Method,
+    method: StepConfig,
     *,
     mix: Mix = lambda images, labels: (images, labels),
     averages: Averages | None = None,
     network: nn.Module | None = None,
-    share: Share = ALONE,
+    share: Rank = ALONE,
     until: int | None = None,
     log: Log = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
@@ -93,14 +93,14 @@ def fit(
     optimizer = make_optimizer(model, method, schedule.lr)
     averages = averages or Averages(model)
     step = keeper.restore(model, optimizer, averages) if keeper else 0
-    if share.any(step != share.as_first(step)):
+    if share.any(step != share.broadcast(step)):
         raise Failure("the ranks found different states: the run's folder must be one they all see")
     take = Step(network or model, optimizer, loss, method, say, share)
     draws = seeds(schedule.steps, schedule.seed, 1, *([] if share.first else [share.rank]))
     on_cpu = next(model.parameters()).device.type == "cpu"
     pending: list[Tensor] = []
 
-    def settle() -> float:
+    def check_losses() -> float:
         """Look at the losses since the last look: on a GPU each look waits for it."""
         losses = torch.stack(pending)
         share.average([losses])  # a rank that diverges takes the others with it, at the same step
@@ -125,7 +125,7 @@ def fit(
             averages.update(epoch_ended=ends and schedule.flat(step - 1))
             told = step % log_every == 0 or step == schedule.steps
             if told or on_cpu or step == last:
-                value = settle()
+                value = check_losses()
             if told:
                 log(step, {"train/loss": value, "train/lr": schedule.rate(step - 1)})
             if keeper and step < schedule.steps:

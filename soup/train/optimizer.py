@@ -18,7 +18,7 @@ class UnknownOptimizer(BadInput, ValueError):
 
 
 @dataclass(frozen=True)
-class Method:
+class StepConfig:
     """What all steps of a run share.
 
     Attributes:
@@ -53,7 +53,7 @@ def require(name: str) -> None:
         raise UnknownOptimizer(f"sweep.optimizer: timm does not know {name!r}; near: {near}")
 
 
-def make_optimizer(model: nn.Module, method: Method, lr: float) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, method: StepConfig, lr: float) -> torch.optim.Optimizer:
     """An optimiser from timm's factory, over groups by decay (and by layer, if asked for)."""
     from timm.optim import create_optimizer_v2
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from soup.errors import BadInput
 from soup.train.optimizer import Precision
-from soup.train.rank import Share
+from soup.train.rank import Rank
 
 WANTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # The first rank writes weights and predictions alone, and the others wait for it.
@@ -29,7 +29,7 @@ class Unshareable(BadInput, ValueError):
 
 
 @contextmanager
-def joined(devices: Sequence[str]) -> Iterator[Share]:
+def joined(devices: Sequence[str]) -> Iterator[Rank]:
     """Meet the other ranks; this one's share, on the device of its local rank.
 
     Args:
@@ -58,12 +58,12 @@ def joined(devices: Sequence[str]) -> Iterator[Share]:
         torch.cuda.set_device(device)
     # What ranks agree on passes through the CPU's memory, gradients do not.
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    yield Share(rank, world, local)
+    yield Rank(rank, world, local)
     # Not after an error: that would wait for ranks that may be gone. The process ends instead.
     dist.destroy_process_group()
 
 
-def share_of_batch(share: Share, examples: int) -> Share:
+def share_of_batch(share: Rank, examples: int) -> Rank:
     """The share, weighted by what it has of a batch.
 
     Raises:
@@ -80,12 +80,12 @@ def share_of_batch(share: Share, examples: int) -> Share:
 
 def spread(
     model: nn.Module,
-    share: Share,
+    share: Rank,
     examples: int,
     accumulate: int,
     sharded: bool,
     precision: Precision,
-) -> tuple[nn.Module, Share]:
+) -> tuple[nn.Module, Rank]:
     """What computes the model's output on all ranks, with the same parameters; and the share.
 
     BatchNorm takes its statistics over all ranks, as one device would over the whole batch.
@@ -114,10 +114,10 @@ def spread(
             f"{share.world * accumulate}, it is {examples} now"
         )
     if sharded:
-        from soup.train.fsdp import apart, shard
+        from soup.train.fsdp import no_sync, shard
 
         shard(model, precision)
-        return model, replace(share, apart=lambda: apart(model), parts=False)
+        return model, replace(share, no_sync=lambda: no_sync(model), parts=False)
     if norms:
         from timm.layers import convert_sync_batchnorm
 
@@ -125,4 +125,4 @@ def spread(
     network: Any = DistributedDataParallel(
         model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
     )
-    return network, replace(share, apart=network.no_sync, parts=not norms)
+    return network, replace(share, no_sync=network.no_sync, parts=not norms)

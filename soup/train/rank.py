@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Share:
+class Rank:
     """What one of `world` processes (ranks) does of a run.
 
     Every method is called by all ranks, at the same place of the run.
@@ -33,7 +33,7 @@ class Share:
     world: int = 1
     local: int = 0
     weight: float = 1.0
-    apart: Callable[[], AbstractContextManager[object]] = nullcontext
+    no_sync: Callable[[], AbstractContextManager[object]] = nullcontext
     parts: bool = True
 
     @property
@@ -56,7 +56,7 @@ class Share:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return bool(found)
 
-    def as_first(self, value: int) -> int:
+    def broadcast(self, value: int) -> int:
         """What the first rank says."""
         if self.world == 1:
             return value
@@ -95,4 +95,4 @@ class Share:
         return torch.cat(pieces)
 
 
-ALONE = Share()
+ALONE = Rank()

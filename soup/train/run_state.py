@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from soup.train.rank import ALONE, Share
+from soup.train.rank import ALONE, Rank
 from soup.train.weight_averages import Averages
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.shards import CheckpointError
@@ -21,7 +21,7 @@ class Stopped(RuntimeError):
 
 
 @dataclass
-class FileKeeper:
+class RunStateFile:
     """Keeps the state in `path`, every `seconds`, and every `steps` if that comes first.
 
     Of the ranks of a run the first writes, and all read. A sharded model's state is gathered and
@@ -33,7 +33,7 @@ class FileKeeper:
     path: Path
     seconds: float
     steps: int | None = None
-    share: Share = ALONE
+    share: Rank = ALONE
     sharded: bool = False
     stop: Callable[[], bool] = lambda: False
     _last: float = field(default_factory=time.monotonic)
@@ -91,7 +91,7 @@ class FileKeeper:
         asked = self.stop()
         due = now or asked or time.monotonic() - self._last >= self.seconds
         due = due or bool(self.steps and step % self.steps == 0)
-        if not (self.share.as_first(due) if self.sharded else due):
+        if not (self.share.broadcast(due) if self.sharded else due):
             return
         whole, _ = _gathering(self.sharded)
         tensors = {f"model/{name}": whole(value) for name, value in model.state_dict().items()}

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from soup.train.optimizer import Method
-from soup.train.rank import ALONE, Share
+from soup.train.optimizer import StepConfig
+from soup.train.rank import ALONE, Rank
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 # Steps after which nothing new is allocated: the optimiser makes its state at the end of the first.
@@ -23,7 +23,7 @@ class Step:
 
     A batch that does not fit in the device's memory is computed in twice as many parts from then
     on; that is tried once, and said. Where ranks share the run, one that runs out must not leave
-    the others waiting for its gradients: until steps have proven to fit, the ranks compute apart,
+    the others waiting for its gradients: until steps have proven to fit, the ranks compute no_sync,
     agree on how it went, and only then exchange gradients; later they do so during the pass.
     """
 
@@ -32,9 +32,9 @@ class Step:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         loss: Loss,
-        method: Method,
+        method: StepConfig,
         say: Callable[[str], None] = lambda _: None,
-        share: Share = ALONE,
+        share: Rank = ALONE,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -107,7 +107,7 @@ class Step:
         for index, (some, their) in enumerate(parts):
             # Ranks exchange gradients once a batch, with its last part.
             last = index == len(parts) - 1
-            with nullcontext() if last and not apart else self._share.apart():
+            with nullcontext() if last and not apart else self._share.no_sync():
                 with self._autocast(images.device):
                     value = self._loss(self._model, some, their)
                     value = value * (self._share.weight * len(some) / len(images))

@@ -17,41 +17,12 @@ import torch
 from torch import Tensor
 
 from soup.weights.mapping import (
-    Incompatible,
-    Lazy,
-    Spec,
     Weights,
-    called,
-    differences,
-    held,
-    in_kind,
-    merged,
-    require_compatible,
+    materialize_if_eager,
+    merged_specs,
     specs,
-    tensorwise,
 )
-from soup.weights.streaming_sum import CHUNK, NotFinite, Sum
-
-__all__ = [
-    "Incompatible",
-    "Lazy",
-    "NotFinite",
-    "Spec",
-    "Weights",
-    "angle",
-    "average",
-    "called",
-    "combine",
-    "differences",
-    "dot",
-    "gram",
-    "held",
-    "lerp",
-    "norm",
-    "require_compatible",
-    "specs",
-    "tensorwise",
-]
+from soup.weights.streaming_sum import CHUNK, LinearCombination
 
 
 def combine(
@@ -72,7 +43,7 @@ def combine(
         NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
     """
     factors, models = [c for c, _ in terms], [w for _, w in terms]
-    return in_kind(Sum(factors, 1, models, accumulate, dtype), models)
+    return materialize_if_eager(LinearCombination(factors, 1, models, accumulate, dtype), models)
 
 
 def average(
@@ -103,7 +74,9 @@ def average(
     total = math.fsum(factors)
     if not math.isfinite(total) or (checkpoints and total == 0):
         raise ValueError(f"the weights must have a finite sum other than 0, got {total}")
-    return in_kind(Sum(factors, total, checkpoints, accumulate, dtype), checkpoints)
+    return materialize_if_eager(
+        LinearCombination(factors, total, checkpoints, accumulate, dtype), checkpoints
+    )
 
 
 def lerp(start: Weights, end: Weights, t: float) -> Weights:
@@ -125,7 +98,7 @@ def gram(models: Sequence[Weights], origin: Weights | None = None) -> dict[str, 
     every = [*models] if origin is None else [*models, origin]
     return {
         name: _products([model[name].reshape(-1) for model in every], len(models))
-        for name, spec in merged(every).items()
+        for name, spec in merged_specs(every).items()
         if spec.dtype.is_floating_point and spec.tied == name
     }
 

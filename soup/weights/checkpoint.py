@@ -13,10 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from soup.files import whole
-from soup.weights.algebra import Lazy, Spec, Weights, specs
+from soup.files import atomic_write
 from soup.weights.local_file import LocalFile
-from soup.weights.mapping import Reader
+from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
 from soup.weights.remote_file import RemoteFile
 from soup.weights.safetensors_header import NAMES, Entry, compose
 from soup.weights.shards import (
@@ -32,7 +31,7 @@ from soup.weights.shards import (
 TIED = "soup.tied"
 
 
-class Checkpoint(Lazy):
+class Checkpoint(LazyWeights):
     """Weights in safetensors as a mapping; a tensor is read when asked for and kept by nobody.
 
     Attributes:
@@ -150,7 +149,7 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
     if tied:
         notes[TIED] = json.dumps(tied, sort_keys=True)
     try:
-        with whole(path) as aside:
+        with atomic_write(path) as aside:
             if shutil.disk_usage(aside.parent).free < at:
                 raise OSError(errno.ENOSPC, f"{at / 1e9:.1f} GB are needed")
             with aside.open("wb") as file:
@@ -162,7 +161,9 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
 
 
 def _parts(weights: Weights, names: Sequence[str]) -> Iterable[Tensor]:
-    return weights.blocks(names) if isinstance(weights, Lazy) else (weights[n] for n in names)
+    return (
+        weights.blocks(names) if isinstance(weights, LazyWeights) else (weights[n] for n in names)
+    )
 
 
 def _write(tensor: Tensor, file: BinaryIO) -> None:

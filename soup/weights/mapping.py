@@ -33,7 +33,7 @@ class Spec(NamedTuple):
     tied: str
 
 
-class Lazy(Mapping[str, Tensor], ABC):
+class LazyWeights(Mapping[str, Tensor], ABC):
     """Weights that are read or computed when asked for, and kept by nobody."""
 
     @property
@@ -62,7 +62,7 @@ class Lazy(Mapping[str, Tensor], ABC):
 
 def specs(weights: Weights) -> Mapping[str, Spec]:
     """Dtype, shape and ties of every tensor; nothing is read for it where that can be avoided."""
-    if isinstance(weights, Lazy):
+    if isinstance(weights, LazyWeights):
         return weights.specs
     found: dict[str, Spec] = {}
     seen: dict[tuple[object, ...], str] = {}
@@ -79,13 +79,13 @@ def specs(weights: Weights) -> Mapping[str, Spec]:
 
 def reader(weights: Weights, name: str) -> Reader:
     """Reads a tensor's numbers in parts, from memory or from where they are."""
-    if isinstance(weights, Lazy):
+    if isinstance(weights, LazyWeights):
         return weights.reader(name)
     flat = weights[name].reshape(-1)
     return lambda first, last: flat[first:last]
 
 
-def held(weights: Weights) -> dict[str, Tensor]:
+def materialize(weights: Weights) -> dict[str, Tensor]:
     """Weights in memory, each tensor read or computed once; ties are kept."""
     if isinstance(weights, dict):
         return weights
@@ -126,17 +126,19 @@ def require_compatible(first: Weights, other: Weights, names: tuple[str, str]) -
         )
 
 
-def called(weights: Weights, position: int) -> str:
+def display_name(weights: Weights, position: int) -> str:
     """How an error calls one of several models: by its file if it has one."""
-    return str(weights) if isinstance(weights, Lazy) else f"model {position}"
+    return str(weights) if isinstance(weights, LazyWeights) else f"model {position}"
 
 
-def merged(models: Sequence[Weights], dtype: torch.dtype | None = None) -> dict[str, Spec]:
+def merged_specs(models: Sequence[Weights], dtype: torch.dtype | None = None) -> dict[str, Spec]:
     """The specs of a function of several models, which must be alike."""
     if not models:
         raise ValueError("nothing to average: no weights were given")
     for position, model in enumerate(models[1:], start=2):
-        require_compatible(models[0], model, (called(models[0], 1), called(model, position)))
+        require_compatible(
+            models[0], model, (display_name(models[0], 1), display_name(model, position))
+        )
     every = [specs(model) for model in models]
     groups: dict[tuple[str, ...], str] = {}
     found = {}
@@ -147,7 +149,7 @@ def merged(models: Sequence[Weights], dtype: torch.dtype | None = None) -> dict[
     return found
 
 
-class _Tensorwise(Lazy):
+class _Tensorwise(LazyWeights):
     """A function of several models, tensor by tensor."""
 
     def __init__(
@@ -157,7 +159,7 @@ class _Tensorwise(Lazy):
         dtype: torch.dtype | None,
     ) -> None:
         self._function, self._models = function, models
-        self._specs = merged(models, dtype)
+        self._specs = merged_specs(models, dtype)
 
     @property
     def specs(self) -> Mapping[str, Spec]:
@@ -191,9 +193,9 @@ def tensorwise(
         ValueError: there are no models.
         Incompatible: names, shapes or kinds of dtype differ.
     """
-    return in_kind(_Tensorwise(function, models, dtype), models)
+    return materialize_if_eager(_Tensorwise(function, models, dtype), models)
 
 
-def in_kind(result: Lazy, models: Sequence[Weights]) -> Weights:
+def materialize_if_eager(result: LazyWeights, models: Sequence[Weights]) -> Weights:
     """Computed now if all models are in memory, else when asked for."""
-    return held(result) if all(isinstance(model, dict) for model in models) else result
+    return materialize(result) if all(isinstance(model, dict) for model in models) else result

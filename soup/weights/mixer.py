@@ -12,7 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from soup.weights.mapping import Weights, merged, specs
+from soup.weights.mapping import Weights, merged_specs, specs
 
 # Half precision is widened a block of this many columns at a time, never a whole matrix.
 COLUMNS = 1 << 18
@@ -42,7 +42,7 @@ class Mixer:
             ValueError: there are no models.
             Incompatible: names, shapes or kinds of dtype differ.
         """
-        self.specs = merged(models)
+        self.specs = merged_specs(models)
         self.held = 0
         self._models = models
         self._device = torch.device(device)

@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from soup.weights.algebra import Weights, called, held, require_compatible, specs, tensorwise
+from soup.weights.mapping import (
+    Weights,
+    display_name,
+    materialize,
+    require_compatible,
+    specs,
+    tensorwise,
+)
 
 
 class RunningMean:
@@ -25,7 +32,7 @@ class RunningMean:
             Incompatible: names or shapes differ from the first's.
         """
         if self.count == 0:
-            self._first = held(weights)
+            self._first = materialize(weights)
             for name, spec in specs(self._first).items():
                 if spec.dtype.is_floating_point:
                     self._sum[name] = self._first[name].to(self._accumulate, copy=True)
@@ -47,7 +54,9 @@ class RunningMean:
         if self.count == 0:
             raise ValueError("nothing to average: no weights were given")
         if candidate is None:
-            return held(tensorwise(lambda name, _: self._sum[name] / self.count, [self._first]))
+            return materialize(
+                tensorwise(lambda name, _: self._sum[name] / self.count, [self._first])
+            )
         self._require(candidate)
         count = self.count + 1
 
@@ -55,10 +64,10 @@ class RunningMean:
             total = self._sum[name]
             return (total + tensors[1].to(total.device)).div_(count)
 
-        return held(tensorwise(mean, [self._first, candidate]))
+        return materialize(tensorwise(mean, [self._first, candidate]))
 
     def _require(self, weights: Weights) -> None:
-        names = called(self._first, 1), called(weights, self.count + 1)
+        names = display_name(self._first, 1), display_name(weights, self.count + 1)
         require_compatible(self._first, weights, names)
 
 

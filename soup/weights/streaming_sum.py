@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from soup.errors import BadInput
-from soup.weights.mapping import Lazy, Reader, Spec, Weights, called, merged, reader
+from soup.weights.mapping import (
+    LazyWeights,
+    Reader,
+    Spec,
+    Weights,
+    display_name,
+    merged_specs,
+    reader,
+)
 
 # What one thread sums at a time, and in which parts: these stay in a core's cache, and are small
 # enough for torch not to spread each over threads of its own, which costs more than it saves.
@@ -26,7 +34,7 @@ class NotFinite(BadInput, ValueError):
     """Weights with NaN or infinite numbers; says which model, which tensor and how many."""
 
 
-class Sum(Lazy):
+class LinearCombination(LazyWeights):
     """sum_i c_i theta_i / divisor, block by block."""
 
     def __init__(
@@ -39,7 +47,7 @@ class Sum(Lazy):
     ) -> None:
         self._factors, self._divisor, self._models = factors, divisor, models
         self._accumulate = accumulate
-        self._specs = merged(models, dtype)
+        self._specs = merged_specs(models, dtype)
 
     @property
     def specs(self) -> Mapping[str, Spec]:
@@ -58,7 +66,7 @@ class Sum(Lazy):
         for name, part, finite in _ahead(self._jobs(names)):
             if not finite:
                 used = [m for c, m in zip(self._factors, self._models, strict=True) if c != 0]
-                explain_infinite(name, self._models[0][name], used)
+                raise_not_finite(name, self._models[0][name], used)
             yield part
 
     def _jobs(self, names: Iterable[str]) -> Iterator[Callable[[], tuple[str, Tensor, bool]]]:
@@ -70,7 +78,7 @@ class Sum(Lazy):
                 continue
             # Zero factors are skipped: 0 * inf would make a NaN of a model left out.
             size = math.prod(spec.shape)
-            device = torch.device("cpu") if isinstance(first, Lazy) else first[name].device
+            device = torch.device("cpu") if isinstance(first, LazyWeights) else first[name].device
             terms = [
                 (factor, _on(device, model, name))
                 for factor, model in zip(self._factors, self._models, strict=True)
@@ -119,7 +127,7 @@ class Sum(Lazy):
 def _on(device: torch.device, model: Weights, name: str) -> Reader:
     """Files are read on the CPU, and dictionaries may be anywhere."""
     read = reader(model, name)
-    if device.type == "cpu" and isinstance(model, Lazy):
+    if device.type == "cpu" and isinstance(model, LazyWeights):
         return read
     return lambda first, last: read(first, last).to(device)
 
@@ -140,14 +148,15 @@ def _ahead(jobs: Iterable[Callable[[], tuple[str, Tensor, bool]]]) -> Iterator[A
             yield waiting.popleft().result()
 
 
-def explain_infinite(name: str, start: Tensor, models: Sequence[Weights]) -> None:
+def raise_not_finite(name: str, start: Tensor, models: Sequence[Weights]) -> None:
     """Raise `NotFinite` for those that are; an infinite mask that all of them share is meant so."""
     tensors = [model[name].reshape(-1) for model in models]
     counts = [int((~tensor.isfinite()).sum()) for tensor in tensors]
     if counts[0] and all(torch.equal(tensor, start) for tensor in tensors):
         return
     found = [
-        f"{called(model, position)}: {name} has {count} NaN or infinite of {start.numel()} numbers"
+        f"{display_name(model, position)}: {name} has {count} NaN or infinite of "
+        f"{start.numel()} numbers"
         for position, (model, count) in enumerate(zip(models, counts, strict=True), start=1)
         if count
     ] or [f"{name}: the result is too large for {start.dtype}"]

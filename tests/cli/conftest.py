@@ -1,4 +1,4 @@
-"""A kitchen for the command: a few fine-tunes of one tiny model, and pictures to judge them on."""
+"""Candidates for the command: a few fine-tunes of one tiny model, and pictures to judge them on."""
 
 import sys
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def soup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-class Kitchen(NamedTuple):
+class Candidates(NamedTuple):
     folder: Path
     heldout: Path
     base: Path
@@ -55,9 +55,9 @@ class Kitchen(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
+def candidates(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     """Five models around one that has learned the colours, and 90 pictures of three classes."""
-    folder = tmp_path_factory.mktemp("kitchen")
+    folder = tmp_path_factory.mktemp("candidates")
     draw(folder / "heldout", dict.fromkeys(COLOURS, 30))
     architecture, model = tiny()
     put(folder, (architecture, model))
@@ -85,7 +85,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
         }
         models.append(folder / f"run{index}.safetensors")
         save(noisy, models[-1], {"lr": f"0.00{index + 1}"})
-    return Kitchen(folder, folder / "heldout", base, models)
+    return Candidates(folder, folder / "heldout", base, models)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from soup.models import Architecture
 from soup.recipes import RECIPES
 from soup.weights import average
 from soup.weights.checkpoint import Checkpoint, save
-from tests.cli.conftest import Command, Kitchen
+from tests.cli.conftest import Candidates, Command
 from tests.reference import Candidate, greedy_soup
 
 
@@ -23,41 +23,41 @@ def same(a: Path, weights: dict[str, torch.Tensor]) -> bool:
 
 
 def test_uniform_needs_no_data_and_is_the_mean_of_all(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.safetensors"
-    said = soup("cook", "--recipe", "uniform", "--out", out, *kitchen.models)
+    said = soup("cook", "--recipe", "uniform", "--out", out, *candidates.models)
     assert said.code == 0, said.err
     assert "uniform of 5 models" in said.err
-    assert same(out, dict(average([dict(Checkpoint(path)) for path in kitchen.models])))
+    assert same(out, dict(average([dict(Checkpoint(path)) for path in candidates.models])))
 
 
 def test_the_soup_tells_what_it_is_made_of_and_the_same_files_give_the_same_bytes(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     first, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     for out in (first, again):
-        soup("cook", "-r", "uniform", "--accumulate", "float32", "-o", out, *kitchen.models[:2])
+        soup("cook", "-r", "uniform", "--accumulate", "float32", "-o", out, *candidates.models[:2])
     assert first.read_bytes() == again.read_bytes()
     notes = Checkpoint(first).metadata
     assert (notes["recipe"], notes["accumulate"]) == ("uniform", "float32")
-    digests = {path.stem: Checkpoint(path).digest() for path in kitchen.models[:2]}
+    digests = {path.stem: Checkpoint(path).digest() for path in candidates.models[:2]}
     assert json.loads(notes["ingredients"]) == digests
 
 
 def test_greedy_ranks_cooks_and_prints_the_trace(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.safetensors"
-    said = soup("cook", "--heldout", kitchen.heldout, "--out", out, "--json", *kitchen.models)
+    said = soup("cook", "--heldout", candidates.heldout, "--out", out, "--json", *candidates.models)
     assert said.code == 0, said.err
     report = json.loads(said.out)
-    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
+    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
 
     def accuracy(weights: dict[str, torch.Tensor]) -> float:
         return float(correct(exam.logits(weights), exam.images.labels).mean())
 
-    models = {path.stem: dict(Checkpoint(path)) for path in kitchen.models}
+    models = {path.stem: dict(Checkpoint(path)) for path in candidates.models}
     kept, weights, tried = greedy_soup(
         [Candidate(name, model, accuracy(model)) for name, model in models.items()], accuracy
     )
@@ -72,19 +72,19 @@ def test_greedy_ranks_cooks_and_prints_the_trace(
     )
     assert len(report["acceptances"]) == len(kept) - 1
     assert "trace, accuracy, %" in said.err
-    # The pictures are known by heart: the kitchen must leave something to choose.
+    # The pictures are known by heart: the candidates must leave something to choose.
     assert 1 < len(kept) < 5
 
 
 def test_an_acceptance_is_reported_with_its_paired_standard_error(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     said = soup(
-        "cook", "--heldout", kitchen.heldout, "-o", tmp_path / "o", "--json", *kitchen.models
+        "cook", "--heldout", candidates.heldout, "-o", tmp_path / "o", "--json", *candidates.models
     )
     report = json.loads(said.out)
-    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
-    models = {path.stem: dict(Checkpoint(path)) for path in kitchen.models}
+    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
+    models = {path.stem: dict(Checkpoint(path)) for path in candidates.models}
 
     def answers(names: list[str]) -> np.ndarray:
         soup = average([models[name] for name in names])
@@ -97,12 +97,12 @@ def test_an_acceptance_is_reported_with_its_paired_standard_error(
 
 
 def test_two_devices_make_the_same_bytes_as_one(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     for name, device in (("one", "cpu"), ("two", "cpu,cpu")):
         said = soup(
-            "cook", "--heldout", kitchen.heldout, "--device", device, "--json",
-            "-o", tmp_path / name, *kitchen.models,
+            "cook", "--heldout", candidates.heldout, "--device", device, "--json",
+            "-o", tmp_path / name, *candidates.models,
         )  # fmt: skip
         assert said.code == 0, said.err
         (tmp_path / f"{name}.json").write_text(said.out.replace(str(tmp_path / name), ""))
@@ -112,39 +112,39 @@ def test_two_devices_make_the_same_bytes_as_one(
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("slerp", "learned")])
 def test_every_recipe_is_cooked_by_its_name(
-    soup: Command, kitchen: Kitchen, tmp_path: Path, recipe: str
+    soup: Command, candidates: Candidates, tmp_path: Path, recipe: str
 ) -> None:
     out = tmp_path / "out.safetensors"
     said = soup(
-        "cook", "-r", recipe, "--heldout", kitchen.heldout, "--base", kitchen.base,
-        "-o", out, "--json", *kitchen.models[:3],
+        "cook", "-r", recipe, "--heldout", candidates.heldout, "--base", candidates.base,
+        "-o", out, "--json", *candidates.models[:3],
     )  # fmt: skip
     assert said.code == 0, said.err
     assert json.loads(said.out)["recipe"] == recipe
-    assert set(Checkpoint(out)) == set(Checkpoint(kitchen.base))
+    assert set(Checkpoint(out)) == set(Checkpoint(candidates.base))
 
 
 def test_learned_and_slerp_are_cooked_by_their_names_and_options(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.safetensors"
-    said = soup("cook", "-r", "slerp", "--set", "t=0", "-o", out, *kitchen.models[:2])
+    said = soup("cook", "-r", "slerp", "--set", "t=0", "-o", out, *candidates.models[:2])
     assert said.code == 0, said.err
-    assert same(out, dict(Checkpoint(kitchen.models[0])))
+    assert same(out, dict(Checkpoint(candidates.models[0])))
     said = soup(
         "cook", "-r", "learned", "-s", "by=global", "-s", "epochs=1", "--heldout",
-        kitchen.heldout, "-o", out, *kitchen.models[:2],
+        candidates.heldout, "-o", out, *candidates.models[:2],
     )  # fmt: skip
     assert said.code == 0, said.err
 
 
 @pytest.mark.parametrize("metric", ["f1", "matthews", "loss"])
 def test_other_metrics_choose_too(
-    soup: Command, kitchen: Kitchen, tmp_path: Path, metric: str
+    soup: Command, candidates: Candidates, tmp_path: Path, metric: str
 ) -> None:
     said = soup(
-        "cook", "--metric", metric, "--heldout", kitchen.heldout, "--json",
-        "-o", tmp_path / "o", *kitchen.models[:3],
+        "cook", "--metric", metric, "--heldout", candidates.heldout, "--json",
+        "-o", tmp_path / "o", *candidates.models[:3],
     )  # fmt: skip
     assert said.code == 0, said.err
     report = json.loads(said.out)
@@ -152,11 +152,11 @@ def test_other_metrics_choose_too(
 
 
 def test_splitting_the_held_out_set_says_how_much_is_selection(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     said = soup(
-        "cook", "--splits", 1, "--heldout", kitchen.heldout, "--json", "-o", tmp_path / "o",
-        *kitchen.models[:3],
+        "cook", "--splits", 1, "--heldout", candidates.heldout, "--json", "-o", tmp_path / "o",
+        *candidates.models[:3],
     )  # fmt: skip
     assert said.code == 0, said.err
     assert json.loads(said.out)["bias"].keys() == {"best_single", "gain", "soup"}
@@ -164,22 +164,24 @@ def test_splitting_the_held_out_set_says_how_much_is_selection(
 
 
 def test_the_dtype_of_the_soup_can_be_chosen(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     out = tmp_path / "half.safetensors"
-    soup("cook", "-r", "uniform", "--dtype", "bfloat16", "-o", out, *kitchen.models[:2])
+    soup("cook", "-r", "uniform", "--dtype", "bfloat16", "-o", out, *candidates.models[:2])
     assert {spec.dtype for spec in Checkpoint(out).specs.values()} == {torch.bfloat16}
 
 
-def test_a_model_given_twice_is_warned_of(soup: Command, kitchen: Kitchen, tmp_path: Path) -> None:
-    one = kitchen.models[0]
-    said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", one, kitchen.models[1], one)
+def test_a_model_given_twice_is_warned_of(
+    soup: Command, candidates: Candidates, tmp_path: Path
+) -> None:
+    one = candidates.models[0]
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", one, candidates.models[1], one)
     assert said.code == 0
     assert "run0 and run0 (2) are the same model, which then counts twice" in said.err
 
 
 def test_a_timm_model_by_name_and_its_batchnorm_both_ways(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     import timm
 
@@ -193,8 +195,8 @@ def test_a_timm_model_by_name_and_its_batchnorm_both_ways(
         save(weights, tmp_path / f"{index}.safetensors")
     out = tmp_path / "soup.safetensors"
     said = soup(
-        "cook", "--model", "timm:test_resnet", "-r", "uniform", "--heldout", kitchen.heldout,
-        "--recalibrate", kitchen.heldout, "-o", out, "--batch-size", 30, "--json",
+        "cook", "--model", "timm:test_resnet", "-r", "uniform", "--heldout", candidates.heldout,
+        "--recalibrate", candidates.heldout, "-o", out, "--batch-size", 30, "--json",
         tmp_path / "0.safetensors", tmp_path / "1.safetensors",
     )  # fmt: skip
     assert said.code == 0, said.err
@@ -205,14 +207,14 @@ def test_a_timm_model_by_name_and_its_batchnorm_both_ways(
     known = Architecture.parse(Checkpoint(out).metadata["architecture"], "")
     assert (known.model, known.classes) == ("test_resnet", ("blue", "green", "red"))
     # What it says of itself is enough to use it.
-    said = soup("predict", out, kitchen.heldout / "red", "--json")
+    said = soup("predict", out, candidates.heldout / "red", "--json")
     assert said.code == 0, said.err
     assert len(json.loads(said.out)) == 30
 
 
 @pytest.mark.slow
 def test_a_soup_is_logged_with_its_lineage_and_only_once(
-    soup: Command, kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    soup: Command, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 
@@ -221,8 +223,8 @@ def test_a_soup_is_logged_with_its_lineage_and_only_once(
     ids = []
     for _ in range(2):
         said = soup(
-            "cook", "--heldout", kitchen.heldout, "--mlflow", uri, "--json", "-o",
-            tmp_path / "soup.safetensors", *kitchen.models[:3],
+            "cook", "--heldout", candidates.heldout, "--mlflow", uri, "--json", "-o",
+            tmp_path / "soup.safetensors", *candidates.models[:3],
         )  # fmt: skip
         assert said.code == 0, said.err
         ids.append(json.loads(said.out)["run_id"])

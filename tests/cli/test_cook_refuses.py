@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from soup.weights.checkpoint import Checkpoint, save
-from tests.cli.conftest import Command, Kitchen
+from tests.cli.conftest import Candidates, Command
 
 
-def refused(kitchen: Kitchen, tmp_path: Path) -> dict[str, tuple[list[object], str]]:
+def refused(candidates: Candidates, tmp_path: Path) -> dict[str, tuple[list[object], str]]:
     """Bad input: the arguments, and what the message must say."""
-    good, out = kitchen.models[:2], tmp_path / "out.safetensors"
-    (tmp_path / "cut.safetensors").write_bytes(kitchen.models[0].read_bytes()[:-100])
+    good, out = candidates.models[:2], tmp_path / "out.safetensors"
+    (tmp_path / "cut.safetensors").write_bytes(candidates.models[0].read_bytes()[:-100])
     nan = {n: t.clone() for n, t in Checkpoint(good[0]).items()}
     name = next(n for n in nan if nan[n].numel() > 10)
     nan[name].view(-1)[:3] = torch.nan
@@ -25,10 +25,10 @@ def refused(kitchen: Kitchen, tmp_path: Path) -> dict[str, tuple[list[object], s
     two = tmp_path / "two"
     for colour in ("red", "blue"):
         (two / colour).mkdir(parents=True)
-        (two / colour / "0.png").write_bytes((kitchen.heldout / colour / "000.png").read_bytes())
+        (two / colour / "0.png").write_bytes((candidates.heldout / colour / "000.png").read_bytes())
         (tmp_path / "four" / colour).mkdir()
     (tmp_path / "four" / "cyan" / "0.png").write_bytes((two / "red" / "0.png").read_bytes())
-    heldout, uniform = ["--heldout", kitchen.heldout], ["-r", "uniform"]
+    heldout, uniform = ["--heldout", candidates.heldout], ["-r", "uniform"]
     return {
         "cut short": (
             [*uniform, "-o", out, *good, tmp_path / "cut.safetensors"],
@@ -56,7 +56,7 @@ def refused(kitchen: Kitchen, tmp_path: Path) -> dict[str, tuple[list[object], s
             "uniform has no option 'depth'; it has none",
         ),
         "no number": (
-            ["-r", "ties", "-s", "density=much", "--base", kitchen.base, "-o", out, *good],
+            ["-r", "ties", "-s", "density=much", "--base", candidates.base, "-o", out, *good],
             "density: 'much' is no number",
         ),
         "no pair": ([*uniform, "-s", "depth", "-o", out, *good], "--set depth: give name=value"),
@@ -99,34 +99,34 @@ def _of_ten(tmp_path: Path) -> list[Path]:
 
 
 def test_bad_input_names_what_and_why_and_leaves_no_output(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
-    before = {path: path.read_bytes() for path in kitchen.models}
-    for kind, (arguments, message) in refused(kitchen, tmp_path).items():
+    before = {path: path.read_bytes() for path in candidates.models}
+    for kind, (arguments, message) in refused(candidates, tmp_path).items():
         said = soup("cook", *arguments)
         assert said.code == 2, (kind, said)
         assert re.search(message, said.err), (kind, said.err)
         assert "Traceback" not in said.err
         assert not (tmp_path / "out.safetensors").exists(), kind
-    assert {path: path.read_bytes() for path in kitchen.models} == before
+    assert {path: path.read_bytes() for path in candidates.models} == before
 
 
 def test_no_space_left_leaves_no_output(
-    soup: Command, kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    soup: Command, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("soup.weights.checkpoint._write", full)
     out = tmp_path / "soup" / "out.safetensors"
-    said = soup("cook", "-r", "uniform", "-o", out, *kitchen.models)
+    said = soup("cook", "-r", "uniform", "-o", out, *candidates.models)
     assert said.code == 1
     assert "out.safetensors: cannot be written: No space left on device" in said.err
     assert not list(out.parent.iterdir())
 
 
 def test_all_that_is_wrong_with_the_files_is_said_at_once(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", "a.safetensors", "b.safetensors")
     assert "a.safetensors" in said.err

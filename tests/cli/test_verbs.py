@@ -14,27 +14,28 @@ from soup.evaluation.evaluator import open_exam
 from soup.evaluation.metrics import correct, mcnemar
 from soup.recipes import RECIPES
 from soup.weights.checkpoint import Checkpoint, save
-from tests.cli.conftest import Command, Kitchen
+from tests.cli.conftest import Candidates, Command
 from tests.worlds import put, tiny
 
 
-def stranger(kitchen: Kitchen, folder: Path) -> Path:
+def stranger(candidates: Candidates, folder: Path) -> Path:
     """A model of the same shape and another initialisation."""
     return put(folder, tiny(seed=77)) / "model.safetensors"
 
 
 def test_inspect_shows_files_and_where_the_models_lie(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.png"
     said = soup(
-        "inspect", *kitchen.models[:3], "--base", kitchen.base, "--heldout", kitchen.heldout,
+        "inspect", *candidates.models[:3],
+        "--base", candidates.base, "--heldout", candidates.heldout,
         "--plot", plot, "--json",
     )  # fmt: skip
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert found["averageable"]
-    a, b = (dict(Checkpoint(path)) for path in kitchen.models[:2])
+    a, b = (dict(Checkpoint(path)) for path in candidates.models[:2])
     apart = sum(
         float((a[name].double() - b[name].double()).square().sum())
         for name in a
@@ -45,26 +46,26 @@ def test_inspect_shows_files_and_where_the_models_lie(
     for drawn in (plot, tmp_path / "plot-lines.png"):
         with Image.open(drawn) as image:
             assert image.width > 300
-    said = soup("inspect", *kitchen.models[:3], "--base", kitchen.base)
+    said = soup("inspect", *candidates.models[:3], "--base", candidates.base)
     for word in ("files", "SHA-256", "angles at the base", "cosine with the base", "shared"):
         assert word in said.err
 
 
 def test_inspect_flags_a_model_of_another_basin_with_its_numbers_and_exits_with_1(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
-    said = soup("inspect", *kitchen.models[:2], stranger(kitchen, tmp_path))
+    said = soup("inspect", *candidates.models[:2], stranger(candidates, tmp_path))
     assert said.code == 1
     assert "model does not share its initialisation with run" in said.err
     assert "independent trainings have about 0 and 1.41" in said.err
 
 
 def test_inspect_lists_every_difference_before_anything_else_is_asked(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
-    other = dict(Checkpoint(kitchen.models[0])) | {"w": torch.zeros(3), "fc.bias": torch.ones(9)}
+    other = dict(Checkpoint(candidates.models[0])) | {"w": torch.zeros(3), "fc.bias": torch.ones(9)}
     save(other, tmp_path / "other.safetensors")
-    said = soup("inspect", kitchen.models[0], tmp_path / "other.safetensors", "--json")
+    said = soup("inspect", candidates.models[0], tmp_path / "other.safetensors", "--json")
     assert said.code == 2
     assert not json.loads(said.out)["averageable"]
     assert "w is only in the second" in said.err
@@ -72,23 +73,23 @@ def test_inspect_lists_every_difference_before_anything_else_is_asked(
 
 
 def test_explain_says_why_with_numbers_and_what_to_do(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
-    other = stranger(kitchen, tmp_path)
-    said = soup("explain", *kitchen.models[:2], other, "--heldout", kitchen.heldout, "--json")
+    other = stranger(candidates, tmp_path)
+    said = soup("explain", *candidates.models[:2], other, "--heldout", candidates.heldout, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert found[0]["kind"] == "unrelated"
     assert found[0]["remedy"]
-    said = soup("explain", *kitchen.models[:2], other)
+    said = soup("explain", *candidates.models[:2], other)
     assert "without --heldout FOLDER only the weights speak" in said.err
     assert "1. unrelated" in said.err
 
 
 def test_import_converts_and_says_what_it_found(
-    soup: Command, kitchen: Kitchen, tmp_path: Path
+    soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
-    weights = dict(Checkpoint(kitchen.models[0]))
+    weights = dict(Checkpoint(candidates.models[0]))
     raw = {f"module.{name}": tensor for name, tensor in weights.items()}
     torch.save({"state_dict": raw, "epoch": 3}, tmp_path / "run.pt")
     out = tmp_path / "run.safetensors"
@@ -114,42 +115,47 @@ def test_import_refuses_code(soup: Command, tmp_path: Path) -> None:
 
 
 def test_compare_sets_models_side_by_side_with_a_paired_test(
-    soup: Command, kitchen: Kitchen
+    soup: Command, candidates: Candidates
 ) -> None:
-    said = soup("compare", *kitchen.models[:2], "--on", kitchen.heldout, "--json")
+    said = soup("compare", *candidates.models[:2], "--on", candidates.heldout, "--json")
     assert said.code == 0, said.err
     (found,) = json.loads(said.out).values()
-    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
+    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
     a, b = (
-        correct(exam.logits(Checkpoint(path)), exam.images.labels) for path in kitchen.models[:2]
+        correct(exam.logits(Checkpoint(path)), exam.images.labels) for path in candidates.models[:2]
     )
     assert [one["accuracy"] for one in found] == pytest.approx([a.mean(), b.mean()])
     assert found[1]["p"] == pytest.approx(mcnemar(a, b))
     low, high = found[0]["interval"]
     assert low <= a.mean() <= high
-    assert "95% interval" in soup("compare", *kitchen.models[:2], "--on", kitchen.heldout).err
+    assert "95% interval" in soup("compare", *candidates.models[:2], "--on", candidates.heldout).err
 
 
-def test_predict_names_the_likeliest_classes_of_each_image(soup: Command, kitchen: Kitchen) -> None:
+def test_predict_names_the_likeliest_classes_of_each_image(
+    soup: Command, candidates: Candidates
+) -> None:
     said = soup(
-        "predict", kitchen.models[0], kitchen.heldout / "red", kitchen.heldout / "blue/000.png",
+        "predict", candidates.models[0],
+        candidates.heldout / "red", candidates.heldout / "blue/000.png",
         "--top", 2, "--json",
     )  # fmt: skip
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert len(found) == 31
-    exam = open_exam(kitchen.heldout, None, Checkpoint(kitchen.models[0]))
-    logits = exam.logits(Checkpoint(kitchen.models[0]))
+    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
+    logits = exam.logits(Checkpoint(candidates.models[0]))
     place = [path.name for path in exam.images.paths].index("000.png")
     names = np.array(exam.architecture.classes)[np.argsort(-logits[place])]
     first = next(one for one in found if one["image"].endswith("blue/000.png"))
     assert list(first["classes"]) == names[:2].tolist()
 
 
-def test_predict_names_what_is_no_image(soup: Command, kitchen: Kitchen, tmp_path: Path) -> None:
+def test_predict_names_what_is_no_image(
+    soup: Command, candidates: Candidates, tmp_path: Path
+) -> None:
     (tmp_path / "a.png").write_text("no picture")
-    assert "a.png: not an image" in soup("predict", kitchen.models[0], tmp_path / "a.png").err
-    said = soup("predict", kitchen.models[0], tmp_path / "none.png")
+    assert "a.png: not an image" in soup("predict", candidates.models[0], tmp_path / "a.png").err
+    said = soup("predict", candidates.models[0], tmp_path / "none.png")
     assert said.code == 2
     assert "no such image: " in said.err
 
@@ -172,7 +178,7 @@ def test_help_teaches_and_documents_the_exit_codes(soup: Command, verb: str) -> 
     assert "Exit codes: 0 done; 1 failed" in " ".join(said.out.split())
 
 
-def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(kitchen: Kitchen) -> None:
+def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(candidates: Candidates) -> None:
     script = (
         "import sys; from soup.cli import main\n"
         "sys.argv = ['soup', 'cook', '-r', 'uniform', '-o', sys.argv[1], *sys.argv[2:]]\n"
@@ -182,8 +188,8 @@ def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(kitchen: Kitchen
         "import atexit\natexit.register(lambda: print(sorted({'mlflow', 'prefect', 'timm', "
         "'open_clip', 'dvc', 'matplotlib'} & set(sys.modules))))\n"
     )
-    out = kitchen.folder / "alone.safetensors"
-    command = [sys.executable, "-c", "import sys\n" + check + script, out, *kitchen.models[:2]]
+    out = candidates.folder / "alone.safetensors"
+    command = [sys.executable, "-c", "import sys\n" + check + script, out, *candidates.models[:2]]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from soup.config.params import Sweep
-from soup.config.sampling import Configuration, configurations, laggards
+from soup.config.sampling import Configuration, configurations, runs_to_stop
 from soup.config.search_space import RandAugment, Range, Space
 
 WIDE = Space(
@@ -128,16 +128,16 @@ def test_a_range_may_be_switched_off_in_a_share_of_the_runs() -> None:
 
 def test_laggards_are_those_below_the_last_that_goes_on() -> None:
     scores = {"a": 0.5, "b": 0.7, "c": 0.6, "d": 0.4, "e": RuntimeError("diverged"), "f": math.inf}
-    assert laggards(scores, keep=0.5, share=0.25) == {
+    assert runs_to_stop(scores, keep=0.5, share=0.25) == {
         "a": "stopped after 25% of the run: 50.00% held-out, 60.00% needed to go on",
         "d": "stopped after 25% of the run: 40.00% held-out, 60.00% needed to go on",
     }
 
 
 def test_equal_scores_go_on_together_and_one_always_does() -> None:
-    assert laggards({"a": 0.5, "b": 0.5, "c": 0.4}, keep=0.1, share=0.5).keys() == {"c"}
-    assert laggards({"a": 0.5}, keep=0.01, share=0.5) == {}
-    assert laggards({"a": ValueError()}, keep=0.5, share=0.5) == {}
+    assert runs_to_stop({"a": 0.5, "b": 0.5, "c": 0.4}, keep=0.1, share=0.5).keys() == {"c"}
+    assert runs_to_stop({"a": 0.5}, keep=0.01, share=0.5) == {}
+    assert runs_to_stop({"a": ValueError()}, keep=0.5, share=0.5) == {}
 
 
 def test_a_grid_has_no_ranges() -> None:

@@ -138,5 +138,5 @@ def test_once_a_candidate_is_kept_its_own_errors_are_visited_first(
     assert judge.answers[0].tolist() == right.tolist()
     for at_most in range(errors):
         assert judge(weights, at_most) is None
-        assert judge.looked_at[-1] == min(25, -(-(at_most + 1) // batch_size) * batch_size)
+        assert judge.examples_seen[-1] == min(25, -(-(at_most + 1) // batch_size) * batch_size)
     assert judge(weights) == errors

@@ -114,19 +114,19 @@ def all_wrong(n: int, batch_size: int) -> tuple[ErrorJudge, dict[str, torch.Tens
 
 
 @pytest.mark.parametrize(
-    ("at_most", "looked_at"), [(-1, 4), (3, 4), (4, 8), (7, 8), (8, 10), (9, 10), (10, 10)]
+    ("at_most", "examples_seen"), [(-1, 4), (3, 4), (4, 8), (7, 8), (8, 10), (9, 10), (10, 10)]
 )
-def test_it_stops_after_the_batch_that_exceeds_the_bound(at_most: int, looked_at: int) -> None:
+def test_it_stops_after_the_batch_that_exceeds_the_bound(at_most: int, examples_seen: int) -> None:
     judge, weights = all_wrong(10, batch_size=4)
     judge(weights, at_most)
-    assert judge.looked_at == [looked_at]
+    assert judge.examples_seen == [examples_seen]
 
 
 def test_it_records_what_each_call_looked_at() -> None:
     judge, weights = all_wrong(10, batch_size=4)
     judge(weights)
     judge(weights, at_most=0)
-    assert judge.looked_at == [10, 4]
+    assert judge.examples_seen == [10, 4]
 
 
 def test_the_hardest_examples_come_first_and_equals_keep_their_order() -> None:
@@ -144,7 +144,7 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
     unordered = heldout_judge(Linear(), images, LINEAR, (), batch_size=5)
     for judge in (ordered, unordered):
         assert judge(e.weights(noise=0), at_most=2) is None
-    assert (ordered.looked_at, unordered.looked_at) == ([5], [50])
+    assert (ordered.examples_seen, unordered.examples_seen) == ([5], [50])
 
 
 def test_an_example_whose_logits_hold_a_nan_is_an_error() -> None:

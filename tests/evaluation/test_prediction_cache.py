@@ -8,8 +8,8 @@ import torch
 
 from soup.data.loading.images import Images
 from soup.evaluation.metrics import Logits
-from soup.evaluation.prediction_cache import Answers, digest_of
-from soup.evaluation.prediction_file import halved
+from soup.evaluation.prediction_cache import PredictionCache, digest_of
+from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.weights import Weights
 from tests.worlds import architecture
 
@@ -35,9 +35,9 @@ class World:
         self.runs.append((run_id, split))
         self.kept[split, digest] = logits
 
-    def answers(self, **options: object) -> Answers:
+    def answers(self, **options: object) -> PredictionCache:
         given = {"kept": ["test"], "find": lambda *key: self.kept.get(key), **options}
-        return Answers(SETS, architecture(), self.compute, **given)
+        return PredictionCache(SETS, architecture(), self.compute, **given)
 
 
 @pytest.fixture
@@ -89,7 +89,9 @@ def test_what_is_kept_is_rounded_and_what_is_not_is_not() -> None:
     found = World().answers()("a", WEIGHTS, "d")
     exact = World().compute(WEIGHTS, SETS["test"])
     assert (found["test"] != exact).all()
-    np.testing.assert_array_equal(found["test"], halved(exact).astype(np.float32))
+    np.testing.assert_array_equal(
+        found["test"], to_float16_keeping_argmax(exact).astype(np.float32)
+    )
     np.testing.assert_array_equal(found["r"], World().compute(WEIGHTS, SETS["r"]))
 
 

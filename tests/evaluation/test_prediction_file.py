@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soup.evaluation.prediction_file import Unreadable, halved, read, write
+from soup.evaluation.prediction_file import Unreadable, read, to_float16_keeping_argmax, write
 
 
 def close(seed: int = 0) -> np.ndarray:
@@ -20,7 +20,7 @@ def test_rounding_keeps_the_likeliest_class() -> None:
     logits = close()
     plain = logits.astype(np.float16)
     assert (plain.argmax(axis=1) != logits.argmax(axis=1)).mean() > 0.5
-    half = halved(logits)
+    half = to_float16_keeping_argmax(logits)
     np.testing.assert_array_equal(half.argmax(axis=1), logits.argmax(axis=1))
     np.testing.assert_allclose(half.astype(float), logits, rtol=2e-3)
     assert (half != plain).sum() == (plain.argmax(axis=1) != logits.argmax(axis=1)).sum()
@@ -28,7 +28,7 @@ def test_rounding_keeps_the_likeliest_class() -> None:
 
 def test_numbers_of_a_diverged_model_stay_what_they_are() -> None:
     logits = np.array([[np.nan, 1, 2], [np.inf, 0, 0], [1e9, 2e9, 0]], dtype=np.float32)
-    half = halved(logits)
+    half = to_float16_keeping_argmax(logits)
     assert np.isnan(half[0, 0])
     assert half[1, 0] == half[2, 0] == half[2, 1] == np.inf
 
@@ -37,9 +37,11 @@ def test_what_is_read_is_what_was_written_and_numpy_alone_can_read_it(tmp_path: 
     logits, right = close(), np.arange(500) % 3 == 0
     write(tmp_path / "a.npz", logits, right)
     assert read(tmp_path / "a.npz").dtype == np.float16
-    np.testing.assert_array_equal(read(tmp_path / "a.npz"), halved(logits))
+    np.testing.assert_array_equal(read(tmp_path / "a.npz"), to_float16_keeping_argmax(logits))
     np.testing.assert_array_equal(read(tmp_path / "a.npz", "correct"), right)
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["logits"], halved(logits))
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "a.npz")["logits"], to_float16_keeping_argmax(logits)
+    )
     assert (tmp_path / "a.npz").stat().st_size < 0.5 * logits.nbytes
     write(tmp_path / "b.npz", logits, right)
     assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "a.npz").read_bytes()

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from soup.config.params import Evaluate
 from soup.evaluation.result_tables import SHIFTS, Model, headline, paired, table
-from soup.evaluation.targets import Key, among_present
+from soup.evaluation.targets import Targets, among_present
 
 PARAMS = Evaluate(bootstrap=400)
 CLASSES = 5
@@ -77,7 +77,7 @@ def test_a_shift_with_some_classes_is_scored_among_those_alone() -> None:
 def test_a_key_to_another_splits_answers_scores_those_again(models: list[Model]) -> None:
     """ReaL: the test images that have labels, each right with any of its own."""
     rows, sets = np.array([0, 2, 5, 7]), np.array([[0, 1], [2, -1], [3, 4], [1, -1]])
-    keys = {**KEYS, "real": Key("test", tuple((c,) for c in range(CLASSES)), sets, rows)}
+    keys = {**KEYS, "real": Targets("test", tuple((c,) for c in range(CLASSES)), sets, rows)}
     frame = table(models, keys, SHIFTED, PARAMS)
     assert "real" not in models[0].logits
     hits = {}

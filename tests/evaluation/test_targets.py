@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from soup.data.shifts.protocol import Protocol
+from soup.data.shifts.protocol import EvaluationProtocol
 from soup.evaluation.metrics import correct, expected_calibration_error, nll
-from soup.evaluation.targets import Key, among_present, key
+from soup.evaluation.targets import Targets, among_present, key
 
 CLASSES = ("ant", "bee", "cat", "dog")
 RNG = np.random.default_rng(0)
@@ -38,20 +38,20 @@ def test_figures_of_a_plain_key_are_what_they_always_were() -> None:
 
 
 def test_a_groups_logit_is_its_largest() -> None:
-    own = Key("o", ((3,), (0, 2), (1,)), np.zeros(50, dtype=np.int64))
+    own = Targets("o", ((3,), (0, 2), (1,)), np.zeros(50, dtype=np.int64))
     made = own.project({"o": LOGITS})
     for row, answers in zip(LOGITS.tolist(), made.tolist(), strict=True):
         assert answers == [row[3], max(row[0], row[2]), row[1]]
 
 
 def test_a_nan_in_a_group_is_an_answer_that_is_none() -> None:
-    own = Key("o", ((0, 2), (1,)), np.array([0, 0]))
+    own = Targets("o", ((0, 2), (1,)), np.array([0, 0]))
     made = own.project({"o": np.array([[9.0, 0, np.nan, 5], [9.0, 0, 1, np.nan]])})
     assert correct(made, own.labels).tolist() == [False, True]
 
 
 def test_the_labels_of_a_protocol_are_places_among_its_answers() -> None:
-    protocol = Protocol({"bee|dog": ("bee", "dog"), "ant": ("ant",)})
+    protocol = EvaluationProtocol({"bee|dog": ("bee", "dog"), "ant": ("ant",)})
     rows = [("1.png", "ant"), ("2.png", "bee|dog"), ("3.png", "ant")]
     own = key("o", rows, CLASSES, protocol, {})
     assert own.groups == ((1, 3), (0,))
@@ -61,13 +61,13 @@ def test_the_labels_of_a_protocol_are_places_among_its_answers() -> None:
 
 
 def test_without_answers_a_protocol_is_plain() -> None:
-    own = key("r", [("1.png", "dog"), ("2.png", "bee")], CLASSES, Protocol(border=2), {})
+    own = key("r", [("1.png", "dog"), ("2.png", "bee")], CLASSES, EvaluationProtocol(border=2), {})
     assert own.groups == ((1,), (3,))
     assert own.labels.tolist() == [1, 0]
 
 
 def test_several_labels_are_each_right_and_their_chances_add_up() -> None:
-    protocol = Protocol({name: (name,) for name in CLASSES}, of="test")
+    protocol = EvaluationProtocol({name: (name,) for name in CLASSES}, of="test")
     rows = [("b.png", "ant|dog"), ("a.png", "cat"), ("d.png", "ant|bee|cat|dog")]
     own = key("real", rows, CLASSES, protocol, {"test": ["a.png", "b.png", "c.png", "d.png"]})
     assert own.of == "test"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from soup.models.allowed_files import Refused, digests, refuse_changes, refuse_strangers
+from soup.models.allowed_files import Refused, digests, require_allowed_files, verify_digests
 from soup.serving import _load_pyfunc
 from soup.tracking import save_pyfunc
 from tests.worlds import put, tiny
@@ -31,11 +31,11 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_what_we_write_is_taken_and_answers(model: Path) -> None:
-    refuse_strangers(model, "soup version 1")
-    refuse_changes(model, digests(model), "soup version 1")
+    require_allowed_files(model, "soup version 1")
+    verify_digests(model, digests(model), "soup version 1")
     (model / "registered_model_meta").write_text("model_name: soup\n")  # by MLflow's download
-    refuse_strangers(model, "soup version 1")
-    refuse_changes(model, digests(model), "soup version 1")
+    require_allowed_files(model, "soup version 1")
+    verify_digests(model, digests(model), "soup version 1")
     assert _load_pyfunc(str(model / "data" / "soup")).architecture.classes
 
 
@@ -61,7 +61,7 @@ def test_a_pickle_or_any_other_file_is_named_and_never_read(
     (model / name).write_bytes(pickle.dumps(Bomb(tmp_path / "boom")))
     told = f"soup version 1 is refused: it holds {name}; .*never a pickle"
     with pytest.raises(Refused, match=told):
-        refuse_strangers(model, "soup version 1")
+        require_allowed_files(model, "soup version 1")
     with pytest.raises(Refused, match=name):
         _load_pyfunc(str(model / "data" / "soup"))
     assert not (tmp_path / "boom").exists()
@@ -70,7 +70,7 @@ def test_a_pickle_or_any_other_file_is_named_and_never_read(
 def test_a_link_to_a_folder_is_a_stranger_too(model: Path, tmp_path: Path) -> None:
     (model / "data" / "more").symlink_to(tmp_path)
     with pytest.raises(Refused, match="it holds data/more;"):
-        refuse_strangers(model, "soup version 1")
+        require_allowed_files(model, "soup version 1")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_link_to_a_folder_is_a_stranger_too(model: Path, tmp_path: Path) -> No
 def test_another_loader_is_refused(model: Path, text: str, told: str) -> None:
     (model / "MLmodel").write_text(text)
     with pytest.raises(Refused, match=rf"its MLmodel asks for .*{told}"):
-        refuse_strangers(model, "soup version 1")
+        require_allowed_files(model, "soup version 1")
 
 
 def test_every_changed_added_and_missing_file_is_named(model: Path) -> None:
@@ -96,7 +96,7 @@ def test_every_changed_added_and_missing_file_is_named(model: Path) -> None:
     (model / "conda.yaml").unlink()
     (model / "code" / "soup" / "more.py").write_text("")
     with pytest.raises(Refused) as refused:
-        refuse_changes(model, stored, "soup version 1")
+        verify_digests(model, stored, "soup version 1")
     assert str(refused.value) == (
         "soup version 1 is refused: it is not what was registered: data/soup/model.safetensors "
         "(changed); code/soup/more.py (added); conda.yaml (missing); restore the files, or "

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from soup.models import ModelError
-from soup.models.clip_towers import build_tower, known_as, tower_config
+from soup.models.clip_towers import build_tower, registered_name, tower_config
 from tests.worlds import CLIP
 
 TEXT = {**CLIP["text_cfg"], "layers": 1}  # type: ignore[dict-item]
@@ -37,7 +37,7 @@ def test_a_tower_alone_computes_what_open_clip_s_does(
     tmp_path: Path, kind: str, quick: bool
 ) -> None:
     name = config(tmp_path, kind, quick_gelu=quick)
-    whole = open_clip.create_model(known_as(name), pretrained_text=False).eval()
+    whole = open_clip.create_model(registered_name(name), pretrained_text=False).eval()
     carried = json.loads(json.dumps(tower_config(name, {})))
     tower = build_tower(carried).eval()
     tower.load_state_dict(whole.visual.state_dict())
@@ -52,7 +52,7 @@ def test_arguments_that_change_the_tower_are_in_its_config(tmp_path: Path) -> No
     kwargs = {"force_image_size": 32, "force_quick_gelu": True, "force_patch_dropout": 0.5}
     name = config(tmp_path, "vit")
     found = tower_config(name, kwargs)
-    whole = open_clip.create_model(known_as(name), **kwargs)
+    whole = open_clip.create_model(registered_name(name), **kwargs)
     own = {n: t.shape for n, t in whole.visual.state_dict().items()}
     assert {n: t.shape for n, t in build_tower(found).state_dict().items()} == own
     assert found["quick_gelu"] is True
@@ -74,10 +74,10 @@ def test_a_file_that_is_no_config_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"c.json is no model config .* lacks vision_cfg, text_cfg"
     ):
-        known_as(str(path))
+        registered_name(str(path))
     path.write_text("{")
     with pytest.raises(ModelError, match=r"c.json cannot be read: "):
-        known_as(str(path))
+        registered_name(str(path))
 
 
 def test_a_configuration_that_cannot_be_built_is_shown(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from timm.data import ImageNetInfo
 
 from soup.config.params import Base, ParamsError, load
 from soup.models import ModelError
-from soup.models.clip_towers import known_as
+from soup.models.clip_towers import registered_name
 from soup.models.zero_shot import TEMPLATES, class_names, zero_shot
 from tests.worlds import tiny_clip
 
@@ -73,7 +73,7 @@ def test_a_named_list_makes_the_head_that_its_prompts_make(
     tmp_path: Path, given: str, same_as: list[str]
 ) -> None:
     config, weights = tiny_clip(tmp_path)
-    model = open_clip.create_model(known_as(config), pretrained=weights)
+    model = open_clip.create_model(registered_name(config), pretrained=weights)
     heads = [
         zero_shot(model, base(model=config, templates=templates), ["red", "blue {0}"])
         for templates in (given, same_as, ["{}, otherwise"])

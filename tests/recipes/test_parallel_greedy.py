@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient
 from soup.recipes.judge import Judge
-from soup.recipes.parallel_greedy import greedy_in_lanes
+from soup.recipes.parallel_greedy import parallel_greedy
 from soup.weights import Weights
 from soup.weights.checkpoint import save
 from tests.strategies import NAN, Problem, problems
@@ -47,7 +47,7 @@ def test_one_two_and_four_lanes_make_the_same_bytes_and_the_same_trace(
     save(one_by_one.weights, folder / "greedy")
     for lanes in (1, 2, 4):
         judges: list[Judge] = [Busy(problem, delays[lane]) for lane in range(lanes)]
-        soup = greedy_in_lanes(problem.ingredients, judges, tie)
+        soup = parallel_greedy(problem.ingredients, judges, tie)
         save(soup.weights, folder / "lanes")
         assert (folder / "lanes").read_bytes() == (folder / "greedy").read_bytes()
         assert (soup.kept, soup.errors) == (one_by_one.kept, one_by_one.errors)
@@ -66,7 +66,7 @@ def test_the_next_candidates_are_judged_while_the_first_is() -> None:
         together.wait()
         return 9
 
-    soup = greedy_in_lanes(pool(5), [judge, judge])
+    soup = parallel_greedy(pool(5), [judge, judge])
     assert soup.kept == ("model 0",)
     assert len(soup.trace) == 5
 
@@ -85,7 +85,7 @@ def test_with_one_judge_the_next_checkpoint_is_read_meanwhile() -> None:
 
     ingredients = pool(3)
     late = Ingredient("late", Watched(w=torch.tensor(9.0)), 5.0)
-    greedy_in_lanes([ingredients[0], ingredients[1], late], [judge])
+    parallel_greedy([ingredients[0], ingredients[1], late], [judge])
 
 
 def test_what_a_judge_raises_is_raised() -> None:
@@ -93,13 +93,13 @@ def test_what_a_judge_raises_is_raised() -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        greedy_in_lanes(pool(3), [judge, judge])
+        parallel_greedy(pool(3), [judge, judge])
 
 
 def test_no_judge_an_unknown_tie_rule_and_no_score_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no judge was given"):
-        greedy_in_lanes(pool(2), [])
+        parallel_greedy(pool(2), [])
     with pytest.raises(ValueError, match="unknown tie rule 'toss'"):
-        greedy_in_lanes(pool(2), [lambda w, at_most=None: 0], tie="toss")  # type: ignore[arg-type]
+        parallel_greedy(pool(2), [lambda w, at_most=None: 0], tie="toss")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no ingredient with a held-out score"):
-        greedy_in_lanes([Ingredient("a", {}, NAN)], [lambda w, at_most=None: 0])
+        parallel_greedy([Ingredient("a", {}, NAN)], [lambda w, at_most=None: 0])

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from soup.recipes import RECIPES
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.weights import Lazy, NotFinite, Weights, held, specs
+from soup.weights import LazyWeights, NotFinite, Weights, materialize, specs
 from soup.weights.checkpoint import Checkpoint, save
 from tests.recipes.families import Family, Model, assert_close, families, named, same
 
@@ -160,10 +160,10 @@ def test_of_files_the_soup_is_computed_when_asked_for_and_is_the_same(
     files = {key: Checkpoint(tmp_path / key) for key in every}
     found, expected = (
         cook(name, [Ingredient(k, pool[k], math.nan) for k in "xy"], pool["base"], size)
-        for pool in (files, {k: held(f) for k, f in files.items()})
+        for pool in (files, {k: materialize(f) for k, f in files.items()})
     )
-    assert isinstance(found.weights, Lazy) or name == "greedy"
-    cooked = held(found.weights)
+    assert isinstance(found.weights, LazyWeights) or name == "greedy"
+    cooked = materialize(found.weights)
     assert same(cooked, expected.weights)
     assert cooked["a"] is cooked["a again"]
 

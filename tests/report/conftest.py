@@ -83,7 +83,7 @@ def trace() -> pd.DataFrame:
         (5, "sweet-4", 163, 160, False, 2000, 2000),
         (6, "sweet-1", math.nan, 160, False, 410, 2000),
     ]
-    names = ["step", "name", "heldout_errors", "at_most", "kept", "looked_at", "heldout_n"]
+    names = ["step", "name", "heldout_errors", "at_most", "kept", "examples_seen", "heldout_n"]
     return pd.DataFrame(rows, columns=names)
 
 

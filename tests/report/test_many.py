@@ -37,7 +37,7 @@ def grown(small: Report, count: int) -> Report:
     trace = pd.DataFrame({"step": step, "name": names, "kept": step % 50 == 0})
     trace["heldout_errors"] = np.where(early & (step % 50 > 0), math.nan, 170 - step // 50)
     trace["at_most"] = np.where(step > 0, 170.0 - step // 50, math.nan)
-    trace["looked_at"] = np.where(early, 400, 2000)
+    trace["examples_seen"] = np.where(early, 400, 2000)
     trace["heldout_n"] = 2000
     failed = small.ingredients[small.ingredients["status"] == "failed"]
     return replace(
@@ -105,7 +105,7 @@ def test_many_marks_are_small_and_bars_are_means_over_neighbours(thousand: Repor
     assert [line.get_label() for line in top.lines[1:]] == ["kept", "rejected"]
     heights = [patch.get_height() for patch in bottom.patches]
     assert len(heights) == 100
-    share = (thousand.trace["looked_at"] / 20).to_numpy()
+    share = (thousand.trace["examples_seen"] / 20).to_numpy()
     assert np.allclose(heights, share.reshape(100, 10).mean(axis=1))
     low, high = bottom.get_xlim()
     assert low < 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from soup.tracking import Store, watched
+from soup.tracking import Store, log_system_metrics
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.mark.slow
 def test_use_of_the_machine_is_logged_to_the_run_and_to_no_active_run(store: Store) -> None:
     run_id, said = store.start("sweep", "digest", "sweep"), []
-    with watched(store, run_id, said.append, seconds=0.2):
+    with log_system_metrics(store, run_id, said.append, seconds=0.2):
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and not found(store, run_id):
             time.sleep(0.2)
@@ -46,7 +46,7 @@ def test_a_monitor_that_does_not_start_is_said_and_the_work_is_done(
     monkeypatch.setattr(metrics, "SystemMetricsMonitor", broken)
     said: list[str] = []
     done = False
-    with watched(store, "run", said.append):
+    with log_system_metrics(store, "run", said.append):
         done = True
     assert done
     assert len(said) == 1

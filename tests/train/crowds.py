@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from soup.train.rank import Share
+from soup.train.rank import Rank
 
 Made = TypeVar("Made")
 
@@ -30,7 +30,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Threaded(Share):
+class Threaded(Rank):
     """A share among threads."""
 
     table: Table = field(default_factory=lambda: Table(1))
@@ -38,7 +38,7 @@ class Threaded(Share):
     def any(self, flag: bool) -> bool:
         return any(self.table.all(self.rank, flag))
 
-    def as_first(self, value: int) -> int:
+    def broadcast(self, value: int) -> int:
         first: int = self.table.all(self.rank, value)[0]
         return first
 

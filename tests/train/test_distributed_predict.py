@@ -9,7 +9,7 @@ from soup.data.loading.images import Images
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
 from soup.train.distributed_predict import answers
-from soup.train.rank import ALONE, Share
+from soup.train.rank import ALONE, Rank
 from tests.train.crowds import together
 from tests.worlds import tiny
 
@@ -24,7 +24,7 @@ def test_ranks_give_the_same_answers_in_the_same_order_as_one(
     images = Images(pixels, np.arange(count), tuple(Path(f"{n}") for n in range(count)))
     architecture, model = tiny()
 
-    def of(share: Share) -> Logits:
+    def of(share: Rank) -> Logits:
         return answers(model, images, architecture, batch, share)
 
     expected = predict(model, images, architecture, batch)

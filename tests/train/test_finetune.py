@@ -16,7 +16,7 @@ from soup.evaluation import prediction_file
 from soup.evaluation.predict import predict
 from soup.models import ModelError, open_model
 from soup.models.transforms import evaluation
-from soup.train.finetune import PLAIN, Job, Result, finetune, finished, ingredients_of
+from soup.train.finetune import FINAL_WEIGHTS, Job, Result, finetune, finished, ingredients_of
 from soup.train.loop import Log
 from soup.weights.checkpoint import Checkpoint
 from tests.worlds import draw, job, put, silent, tiny, world
@@ -26,7 +26,7 @@ def plain(job: Job, log: Log) -> Result:
     """The one result of a fine-tune without averages."""
     results = finetune(job, log)
     assert isinstance(results, dict)
-    return results[PLAIN]
+    return results[FINAL_WEIGHTS]
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soup.train.loop import Batch, Diverged, fit
-from soup.train.optimizer import Method
-from soup.train.rank import ALONE, Share
-from soup.train.run_state import FileKeeper
+from soup.train.optimizer import StepConfig
+from soup.train.rank import ALONE, Rank
+from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
 from soup.train.weight_averages import Averages
 
 PLAN = Schedule(epochs=3, steps_per_epoch=7, lr=0.01, warmup=0.2, seed=5)
-ADAMW = Method(weight_decay=0.1, clip=1.0)
+ADAMW = StepConfig(weight_decay=0.1, clip=1.0)
 
 
 def batches(epoch: int, skip: int) -> Iterator[Batch]:
@@ -124,7 +124,7 @@ def test_what_was_drawn_before_does_not_matter() -> None:
 
 def test_a_last_update_that_overflows_is_a_divergence_though_no_loss_shows_it() -> None:
     one = replace(PLAN, epochs=1, steps_per_epoch=1, lr=1e30, warmup=0.0)
-    decay = Method(weight_decay=1e30)
+    decay = StepConfig(weight_decay=1e30)
     with pytest.raises(Diverged, match="not finite after the last step, 1"):
         fit(model(), lambda *_: iter([next(batches(0, 0))]), loss, one, decay)
 
@@ -132,7 +132,7 @@ def test_a_last_update_that_overflows_is_a_divergence_though_no_loss_shows_it() 
 def test_it_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     through, paused, seen = model(), model(), []
     fit(through, batches, loss, PLAN, ADAMW)
-    keeper = FileKeeper(tmp_path / "state.safetensors", 1e9)
+    keeper = RunStateFile(tmp_path / "state.safetensors", 1e9)
     for until in (5, 5, 14):
         assert not fit(
             paused, batches, loss, PLAN, ADAMW, until=until, keeper=keeper, after_epoch=seen.append
@@ -187,10 +187,10 @@ def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs_of_the_flat_part()
 
 
 def test_each_rank_draws_its_own_dropout_and_the_first_that_of_a_run_alone() -> None:
-    def trained(share: Share) -> Tensor:
+    def trained(share: Rank) -> Tensor:
         one = model()
         fit(one, batches, loss, PLAN, ADAMW, share=share)
         return one.state_dict()["0.weight"]
 
-    assert torch.equal(trained(Share(rank=0)), trained(ALONE))
-    assert not torch.equal(trained(Share(rank=1)), trained(ALONE))
+    assert torch.equal(trained(Rank(rank=0)), trained(ALONE))
+    assert not torch.equal(trained(Rank(rank=1)), trained(ALONE))

@@ -3,12 +3,12 @@
 import pytest
 
 from soup.train.process_group import Unshareable, joined, share_of_batch
-from soup.train.rank import ALONE, Share
+from soup.train.rank import ALONE, Rank
 
 
 @pytest.mark.parametrize(("count", "world"), [(10, 1), (10, 2), (7, 2), (5, 4), (4, 4)])
 def test_stretches_cover_all_once_and_differ_by_one_at_most(count: int, world: int) -> None:
-    stretches = [Share(rank, world).of(count) for rank in range(world)]
+    stretches = [Rank(rank, world).of(count) for rank in range(world)]
     assert [index for each in stretches for index in each] == [*range(count)]
     sizes = {len(each) for each in stretches}
     assert max(sizes) - min(sizes) <= 1
@@ -19,7 +19,7 @@ def test_weights_make_the_mean_over_ranks_that_over_the_batch(count: int, world:
     losses = [float(index**2) for index in range(count)]
     scaled = []
     for rank in range(world):
-        share = share_of_batch(Share(rank, world), count)
+        share = share_of_batch(Rank(rank, world), count)
         own = [losses[index] for index in share.of(count)]
         scaled.append(share.weight * sum(own) / len(own))
     assert sum(scaled) / world == pytest.approx(sum(losses) / count)
@@ -27,14 +27,14 @@ def test_weights_make_the_mean_over_ranks_that_over_the_batch(count: int, world:
 
 def test_a_batch_smaller_than_the_ranks_is_refused() -> None:
     with pytest.raises(Unshareable, match=r"3 images has none for some of 4 ranks; raise sweep"):
-        share_of_batch(Share(0, 4), 3)
+        share_of_batch(Rank(0, 4), 3)
 
 
 def test_one_alone_asks_nobody() -> None:
     assert ALONE.first
     assert ALONE.any(True)
     assert not ALONE.any(False)
-    assert ALONE.as_first(7) == 7
+    assert ALONE.broadcast(7) == 7
 
 
 def test_ranks_without_torchruns_variables_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from soup.train.loop import Log, fit
-from soup.train.optimizer import Method
-from soup.train.run_state import FileKeeper
+from soup.train.optimizer import StepConfig
+from soup.train.run_state import RunStateFile
 from soup.train.weight_averages import Averages
 from soup.weights.checkpoint import Checkpoint
 from tests.train.test_loop import ADAMW, PLAN, batches, loss, model
@@ -22,17 +22,17 @@ class Interrupted(Exception):
     pass
 
 
-def run(network: nn.Module, path: Path, log: Log, method: Method = ADAMW) -> Averages:
+def run(network: nn.Module, path: Path, log: Log, method: StepConfig = ADAMW) -> Averages:
     """A run with every kind of state, kept after each step."""
     averages = Averages(network, ema=[0.9, 0.5], swa=True)
-    keeper = FileKeeper(path, 0.0)
+    keeper = RunStateFile(path, 0.0)
     fit(
         network, batches, loss, FLAT, method, averages=averages, log=log, keeper=keeper, log_every=1
     )
     return averages
 
 
-def interrupted_at(stop: int, path: Path, method: Method = ADAMW) -> None:
+def interrupted_at(stop: int, path: Path, method: StepConfig = ADAMW) -> None:
     def log(step: int, metrics: dict[str, float]) -> None:
         if step == stop:
             raise Interrupted
@@ -54,10 +54,12 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_run_through(
     "optimizer", ["sgd", "lion", "nadamw", "adafactor", "lamb", "adan", "muon"]
 )
 def test_any_optimiser_of_timm_goes_on_where_it_was(tmp_path: Path, optimizer: str) -> None:
-    ends_alike(tmp_path / "state.safetensors", (9,), Method(optimizer=optimizer, weight_decay=0.1))
+    ends_alike(
+        tmp_path / "state.safetensors", (9,), StepConfig(optimizer=optimizer, weight_decay=0.1)
+    )
 
 
-def ends_alike(path: Path, stops: tuple[int, ...], method: Method) -> None:
+def ends_alike(path: Path, stops: tuple[int, ...], method: StepConfig) -> None:
     through, again = model(), model()
     expected = run(through, path.with_name("through"), lambda *_: None, method)
     for stop in stops:
@@ -87,7 +89,7 @@ def normed(seed: int) -> nn.Module:
 def test_model_buffers_and_moments_come_back(tmp_path: Path) -> None:
     network, other = normed(0), normed(1)
     optimizer = trained(network)
-    keeper = FileKeeper(tmp_path / "state.safetensors", 0.0)
+    keeper = RunStateFile(tmp_path / "state.safetensors", 0.0)
     keeper.keep(12, network, optimizer, Averages(network))
     into = torch.optim.AdamW(other.parameters(), lr=0.5)
     assert keeper.restore(other, into, Averages(other)) == 12
@@ -108,15 +110,15 @@ def test_nothing_kept_means_starting_at_the_beginning(tmp_path: Path) -> None:
     before = {n: t.clone() for n, t in network.state_dict().items()}
     path = tmp_path / "state.safetensors"
     optimizer = torch.optim.AdamW(network.parameters())
-    assert FileKeeper(path, 0.0).restore(network, optimizer, Averages(network)) == 0
-    FileKeeper(path, 0.0).keep(3, normed(1), trained(normed(1)), Averages(normed(1)))
+    assert RunStateFile(path, 0.0).restore(network, optimizer, Averages(network)) == 0
+    RunStateFile(path, 0.0).keep(3, normed(1), trained(normed(1)), Averages(normed(1)))
     path.write_bytes(path.read_bytes()[:-40])
-    assert FileKeeper(path, 0.0).restore(network, optimizer, Averages(network)) == 0
+    assert RunStateFile(path, 0.0).restore(network, optimizer, Averages(network)) == 0
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
 
 
 def test_it_writes_only_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper = FileKeeper(tmp_path / "state.safetensors", 30.0)
+    keeper = RunStateFile(tmp_path / "state.safetensors", 30.0)
     begin = time.monotonic()
     now = [begin]
     monkeypatch.setattr("soup.train.run_state.time.monotonic", lambda: now[0])
@@ -132,7 +134,7 @@ def test_it_writes_only_when_it_is_time(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_it_writes_every_so_many_steps_too_and_when_it_must(tmp_path: Path) -> None:
-    keeper = FileKeeper(tmp_path / "state.safetensors", 1e9, steps=3)
+    keeper = RunStateFile(tmp_path / "state.safetensors", 1e9, steps=3)
     network = normed(0)
     optimizer = trained(network)
     kept = []

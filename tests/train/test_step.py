@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.train.optimizer import Method
+from soup.train.optimizer import StepConfig
 from soup.train.step import PROVEN, Step
 from tests.train.crowds import Threaded, together
 
@@ -25,7 +25,7 @@ IMAGES = torch.randn(10, 6, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(10) % 3
 
 
-def after(method: Method, model: nn.Module | None = None, lossy: object = loss) -> nn.Module:
+def after(method: StepConfig, model: nn.Module | None = None, lossy: object = loss) -> nn.Module:
     model = model or network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     torch.manual_seed(7)
@@ -40,19 +40,19 @@ def equal(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
 
 @pytest.mark.parametrize("parts", [2, 3, 10])
 def test_a_batch_in_parts_gives_the_step_of_the_whole(parts: int) -> None:
-    equal(after(Method(accumulate=parts)), after(Method()))
+    equal(after(StepConfig(accumulate=parts)), after(StepConfig()))
 
 
 def test_the_loss_is_the_mean_over_the_batch_before_the_step() -> None:
     model = network()
     expected = loss(model, IMAGES, LABELS)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    value = Step(model, optimizer, loss, Method(accumulate=3))(IMAGES, LABELS)
+    value = Step(model, optimizer, loss, StepConfig(accumulate=3))(IMAGES, LABELS)
     torch.testing.assert_close(value, expected.detach())
 
 
 def test_the_gradient_is_clipped_to_its_norm() -> None:
-    tight, start = after(Method(clip=1e-3)), network()
+    tight, start = after(StepConfig(clip=1e-3)), network()
     moved = [a - b for a, b in zip(tight.parameters(), start.parameters(), strict=True)]
     norm = torch.stack([m.norm() for m in moved]).norm()
     assert float(norm) == pytest.approx(0.5 * 1e-3, rel=1e-3)
@@ -61,7 +61,7 @@ def test_the_gradient_is_clipped_to_its_norm() -> None:
 @pytest.mark.parametrize("parts", [1, 2])
 def test_sam_is_algorithm_1_of_its_paper(parts: int) -> None:
     rho = 0.3
-    found = after(Method(sam=rho, clip=None, accumulate=parts))
+    found = after(StepConfig(sam=rho, clip=None, accumulate=parts))
     start, moved = network(), network()
     loss(start, IMAGES, LABELS).backward()
     norm = torch.stack([p.grad.norm() for p in start.parameters()]).norm()  # type: ignore[union-attr]
@@ -82,7 +82,7 @@ def test_both_passes_of_sam_drop_the_same_units() -> None:
         seen.append(torch.rand(4))
         return loss(model, images, labels)
 
-    after(Method(sam=0.1), lossy=seeing)
+    after(StepConfig(sam=0.1), lossy=seeing)
     assert len(seen) == 2
     assert torch.equal(*seen)
 
@@ -94,10 +94,10 @@ def test_in_bfloat16_passes_are_and_weights_are_not() -> None:
         seen.append(model(images).dtype)
         return loss(model, images, labels)
 
-    model = after(Method(precision="bfloat16"), lossy=seeing)
+    model = after(StepConfig(precision="bfloat16"), lossy=seeing)
     assert seen == [torch.bfloat16]
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    equal(model, after(Method()), rtol=0.1, atol=0.02)
+    equal(model, after(StepConfig()), rtol=0.1, atol=0.02)
 
 
 class Memory:
@@ -117,7 +117,7 @@ class Memory:
 def test_out_of_memory_the_batch_is_halved_once_and_it_is_said() -> None:
     model, said, memory = network(0.5), [], Memory(room=5)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    step = Step(model, optimizer, memory, Method(), said.append)
+    step = Step(model, optimizer, memory, StepConfig(), said.append)
     torch.manual_seed(7)
     step(IMAGES, LABELS)
     step(IMAGES, LABELS)
@@ -128,7 +128,7 @@ def test_out_of_memory_the_batch_is_halved_once_and_it_is_said() -> None:
 
     expected = network(0.5)
     optimizer = torch.optim.SGD(expected.parameters(), lr=0.5)
-    step = Step(expected, optimizer, loss, Method(accumulate=2))
+    step = Step(expected, optimizer, loss, StepConfig(accumulate=2))
     torch.manual_seed(7)
     step(IMAGES, LABELS)
     step(IMAGES, LABELS)
@@ -139,14 +139,14 @@ def test_out_of_memory_the_batch_is_halved_once_and_it_is_said() -> None:
 def test_out_of_memory_again_is_an_error(room: int, tried: list[int]) -> None:
     memory = Memory(room)
     with pytest.raises(torch.OutOfMemoryError):
-        after(Method(), lossy=memory)
+        after(StepConfig(), lossy=memory)
     assert memory.sizes == tried
 
 
 @pytest.mark.parametrize("sam", [0.0, 0.3])
 def test_one_rank_out_of_memory_makes_all_halve_and_the_step_is_that_of_one(sam: float) -> None:
     """Ranks of 6 and 4 examples, the second with room for 3."""
-    method = Method(sam=sam, clip=0.1)
+    method = StepConfig(sam=sam, clip=0.1)
     expected = network()
     optimizer = torch.optim.SGD(expected.parameters(), lr=0.5)
     alone = Step(expected, optimizer, loss, method)
@@ -182,7 +182,7 @@ def test_a_rank_that_cannot_halve_ends_the_run_on_all(split: int, room: int) -> 
         own = slice(split, 10) if share.rank else slice(0, split)
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-        step = Step(model, optimizer, Memory(10 if share.rank else room), Method(), share=share)
+        step = Step(model, optimizer, Memory(10 if share.rank else room), StepConfig(), share=share)
         with pytest.raises(torch.OutOfMemoryError) as caught:
             step(IMAGES[own], LABELS[own])
         return str(caught.value)

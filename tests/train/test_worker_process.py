@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from soup.evaluation.heldout import Result
-from soup.train.finetune import PLAIN, Results, finetune
+from soup.train.finetune import FINAL_WEIGHTS, Results, finetune
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed, run, stop
 from tests.worlds import job, silent, world
@@ -20,7 +20,7 @@ from tests.worlds import job, silent, world
 def only(results: Results | float) -> Result:
     """The result of a fine-tune without averages."""
     assert isinstance(results, dict)
-    return results[PLAIN]
+    return results[FINAL_WEIGHTS]
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from soup.weights import (
     average,
     combine,
     differences,
-    held,
     lerp,
+    materialize,
     require_compatible,
 )
 from soup.weights.checkpoint import Checkpoint, save
@@ -207,7 +207,7 @@ def test_files_and_dictionaries_have_the_same_average_in_any_dtype(
     lazy, eager = average(pool, weights, dtype=out), average(models, weights, dtype=out)
     assert isinstance(eager, dict)
     assert not isinstance(lazy, dict)
-    assert same(held(lazy), {name: eager[name] for name in sorted(eager)})
+    assert same(materialize(lazy), {name: eager[name] for name in sorted(eager)})
     if out:
         assert all(t.dtype == out for t in eager.values() if t.is_floating_point())
 

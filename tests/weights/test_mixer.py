@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from soup.weights import Incompatible, Lazy, Spec, Weights, specs
+from soup.weights import Incompatible, LazyWeights, Spec, Weights, specs
 from soup.weights import mixer as mixing
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.mixer import Mixer
@@ -20,7 +20,7 @@ from tests.strategies import alike, seeds
 Model = dict[str, Tensor]
 
 
-class Counted(Lazy):
+class Counted(LazyWeights):
     """Weights that remember how often each tensor was read."""
 
     def __init__(self, weights: Weights) -> None:

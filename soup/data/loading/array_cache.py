@@ -19,18 +19,18 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from soup.files import whole
+from soup.files import atomic_write
 
 if sys.platform != "win32":
     import fcntl
 
-GIB = 8.0  # what `params.Compute` has as its default
+DEFAULT_CACHE_GIB = 8.0  # what `params.Compute` has as its default
 Blocks = Callable[[], Iterator[NDArray[Any]]]
 _log = logging.getLogger(__name__)
 
 
 def kept(
-    file: Path, count: int, blocks: Blocks, gib: float = GIB, otherwise: str = ""
+    file: Path, count: int, blocks: Blocks, gib: float = DEFAULT_CACHE_GIB, otherwise: str = ""
 ) -> NDArray[Any] | None:
     """The array in `file`, mapped, made first if it is not there or is not whole.
 
@@ -52,11 +52,11 @@ def kept(
     found = _opened(file, count)
     if found is not None:
         return found
-    with _alone(file.with_suffix(".lock")):
+    with _exclusive_lock(file.with_suffix(".lock")):
         found = _opened(file, count)
         if found is None and file.exists():
             _log.warning("%s is damaged and is made again", file)
-            with _alone(file.parent / ".lock"):
+            with _exclusive_lock(file.parent / ".lock"):
                 file.unlink()
         return _made(file, count, blocks(), gib, otherwise) if found is None else found
 
@@ -85,7 +85,7 @@ def _made(
     size = count * math.prod(first.shape[1:]) * first.itemsize
     with ExitStack() as until_mapped:
         with ExitStack() as until_whole:
-            with _alone(file.parent / ".lock"):
+            with _exclusive_lock(file.parent / ".lock"):
                 if not _room(file.parent, size, int(gib * 2**30)):
                     if otherwise:
                         _log.warning(
@@ -94,7 +94,7 @@ def _made(
                             *(size / 2**30, file.parent, gib, otherwise),
                         )
                     return None
-                aside = until_whole.enter_context(whole(file))
+                aside = until_whole.enter_context(atomic_write(file))
                 guard = until_mapped.enter_context(aside.open("rb"))
                 _lock(guard, shared=False)
             # Written in order, not through a map: a full disk is then an error, not a bus error.
@@ -104,7 +104,7 @@ def _made(
                 out.write(np.ascontiguousarray(first).tobytes())
                 for block in blocks:
                     out.write(np.ascontiguousarray(block).tobytes())
-        with _alone(file.parent / ".lock"):
+        with _exclusive_lock(file.parent / ".lock"):
             _lock(guard, shared=True)
             return _mapped(guard, count)
 
@@ -132,18 +132,18 @@ def _room(folder: Path, size: int, limit: int) -> bool:
             found.append((not path.name.startswith("."), path.stat().st_mtime_ns, path))
     total = sum(_size(path) for _, _, path in found)
     with ExitStack() as stack:
-        doomed = []
+        evicted = []
         # What a killed process left half made goes first; a living one has it locked.
         for complete, _, path in sorted(found):
             if size > limit or (complete and total + size <= limit):
                 break
             with suppress(FileNotFoundError):
                 if _lock(stack.enter_context(path.open("rb")), shared=False, wait=False):
-                    doomed.append(path)
+                    evicted.append(path)
                     total -= _size(path)
         if total + size > limit:
             return False
-        for path in doomed:
+        for path in evicted:
             path.unlink(missing_ok=True)
     return True
 
@@ -168,7 +168,7 @@ def _lock(file: BinaryIO, shared: bool, wait: bool = True) -> bool:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive_lock(path: Path) -> Iterator[None]:
     """One at a time among processes and threads; the file goes with the last one."""
     while True:
         with path.open("ab") as file:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from soup.data.errors import DataError
-from soup.data.loading.array_cache import GIB, kept
-from soup.data.progress import Track, untold
+from soup.data.loading.array_cache import DEFAULT_CACHE_GIB, kept
+from soup.data.progress import Track, no_progress
 from soup.data.reading import image_file
 from soup.data.split.prepare import Row
 from soup.files import of_value
@@ -103,8 +103,8 @@ def decoded(
     resize: Decode,
     how: str,
     cache: Path,
-    cache_gib: float = GIB,
-    track: Track = untold,
+    cache_gib: float = DEFAULT_CACHE_GIB,
+    track: Track = no_progress,
 ) -> Images:
     """The images through `resize`, from the cache or decoded now.
 

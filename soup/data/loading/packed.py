@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from soup.data.errors import DataError
-from soup.data.loading.array_cache import GIB, kept
+from soup.data.loading.array_cache import DEFAULT_CACHE_GIB, kept
 from soup.data.loading.images import CHUNK, FIRST, Images, decoded, digest, from_files, in_threads
 from soup.data.reading import image_file
 from soup.data.reading.decoding import decode
@@ -57,7 +57,7 @@ def training_images(
     root: Path,
     classes: Sequence[str],
     cache: Path,
-    cache_gib: float = GIB,
+    cache_gib: float = DEFAULT_CACHE_GIB,
 ) -> Images:
     """Images at their own sizes, in the fastest form that `cache_gib` has room for.
 

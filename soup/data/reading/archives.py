@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soup.data.errors import DataError
-from soup.files import of_value, whole
+from soup.files import atomic_write, of_value
 
 VERSION = 1  # of the index; a new one is another file
 MAGIC = {
@@ -113,7 +113,7 @@ def _mapped(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
     except (OSError, ValueError):  # not made yet, or cut short
         made = _index(archive, size)
     try:
-        with whole(file) as aside, aside.open("wb") as out:
+        with atomic_write(file) as aside, aside.open("wb") as out:
             np.save(out, made)
         return np.load(file, mmap_mode="r")
     except OSError:  # no room or no right to write: this process keeps its own

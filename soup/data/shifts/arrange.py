@@ -9,7 +9,7 @@ from soup.config.data import Data, Shift
 from soup.data.shifts import objectnet, real
 from soup.data.shifts.imagenet import some
 from soup.data.shifts.layouts import LAYOUTS, Layout, Meaning, Place, recognise
-from soup.data.shifts.protocol import REAL, SEPARATOR, Protocol, joined
+from soup.data.shifts.protocol import REAL, SEPARATOR, EvaluationProtocol, join_labels
 from soup.data.sources.folders import DataError, Found
 
 
@@ -19,7 +19,7 @@ class Asked:
 
     Attributes:
         images: shift -> its images, under the labels of the manifest.
-        reassessed: path of a test image -> its ReaL labels, joined.
+        reassessed: path of a test image -> its ReaL labels, join_labels.
         protocols: of shifts and ReaL.
         notes: lines for people: how a shift was read.
         problems: why it cannot be read.
@@ -27,7 +27,7 @@ class Asked:
 
     images: Mapping[str, list[Found]]
     reassessed: Mapping[str, str]
-    protocols: Mapping[str, Protocol]
+    protocols: Mapping[str, EvaluationProtocol]
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -44,7 +44,7 @@ def arrange(
     """
     images: dict[str, list[Found]] = {}
     reassessed: dict[str, str] = {}
-    protocols: dict[str, Protocol] = {}
+    protocols: dict[str, EvaluationProtocol] = {}
     notes: list[str] = []
     problems: list[str] = []
     for name, shift in data.shifts.items():
@@ -59,7 +59,7 @@ def arrange(
         try:
             paths = [image.path for image in found["test"]]
             reassessed = real.labels(root / data.real, paths, classes)
-            protocols[REAL] = Protocol({name: (name,) for name in classes}, of="test")
+            protocols[REAL] = EvaluationProtocol({name: (name,) for name in classes}, of="test")
             notes.append(f"ReaL: {len(reassessed)} of {len(paths)} test images have labels")
         except DataError as error:
             problems.append(str(error))
@@ -80,7 +80,7 @@ def files(data: Data, root: Path) -> list[str]:
 
 def _read(
     shift: Shift, found: Sequence[Found], classes: Sequence[str], root: Path
-) -> tuple[list[Found], Protocol, str]:
+) -> tuple[list[Found], EvaluationProtocol, str]:
     base = root / shift.folder
     map_file = root / shift.classes if shift.classes else None
     place = Place(base, frozenset(image.label for image in found), classes, map_file)
@@ -92,19 +92,23 @@ def _read(
     _complete(meaning, place, kind, layout)
     groups = {folder: tuple(sorted(set(each))) for folder, each in meaning.items() if each}
     images = [
-        Found(image.path, joined(groups[folder]))
+        Found(image.path, join_labels(groups[folder]))
         for image, folder in zip(found, folders, strict=True)
         if folder in groups
     ]
     if layout.among_present:
-        return images, Protocol(border=layout.border), "" if kind == "name" else f"layout {kind}"
-    answers = {joined(group): group for _, group in sorted(groups.items())}
+        return (
+            images,
+            EvaluationProtocol(border=layout.border),
+            "" if kind == "name" else f"layout {kind}",
+        )
+    answers = {join_labels(group): group for _, group in sorted(groups.items())}
     _distinct(answers)
     left_out = len(found) - len(images)
     note = f"layout {kind}, {len(answers)} answers"
     if left_out:
         note += f"; {left_out} of {len(found)} images are of other classes, left out"
-    return images, Protocol(answers, layout.border), note
+    return images, EvaluationProtocol(answers, layout.border), note
 
 
 def _complete(meaning: Meaning, place: Place, kind: str, layout: Layout) -> None:

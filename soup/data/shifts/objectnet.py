@@ -1,6 +1,6 @@
 """ObjectNet's own mapping files: from its class folders to positions among ImageNet's 1,000.
 
-Barbu et al., "ObjectNet", NeurIPS 2019. The files are joined as in the published evaluation of
+Barbu et al., "ObjectNet", NeurIPS 2019. The files are join_labels as in the published evaluation of
 model soups and of WiSE-FT (`datasets/objectnet.py` of mlfoundations/model-soups): an ObjectNet
 class may stand for several of ImageNet's, and 113 of its 313 folders stand for any.
 """

@@ -17,7 +17,7 @@ REAL = "real"  # the test images under their ReaL labels
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """How a split is judged.
 
     Attributes:
@@ -32,19 +32,19 @@ class Protocol:
     of: str = ""
 
 
-def joined(classes: tuple[str, ...]) -> str:
+def join_labels(classes: tuple[str, ...]) -> str:
     """The label of an image that is right with any of several classes."""
     return SEPARATOR.join(classes)
 
 
 def labels(label: str, answers: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The answers that a manifest's label calls right: itself, or several, joined."""
+    """The answers that a manifest's label calls right: itself, or several, join_labels."""
     return (label,) if label in answers else tuple(label.split(SEPARATOR))
 
 
-def save(protocols: Mapping[str, Protocol], path: Path) -> None:
+def save(protocols: Mapping[str, EvaluationProtocol], path: Path) -> None:
     """Write those that differ from the plain one, as JSON."""
-    plain = Protocol()
+    plain = EvaluationProtocol()
     write_json(
         path,
         {
@@ -59,7 +59,7 @@ def save(protocols: Mapping[str, Protocol], path: Path) -> None:
     )
 
 
-def load(path: Path) -> dict[str, Protocol]:
+def load(path: Path) -> dict[str, EvaluationProtocol]:
     """Read what `save` wrote.
 
     Raises:
@@ -67,7 +67,7 @@ def load(path: Path) -> dict[str, Protocol]:
     """
     try:
         return {
-            split: Protocol(
+            split: EvaluationProtocol(
                 {name: tuple(classes) for name, classes in one["answers"].items()},
                 int(one["border"]),
                 str(one["of"]),

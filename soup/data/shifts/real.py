@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from soup.data.shifts.imagenet import CLASSES, recognised, some
-from soup.data.shifts.protocol import joined
+from soup.data.shifts.protocol import join_labels
 from soup.data.sources.folders import DataError
 
 NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
 def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
-    """Path of a test image -> its ReaL labels under train's names, joined; none: left out.
+    """Path of a test image -> its ReaL labels under train's names, join_labels; none: left out.
 
     Args:
         file: `real.json`.
@@ -41,7 +41,7 @@ def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str
             continue
         names = tuple(known[at] for at in sorted(set(sets[int(number[1]) - 1])) if at in known)
         if names:
-            found[path] = joined(names)
+            found[path] = join_labels(names)
     if strange:
         raise DataError(
             f"{file} has labels for ILSVRC2012_val_00000001 to {len(sets):08d}; these test images "

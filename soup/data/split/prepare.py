@@ -15,7 +15,7 @@ from pathlib import Path
 
 from soup.config.data import Data, Source
 from soup.data.shifts import arrange as shifts
-from soup.data.shifts.protocol import REAL, Protocol
+from soup.data.shifts.protocol import REAL, EvaluationProtocol
 from soup.data.sources.folders import DataError, Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
@@ -47,7 +47,7 @@ class Prepared:
     development: tuple[Row, ...]
     evaluation: tuple[Row, ...]
     problems: tuple[Problem, ...]
-    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    protocols: Mapping[str, EvaluationProtocol] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

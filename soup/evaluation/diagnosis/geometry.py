@@ -158,7 +158,7 @@ def measure(
     }
 
 
-class Kinship(NamedTuple):
+class Relation(NamedTuple):
     """Whether a model can be averaged with the others, and the numbers that say so.
 
     Attributes:
@@ -195,7 +195,7 @@ class Kinship(NamedTuple):
 
 def kinship(
     geometry: Mapping[Group, Geometry], digests: Mapping[str, str] | None = None
-) -> list[Kinship]:
+) -> list[Relation]:
     """A verdict on each model, by its backbone.
 
     Args:
@@ -223,6 +223,6 @@ def kinship(
         elif cosine < FAR:
             verdict = "far" if cosine >= UNRELATED or verified else "unrelated"
         found.append(
-            Kinship(name, verdict, reference, verified, cosine, float(relative[index, at]))
+            Relation(name, verdict, reference, verified, cosine, float(relative[index, at]))
         )
     return found

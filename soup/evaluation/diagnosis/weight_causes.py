@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from soup.evaluation.diagnosis.finding import Finding, listed
-from soup.evaluation.diagnosis.geometry import SAME, Geometry, Group, Kinship
+from soup.evaluation.diagnosis.geometry import SAME, Geometry, Group, Relation
 from soup.evaluation.diagnosis.heads import matching
 from soup.weights import Weights
 
@@ -18,7 +18,7 @@ ONE_HEAD = 0.5
 ROBUST = 3.0
 
 
-def kin(models: Sequence[Kinship]) -> list[Finding]:
+def kin(models: Sequence[Relation]) -> list[Finding]:
     """Models that are broken or have another initialisation."""
     found = []
     broken = [one for one in models if one.verdict == "broken"]
@@ -62,7 +62,7 @@ def twice(geometry: Mapping[Group, Geometry]) -> list[Finding]:
     ]
 
 
-def rates(models: Sequence[Kinship], learning_rates: Mapping[str, float]) -> list[Finding]:
+def rates(models: Sequence[Relation], learning_rates: Mapping[str, float]) -> list[Finding]:
     """Models that went much further than the others: as a rule, by too high a learning rate.
 
     Far is what `kinship` calls so; or a distance to the reference over twice the median (which of
@@ -111,7 +111,7 @@ def rates(models: Sequence[Kinship], learning_rates: Mapping[str, float]) -> lis
 
 def heads(
     geometry: Mapping[Group, Geometry],
-    models: Sequence[Kinship],
+    models: Sequence[Relation],
     weights: Mapping[str, Weights],
     against: str,
 ) -> list[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import read
-from soup.weights import held
+from soup.weights import materialize
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import files_of, index_of
 
@@ -104,5 +104,5 @@ def _open(path: Path) -> object:
         raise FormatError(f"{path}: a pointer of Git LFS, not the file itself; run git lfs pull")
     # The header of safetensors is JSON behind eight bytes of length; some name such files .bin.
     if path.suffix == ".safetensors" or start[8:9] == b"{":
-        return held(Checkpoint(path))
+        return materialize(Checkpoint(path))
     return read(path)

@@ -27,7 +27,7 @@ from soup.models.transforms import normalise, to_tensor
 from soup.pipeline.demo import shapes
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
-from soup.train.optimizer import Method
+from soup.train.optimizer import StepConfig
 from soup.train.schedule import Schedule
 
 SHAPE = slice(0, len(shapes.SHAPES))
@@ -155,7 +155,7 @@ def _train(
             yield normalise(pixels[chosen], architecture), targets[chosen]
 
     schedule = Schedule(params.epochs, steps, params.lr, warmup=0.08, seed=params.seed)
-    fit(model, batches, loss, schedule, Method(weight_decay=params.weight_decay))
+    fit(model, batches, loss, schedule, StepConfig(weight_decay=params.weight_decay))
     trained: nn.Module = model
     return trained
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from soup.files import of_file, write_text
-from soup.pipeline.candidate_pool import Kitchen
+from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
 from soup.report import greedy_trace, png
 from soup.tracking import Store, save_pyfunc
@@ -27,19 +27,19 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     """
     options, out = project.params.soup, project.out
     store = project.store()
-    kitchen = Kitchen(project, store)
-    cooked = kitchen.cook(options.recipe, options.tie)
-    soup, examples = cooked.soup, len(kitchen.heldout)
+    pool = CandidatePool(project, store)
+    cooked = pool.cook(options.recipe, options.tie)
+    soup, examples = cooked.soup, len(pool.heldout)
     assert soup.errors is not None
-    kitchen.architecture.save(out / "soup" / "model.json")
+    pool.architecture.save(out / "soup" / "model.json")
     header = {"recipe": options.recipe, "ingredients": json.dumps(soup.kept)}
     save(soup.weights, out / "soup" / "model.safetensors", header)
     write_text(out / "trace.csv", cooked.trace.to_csv(index=False, lineterminator="\n"))
 
-    kept = [stored.run for stored in kitchen.pantry if stored.ingredient.name in soup.kept]
+    kept = [stored.run for stored in pool.ranked if stored.ingredient.name in soup.kept]
     tags = {
         **project.lineage(),
-        **kitchen.shared,
+        **pool.shared,
         "recipe": options.recipe,
         "ingredients": json.dumps([run.run_id for run in kept]),
         "sha256.model.safetensors": of_file(out / "soup" / "model.safetensors"),
@@ -47,7 +47,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     name = f"{options.recipe} soup"
     settings = {"recipe": options.recipe, "tie": options.tie, "kept": len(kept)}
     run_id = store.start("soup", digest, name, tags, settings)
-    store.made_from(run_id, [run.model_id for run in kept])
+    store.log_input_models(run_id, [run.model_id for run in kept])
     accuracy = 1 - soup.errors / examples
     store.log(run_id, 0, {"heldout/errors": soup.errors, "heldout/accuracy": accuracy})
     _log_trace(store, run_id, cooked.trace)
@@ -56,7 +56,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         save_pyfunc(out / "soup", model)
         model_id = store.log_weights(run_id, name.replace(" ", "-"), model, tags)
     store.end(run_id)
-    single = 1 - kitchen.pantry[0].ingredient.errors / examples
+    single = 1 - pool.ranked[0].ingredient.errors / examples
     return {
         "recipe": options.recipe,
         "run_id": run_id,
@@ -64,7 +64,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "kept": list(soup.kept),
         "errors": soup.errors,
         "examples": examples,
-        "summary": f"{options.recipe} keeps {len(kept)} of {len(kitchen.pantry)}: "
+        "summary": f"{options.recipe} keeps {len(kept)} of {len(pool.ranked)}: "
         f"held-out {accuracy:.2%}, best single {single:.2%}",
     }
 
@@ -73,7 +73,7 @@ def _log_trace(store: Store, run_id: str, trace: pd.DataFrame) -> None:
     """The trace in MLflow: metrics by step, a table and a figure."""
     for row in trace.to_dict("records"):
         metrics = {"trace/heldout_accuracy": row["heldout_accuracy"]}
-        metrics["trace/images_looked_at"] = row["looked_at"]
+        metrics["trace/images_looked_at"] = row["examples_seen"]
         known = {key: value for key, value in metrics.items() if not math.isnan(value)}
         store.log(run_id, int(row["step"]), known)
     columns = trace.astype(object).where(trace.notna(), None).to_dict("list")

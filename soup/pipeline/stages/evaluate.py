@@ -9,21 +9,21 @@ from typing import Any
 import pandas as pd
 
 from soup.data.loading.images import Images, decoded
-from soup.data.shifts.protocol import REAL, Protocol, load
+from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
 from soup.data.split.prepare import read_csv
 from soup.evaluation import ensemble
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
-from soup.evaluation.prediction_cache import Answers, digest_of
+from soup.evaluation.prediction_cache import PredictionCache, digest_of
 from soup.evaluation.result_tables import Model, headline, paired, table
-from soup.evaluation.targets import Key, among_present, key
+from soup.evaluation.targets import Targets, among_present, key
 from soup.files import write_json, write_text
 from soup.models import Architecture, load_weights
 from soup.models.transforms import evaluation, without_border
-from soup.pipeline.candidate_pool import Kitchen
+from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
 from soup.tracking import Store, Stored, ingredients, prediction_store
-from soup.weights import Weights, held
+from soup.weights import Weights, materialize
 from soup.weights.checkpoint import Checkpoint
 
 RECIPES = ("uniform", "greedy")
@@ -43,19 +43,19 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     store = project.store()
     sweep = json.loads((out / "finetune.json").read_text())
     cooked = json.loads((out / "cook.json").read_text())
-    kitchen = Kitchen(project, store)
-    sets, keys = sets_of(project, kitchen.architecture, kitchen.heldout)
+    pool = CandidatePool(project, store)
+    sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
     def compute(weights: Weights, images: Images) -> Logits:
-        load_weights(kitchen.model, weights, kitchen.architecture.model)
+        load_weights(pool.model, weights, pool.architecture.model)
         # Held-out decides, and is scored in every stage alike.
-        bf16 = params.evaluate.bf16 and images is not kitchen.heldout
+        bf16 = params.evaluate.bf16 and images is not pool.heldout
         size = params.compute.eval_batch_size
-        return predict(kitchen.model, images, kitchen.architecture, size, bf16)
+        return predict(pool.model, images, pool.architecture, size, bf16)
 
-    answers = Answers(
+    answers = PredictionCache(
         sets,
-        kitchen.architecture,
+        pool.architecture,
         compute,
         params.evaluate.keep_predictions,
         partial(prediction_store.find, store),
@@ -68,15 +68,15 @@ def run(project: Project, digest: str) -> dict[str, Any]:
             singles[stored.ingredient.name] = _single(stored, answers)
             advance(1)
         for recipe in RECIPES:
-            found = answers(f"{recipe} soup", *_soup(recipe, project, kitchen, cooked))
+            found = answers(f"{recipe} soup", *_soup(recipe, project, pool, cooked))
             soups[recipe] = Model(f"{recipe} soup", recipe, found)
             advance(1)
         zero_shot = _zero_shot(project, answers)
         advance(1)
-    members = [singles[stored.ingredient.name] for stored in kitchen.pantry]
+    members = [singles[stored.ingredient.name] for stored in pool.ranked]
     best = Model("best single", "best single", members[0].logits)
     chosen = soups[cooked["recipe"]]
-    order = ensemble.greedy([m.logits["heldout"] for m in members], kitchen.heldout.labels)
+    order = ensemble.greedy([m.logits["heldout"] for m in members], pool.heldout.labels)
     ensembles = [
         _ensemble("ensemble", members),
         _ensemble("greedy ensemble", [members[index] for index in order]),
@@ -96,7 +96,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     _log(store, results, runs, scored=True)
     for name, run_id in runs.items():
         answers.store(name, run_id, partial(prediction_store.keep, store))
-    tags = project.lineage() | kitchen.shared
+    tags = project.lineage() | pool.shared
     for model in [*zero_shot, *soups.values(), *ensembles]:
         if model is not chosen:
             kind = {"uniform": "soup", "greedy": "soup", "zero-shot": "baseline"}.get(
@@ -114,7 +114,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
 
 def sets_of(
     project: Project, architecture: Architecture, heldout: Images
-) -> tuple[dict[str, Images], dict[str, Key]]:
+) -> tuple[dict[str, Images], dict[str, Targets]]:
     """The images to be looked at, and the keys to the answers; some splits share their images."""
     classes, data = architecture.classes, project.params.data
     rows, protocols = read_csv(project.evaluation), load(project.protocols)
@@ -125,7 +125,7 @@ def sets_of(
     for split in ("test", *data.shifts, *([REAL] if data.real else [])):
         own = [row for row in rows if row.split == split]
         paths[split] = [row.path for row in own]
-        protocol = protocols.get(split, Protocol())
+        protocol = protocols.get(split, EvaluationProtocol())
         keys[split] = key(split, [(r.path, r.label) for r in own], classes, protocol, paths)
         if not protocol.of:
             resize, name = without_border(plain, how, protocol.border)
@@ -137,17 +137,17 @@ def sets_of(
     return sets, keys
 
 
-def _zero_shot(project: Project, answers: Answers) -> list[Model]:
+def _zero_shot(project: Project, answers: PredictionCache) -> list[Model]:
     """The base with the head that its text tower made, before any training; none without one."""
     base = project.out / "base"
-    head = held(Checkpoint(base / "zeroshot.safetensors"))
+    head = materialize(Checkpoint(base / "zeroshot.safetensors"))
     if not head:
         return []
-    weights = {**held(Checkpoint(base / "model.safetensors")), **head}
+    weights = {**materialize(Checkpoint(base / "model.safetensors")), **head}
     return [Model("zero-shot", "zero-shot", answers("zero-shot", weights, digest_of(weights)))]
 
 
-def _single(stored: Stored, answers: Answers) -> Model:
+def _single(stored: Stored, answers: PredictionCache) -> Model:
     name, weights = stored.ingredient.name, stored.ingredient.weights
     kind = "initialisation" if name == "probe" else "ingredient"
     digest = stored.run.tags["sha256.model.safetensors"]
@@ -155,13 +155,13 @@ def _single(stored: Stored, answers: Answers) -> Model:
 
 
 def _soup(
-    recipe: Any, project: Project, kitchen: Kitchen, cooked: Mapping[str, Any]
+    recipe: Any, project: Project, pool: CandidatePool, cooked: Mapping[str, Any]
 ) -> tuple[Weights, str]:
     """The soup that was cooked, or, to compare with, one by the other recipe; and its digest."""
     if recipe == cooked["recipe"]:
         checkpoint = Checkpoint(project.out / "soup" / "model.safetensors")
         return checkpoint, checkpoint.digest()
-    weights = kitchen.cook(recipe, project.params.soup.tie).soup.weights
+    weights = pool.cook(recipe, project.params.soup.tie).soup.weights
     return weights, digest_of(weights)
 
 

@@ -100,7 +100,7 @@ def _logged(
     run_id = store.start("evaluation", digest, title, tags)
     model_id = tracking.model_of(store, version)
     if model_id:
-        store.made_from(run_id, [model_id])
+        store.log_input_models(run_id, [model_id])
     store.log(run_id, 0, named(results))
     columns = results.astype(object).where(results.notna(), None).to_dict("list")
     store.log_table(run_id, columns, "results.json")

@@ -94,7 +94,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """What a cluster has room for.
 
     Attributes:
@@ -110,7 +110,7 @@ class Room:
     threads: int
 
 
-def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> Room:
+def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> Capacity:
     """How many fine-tunes run at once on the workers of a cluster, and on what.
 
     Args:
@@ -150,11 +150,11 @@ def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> 
     cores = max(
         (n for n in range(1, max(w.cores for w in workers) + 1) if fit(n) >= slots), default=0
     )
-    return Room(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // each))
+    return Capacity(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // each))
 
 
 @contextmanager
-def claimed(compute: Compute) -> Iterator[Devices]:
+def locked_gpus(compute: Compute) -> Iterator[Devices]:
     """Devices of this machine for one fine-tune that nobody else who asks in this way has.
 
     Waits until there are enough. GPUs are free again when the process ends, however it ends.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from soup.files import of_value
 from soup.tracking import Tracked
-from soup.train.finetune import PLAIN, Job, ingredients_of
+from soup.train.finetune import FINAL_WEIGHTS, Job, ingredients_of
 
 
 def names_of(name: str, job: Job) -> dict[str, str]:
@@ -14,7 +14,9 @@ def names_of(name: str, job: Job) -> dict[str, str]:
 
 def own_digest(digest: str, average: str) -> str:
     """The digest of an ingredient of a fine-tune."""
-    return digest if average == PLAIN else of_value({"fine-tune": digest, "average": average})
+    return (
+        digest if average == FINAL_WEIGHTS else of_value({"fine-tune": digest, "average": average})
+    )
 
 
 def rung_metric(share: float) -> str:

@@ -19,11 +19,11 @@ from soup.data.split.prepare import read_csv
 from soup.errors import BadInput
 from soup.evaluation.heldout import Result, heldout_images, scored
 from soup.files import of_file, of_value
-from soup.models import Architecture, build, load_weights, misfits
+from soup.models import Architecture, build, load_weights, mismatch_message
 from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
-from soup.pipeline.sweep.recording import conclude, keep
+from soup.pipeline.sweep.recording import finish_sweep, record_ingredient
 from soup.pipeline.sweep.sweep import SweepError, Watcher
 from soup.tracking import Store
 
@@ -135,7 +135,7 @@ class ImportedPool:
                 model.to(devices[0]), self._heldout, self._architecture, folder, size, notes
             )
             release()
-            keep(self.store, run_id, name, result, tags, step=0)
+            record_ingredient(self.store, run_id, name, result, tags, step=0)
             shutil.rmtree(folder, ignore_errors=True)
             watcher.done(name, f"{result.accuracy:.2%} held-out")
         return {name: run_id}
@@ -151,7 +151,9 @@ class ImportedPool:
             last = [*failed.values()][-1]
             self.store.end(self.run_id, failed="nothing could be imported")
             raise SweepError(f"none of {len(failed)} checkpoints could be imported: {last}")
-        runs, best = conclude(self.store, self.run_id, self._probe, self._tags, outcomes.values())
+        runs, best = finish_sweep(
+            self.store, self.run_id, self._probe, self._tags, outcomes.values()
+        )
         return {
             "sweep": self.run_id,
             "runs": runs,
@@ -227,7 +229,9 @@ def _require_fit(files: Mapping[str, Path], architecture: Architecture) -> None:
     problems = []
     for name, file in files.items():
         try:
-            problems.append(misfits(own, weights_of(file), f"{architecture.model}: {name}"))
+            problems.append(
+                mismatch_message(own, weights_of(file), f"{architecture.model}: {name}")
+            )
         except BadInput as error:
             problems.append(str(error))
     found = [problem for problem in problems if problem]

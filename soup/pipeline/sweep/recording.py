@@ -7,7 +7,7 @@ from soup.files import of_file, of_value
 from soup.tracking import Store
 
 
-def keep(
+def record_ingredient(
     store: Store, run_id: str, name: str, result: Result, tags: Mapping[str, str], step: int
 ) -> None:
     """Store weights, answers and score of an ingredient in its run, and end the run."""
@@ -18,18 +18,18 @@ def keep(
     store.end(run_id)
 
 
-def keep_probe(store: Store, sweep: str, probe: Result, tags: Mapping[str, str]) -> str:
+def record_probe(store: Store, sweep: str, probe: Result, tags: Mapping[str, str]) -> str:
     """The linear probe as an ingredient of a sweep, as in the paper; its run id."""
     digest = of_value({"probe": tags["base"], "sweep": tags["sweep"]})
     known = store.find(digest)
     if known is not None:
         return known.run_id
     run_id = store.start("ingredient", digest, "probe", tags, parent=sweep)
-    keep(store, run_id, "probe", probe, tags, step=0)
+    record_ingredient(store, run_id, "probe", probe, tags, step=0)
     return run_id
 
 
-def conclude(
+def finish_sweep(
     store: Store,
     sweep: str,
     probe: Result,
@@ -41,7 +41,7 @@ def conclude(
     Args:
         outcomes: the run ids, by name, of what each part of it made; or what it raised.
     """
-    runs = {"probe": keep_probe(store, sweep, probe, tags)}
+    runs = {"probe": record_probe(store, sweep, probe, tags)}
     for outcome in outcomes:
         if not isinstance(outcome, BaseException):
             # A grid may hold one configuration twice; it is one ingredient.

@@ -25,10 +25,10 @@ from soup.files import of_file, of_value, write_json
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import finished_among, names_of, own_digest, rung_metric
-from soup.pipeline.sweep.recording import conclude, keep
-from soup.tracking import Store, watched
+from soup.pipeline.sweep.recording import finish_sweep, record_ingredient
+from soup.tracking import Store, log_system_metrics
 from soup.train.batches import steps_per_epoch
-from soup.train.finetune import PLAIN, Job, Results, finished
+from soup.train.finetune import FINAL_WEIGHTS, Job, Results, finished
 from soup.train.worker_process import Crashed, Failed
 from soup.train.worker_process import run as in_process
 
@@ -53,7 +53,7 @@ class Watcher(Protocol):
     def say(self, message: str) -> None: ...
 
 
-class Lagging(Failure, RuntimeError):
+class StoppedEarly(Failure, RuntimeError):
     """A fine-tune that successive halving stopped; the message says by how much it lagged."""
 
 
@@ -136,7 +136,7 @@ class Sweep:
         """Log what the machine does meanwhile to the parent run, unless that is switched off."""
         if not project.params.compute.system_metrics:
             return nullcontext()
-        return watched(self.store, self.run_id, project.say)
+        return log_system_metrics(self.store, self.run_id, project.say)
 
     def run(
         self,
@@ -155,7 +155,7 @@ class Sweep:
         """
         digest, job = self._jobs[name]
         names = names_of(name, job)
-        with self._alone(job):
+        with self._lock(job):
             # The fine-tune itself is stored last: if it is there, so are its averages.
             if self.store.find(digest) is not None:
                 shutil.rmtree(job.folder, ignore_errors=True)
@@ -163,23 +163,25 @@ class Sweep:
                 known = {names[e]: self.store.find(own_digest(digest, e)) for e in names}
                 return {each: found.run_id for each, found in known.items() if found}
             started = time.monotonic()
-            run_id = self._start(digest, name, name, PLAIN)
+            run_id = self._start(digest, name, name, FINAL_WEIGHTS)
             results = finished(job) or self._train(run_id, name, devices, watcher, 1.0)
             assert not isinstance(results, float)
             seconds = time.monotonic() - started
             release()
             runs = {}
             for each in results:
-                if each != PLAIN:
+                if each != FINAL_WEIGHTS:
                     runs[names[each]] = self._averaged(digest, name, each, results[each])
-            keep(self.store, run_id, name, results[PLAIN], self._tags, self.steps[name])
-            runs[names[PLAIN]] = run_id
+            record_ingredient(
+                self.store, run_id, name, results[FINAL_WEIGHTS], self._tags, self.steps[name]
+            )
+            runs[names[FINAL_WEIGHTS]] = run_id
             shutil.rmtree(job.folder, ignore_errors=True)
             told = ", ".join(f"{e} {r.accuracy:.2%}".strip() for e, r in results.items())
             watcher.done(name, f"{told} held-out in {seconds:.0f} s")
         return runs
 
-    def to_rung(self, name: str, devices: Devices, watcher: Watcher, share: float) -> float:
+    def train_until(self, name: str, devices: Devices, watcher: Watcher, share: float) -> float:
         """Take a fine-tune to a share of its run, and pause it.
 
         Returns:
@@ -190,29 +192,29 @@ class Sweep:
         """
         digest, job = self._jobs[name]
         kept = job.folder / f"rung-{share:g}.json"
-        with self._alone(job):
+        with self._lock(job):
             known = self.store.find(digest)
             if known is not None:
                 return known.metrics.get(rung_metric(share), math.inf)
             if kept.is_file():
                 return float(json.loads(kept.read_text())["accuracy"])
-            run_id = self._start(digest, name, name, PLAIN)
+            run_id = self._start(digest, name, name, FINAL_WEIGHTS)
             accuracy = self._train(run_id, name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
-                return accuracy[PLAIN].accuracy
+                return accuracy[FINAL_WEIGHTS].accuracy
             # For when it is finished, and others are compared with it.
             self.store.log(run_id, self.steps[name], {rung_metric(share): accuracy})
             write_json(kept, {"accuracy": accuracy})
         return accuracy
 
-    def stop(self, name: str, reason: str, watcher: Watcher) -> Lagging:
+    def stop(self, name: str, reason: str, watcher: Watcher) -> StoppedEarly:
         """Mark a fine-tune as stopped early, with the reason; its state stays for another day."""
         digest, _ = self._jobs[name]
         run = self.store.find(digest, finished=False)
         if run is not None:
             self.store.end(run.run_id, failed=reason)
         watcher.done(name, reason)
-        return Lagging(reason)
+        return StoppedEarly(reason)
 
     def _train(
         self, run_id: str, name: str, devices: Devices, watcher: Watcher, until: float
@@ -234,14 +236,14 @@ class Sweep:
             watcher.done(name, f"failed: {error}")
             raise
 
-    def _alone(self, job: Job) -> FileLock:
+    def _lock(self, job: Job) -> FileLock:
         """Two pipelines on one store: the second waits, and then finds it finished."""
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(job.folder.with_suffix(".lock"))
 
     def _start(self, digest: str, shown: str, name: str, average: str) -> str:
         params = self._jobs[name][1].configuration.as_dict()
-        if average != PLAIN:
+        if average != FINAL_WEIGHTS:
             params["average"] = average
         run_id = self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
         log.info("run opened", extra={"fine_tune": shown, "run": run_id})
@@ -254,7 +256,7 @@ class Sweep:
         if known is not None:  # stored before what was interrupted
             return known.run_id
         run_id = self._start(own, shown, name, average)
-        keep(self.store, run_id, shown, result, self._tags, self.steps[name])
+        record_ingredient(self.store, run_id, shown, result, self._tags, self.steps[name])
         return run_id
 
     def close(self, outcomes: Mapping[str, dict[str, str] | BaseException]) -> dict[str, Any]:
@@ -266,7 +268,9 @@ class Sweep:
                 full, a store that is gone. The next start goes on.
         """
         for outcome in outcomes.values():
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Failed | Lagging):
+            if isinstance(outcome, BaseException) and not isinstance(
+                outcome, Failed | StoppedEarly
+            ):
                 raise outcome
         failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
         if len(failed) == len(outcomes):
@@ -276,7 +280,9 @@ class Sweep:
                 f"all {len(failed)} fine-tunes failed, the last because {last}; "
                 "if they diverged, lower sweep.space.lr or sweep.clip"
             )
-        runs, best = conclude(self.store, self.run_id, self._probe, self._tags, outcomes.values())
+        runs, best = finish_sweep(
+            self.store, self.run_id, self._probe, self._tags, outcomes.values()
+        )
         return {
             "sweep": self.run_id,
             "runs": runs,

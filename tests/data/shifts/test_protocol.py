@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from soup.data.shifts.protocol import Protocol, labels, load, save
+from soup.data.shifts.protocol import EvaluationProtocol, labels, load, save
 from soup.data.sources.folders import DataError
 
 
 def test_protocols_come_back_and_plain_ones_need_no_words(tmp_path: Path) -> None:
     path = tmp_path / "protocols.json"
     made = {
-        "objectnet": Protocol({"a|b": ("a", "b"), "c": ("c",)}, border=2),
-        "real": Protocol({"a": ("a",)}, of="test"),
+        "objectnet": EvaluationProtocol({"a|b": ("a", "b"), "c": ("c",)}, border=2),
+        "real": EvaluationProtocol({"a": ("a",)}, of="test"),
     }
-    save({**made, "v2": Protocol()}, path)
+    save({**made, "v2": EvaluationProtocol()}, path)
     assert load(path) == made
     assert set(json.loads(path.read_text())) == {"objectnet", "real"}
 
 
 def test_a_split_of_plain_sets_has_an_empty_file(tmp_path: Path) -> None:
-    save({"v2": Protocol(), "r": Protocol()}, tmp_path / "protocols.json")
+    save({"v2": EvaluationProtocol(), "r": EvaluationProtocol()}, tmp_path / "protocols.json")
     assert json.loads((tmp_path / "protocols.json").read_text()) == {}
 
 

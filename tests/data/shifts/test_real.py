@@ -8,7 +8,7 @@ import pytest
 
 from soup.config.data import Data, HeldOut
 from soup.data.shifts.imagenet import wnids
-from soup.data.shifts.protocol import REAL, Protocol, joined
+from soup.data.shifts.protocol import REAL, EvaluationProtocol, join_labels
 from soup.data.shifts.real import labels
 from soup.data.sources.folders import DataError
 from soup.data.split.prepare import prepare
@@ -53,7 +53,7 @@ def test_real_is_scored_as_published_on_answers_to_test(tmp_path: Path) -> None:
     for row, image in enumerate(images):
         for label in sets[int(image.stem[-8:]) - 1][:1]:
             logits[row, label] += 4
-    protocol = Protocol({c: (c,) for c in wnids()}, of="test")
+    protocol = EvaluationProtocol({c: (c,) for c in wnids()}, of="test")
     own = key(REAL, rows, wnids(), protocol, {"test": [str(image) for image in images]})
     hits = correct(own.project({"test": logits}), own.labels)
     expected = published.real(file, images, dict(zip(images, logits.tolist(), strict=True)))
@@ -74,9 +74,9 @@ def test_prepare_lists_the_test_images_again_under_their_real_labels(tmp_path: P
     tests = {row.path: row for row in made.evaluation if row.split == "test"}
     assert {int(Path(r.path).stem[-8:]): r.label for r in rows} == {
         1: wnids()[0],
-        2: joined((wnids()[1], wnids()[65])),
+        2: join_labels((wnids()[1], wnids()[65])),
         4: wnids()[970],
-        5: joined((wnids()[0], wnids()[65], wnids()[970])),
+        5: join_labels((wnids()[0], wnids()[65], wnids()[970])),
         7: wnids()[65],
     }
     assert all(row.content == tests[row.path].content for row in rows)

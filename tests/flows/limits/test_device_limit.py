@@ -17,7 +17,7 @@ from flows.runners import work_pool
 from flows.runners.runner import Runner
 from flows.server.client import PrefectError
 from soup.config.params import Compute
-from soup.config.runner import Machines
+from soup.config.runner import RunnerConfig
 from soup.pipeline.sweep.devices import NoDevices
 from tests.pipeline.projects import Silent
 from tests.servers import LEASES, PrefectServer, running
@@ -164,7 +164,7 @@ def test_a_pool_that_would_start_nothing_is_refused(
 ) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 
-    compute = Compute(runner=Machines(kind="pool", pool="idle"))
+    compute = Compute(runner=RunnerConfig(kind="pool", pool="idle"))
     with pytest.raises(work_pool.PoolError, match=r"has no work pool idle .* work-pool create"):
         work_pool.require(compute, 3)
     gpus = {"variables": {"properties": {"gpus": {"type": "integer", "maximum": 2}}}}

@@ -21,11 +21,11 @@ from flows.runners.bootstrap import there
 from flows.runners.event_log import Reader, Refused
 from flows.runners.job_file import Order
 from soup.config.params import parse
-from soup.config.runner import Machines
+from soup.config.runner import RunnerConfig
 from soup.files import of_file
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage
-from soup.pipeline.sweep.devices import Room
+from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts
@@ -146,7 +146,7 @@ def check(project: Project, victim: str, tmp_path: Path) -> Sweep:
             assert len(logged) == len(set(logged))
     assert all(watcher.seen[name] for name in ids)
     found = Killer(project, victim)
-    assert swept(on(project, runner=Machines()), found)[1] == outcomes
+    assert swept(on(project, runner=RunnerConfig()), found)[1] == outcomes
     assert {message for _, message in found.done_with} == {"finished before"}
     assert not [*(project.cache / "orders").iterdir()]
     return sweep
@@ -165,7 +165,7 @@ def test_a_host_that_differs_says_how_before_it_trains(
     project: Project, changed: dict[str, Any], says: str
 ) -> None:
     code = stage("finetune", project.params, project.root).code
-    order = Order.of(project, code, Sweep.open(project, code, 1), Room(1, "cpu", 1, 1))
+    order = Order.of(project, code, Sweep.open(project, code, 1), Capacity(1, "cpu", 1, 1))
     root = str(project.root)
     for wrong in (True, False):
         folder = (replace(order, **changed) if wrong else order).write(project)
@@ -195,7 +195,7 @@ def test_a_share_of_a_run_is_taken_anywhere(project: Project) -> None:
     with runners.chosen(sent, code, sweep, watcher) as runner:
         scores = fan_out([*sweep.steps], runner, sent.params.compute, watcher, 0.5)
         for name, steps in sweep.steps.items():
-            assert scores[name] == sweep.to_rung(name, ("cpu",), watcher, 0.5)  # as it was kept
+            assert scores[name] == sweep.train_until(name, ("cpu",), watcher, 0.5)  # as it was kept
             assert steps // 4 < max(watcher.seen[name]) <= steps // 2  # told now and then
         assert runner.call("ft-001", 1).keys() == {"ft-001"}
         assert max(watcher.seen["ft-001"]) > sweep.steps["ft-001"] // 2

@@ -13,7 +13,7 @@ from httpx import ConnectError, HTTPStatusError, Request, Response
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows.server import client
-from flows.server.client import PrefectError, patiently, require
+from flows.server.client import PrefectError, require, retry_while_restarting
 from tests.flows.clock import Clock
 
 
@@ -89,7 +89,7 @@ def test_a_server_that_restarts_is_waited_for(clock: Clock) -> None:
             raise ConnectError("away")
         return "there"
 
-    assert patiently(ask) == "there"
+    assert retry_while_restarting(ask) == "there"
 
 
 def test_one_that_stays_away_is_given_up(clock: Clock) -> None:
@@ -97,7 +97,7 @@ def test_one_that_stays_away_is_given_up(clock: Clock) -> None:
         raise ConnectError("away")
 
     with pytest.raises(ConnectError):
-        patiently(ask)
+        retry_while_restarting(ask)
     assert client.AWAY < clock.now < client.AWAY + 10
 
 
@@ -112,7 +112,7 @@ def test_the_wait_begins_when_what_took_hours_fails(clock: Clock) -> None:
             raise ConnectError("away")
         return "there"
 
-    assert patiently(ask) == "there"
+    assert retry_while_restarting(ask) == "there"
 
 
 @pytest.mark.parametrize(("status", "times"), [(404, 1), (503, 2)])
@@ -129,5 +129,5 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(
         raise HTTPStatusError("no", request=request, response=Response(status))
 
     with pytest.raises((HTTPStatusError, KeyError)):
-        patiently(ask)
+        retry_while_restarting(ask)
     assert len(asked) == times

@@ -13,7 +13,7 @@ from soup.config.params import parse
 from soup.data.loading.images import Images
 from soup.data.shifts.imagenet import wnids
 from soup.evaluation.result_tables import Model, table
-from soup.evaluation.targets import Key
+from soup.evaluation.targets import Targets
 from soup.pipeline.project import Project
 from soup.pipeline.stages import prepare
 from soup.pipeline.stages.evaluate import _log, sets_of
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def opened(project: Project) -> tuple[dict[str, Images], dict[str, Key]]:
+def opened(project: Project) -> tuple[dict[str, Images], dict[str, Targets]]:
     classes = tuple(sorted(wnids()[at] for at in HELD))
     heldout: Any = SimpleNamespace(labels=np.array([0, 1, 2, 3, 4]))
     return sets_of(project, worlds.architecture(6, classes), heldout)

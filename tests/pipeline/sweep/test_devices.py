@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from soup.config.params import Compute
-from soup.pipeline.sweep.devices import NoDevices, Room, Worker, claimed, groups, room
+from soup.pipeline.sweep.devices import Capacity, NoDevices, Worker, groups, locked_gpus, room
 
 
 @pytest.fixture
@@ -83,21 +83,21 @@ def workers(*sizes: tuple[int, int]) -> list[Worker]:
 @pytest.mark.parametrize(
     ("compute", "sizes", "runs", "expected"),
     [
-        ({}, [(4, 0), (2, 0)], 72, Room(6, "cpu", 1, 1)),
-        ({}, [(4, 0), (4, 0)], 2, Room(2, "cpu", 4, 4)),
-        ({"slots": 4}, [(4, 0), (4, 0)], 72, Room(4, "cpu", 2, 2)),
-        ({"devices_per_run": 2}, [(5, 0), (1, 0)], 72, Room(2, "cpu", 2, 1)),
-        ({}, [(64, 8), (8, 1)], 72, Room(9, "cuda", 8, 8)),
+        ({}, [(4, 0), (2, 0)], 72, Capacity(6, "cpu", 1, 1)),
+        ({}, [(4, 0), (4, 0)], 2, Capacity(2, "cpu", 4, 4)),
+        ({"slots": 4}, [(4, 0), (4, 0)], 72, Capacity(4, "cpu", 2, 2)),
+        ({"devices_per_run": 2}, [(5, 0), (1, 0)], 72, Capacity(2, "cpu", 2, 1)),
+        ({}, [(64, 8), (8, 1)], 72, Capacity(9, "cuda", 8, 8)),
         # The smaller share of cores: with more, the first host's GPUs could not all be used.
-        ({}, [(16, 8), (64, 1)], 72, Room(9, "cuda", 2, 2)),
-        ({"devices_per_run": 4}, [(64, 8), (64, 2)], 72, Room(2, "cuda", 32, 8)),
-        ({"device": "cpu"}, [(2, 8)], 72, Room(2, "cpu", 1, 1)),
+        ({}, [(16, 8), (64, 1)], 72, Capacity(9, "cuda", 2, 2)),
+        ({"devices_per_run": 4}, [(64, 8), (64, 2)], 72, Capacity(2, "cuda", 32, 8)),
+        ({"device": "cpu"}, [(2, 8)], 72, Capacity(2, "cpu", 1, 1)),
         # Cores for none, as where others hold all: Ray then starts them without.
-        ({}, [(0, 2)], 72, Room(2, "cuda", 0, 1)),
+        ({}, [(0, 2)], 72, Capacity(2, "cuda", 0, 1)),
     ],
 )
 def test_a_cluster_has_room_for_as_many_as_fit_at_once(
-    compute: dict[str, Any], sizes: list[tuple[int, int]], runs: int, expected: Room
+    compute: dict[str, Any], sizes: list[tuple[int, int]], runs: int, expected: Capacity
 ) -> None:
     assert room(Compute(**compute), workers(*sizes), "the cluster", runs) == expected
 
@@ -133,15 +133,15 @@ def test_gpus_of_a_machine_are_claimed_once_by_whoever_asks(
     waiting: list[tuple[str, ...]] = []
 
     def wait() -> None:
-        with claimed(Compute(devices_per_run=2)) as devices:
+        with locked_gpus(Compute(devices_per_run=2)) as devices:
             waiting.append(devices)
 
-    with claimed(Compute()) as first, claimed(Compute()) as second:
+    with locked_gpus(Compute()) as first, locked_gpus(Compute()) as second:
         assert (first, second) == (("cuda:0",), ("cuda:1",))
         # A process that sees the last GPU alone knows it by another number.
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
         machine(1, 8)
-        with claimed(Compute()) as third:
+        with locked_gpus(Compute()) as third:
             assert third == ("cuda:0",)
             monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
             machine(3, 8)
@@ -157,5 +157,5 @@ def test_gpus_of_a_machine_are_claimed_once_by_whoever_asks(
 
 def test_cores_are_not_claimed(machine: Any) -> None:
     machine(0, 1)
-    with claimed(Compute()) as one, claimed(Compute()) as other:
+    with locked_gpus(Compute()) as one, locked_gpus(Compute()) as other:
         assert one == other == ("cpu",)

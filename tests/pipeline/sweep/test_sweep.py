@@ -92,15 +92,15 @@ def test_a_run_stopped_early_says_why_and_one_that_goes_on_ends_as_if_never_paus
 ) -> None:
     sweep, watcher = other(project, seed=7), Listening()
     first, second, _ = sweep.steps
-    scores = {name: sweep.to_rung(name, ("cpu",), watcher, 0.5) for name in (first, second)}
-    assert scores == {name: sweep.to_rung(name, ("cpu",), watcher, 0.5) for name in scores}
+    scores = {name: sweep.train_until(name, ("cpu",), watcher, 0.5) for name in (first, second)}
+    assert scores == {name: sweep.train_until(name, ("cpu",), watcher, 0.5) for name in scores}
     assert all(0 < score < 1 for score in scores.values())
     lag = sweep.stop(second, "stopped after 50% of the run", watcher)
     stopped = sweep.store.find(sweep._jobs[second][0], finished=False)
     assert stopped is not None
     assert stopped.tags["reason"] == str(lag) == watcher.told[second]
     (run,) = sweep.run(first, ("cpu",), watcher).values()
-    assert sweep.to_rung(first, ("cpu",), watcher, 0.5) == scores[first]
+    assert sweep.train_until(first, ("cpu",), watcher, 0.5) == scores[first]
     closed = sweep.close({first: {first: run}, second: lag})
     assert closed["failed"] == {second: "stopped after 50% of the run"}
 
