@@ -1,6 +1,6 @@
 """The stage finetune as a flow: K fine-tunes as parallel tasks."""
 
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
@@ -14,9 +14,9 @@ from flows.monitoring.sweep_progress import SweepProgress
 from flows.stage import DEFAULT, Record, display, main, open_project, reuse
 from flows.terminal.logs import log_context
 from soup.config.params import Compute, Params
-from soup.config.sampling import runs_to_stop
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage
+from soup.pipeline.sweep.sampling import runs_to_stop
 
 RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
 
@@ -33,53 +33,33 @@ def finetune(params: Params = DEFAULT) -> Record:
     """
     from flows.runners import chosen, threads_here
     from flows.runners.local import warm
-    from soup.pipeline.sweep.imported_pool import ImportedPool, listing
-    from soup.pipeline.sweep.sweep import Sweep
-
-    elsewhere = params.sweep.imported is not None
+    from soup.pipeline.sweep.sweep import Sweep, still_valid
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
-        sweep: Sweep | ImportedPool
-        if elsewhere:
-            sweep = ImportedPool.open(project, stage.code)
-            watched: AbstractContextManager[None] = nullcontext()
-        else:
-            warm(params)
-            sweep = Sweep.open(project, stage.code, threads_here(params))
-            watched = sweep.machine(project)
+        warm(params)
+        sweep = Sweep.open(project, stage.code, threads_here(params))
         bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
         with (
-            watched,
+            sweep.machine(project),
             log_context(sweep=sweep.run_id),
             bars as watcher,
             chosen(project, stage.code, sweep, watcher) as runner,
         ):
             watcher.found(sweep.finished)
-            stopped = (
-                successive_halving(sweep, params, runner, watcher)
-                if isinstance(sweep, Sweep)
-                else {}
-            )
+            stopped = successive_halving(sweep, params, runner, watcher)
             known: dict[str, Any] = {**sweep.finished, **stopped}
             names = [name for name in sweep.steps if name not in known]
             outcomes = {**known, **fan_out(names, runner, params.compute, watcher)}
         return sweep.close({name: outcomes[name] for name in sweep.steps})
 
-    def still(record: Record) -> bool:
-        project = open_project(params)
-        if elsewhere:
-            return bool(record["listing"] == listing(project))
-        # What was killed too often, or found damaged since, has another chance.
-        return not record["crashed"] and project.store().all_finished(record["runs"].values())
-
-    return reuse("finetune", params, work, still)
+    return reuse("finetune", params, work, partial(still_valid, open_project(params)))
 
 
 def successive_halving(
     sweep: "Sweep", params: Params, runner: "Runner", watcher: SweepProgress
 ) -> dict[str, BaseException]:
     """Take all to each rung in turn, and stop those that lag there; what was stopped, and why."""
-    halving = params.sweep.halving
+    halving = None if sweep.imported else params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
         names = [name for name in sweep.steps if name not in stopped]

@@ -144,15 +144,15 @@ def check(params: Params) -> None:
         TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from flows.runners import require as require_place
-    from soup.config.sampling import configurations
     from soup.config.validation import ParamsError
     from soup.pipeline.sweep.imported_pool import pool_files
+    from soup.pipeline.sweep.sampling import sample
     from soup.train.optimizer import require
 
     require_place(params)
     require(params.sweep.optimizer)
     try:
-        configurations(params.sweep)
+        sample(params.sweep)
     except ValueError as error:
         raise ParamsError(str(error)) from None
     project = open_project(params)

@@ -22,12 +22,13 @@ CARRIERS = (
     "soup.files",
     "soup.pipeline.project",
     "soup.pipeline.stage_record",
-    "soup.pipeline.sweep",  # which fine-tunes there are; each has a digest of its own
-    "soup.report",  # but for the stage that makes the page
+    "soup.pipeline.sweep",
+    "soup.report",
     "soup.tracking",
 )
-# One configuration trained, and which configurations there are.
-ENTRIES = {"finetune": {"soup.train.finetune", "soup.config.sampling"}}
+ENTRIES = {"finetune": "soup.pipeline.sweep.sweep"}  # the others' are their own modules
+# Carriers that make what a stage is for: which fine-tunes there are, and the page.
+MAKERS = {"finetune": {"soup.config", "soup.pipeline.sweep"}, "report": {"soup.report"}}
 # The demo's images are drawn once, whatever becomes of the training code that helped to.
 NOT_FOLLOWED = {("prepare", "soup.pipeline.demo")}
 
@@ -76,9 +77,9 @@ def test_a_stage_depends_on_the_packages_that_its_code_imports(
 
 def sources_of(graph: grimp.ImportGraph, stage: str) -> list[str]:
     """What a stage's `deps` have to list, by the import graph."""
-    entries = ENTRIES.get(stage, {f"soup.pipeline.stages.{stage}"})
-    carriers = tuple(c for c in CARRIERS if not (stage == "report" and c == "soup.report"))
-    seen, waiting = {*entries}, [*entries]
+    entry = ENTRIES.get(stage, f"soup.pipeline.stages.{stage}")
+    carriers = tuple(c for c in CARRIERS if c not in MAKERS.get(stage, ()))
+    seen, waiting = {entry}, [entry]
     while waiting:
         for found in graph.find_modules_directly_imported_by(waiting.pop()):
             if not found.startswith("soup.") or found in seen or within(found, carriers):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ from PIL import Image
 from torch import nn
 
 from soup.config.data import Data, HeldOut
-from soup.config.params import Compute, Sweep
-from soup.config.sampling import Configuration
 from soup.data.split.prepare import prepare, to_csv
 from soup.models import Architecture, build
 from soup.train.finetune import Job
+from soup.train.hyperparameters import Hyperparameters
 from soup.weights.checkpoint import save
 
 # Tiny tensors gain nothing from more, and threads wait for each other on a busy machine.
@@ -87,8 +87,8 @@ def put(folder: Path, made: tuple[Architecture, nn.Module]) -> Path:
 
 
 def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
-    """A fine-tune of the tiny model on the images below `root`; `options` change the job, its sweep
-    or its compute.
+    """A fine-tune of the tiny model on the images below `root`; `options` are fields of the job or
+    settings that all fine-tunes of a sweep share.
 
     The images must be there; manifest and start are written if they are not.
     """
@@ -99,24 +99,22 @@ def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
     if not start.exists():
         put(start, tiny())
     chosen = {"lr": 5e-3, "weight_decay": 0.01, "epochs": 2, "seed": 3}
-    sweep = {"runs": 1, "batch_size": 8, "warmup": 0.1, "crop": 0.6}
-    compute = {"eval_batch_size": 64, "cache_gib": 1.0}
-    own = {
-        "configuration": Configuration(**{**chosen, **hyperparameters}),
+    chosen |= {"batch_size": 8, "warmup": 0.1, "crop": 0.6, **hyperparameters}
+    fixed: dict[str, Any] = {
         "start": start,
         "development": manifest,
         "root": root,
         "folder": root / "run",
         "cache": root / "cache",
+        "cache_gib": 1.0,
         "devices": ("cpu",),
         "threads": 1,
+        "eval_batch_size": 64,
     }
+    jobs = {field.name for field in fields(Job)}
     for name, value in options.items():
-        kind = next(
-            (k for k, m in ((sweep, Sweep), (compute, Compute)) if name in m.model_fields), own
-        )
-        kind[name] = value
-    return Job(sweep=Sweep(**sweep), compute=Compute(**compute), **own)
+        (fixed if name in jobs else chosen)[name] = value
+    return Job(hyperparameters=Hyperparameters(**chosen), **fixed)
 
 
 CLIP = {

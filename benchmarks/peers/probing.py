@@ -22,7 +22,6 @@ import torch
 from published_greedy import loader
 from torch.nn import functional
 
-from soup.config.params import Probe
 from soup.data.loading.images import Images
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
@@ -54,7 +53,8 @@ def published(cache: Path, target: Path, epochs: int, batch: int, workers: int, 
 
 def ours(cache: Path, target: Path, batch: int, penalty: float) -> None:
     found = probe(
-        Probe(penalty=penalty),
+        penalty,
+        200,
         cache / "start",
         cache / "development.csv",
         cache,

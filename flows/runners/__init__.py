@@ -11,7 +11,6 @@ from flows.runners.runner import Runner
 from soup.config.params import Compute, Params
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import groups
-from soup.pipeline.sweep.imported_pool import ImportedPool
 from soup.pipeline.sweep.sweep import Sweep, Watcher
 
 Require = Callable[[Compute, int], None]
@@ -44,9 +43,7 @@ def threads_here(params: Params) -> int:
 
 
 @contextmanager
-def chosen(
-    project: Project, code: str, sweep: Sweep | ImportedPool, watcher: Watcher
-) -> Iterator[Runner]:
+def chosen(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iterator[Runner]:
     """The runner that the parameters ask for.
 
     Args:
@@ -56,7 +53,7 @@ def chosen(
         BadInput: as `require`, or a worker is not set up as this host is.
     """
     params = project.params
-    if isinstance(sweep, Sweep) and _elsewhere(params):
+    if _elsewhere(params):
         project = replace(project, params=params.model_copy(update={"compute": _bounded(params)}))
         with ELSEWHERE[params.compute.runner.kind][1](project, code, sweep, watcher) as runner:
             yield runner
@@ -65,7 +62,7 @@ def chosen(
     if shared.note:
         project.say(shared.note)
     devices = shared.groups
-    if isinstance(sweep, ImportedPool):
+    if sweep.imported:
         devices = tuple(dict.fromkeys((group[0],) for group in devices))  # one model on each
     yield here(sweep, devices, params.compute.limit is not None, watcher)
 

@@ -2,28 +2,24 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from multiprocessing import forkserver
 from queue import Queue
 from typing import Any
 
 from flows.runners.runner import Runner
 from soup.config.params import Params
 from soup.pipeline.sweep.devices import Devices
-from soup.pipeline.sweep.imported_pool import ImportedPool
 from soup.pipeline.sweep.sweep import Sweep, Watcher
 
 
 def warm(params: Params) -> None:
     """Start what fine-tunes are forked from, which first imports for seconds, beside other work."""
     if params.compute.runner.kind == "local" and params.sweep.imported is None:
-        from soup.train import worker_process  # noqa: F401, which says what is to be imported
+        from soup.train.worker_process import start_fork_server
 
-        forkserver.ensure_running()
+        start_fork_server()
 
 
-def here(
-    sweep: Sweep | ImportedPool, devices: Sequence[Devices], limited: bool, watcher: Watcher
-) -> Runner:
+def here(sweep: Sweep, devices: Sequence[Devices], limited: bool, watcher: Watcher) -> Runner:
     """One fine-tune at a time on each group of devices; the next begins while one is stored.
 
     Args:
@@ -37,7 +33,7 @@ def here(
         with ExitStack() as held:
             group = free.get()
             held.callback(free.put, group)
-            if until < 1 and isinstance(sweep, Sweep):
+            if until < 1:
                 return sweep.train_until(name, group, watcher, until)
             return sweep.run(name, group, watcher, held.close)
 

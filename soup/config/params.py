@@ -195,7 +195,12 @@ class Register(Strict):
 
 
 class Compute(Strict):
-    """Where and how fast; nothing here changes a result, so nothing here is in a digest."""
+    """Where the work runs and how fast. A finished fine-tune stays valid when any of this changes.
+
+    Two settings touch results all the same, and are kept with each run: `devices_per_run` (mixup
+    and drop path draw other random numbers) and `slots` (fine-tunes get more or fewer threads,
+    which sum in another order: the last bits differ).
+    """
 
     runner: Runner = Field(RunnerConfig(), description="where fine-tunes run; docs/scale-out.md")
     limit: Name | None = Field(

@@ -17,8 +17,9 @@ import yaml
 from soup.config.params import Params
 from soup.files import of_file, of_files, of_value, write_json
 
-# Its values are digested themselves, so that its code counts for a stage and not for a fine-tune.
-CONFIG = Path("soup/config")
+# Which fine-tunes there are, and how they are kept. Each is digested by its own hyperparameters, so
+# that this code counts for the stage and not for a fine-tune.
+LAYS_OUT = {Path("soup/config"), Path("soup/pipeline/sweep")}
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Stage:
     Attributes:
         name: its name.
         digest: of its parameters, inputs and source files.
-        code: of its source files alone, those of `soup/config` left out.
+        code: of the source files that decide a fine-tune's result, for given hyperparameters.
         outs: what it writes, its record excepted.
         record: a JSON file that says which digest the outs were made for.
         started: when this object was made, for the time it takes.
@@ -97,7 +98,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
     return Stage(
         name=name,
         digest=of_value(made_of),
-        code=of_files(_files((s for s in sources if s != CONFIG), root), root),
+        code=of_files(_files((s for s in sources if s not in LAYS_OUT), root), root),
         outs=tuple(out for out in outs if out != record),
         record=record,
     )

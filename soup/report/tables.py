@@ -142,6 +142,21 @@ def settings(ingredients: pd.DataFrame) -> list[str]:
     return [str(column) for column in ingredients.columns if column not in FIXED]
 
 
+def varied(ingredients: pd.DataFrame) -> list[str]:
+    """The hyperparameters that differ between ingredients; all of them for a single fine-tune."""
+    names = settings(ingredients)
+    several = ingredients[names].notna().any(axis=1).sum() > 1
+    return [name for name in names if not several or ingredients[name].nunique() > 1]
+
+
+def constant(ingredients: pd.DataFrame) -> list[tuple[str, Any]]:
+    """The other hyperparameters, each with the value that all ingredients share."""
+    shown = varied(ingredients)
+    names = [name for name in settings(ingredients) if name not in shown]
+    values = {name: ingredients[name].dropna() for name in names}
+    return [(name, column.iloc[0]) for name, column in values.items() if len(column)]
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One dictionary a row."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

@@ -10,14 +10,13 @@ pipeline finds them finished. All machines must see the same folders.
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
-from soup.config.params import Compute, Sweep
-from soup.config.sampling import Configuration
 from soup.errors import BadInput
 from soup.files import write_json
 from soup.train.finetune import Job, finetune
+from soup.train.hyperparameters import Hyperparameters
 from soup.train.process_group import joined
 
 PATHS = ("start", "development", "root", "folder", "cache")
@@ -30,9 +29,7 @@ class UnknownJob(BadInput, ValueError):
 def write(job: Job, path: Path) -> None:
     """Write a job as JSON; paths become absolute."""
     plain = {field.name: getattr(job, field.name) for field in fields(job)}
-    plain["configuration"] = asdict(job.configuration)
-    plain["sweep"] = job.sweep.model_dump(mode="json")
-    plain["compute"] = job.compute.model_dump(mode="json")
+    plain["hyperparameters"] = job.hyperparameters.as_dict()
     write_json(path, plain | {name: str(plain[name].resolve()) for name in PATHS})
 
 
@@ -47,9 +44,7 @@ def read(path: Path) -> Job:
             **plain
             | {name: Path(plain[name]) for name in PATHS}
             | {
-                "configuration": Configuration(**plain["configuration"]),
-                "sweep": Sweep(**plain["sweep"]),
-                "compute": Compute(**plain["compute"]),
+                "hyperparameters": Hyperparameters.from_dict(plain["hyperparameters"]),
                 "devices": tuple(plain["devices"]),
             }
         )

@@ -4,13 +4,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from soup.config.params import Compute, Sweep
-from soup.config.sampling import Configuration
 from soup.data.loading.packed import training_images
 from soup.data.split.prepare import read_csv
 from soup.evaluation.heldout import Result, heldout_images, scored
@@ -21,6 +19,7 @@ from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import normalise, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.distributed_predict import answers
+from soup.train.hyperparameters import Hyperparameters
 from soup.train.loop import Log, fit
 from soup.train.losses import cross_entropy, mixing
 from soup.train.optimizer import StepConfig
@@ -39,29 +38,40 @@ FINAL_WEIGHTS = ""  # the name of the ingredient that is no average
 class Job:
     """All that one fine-tune needs; plain values, so that it can be sent to another process.
 
+    Only `hyperparameters` and the contents of `start` and `development` decide the result. Two of
+    the others touch it: `devices` (with several, mixup and drop path draw other random numbers) and
+    `threads` (the order of sums, and so the last bits).
+
     Attributes:
-        configuration: its hyperparameters.
-        sweep, compute: what it shares with the others.
+        hyperparameters: see there.
         start: folder of the initialisation (`model.json`, `model.safetensors`).
         development: the manifest of training and held-out images.
         root: what its paths are relative to.
         folder: where its state and results are written.
         cache: where decoded images are kept.
+        cache_gib: how large that folder may become.
         devices: 'cpu', 'cuda:0', ...: of this machine, each for a process of its own.
         threads: of computation on the CPU, of each process.
+        sharding: 'full' spreads the model over the devices, 'none' copies it to each.
+        eval_batch_size: images a pass on held-out.
+        checkpoint_seconds: between two checkpoints of the run's state; 0 for one after each step.
+        checkpoint_steps: a checkpoint every so many steps too.
         until: share of the run after which it pauses; 1 for all of it.
     """
 
-    configuration: Configuration
-    sweep: Sweep
-    compute: Compute
+    hyperparameters: Hyperparameters
     start: Path
     development: Path
     root: Path
     folder: Path
     cache: Path
+    cache_gib: float
     devices: tuple[str, ...]
     threads: int
+    sharding: Literal["none", "full"] = "none"
+    eval_batch_size: int = 256
+    checkpoint_seconds: float = 60
+    checkpoint_steps: int | None = None
     until: float = 1.0
 
 
@@ -99,31 +109,30 @@ def finetune(
     start = Checkpoint(job.start / "model.safetensors")
     model = _network(job, architecture, start).to(device)
     rows = read_csv(job.development)
-    gib = job.compute.cache_gib
     train = training_images(
         [row for row in rows if row.split == "train"],
         job.root,
         architecture.classes,
         job.cache,
-        gib,
+        job.cache_gib,
     )
-    heldout = heldout_images(rows, job.root, architecture, job.cache, gib)
-    c, s, size = job.configuration, job.sweep, job.compute.eval_batch_size
-    schedule = schedule_of(job, len(train))
-    sharded = share.world > 1 and job.compute.sharding == "full"
+    heldout = heldout_images(rows, job.root, architecture, job.cache, job.cache_gib)
+    h = job.hyperparameters
+    schedule = schedule_of(h, len(train))
+    sharded = share.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
     if share.world > 1:
-        batch = min(s.batch_size, len(train))
-        network, share = spread(model, share, batch, s.accumulate, sharded, s.precision)
-    if s.compile:
+        batch = min(h.batch_size, len(train))
+        network, share = spread(model, share, batch, h.accumulate, sharded, h.precision)
+    if h.compile:
         compiled: Any = torch.compile(network or model)
         network = compiled
-    averages = Averages(model, s.ema, s.swa is not None)
-    method = method_of(job)
+    averages = Averages(model, h.ema, h.swa_start is not None)
+    method = step_config(h)
     if sharded:
         method = replace(method, precision="float32")  # what is gathered is in bfloat16 already
 
-    every = -(-c.epochs // CURVE)
+    every = -(-h.epochs // CURVE)
 
     def judged(one: nn.Module) -> tuple[nn.Module, Logits]:
         """A model as a whole, and its answers on held-out."""
@@ -131,7 +140,7 @@ def finetune(
             from soup.train.fsdp import gathered
 
             one = gathered(one, build(architecture).to(device))
-        return one, answers(one, heldout, architecture, size, share)
+        return one, answers(one, heldout, architecture, job.eval_batch_size, share)
 
     def accuracy() -> float:
         return float(correct(judged(model)[1], heldout.labels).mean())
@@ -144,19 +153,19 @@ def finetune(
         model,
         augmented(
             train,
-            training(architecture, c.augment, s.crop, s.flip),
+            training(architecture, h.augment, h.crop, h.flip),
             lambda pixels: normalise(pixels, architecture),
-            s.batch_size,
-            c.seed,
+            h.batch_size,
+            h.seed,
             device,
             workers_for(job.threads, device),
             share.rank,
             share.world,
         ),
-        cross_entropy(c.label_smoothing),
+        cross_entropy(h.label_smoothing),
         schedule,
         method,
-        mix=mixing(len(architecture.classes), c.mixup, c.cutmix),
+        mix=mixing(len(architecture.classes), h.mixup, h.cutmix),
         averages=averages,
         network=network,
         share=share,
@@ -166,8 +175,8 @@ def finetune(
         after_epoch=after_epoch,
         keeper=RunStateFile(
             job.folder / "state.safetensors",
-            job.compute.checkpoint_seconds,
-            job.compute.checkpoint_steps,
+            job.checkpoint_seconds,
+            job.checkpoint_steps,
             share,
             sharded,
             stop,
@@ -176,13 +185,15 @@ def finetune(
     if not complete:
         return accuracy()
     # What `soup inspect` and `soup explain` ask a model for.
-    notes = {"base": start.digest(), "lr": f"{c.lr:.6g}"}
+    notes = {"base": start.digest(), "lr": f"{h.lr:.6g}"}
     results = {}
     for name, each in {FINAL_WEIGHTS: model, **averages.models}.items():
         one, logits = judged(each)
         if share.first:
             folder = folder_of(job, name)
-            results[name] = scored(one, heldout, architecture, folder, size, notes, logits)
+            results[name] = scored(
+                one, heldout, architecture, folder, job.eval_batch_size, notes, logits
+            )
     if not share.first:
         return results
     counts = {name: {"errors": r.errors, "examples": r.examples} for name, r in results.items()}
@@ -211,35 +222,43 @@ def folder_of(job: Job, name: str) -> Path:
     return job.folder / ("ingredient" if name == FINAL_WEIGHTS else f"ingredient-{name}")
 
 
-def ingredients_of(sweep: Sweep) -> list[str]:
-    """The names of the ingredients that each fine-tune makes."""
-    return [FINAL_WEIGHTS, *names(sweep.ema, sweep.swa is not None)]
+def ingredients_of(hyperparameters: Hyperparameters) -> list[str]:
+    """The names of the ingredients that a fine-tune makes."""
+    return [FINAL_WEIGHTS, *names(hyperparameters.ema, hyperparameters.swa_start is not None)]
 
 
-def schedule_of(job: Job, images: int) -> Schedule:
-    c, s = job.configuration, job.sweep
-    flat = {"flat_from": s.swa.start, "flat_lr": s.swa.lr} if s.swa else {}
-    per_epoch = steps_per_epoch(images, s.batch_size)
-    return Schedule(c.epochs, per_epoch, c.lr, warmup=s.warmup, seed=c.seed, **flat)
+def schedule_of(hyperparameters: Hyperparameters, images: int) -> Schedule:
+    """The learning rate over the run, for a number of training images."""
+    h = hyperparameters
+    return Schedule(
+        h.epochs,
+        steps_per_epoch(images, h.batch_size),
+        h.lr,
+        warmup=h.warmup,
+        seed=h.seed,
+        flat_from=1.0 if h.swa_start is None else h.swa_start,
+        flat_lr=h.swa_lr,
+    )
 
 
-def method_of(job: Job) -> StepConfig:
-    c, s = job.configuration, job.sweep
+def step_config(hyperparameters: Hyperparameters) -> StepConfig:
+    """What all steps of the run share."""
+    h = hyperparameters
     return StepConfig(
-        optimizer=s.optimizer,
-        weight_decay=c.weight_decay,
-        layer_decay=c.layer_decay,
-        clip=s.clip,
-        accumulate=s.accumulate,
-        sam=c.sam,
-        precision=s.precision,
+        optimizer=h.optimizer,
+        weight_decay=h.weight_decay,
+        layer_decay=h.layer_decay,
+        clip=h.clip,
+        accumulate=h.accumulate,
+        sam=h.sam,
+        precision=h.precision,
     )
 
 
 def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Module:
     model = build(architecture, start)
-    if job.configuration.drop_path:
-        set_drop_path(model, architecture, job.configuration.drop_path)
-    if job.sweep.grad_checkpointing:
+    if job.hyperparameters.drop_path:
+        set_drop_path(model, architecture, job.hyperparameters.drop_path)
+    if job.hyperparameters.grad_checkpointing:
         checkpoint_gradients(model)
     return model

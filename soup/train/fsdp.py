@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from soup.train.optimizer import Precision
+from soup.train.hyperparameters import Precision
 
 
 def shard(model: nn.Module, precision: Precision) -> None:

@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.config.params import Probe
 from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.images import decoded, digest, from_files
 from soup.data.progress import Track, no_progress
@@ -29,7 +28,8 @@ CHUNK = 1 << 16  # examples whose features are looked at together: 128 MB of 512
 
 
 def probe(
-    params: Probe,
+    penalty: float,
+    max_iterations: int,
     start: Path,
     development: Path,
     root: Path,
@@ -44,6 +44,10 @@ def probe(
 
     Training images are seen as at evaluation, resized and cropped, without augmentation. Their
     features are kept in `cache`: with another penalty nothing is computed but the head.
+
+    Args:
+        penalty: times the squared distance of the head's weights to where they start.
+        max_iterations: of L-BFGS.
 
     Raises:
         Diverged: the loss is not a number.
@@ -71,8 +75,8 @@ def probe(
         torch.from_numpy(inputs),
         torch.from_numpy(labels),
         head,
-        params.penalty,
-        params.max_iterations,
+        penalty,
+        max_iterations,
     )
     heldout = heldout_images(rows, root, architecture, cache, cache_gib, track)
     return scored(model, heldout, architecture, target, batch_size)

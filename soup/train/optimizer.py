@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
 import torch
 from torch import nn
 
 from soup.errors import BadInput
 from soup.models.layer_groups import parameter_groups
-
-Precision = Literal["float32", "bfloat16"]
+from soup.train.hyperparameters import Precision
 
 
 class UnknownOptimizer(BadInput, ValueError):

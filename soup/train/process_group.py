@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from soup.errors import BadInput
-from soup.train.optimizer import Precision
+from soup.train.hyperparameters import Precision
 from soup.train.rank import Rank
 
 WANTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")

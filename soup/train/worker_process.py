@@ -14,7 +14,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
@@ -24,10 +27,7 @@ from soup.train.finetune import Job, Results, finetune
 from soup.train.loop import Log
 from soup.train.run_state import Stopped
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["soup.train.finetune", "timm", "soup.models.timm_models"])
-
-
+IMPORTED = ["soup.train.finetune", "timm", "soup.models.timm_models"]  # once, for all fine-tunes
 PATIENCE = 5.0  # seconds that a fine-tune has to keep its state when all are to stop
 _asked = threading.Event()
 _starting = threading.Lock()
@@ -43,6 +43,19 @@ def stop(asked: bool = True) -> None:
         _asked.set()
     else:
         _asked.clear()
+
+
+@lru_cache(maxsize=1)
+def _fork_server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    return context
+
+
+def start_fork_server() -> None:
+    """Start the process that fine-tunes are forked from; it imports for seconds, beside us."""
+    _fork_server()
+    forkserver.ensure_running()
 
 
 class Failed(RuntimeError):
@@ -155,7 +168,7 @@ def _meeting_place(job: Job) -> tuple[Any, int]:
 
 
 def _start(job: Job, rank: int, port: int) -> Started:
-    ours, theirs = _context.Pipe(duplex=False)
+    ours, theirs = _fork_server().Pipe(duplex=False)
     place = {
         "RANK": f"{rank}",
         "LOCAL_RANK": f"{rank}",
@@ -164,7 +177,7 @@ def _start(job: Job, rank: int, port: int) -> Started:
         "MASTER_PORT": f"{port}",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    process = _context.Process(
+    process = _fork_server().Process(
         target=_main, args=(job, theirs, place), name=f"rank {rank}", daemon=True
     )
     with _without_program():

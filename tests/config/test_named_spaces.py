@@ -2,14 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from soup.config.named_spaces import NAMED
 from soup.config.params import Sweep
-from soup.config.sampling import configurations
 from soup.config.search_space import SPACES
+from soup.pipeline.sweep.sampling import sample
 
 RELEASED = Path(__file__).parents[3] / "shared" / "data" / "published" / "hparam_info.json"
 
@@ -20,15 +21,15 @@ def test_every_name_that_params_know_has_a_space() -> None:
 
 @pytest.mark.parametrize(("name", "points"), [("paper-grid", 48), ("extreme-grid", 48)])
 def test_a_grid_has_the_paper_s_number_of_runs(name: str, points: int) -> None:
-    configurations(Sweep(runs=points, space={"like": name}))  # type: ignore[arg-type]
+    sample(Sweep(runs=points, space={"like": name}))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"the grid has {points} points"):
-        configurations(Sweep(runs=points + 1, space={"like": name}))  # type: ignore[arg-type]
+        sample(Sweep(runs=points + 1, space={"like": name}))  # type: ignore[arg-type]
 
 
 def test_seeds_only_differs_in_nothing_but_the_seed() -> None:
-    runs = configurations(Sweep(runs=20, space="seeds-only"))  # type: ignore[arg-type]
+    runs = sample(Sweep(runs=20, space="seeds-only"))  # type: ignore[arg-type]
     assert len(set(runs)) == 20
-    assert len({tuple({**run.as_dict(), "seed": 0}.items()) for run in runs}) == 1
+    assert len({replace(run, seed=0) for run in runs}) == 1
 
 
 def test_the_random_search_covers_the_released_runs_and_draws_like_them() -> None:
@@ -36,7 +37,7 @@ def test_the_random_search_covers_the_released_runs_and_draws_like_them() -> Non
         pytest.skip(f"the published runs are not at {RELEASED}")
     released = [run for run in json.loads(RELEASED.read_text()).values() if "lr" in run]
     assert len(released) == 71
-    drawn = configurations(Sweep(runs=2000, space="paper-random"))  # type: ignore[arg-type]
+    drawn = sample(Sweep(runs=2000, space="paper-random"))  # type: ignore[arg-type]
     for key, ours in (("lr", "lr"), ("wd", "weight_decay"), ("epochs", "epochs"),
                       ("mix", "mixup"), ("smoothing", "label_smoothing")):  # fmt: skip
         values = [run.as_dict()[ours] for run in drawn]

@@ -50,10 +50,10 @@ def _warm_fork_server() -> int:
     """Its process id; those that are forked from here use it, though it is not their child."""
     from multiprocessing import forkserver
 
-    import soup.train.worker_process  # noqa: F401, for what is to be imported there
+    from soup.train.worker_process import start_fork_server
 
+    start_fork_server()
     own: Any = forkserver._forkserver  # type: ignore[attr-defined]
-    own.ensure_running()
     # The environment of a fine-tune is that of the fork server, not of the flow.
     return int(own._forkserver_pid)
 

@@ -1,6 +1,7 @@
 """The page as a reader's browser gets it."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -194,3 +195,15 @@ def test_a_zero_shot_baseline_is_in_the_table_and_in_the_figure(make: Make) -> N
     assert names.index("zero-shot") < names.index("initialisation")
     assert "zero-shot" in [text for tag, text in shown.texts if tag == "text"]
     assert "zero-shot" not in Document(page(report)).source
+
+
+def test_hyperparameters_that_do_not_vary_stand_below_the_table(make: Make) -> None:
+    plain = make()
+    ingredients = plain.ingredients.assign(optimizer="adamw", batch_size=128.0)
+    ingredients.loc[ingredients["name"] == "probe", ["optimizer", "batch_size"]] = None
+    html = page(replace(plain, ingredients=ingredients))
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "The same for all ingredients: optimizer adamw, batch size 128." in text
+    assert '<th scope="col" class="number">optimizer</th>' not in html
+    assert '<th scope="col" class="number">mixup</th>' in html
+    assert "The same for all" not in page(plain)

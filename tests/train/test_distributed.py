@@ -50,8 +50,8 @@ CASES: dict[str, dict[str, Any]] = {
         "batch_size": 7,
         "accumulate": 2,
         "clip": 0.3,
-        "ema": [0.9],
-        "swa": {"start": 0.4},
+        "ema": (0.9,),
+        "swa_start": 0.4,
     },
     "a sharded model": {"batch_size": 6, "sharding": "full", "clip": 0.3},
     "a sharded model in parts": {"batch_size": 8, "sharding": "full", "accumulate": 2},
@@ -142,7 +142,7 @@ def test_ranks_started_by_hand_leave_what_the_pipeline_finds_finished(root: Path
 
 def test_a_job_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     world(tmp_path, test=1)
-    given = job(tmp_path, {"devices": TWO, "ema": [0.9], "swa": {"start": 0.3}}, mixup=0.2)
+    given = job(tmp_path, {"devices": TWO, "ema": (0.9,), "swa_start": 0.3}, mixup=0.2)
     write(given, tmp_path / "job.json")
     assert read(tmp_path / "job.json") == given
 

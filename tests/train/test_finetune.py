@@ -149,7 +149,7 @@ def test_a_start_that_is_missing_is_named(root: Path) -> None:
 
 
 def test_averages_are_ingredients_of_their_own_and_survive_an_interruption(root: Path) -> None:
-    options = {"batch_size": 2, "checkpoint_seconds": 0.0, "ema": [0.5, 0.9], "swa": {"start": 0.4}}
+    options = {"batch_size": 2, "checkpoint_seconds": 0.0, "ema": (0.5, 0.9), "swa_start": 0.4}
     given = job(root, options, epochs=3)
     through = finetune(replace(given, folder=root / "through"), silent)
     with pytest.raises(Interrupted):
@@ -157,7 +157,7 @@ def test_averages_are_ingredients_of_their_own_and_survive_an_interruption(root:
     results = finetune(given, silent)
     assert isinstance(results, dict)
     assert isinstance(through, dict)
-    assert [*results] == ingredients_of(given.sweep) == ["", "ema-0.5", "ema-0.9", "swa"]
+    assert [*results] == ingredients_of(given.hyperparameters) == ["", "ema-0.5", "ema-0.9", "swa"]
     assert finished(given) == results
     for name, result in results.items():
         assert result.weights.read_bytes() == through[name].weights.read_bytes()

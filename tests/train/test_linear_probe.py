@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from soup.config.params import Probe
 from soup.evaluation import prediction_file
 from soup.evaluation.heldout import Result
 from soup.models import open_model, timm_models
@@ -98,7 +97,8 @@ def root(tmp_path: Path) -> Path:
 def probed(root: Path, name: str, penalty: float, cache: str = "cache", **options: Any) -> Result:
     plain = job(root, {})
     return probe(
-        Probe(penalty=penalty),
+        penalty,
+        200,
         plain.start,
         plain.development,
         root,
@@ -146,7 +146,8 @@ def test_a_probe_changes_the_head_alone_and_is_scored(tmp_path: Path) -> None:
     nn.init.zeros_(timm_models.head(model).weight)
     put(plain.start, (made, model))
     result = probe(
-        Probe(penalty=1e-5),
+        1e-5,
+        200,
         plain.start,
         plain.development,
         tmp_path,

@@ -17,7 +17,8 @@ def run(project: Project) -> dict[str, Any]:
     if project.params.probe.max_iterations == 0:
         return _facts(_as_it_is(project))
     result = probe(
-        project.params.probe,
+        project.params.probe.penalty,
+        project.params.probe.max_iterations,
         start=project.out / "base",
         development=project.development,
         root=project.images,
@@ -34,7 +35,14 @@ def run(project: Project) -> dict[str, Any]:
 def _as_it_is(project: Project) -> Result:
     architecture, model = open_model(project.out / "base")
     rows = read_csv(project.development)
-    heldout = heldout_images(rows, project.images, architecture, project.cache / "images")
+    heldout = heldout_images(
+        rows,
+        project.images,
+        architecture,
+        project.cache / "images",
+        project.params.compute.cache_gib,
+        project.track,
+    )
     size = project.params.compute.eval_batch_size
     model.to(project.device())
     return scored(model, heldout, architecture, project.out / "probe", size)

@@ -1,41 +1,100 @@
-"""What a fine-tune leaves in MLflow is known by: names, digests, metrics."""
+"""The fine-tunes of a sweep: what each is made of, and what trains it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+from soup.data.split.prepare import read_csv
 from soup.files import of_value
-from soup.tracking import Tracked
-from soup.train.finetune import FINAL_WEIGHTS, Job, ingredients_of
+from soup.pipeline.project import Project
+from soup.pipeline.sweep.devices import Devices
+from soup.pipeline.sweep.sampling import sample
+from soup.train.batches import steps_per_epoch
+from soup.train.finetune import FINAL_WEIGHTS, Job, Results, finished, ingredients_of
+from soup.train.loop import Log
+from soup.train.worker_process import run
 
 
-def names_of(name: str, job: Job) -> dict[str, str]:
-    """The ingredients of a fine-tune, by which average they are."""
-    return {each: f"{name}-{each}" if each else name for each in ingredients_of(job.sweep)}
+@dataclass(frozen=True)
+class FineTune:
+    """One fine-tune; a `Part` of a sweep.
+
+    Attributes:
+        digest: of its hyperparameters, initialisation, split and code, and of nothing else.
+        name: as shown.
+        job: what is trained.
+        steps: how many it takes.
+        devices_per_run: how many devices share it.
+    """
+
+    digest: str
+    name: str
+    job: Job
+    steps: int
+    devices_per_run: int
+
+    @property
+    def folder(self) -> Path:
+        return self.job.folder
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The ingredients' names, by which average of the weights each is."""
+        averages = ingredients_of(self.job.hyperparameters)
+        return {a: f"{self.name}-{a}" if a != FINAL_WEIGHTS else self.name for a in averages}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.job.hyperparameters.as_dict()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What touches the result beside the hyperparameters: see `Job`."""
+        return {"devices": str(self.devices_per_run), "threads": str(self.job.threads)}
+
+    def results(self) -> Results | None:
+        return finished(self.job)
+
+    def make(
+        self, devices: Devices, log: Log, say: Callable[[str], None], until: float
+    ) -> Results | float:
+        return run(replace(self.job, devices=devices, until=until), log, say)
 
 
-def own_digest(digest: str, average: str) -> str:
-    """The digest of an ingredient of a fine-tune."""
-    return (
-        digest if average == FINAL_WEIGHTS else of_value({"fine-tune": digest, "average": average})
-    )
-
-
-def rung_metric(share: float) -> str:
-    """Held-out accuracy at a share of the run."""
-    return f"rung/{share:g}"
-
-
-def finished_among(
-    jobs: Mapping[str, tuple[str, Job]], runs: Mapping[str, Tracked]
-) -> dict[str, dict[str, str]]:
-    """Which fine-tunes are among the finished runs: name -> run ids of its ingredients, by name.
+def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dict[str, FineTune]:
+    """The fine-tunes that the parameters ask for, by name.
 
     Args:
-        jobs: name -> digest and job.
-        runs: by digest.
+        shared: digests of what all of them are made of: code, base, model, split.
+        threads: CPU threads of each process.
+
+    Raises:
+        ValueError: the search space has fewer points than runs.
     """
-    found = {}
-    for name, (digest, job) in jobs.items():
-        if digest in runs:  # stored last: if it is there, so are its averages
-            own = {shown: own_digest(digest, each) for each, shown in names_of(name, job).items()}
-            found[name] = {shown: runs[one].run_id for shown, one in own.items() if one in runs}
-    return found
+    sweep, compute = project.params.sweep, project.params.compute
+    rows = read_csv(project.development)
+    steps = steps_per_epoch(sum(row.split == "train" for row in rows), sweep.batch_size)
+    parts = {}
+    for index, hyperparameters in enumerate(sample(sweep)):
+        digest = of_value({"hyperparameters": hyperparameters.as_dict(), **shared})
+        name = f"ft-{index:03d}"
+        job = Job(
+            hyperparameters=hyperparameters,
+            start=project.out / "probe",
+            development=project.development,
+            root=project.images,
+            folder=project.cache / "runs" / digest,
+            cache=project.cache / "images",
+            cache_gib=compute.cache_gib,
+            devices=("cpu",),
+            threads=threads,
+            sharding=compute.sharding,
+            eval_batch_size=compute.eval_batch_size,
+            checkpoint_seconds=compute.checkpoint_seconds,
+            checkpoint_steps=compute.checkpoint_steps,
+        )
+        total = hyperparameters.epochs * steps
+        parts[name] = FineTune(digest, name, job, total, compute.devices_per_run)
+    return parts

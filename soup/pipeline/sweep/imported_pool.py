@@ -6,26 +6,23 @@ from there on (cook, evaluate, register, report) nothing knows the difference.
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from soup.data.loading.images import Images
 from soup.data.split.prepare import read_csv
 from soup.errors import BadInput
-from soup.evaluation.heldout import Result, heldout_images, scored
+from soup.evaluation.heldout import heldout_images, scored
 from soup.files import of_file, of_value
 from soup.models import Architecture, build, load_weights, mismatch_message
 from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
-from soup.pipeline.sweep.recording import finish_sweep, record_ingredient
-from soup.pipeline.sweep.sweep import SweepError, Watcher
-from soup.tracking import Store
+from soup.train.finetune import FINAL_WEIGHTS, Results
+from soup.train.loop import Log
+from soup.train.worker_process import Failed
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 # Beside the published pool: model's name -> hyperparameters, under names of its own.
@@ -34,133 +31,100 @@ PUBLISHED = {"wd": "weight_decay", "smoothing": "label_smoothing", "mix": "mixup
 
 
 @dataclass(frozen=True)
-class ImportedPool:
-    """A sweep that others made, open in MLflow; has the same parts as a `Sweep`.
+class ImportedCheckpoint:
+    """One checkpoint that was fine-tuned elsewhere; a `Part` of a sweep.
 
     Attributes:
-        run_id: of the parent run.
-        steps: by ingredient; to read and to score it is one.
-        finished: the run ids, by name, of those that were there when it was opened.
+        digest: of the file, its name, and what its score depends on.
+        name: of the file, without its suffix.
+        file: in any format that `soup convert` reads.
+        source: SHA-256 of the file.
+        params: hyperparameters that a file beside the checkpoints tells.
+        folder: where its weights are written before MLflow has them.
+        heldout: the images that it is scored on.
+        eval_batch_size: images a pass.
+        base: digest of the base's weights.
     """
 
-    store: Store
-    run_id: str
-    steps: dict[str, int]
-    finished: dict[str, dict[str, str]]
-    _project: Project
-    _files: Mapping[str, Path]
-    _parameters: Mapping[str, Mapping[str, Any]]
-    _tags: dict[str, str]
-    _code: str
-    _architecture: Architecture
-    _heldout: Images
-    _probe: Result
-    _sources: Mapping[str, str]
+    digest: str
+    name: str
+    file: Path
+    source: str
+    params: Mapping[str, Any]
+    folder: Path
+    architecture: Architecture
+    heldout: Images
+    eval_batch_size: int
+    base: str
+    steps: int = 1
 
-    @staticmethod
-    def open(project: Project, code: str) -> "ImportedPool":
-        """Find the checkpoints, see whether all of them fit the base, and open the parent run.
+    @property
+    def names(self) -> dict[str, str]:
+        return {FINAL_WEIGHTS: self.name}
 
-        Args:
-            code: digest of the source files that the scores depend on.
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"imported": self.file.name, "sha256.imported": self.source}
 
-        Raises:
-            BadInput: checkpoints are missing or do not fit; all that is wrong is listed.
-            TrackingError: MLflow does not answer.
-        """
-        start = project.out / "probe"
-        files = pool_files(project)
-        architecture = Architecture.load(start / "model.json")
-        _require_fit(files, architecture)
-        base, split = of_file(start / "model.safetensors"), of_file(project.development)
-        sources = {name: of_file(file) for name, file in files.items()}
-        digest = of_value({"import": sources, "base": base, "split": split, "code": code})
-        store = project.store()
-        tags = project.lineage() | {"base": base, "split": split, "sweep": digest}
-        known = store.find(digest)
-        name = f"imported {digest[:8]}"
-        run_id = known.run_id if known else store.start("sweep", digest, name, tags)
-        probed = json.loads((project.out / "probe.json").read_text())
-        cache = project.cache / "images"
-        before = store.finished(run_id)
-        own = {name: _own(name, source, base, split, code) for name, source in sources.items()}
-        return ImportedPool(
-            store,
-            run_id,
-            dict.fromkeys(files, 1),
-            {name: {name: before[one].run_id} for name, one in own.items() if one in before},
-            project,
-            files,
-            hyperparameters(files),
-            tags,
-            code,
+    def results(self) -> None:
+        """None: it is read and scored again, which takes one pass."""
+
+    def make(
+        self, devices: Devices, _log: Log, _say: Callable[[str], None], _until: float
+    ) -> Results:
+        notes = {"base": self.base, "source": self.source}
+        if "lr" in self.params:  # what `soup explain` asks for
+            notes["lr"] = f"{self.params['lr']:.6g}"
+        model = build(self.architecture)
+        try:
+            load_weights(model, weights_of(self.file), self.name)
+        except BadInput as error:
+            raise Failed(str(error)) from None
+        model = model.to(devices[0])
+        size = self.eval_batch_size
+        result = scored(model, self.heldout, self.architecture, self.folder, size, notes)
+        return {FINAL_WEIGHTS: result}
+
+
+def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, ImportedCheckpoint]:
+    """The checkpoints of the pool by name, all of which fit the base.
+
+    Args:
+        shared: digests of what all scores depend on: code, base, model, split.
+
+    Raises:
+        BadInput: checkpoints are missing or do not fit; all that is wrong is listed.
+    """
+    files = pool_files(project)
+    architecture = Architecture.load(project.out / "probe" / "model.json")
+    _require_fit(files, architecture)
+    compute, cache = project.params.compute, project.cache
+    heldout = heldout_images(
+        read_csv(project.development),
+        project.images,
+        architecture,
+        cache / "images",
+        compute.cache_gib,
+        project.track,
+    )
+    params = hyperparameters(files)
+    pool = {}
+    for name, file in files.items():
+        source = of_file(file)
+        digest = of_value({"import": source, "name": name, **shared})
+        pool[name] = ImportedCheckpoint(
+            digest,
+            name,
+            file,
+            source,
+            params.get(name, {}),
+            cache / "runs" / digest,
             architecture,
-            heldout_images(read_csv(project.development), project.images, architecture, cache),
-            Result(probed["errors"], probed["examples"], start),
-            sources,
+            heldout,
+            compute.eval_batch_size,
+            shared["base"],
         )
-
-    def run(
-        self,
-        name: str,
-        devices: Devices,
-        watcher: Watcher,
-        release: Callable[[], None] = lambda: None,
-    ) -> dict[str, str]:
-        """Score and keep one checkpoint, or find that it was; its run id, by its name.
-
-        Args:
-            release: called when the devices are free for another.
-        """
-        source = self._sources[name]
-        digest = _own(name, source, self._tags["base"], self._tags["split"], self._code)
-        folder = self._project.cache / "runs" / digest
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Two pipelines on one store: the second waits, and then finds it done.
-        with FileLock(folder.with_suffix(".lock")):
-            known = self.store.find(digest)
-            if known is not None:
-                watcher.done(name, "imported before")
-                return {name: known.run_id}
-            parameters = self._parameters.get(name, {})
-            tags = {**self._tags, "imported": self._files[name].name, "sha256.imported": source}
-            run_id = self.store.start("ingredient", digest, name, tags, parameters, self.run_id)
-            model = build(self._architecture)
-            load_weights(model, weights_of(self._files[name]), name)
-            notes = {"base": self._tags["base"], "source": source}
-            if "lr" in parameters:  # what `soup explain` asks for
-                notes["lr"] = f"{parameters['lr']:.6g}"
-            size = self._project.params.compute.eval_batch_size
-            result = scored(
-                model.to(devices[0]), self._heldout, self._architecture, folder, size, notes
-            )
-            release()
-            record_ingredient(self.store, run_id, name, result, tags, step=0)
-            shutil.rmtree(folder, ignore_errors=True)
-            watcher.done(name, f"{result.accuracy:.2%} held-out")
-        return {name: run_id}
-
-    def close(self, outcomes: Mapping[str, dict[str, str] | BaseException]) -> dict[str, Any]:
-        """End the sweep with what each import returned or raised; facts for the record.
-
-        Raises:
-            SweepError: none could be imported.
-        """
-        failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
-        if len(failed) == len(outcomes):
-            last = [*failed.values()][-1]
-            self.store.end(self.run_id, failed="nothing could be imported")
-            raise SweepError(f"none of {len(failed)} checkpoints could be imported: {last}")
-        runs, best = finish_sweep(
-            self.store, self.run_id, self._probe, self._tags, outcomes.values()
-        )
-        return {
-            "sweep": self.run_id,
-            "runs": runs,
-            "failed": failed,
-            "listing": listing(self._project),
-            "summary": f"{len(runs) - 1} of {len(outcomes)} checkpoints imported, {best}",
-        }
+    return pool
 
 
 def pool_files(project: Project) -> dict[str, Path]:
@@ -208,11 +172,6 @@ def listing(project: Project) -> str:
     """A digest of which files the pool has, with sizes and times: must it be looked at again?"""
     stats = ((name, file.stat()) for name, file in pool_files(project).items())
     return of_value([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-
-
-def _own(name: str, source: str, base: str, split: str, code: str) -> str:
-    """The digest of an ingredient."""
-    return of_value({"import": source, "name": name, "base": base, "split": split, "code": code})
 
 
 def _ours(key: str, value: Any) -> Any:

@@ -1,8 +1,7 @@
-"""A sweep: K fine-tunes of one initialisation, each kept in MLflow under its digest.
+"""A sweep: K ingredients of one initialisation, each kept in MLflow under its digest.
 
-An ingredient's digest is made of its configuration, the initialisation, the split and the code, and
-of nothing else: a larger K finds the first ones finished, an interrupted one goes on in its run and
-from its state on disk, a changed one is made anew.
+A larger K finds the first ingredients finished, an interrupted one goes on in its run and from its
+state on disk, and one that anything changed for is made anew.
 """
 
 import json
@@ -12,39 +11,38 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from filelock import FileLock
 
-from soup.config.sampling import configurations
-from soup.data.split.prepare import read_csv
 from soup.errors import Failure
 from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value, write_json
 from soup.pipeline.project import Project
+from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
-from soup.pipeline.sweep.fine_tunes import finished_among, names_of, own_digest, rung_metric
+from soup.pipeline.sweep.fine_tunes import fine_tunes
+from soup.pipeline.sweep.part import Part, ingredient_digest
 from soup.pipeline.sweep.recording import finish_sweep, record_ingredient
 from soup.tracking import Store, log_system_metrics
-from soup.train.batches import steps_per_epoch
-from soup.train.finetune import FINAL_WEIGHTS, Job, Results, finished
+from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.worker_process import Crashed, Failed
-from soup.train.worker_process import run as in_process
 
 log = logging.getLogger("modelsoup")
-
-# What decides which fine-tunes there are, not what becomes of one.
-SEARCH = {"runs", "method", "seed", "space", "halving"}
 
 
 class SweepError(Failure, RuntimeError):
     """A sweep without a single ingredient; the message says what to change."""
 
 
+class StoppedEarly(Failure, RuntimeError):
+    """A fine-tune that successive halving stopped; the message says by how much it lagged."""
+
+
 @runtime_checkable
 class Watcher(Protocol):
-    """Is told how the fine-tunes go on."""
+    """Is told how the parts of a sweep go on."""
 
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -53,88 +51,86 @@ class Watcher(Protocol):
     def say(self, message: str) -> None: ...
 
 
-class StoppedEarly(Failure, RuntimeError):
-    """A fine-tune that successive halving stopped; the message says by how much it lagged."""
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A sweep that is open in MLflow.
 
     Attributes:
+        store: the experiment.
         run_id: of the parent run.
-        steps: how many steps each fine-tune takes.
-        finished: the run ids of the ingredients, by name, of each fine-tune that was finished when
-            the sweep was opened.
+        parts: by name: fine-tunes, or checkpoints that were fine-tuned elsewhere.
+        finished: of each part that was finished when the sweep was opened, the run ids of its
+            ingredients, by name.
+        imported: whether the parts are checkpoints that were fine-tuned elsewhere.
+        listing: a digest of the folder that these are in; '' for fine-tunes.
     """
 
     store: Store
     run_id: str
-    steps: dict[str, int]
+    parts: Mapping[str, Part]
     finished: dict[str, dict[str, str]]
-    _jobs: dict[str, tuple[str, Job]]
+    imported: bool
+    listing: str
     _tags: dict[str, str]
     _probe: Result
 
     @staticmethod
     def open(project: Project, code: str, threads: int) -> "Sweep":
-        """Find or make the parent run, and lay out the fine-tunes.
+        """Find or make the parent run, and lay out the parts.
 
         Args:
-            code: digest of the source files that a fine-tune's result depends on.
+            code: digest of the source files that an ingredient depends on.
             threads: CPU threads of each fine-tune.
 
         Raises:
             TrackingError: MLflow does not answer.
             ValueError: the search space has fewer points than runs.
+            BadInput: checkpoints to import are missing or do not fit; all that is wrong is listed.
         """
-        s, c = project.params.sweep, project.params.compute
-        start = project.out / "probe"
-        base, split = of_file(start / "model.safetensors"), of_file(project.development)
+        settings, start = project.params.sweep, project.out / "probe"
         shared = {
             "code": code,
-            "base": base,
-            "split": split,
-            **s.model_dump(mode="json", exclude=SEARCH),
+            "base": of_file(start / "model.safetensors"),
+            "model": of_file(start / "model.json"),
+            "split": of_file(project.development),
         }
-        space = s.model_dump(mode="json", include={"method", "seed", "space"})
-        digest = of_value({"sweep": shared, "space": space})
+        imported = settings.imported is not None
+        parts: Mapping[str, Part]
+        if imported:
+            parts = imported_pool.checkpoints(project, shared)
+            identity: dict[str, Any] = {"import": {name: p.digest for name, p in parts.items()}}
+        else:
+            parts = fine_tunes(project, shared, threads)
+            # Not how many runs there are, nor which of them are stopped: that changes none.
+            exclude = {"runs", "halving"}
+            identity = {"settings": settings.model_dump(mode="json", exclude=exclude)}
+        digest = of_value({"sweep": shared, **identity})
         store = project.store()
-        tags = project.lineage() | {"base": base, "split": split, "sweep": digest}
+        tags = project.lineage() | {"sweep": digest}
+        tags |= {key: shared[key] for key in ("base", "model", "split")}
         known = store.find(digest)
-        name = f"sweep {digest[:8]}"
-        run_id = known.run_id if known else store.start("sweep", digest, name, tags)
-        jobs: dict[str, tuple[str, Job]] = {}
-        for index, configuration in enumerate(configurations(s)):
-            own = of_value({"configuration": configuration.as_dict(), **shared})
-            jobs[f"ft-{index:03d}"] = (
-                own,
-                Job(
-                    configuration=configuration,
-                    sweep=s,
-                    compute=c,
-                    start=start,
-                    development=project.development,
-                    root=project.images,
-                    folder=project.cache / "runs" / own,
-                    cache=project.cache / "images",
-                    devices=("cpu",),
-                    threads=threads,
-                ),
-            )
-        train = sum(row.split == "train" for row in read_csv(project.development))
-        each = steps_per_epoch(train, s.batch_size)
-        steps = {name: job.configuration.epochs * each for name, (_, job) in jobs.items()}
+        title = f"{'imported' if imported else 'sweep'} {digest[:8]}"
+        run_id = known.run_id if known else store.start("sweep", digest, title, tags)
         probed = json.loads((project.out / "probe.json").read_text())
+        stored = store.finished(run_id)
+        finished: dict[str, dict[str, str]] = {}
+        for name, part in parts.items():
+            if part.digest in stored:  # stored last: if it is there, so are its averages
+                runs = {shown: ingredient_digest(part, a) for a, shown in part.names.items()}
+                finished[name] = {s: stored[d].run_id for s, d in runs.items() if d in stored}
+                shutil.rmtree(part.folder, ignore_errors=True)
+        listing = imported_pool.listing(project) if imported else ""
         probe = Result(probed["errors"], probed["examples"], start)
-        finished = finished_among(jobs, store.finished(run_id))
-        for name in finished:
-            shutil.rmtree(jobs[name][1].folder, ignore_errors=True)
-        return Sweep(store, run_id, steps, finished, jobs, tags, probe)
+        return Sweep(store, run_id, parts, finished, imported, listing, tags, probe)
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """How many steps each part takes."""
+        return {name: part.steps for name, part in self.parts.items()}
 
     def machine(self, project: Project) -> AbstractContextManager[None]:
-        """Log what the machine does meanwhile to the parent run, unless that is switched off."""
-        if not project.params.compute.system_metrics:
+        """Log the machine's use to the parent run meanwhile, unless nothing trains or it is off."""
+        if self.imported or not project.params.compute.system_metrics:
             return nullcontext()
         return log_system_metrics(self.store, self.run_id, project.say)
 
@@ -145,44 +141,39 @@ class Sweep:
         watcher: Watcher,
         release: Callable[[], None] = lambda: None,
     ) -> dict[str, str]:
-        """Run one fine-tune, or find it finished; the run ids of its ingredients, by name.
+        """Make one part, or find it finished; the run ids of its ingredients, by name.
 
         Args:
-            release: called when the devices are free for another; what is made is stored after.
+            release: called when the devices are free for another; results are stored after.
 
         Raises:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
         """
-        digest, job = self._jobs[name]
-        names = names_of(name, job)
-        with self._lock(job):
-            # The fine-tune itself is stored last: if it is there, so are its averages.
-            if self.store.find(digest) is not None:
-                shutil.rmtree(job.folder, ignore_errors=True)
+        part = self.parts[name]
+        with _lock(part):
+            if self.store.find(part.digest) is not None:
+                shutil.rmtree(part.folder, ignore_errors=True)
                 watcher.done(name, "finished before")
-                known = {names[e]: self.store.find(own_digest(digest, e)) for e in names}
-                return {each: found.run_id for each, found in known.items() if found}
+                digests = {shown: ingredient_digest(part, a) for a, shown in part.names.items()}
+                stored = {shown: self.store.find(digest) for shown, digest in digests.items()}
+                return {shown: run.run_id for shown, run in stored.items() if run}
             started = time.monotonic()
-            run_id = self._start(digest, name, name, FINAL_WEIGHTS)
-            results = finished(job) or self._train(run_id, name, devices, watcher, 1.0)
+            run_id = self._start(part, FINAL_WEIGHTS)
+            results = part.results() or self._make(part, run_id, name, devices, watcher, 1.0)
             assert not isinstance(results, float)
             seconds = time.monotonic() - started
             release()
-            runs = {}
-            for each in results:
-                if each != FINAL_WEIGHTS:
-                    runs[names[each]] = self._averaged(digest, name, each, results[each])
-            record_ingredient(
-                self.store, run_id, name, results[FINAL_WEIGHTS], self._tags, self.steps[name]
-            )
-            runs[names[FINAL_WEIGHTS]] = run_id
-            shutil.rmtree(job.folder, ignore_errors=True)
-            told = ", ".join(f"{e} {r.accuracy:.2%}".strip() for e, r in results.items())
-            watcher.done(name, f"{told} held-out in {seconds:.0f} s")
-        return runs
+            ids = {part.names[a]: self._record_average(part, a, results[a]) for a in results if a}
+            # The part itself is stored last: if it is there, so are its averages.
+            final = results[FINAL_WEIGHTS]
+            record_ingredient(self.store, run_id, name, final, self._tags_of(part), part.steps)
+            shutil.rmtree(part.folder, ignore_errors=True)
+            scores = ", ".join(f"{a} {r.accuracy:.2%}".strip() for a, r in results.items())
+            watcher.done(name, f"{scores} held-out in {seconds:.0f} s")
+        return {**ids, part.names[FINAL_WEIGHTS]: run_id}
 
     def train_until(self, name: str, devices: Devices, watcher: Watcher, share: float) -> float:
-        """Take a fine-tune to a share of its run, and pause it.
+        """Train a share of a fine-tune's steps, and pause it.
 
         Returns:
             Its held-out accuracy there; infinity if it finished without having been asked there.
@@ -190,37 +181,69 @@ class Sweep:
         Raises:
             Failed: as `run`.
         """
-        digest, job = self._jobs[name]
-        kept = job.folder / f"rung-{share:g}.json"
-        with self._lock(job):
-            known = self.store.find(digest)
-            if known is not None:
-                return known.metrics.get(rung_metric(share), math.inf)
-            if kept.is_file():
-                return float(json.loads(kept.read_text())["accuracy"])
-            run_id = self._start(digest, name, name, FINAL_WEIGHTS)
-            accuracy = self._train(run_id, name, devices, watcher, share)
+        part = self.parts[name]
+        rung, metric = part.folder / f"rung-{share:g}.json", f"rung/{share:g}"
+        with _lock(part):
+            finished = self.store.find(part.digest)
+            if finished is not None:
+                return finished.metrics.get(metric, math.inf)
+            if rung.is_file():
+                return float(json.loads(rung.read_text())["accuracy"])
+            run_id = self._start(part, FINAL_WEIGHTS)
+            accuracy = self._make(part, run_id, name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[FINAL_WEIGHTS].accuracy
             # For when it is finished, and others are compared with it.
-            self.store.log(run_id, self.steps[name], {rung_metric(share): accuracy})
-            write_json(kept, {"accuracy": accuracy})
+            self.store.log(run_id, part.steps, {metric: accuracy})
+            write_json(rung, {"accuracy": accuracy})
         return accuracy
 
     def stop(self, name: str, reason: str, watcher: Watcher) -> StoppedEarly:
         """Mark a fine-tune as stopped early, with the reason; its state stays for another day."""
-        digest, _ = self._jobs[name]
-        run = self.store.find(digest, finished=False)
+        run = self.store.find(self.parts[name].digest, finished=False)
         if run is not None:
             self.store.end(run.run_id, failed=reason)
         watcher.done(name, reason)
         return StoppedEarly(reason)
 
-    def _train(
-        self, run_id: str, name: str, devices: Devices, watcher: Watcher, until: float
-    ) -> Results | float:
-        _, job = self._jobs[name]
+    def close(self, outcomes: Mapping[str, dict[str, str] | BaseException]) -> dict[str, Any]:
+        """End the sweep with what each part returned or raised; facts for the record.
 
+        Raises:
+            SweepError: none finished; the message says what to change.
+            Exception: what a part raised that is no failure of its own: a full disk, a store that
+                is gone. The next start goes on.
+        """
+        for outcome in outcomes.values():
+            if isinstance(outcome, BaseException) and not isinstance(
+                outcome, Failed | StoppedEarly
+            ):
+                raise outcome
+        failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
+        if len(failed) == len(outcomes):
+            last = [*failed.values()][-1]
+            self.store.end(self.run_id, failed="nothing could be made")
+            raise SweepError(
+                f"none of {len(failed)} checkpoints could be imported: {last}"
+                if self.imported
+                else f"all {len(failed)} fine-tunes failed, the last because {last}; "
+                "if they diverged, lower sweep.space.lr or sweep.clip"
+            )
+        done = outcomes.values()
+        runs, best = finish_sweep(self.store, self.run_id, self._probe, self._tags, done)
+        what = "checkpoints imported" if self.imported else f"fine-tunes, {len(runs)} ingredients"
+        return {
+            "sweep": self.run_id,
+            "runs": runs,
+            "failed": failed,
+            "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
+            "listing": self.listing,
+            "summary": f"{len(outcomes) - len(failed)} of {len(outcomes)} {what}, {best}",
+        }
+
+    def _make(
+        self, part: Part, run_id: str, name: str, devices: Devices, watcher: Watcher, until: float
+    ) -> Results | float:
         def log(step: int, metrics: dict[str, float]) -> None:
             self.store.log(run_id, step, metrics)
             watcher.step(name, step, metrics)
@@ -230,64 +253,47 @@ class Sweep:
             watcher.say(f"{name}: {message}")
 
         try:
-            return in_process(replace(job, devices=devices, until=until), log, say)
+            return part.make(devices, log, say, until)
         except Failed as error:
             self.store.end(run_id, failed=str(error))
             watcher.done(name, f"failed: {error}")
             raise
 
-    def _lock(self, job: Job) -> FileLock:
-        """Two pipelines on one store: the second waits, and then finds it finished."""
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(job.folder.with_suffix(".lock"))
-
-    def _start(self, digest: str, shown: str, name: str, average: str) -> str:
-        params = self._jobs[name][1].configuration.as_dict()
-        if average != FINAL_WEIGHTS:
-            params["average"] = average
-        run_id = self.store.start("ingredient", digest, shown, self._tags, params, self.run_id)
-        log.info("run opened", extra={"fine_tune": shown, "run": run_id})
+    def _start(self, part: Part, average: str) -> str:
+        """The run of an ingredient: a new one, or the one that was interrupted."""
+        digest, name = ingredient_digest(part, average), part.names[average]
+        params = dict(part.params) | ({"average": average} if average else {})
+        tags = self._tags_of(part)
+        run_id = self.store.start("ingredient", digest, name, tags, params, self.run_id)
+        log.info("run opened", extra={"fine_tune": name, "run": run_id})
         return run_id
 
-    def _averaged(self, digest: str, name: str, average: str, result: Result) -> str:
-        """The run of an average of a fine-tune's weights, an ingredient of its own."""
-        own, shown = own_digest(digest, average), names_of(name, self._jobs[name][1])[average]
-        known = self.store.find(own)
-        if known is not None:  # stored before what was interrupted
-            return known.run_id
-        run_id = self._start(own, shown, name, average)
-        record_ingredient(self.store, run_id, shown, result, self._tags, self.steps[name])
+    def _record_average(self, part: Part, average: str, result: Result) -> str:
+        """Store an average of a fine-tune's weights, an ingredient with a run of its own."""
+        stored = self.store.find(ingredient_digest(part, average))
+        if stored is not None:  # before what was interrupted
+            return stored.run_id
+        run_id, name = self._start(part, average), part.names[average]
+        record_ingredient(self.store, run_id, name, result, self._tags_of(part), part.steps)
         return run_id
 
-    def close(self, outcomes: Mapping[str, dict[str, str] | BaseException]) -> dict[str, Any]:
-        """End the sweep with what each fine-tune returned or raised; facts for the record.
+    def _tags_of(self, part: Part) -> dict[str, str]:
+        return {**self._tags, **part.tags}
 
-        Raises:
-            SweepError: none finished; the message says what to change.
-            Exception: what a fine-tune raised that is none of its own failures: a disk that is
-                full, a store that is gone. The next start goes on.
-        """
-        for outcome in outcomes.values():
-            if isinstance(outcome, BaseException) and not isinstance(
-                outcome, Failed | StoppedEarly
-            ):
-                raise outcome
-        failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
-        if len(failed) == len(outcomes):
-            self.store.end(self.run_id, failed="every fine-tune failed")
-            last = [*failed.values()][-1]
-            raise SweepError(
-                f"all {len(failed)} fine-tunes failed, the last because {last}; "
-                "if they diverged, lower sweep.space.lr or sweep.clip"
-            )
-        runs, best = finish_sweep(
-            self.store, self.run_id, self._probe, self._tags, outcomes.values()
-        )
-        return {
-            "sweep": self.run_id,
-            "runs": runs,
-            "failed": failed,
-            "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
-            "summary": f"{len(outcomes) - len(failed)} of {len(outcomes)} fine-tunes, "
-            f"{len(runs)} ingredients, {best}",
-        }
+
+def still_valid(project: Project, record: Mapping[str, Any]) -> bool:
+    """Whether what a finished sweep's record names is there still, and nothing is left to try.
+
+    A part whose process was killed too often, or whose files were found damaged since, has another
+    chance; so has a folder of checkpoints that was changed.
+    """
+    imported = project.params.sweep.imported is not None
+    if imported and record.get("listing") != imported_pool.listing(project):
+        return False
+    return not record.get("crashed") and project.store().all_finished(record["runs"].values())
+
+
+def _lock(part: Part) -> FileLock:
+    """Two pipelines on one store: the second waits, and then finds the part finished."""
+    part.folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(part.folder.with_suffix(".lock"))

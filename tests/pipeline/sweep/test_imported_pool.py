@@ -15,7 +15,8 @@ from soup.errors import BadInput
 from soup.models import Architecture, build
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
-from soup.pipeline.sweep.imported_pool import ImportedPool, hyperparameters, listing, pool_files
+from soup.pipeline.sweep.imported_pool import hyperparameters, listing, pool_files
+from soup.pipeline.sweep.sweep import Sweep
 from tests import checkouts, worlds
 from tests.pipeline.projects import Silent, record
 
@@ -134,7 +135,7 @@ def test_an_imported_pool_is_cooked_and_evaluated_like_a_sweep(tmp_path: Path) -
     project = _prepared(tmp_path, 4)
     told = {f"model_{k}": {"lr": 10.0**-k, "wd": 0.1, "aug": None} for k in range(1, 4)}
     (tmp_path / "pool" / "hparam_info.json").write_text(json.dumps(told))
-    opened = ImportedPool.open(project, "code")
+    opened = Sweep.open(project, "code", threads=1)
     outcomes: dict[str, dict[str, str] | BaseException] = {
         name: opened.run(name, ("cpu",), Silent()) for name in opened.steps
     }
@@ -149,9 +150,14 @@ def test_an_imported_pool_is_cooked_and_evaluated_like_a_sweep(tmp_path: Path) -
         == json.loads((project.out / "probe.json").read_text())["errors"]
     )
 
-    again = ImportedPool.open(project, "code")
+    again = Sweep.open(project, "code", threads=1)
     assert again.run_id == opened.run_id
     assert {name: again.run(name, ("cpu",), Silent()) for name in again.steps} == outcomes
+    described = tmp_path / "out" / "tiny" / "probe" / "model.json"
+    text = described.read_text()
+    described.write_text(text.replace("bicubic", "bilinear"))
+    assert Sweep.open(project, "code", threads=1).finished == {}  # scored as another model would be
+    described.write_text(text)
 
     cooked = cook.run(project, "c")
     record(project, "cook", cooked)
@@ -170,7 +176,7 @@ def test_checkpoints_that_do_not_fit_the_base_are_all_named_before_one_is_scored
     torch.save({"fc.weight": torch.ones(2, 3)}, tmp_path / "pool" / "model_1.pt")
     (tmp_path / "pool" / "model_3.pt").write_bytes(b"cut short")
     with pytest.raises(BadInput) as caught:
-        ImportedPool.open(project, "code")
+        Sweep.open(project, "code", threads=1)
     text = str(caught.value)
     assert "model_1:\n  missing: " in text
     assert "they look like none of the known families (2 classes); the model is a CLIP's" in text

@@ -58,12 +58,41 @@ def test_a_sweep_opened_again_finds_every_fine_tune_finished(project: Project) -
 def test_changed_code_is_another_ingredient(project: Project) -> None:
     changed = Sweep.open(project, code="other code", threads=1)
     assert changed.run_id != json.loads((project.out / "finetune.json").read_text())["sweep"]
-    digests = {digest for digest, _ in changed._jobs.values()}
-    assert not digests & {d for d, _ in Sweep.open(project, code="code", threads=1)._jobs.values()}
+    digests = {part.digest for part in changed.parts.values()}
+    before = Sweep.open(project, code="code", threads=1)
+    assert not digests & {part.digest for part in before.parts.values()}
     with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
         changed.close({"ft-000": Failed("boom")})
     with pytest.raises(RuntimeError, match="the store is gone"):  # no failure of the fine-tune
         changed.close({"ft-000": RuntimeError("the store is gone"), "ft-001": {}})
+
+
+def test_a_changed_description_of_the_model_is_another_ingredient(project: Project) -> None:
+    before = Sweep.open(project, code="code", threads=1)
+    description = project.out / "probe" / "model.json"
+    text = description.read_text()
+    changed = json.loads(text)
+    changed["std"] = [0.3, 0.3, 0.3]
+    try:
+        description.write_text(json.dumps(changed))
+        after = Sweep.open(project, code="code", threads=1)
+    finally:
+        description.write_text(text)
+    assert after.finished == {}
+    assert after.run_id != before.run_id
+    digests = {part.digest for part in before.parts.values()}
+    assert not digests & {part.digest for part in after.parts.values()}
+
+
+def test_all_hyperparameters_are_logged_with_the_run(project: Project) -> None:
+    sweep = Sweep.open(project, code="code", threads=1)
+    (run,) = project.store().get([runs_of(project)["ft-000"]])
+    expected = sweep.parts["ft-000"].params
+    assert run.params == {name: str(value) for name, value in expected.items()}
+    assert {"optimizer", "batch_size", "warmup", "clip", "precision", "crop", "flip"} <= set(
+        run.params
+    )
+    assert (run.tags["threads"], run.tags["devices"]) == ("1", "1")
 
 
 def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
@@ -96,7 +125,7 @@ def test_a_run_stopped_early_says_why_and_one_that_goes_on_ends_as_if_never_paus
     assert scores == {name: sweep.train_until(name, ("cpu",), watcher, 0.5) for name in scores}
     assert all(0 < score < 1 for score in scores.values())
     lag = sweep.stop(second, "stopped after 50% of the run", watcher)
-    stopped = sweep.store.find(sweep._jobs[second][0], finished=False)
+    stopped = sweep.store.find(sweep.parts[second].digest, finished=False)
     assert stopped is not None
     assert stopped.tags["reason"] == str(lag) == watcher.told[second]
     (run,) = sweep.run(first, ("cpu",), watcher).values()
@@ -118,29 +147,29 @@ def probed_again(project: Project) -> Project:
 
 def test_devices_are_free_once_it_is_trained_and_before_it_is_stored(project: Project) -> None:
     sweep = other(project, seed=13)
-    digest, job = sweep._jobs["ft-000"]
+    part = sweep.parts["ft-000"]
     seen = []
 
     def release() -> None:
-        seen.append((any(job.folder.rglob("model.safetensors")), sweep.store.find(digest)))
+        seen.append((any(part.folder.rglob("model.safetensors")), sweep.store.find(part.digest)))
 
     sweep.run("ft-000", ("cpu",), Silent(), release)
     assert seen == [(True, None)]
-    assert sweep.store.find(digest) is not None
+    assert sweep.store.find(part.digest) is not None
 
 
 def test_what_a_fine_tune_says_is_kept_with_its_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soup.pipeline.sweep import sweep as module
+    from soup.pipeline.sweep import fine_tunes
 
-    plain = module.in_process
+    plain = fine_tunes.run
 
     def speaking(job: Any, log: Any, say: Any) -> Any:
         say("out of memory: halved")
         return plain(job, log, say)
 
-    monkeypatch.setattr(module, "in_process", speaking)
+    monkeypatch.setattr(fine_tunes, "run", speaking)
     told: list[str] = []
 
     class Hearing(Silent):

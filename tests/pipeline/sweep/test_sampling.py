@@ -1,7 +1,8 @@
 """Run i is a function of (seed, i), and a dimension of nothing but itself."""
 
+import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from soup.config.params import Sweep
-from soup.config.sampling import Configuration, configurations, runs_to_stop
 from soup.config.search_space import RandAugment, Range, Space
+from soup.pipeline.sweep.sampling import runs_to_stop, sample
+from soup.train.hyperparameters import Hyperparameters
 
 WIDE = Space(
     lr=Range(min=1e-6, max=1e-4, scale="log"),
@@ -24,8 +26,8 @@ WIDE = Space(
 )
 
 
-def drawn(runs: int = 20, seed: int = 0, space: Space = WIDE) -> list[Configuration]:
-    return configurations(Sweep(runs=runs, seed=seed, space=space))
+def drawn(runs: int = 20, seed: int = 0, space: Space = WIDE) -> list[Hyperparameters]:
+    return sample(Sweep(runs=runs, seed=seed, space=space))
 
 
 @given(fewer=st.integers(1, 15), more=st.integers(0, 15), seed=st.integers(0, 2**32 - 1))
@@ -39,6 +41,20 @@ def test_a_change_to_one_dimension_changes_no_other(changed: str) -> None:
     space = WIDE.model_copy(update={changed: other.get(changed, [0.125])})
     for before, after in zip(drawn(), drawn(space=space), strict=True):
         assert {n for n, v in asdict(before).items() if v != asdict(after)[n]} == {changed}
+
+
+def test_every_setting_of_the_sweep_that_is_no_search_setting_is_a_hyperparameter() -> None:
+    search = {"runs", "imported", "method", "seed", "space", "halving"}
+    names = {field.name for field in fields(Hyperparameters)}
+    assert Sweep.model_fields.keys() - search - {"swa"} <= names
+    changed = {"optimizer": "sgd", "batch_size": 7, "accumulate": 3, "warmup": 0.3, "clip": None}
+    changed |= {"precision": "bfloat16", "compile": True, "grad_checkpointing": True}
+    changed |= {"ema": [0.5], "crop": 0.4, "flip": 0.1}
+    assert changed.keys() == Sweep.model_fields.keys() - search - {"swa"}
+    (run,) = sample(Sweep(runs=1, space=WIDE, swa={"start": 0.3, "lr": 0.2}, **changed))  # type: ignore[arg-type]
+    assert {name: run.as_dict()[name] for name in changed} == changed
+    assert (run.swa_start, run.swa_lr) == (0.3, 0.2)
+    assert Hyperparameters.from_dict(json.loads(json.dumps(run.as_dict()))) == run
 
 
 def test_another_seed_draws_other_runs() -> None:
@@ -85,9 +101,9 @@ def test_dimensions_are_drawn_independently() -> None:
     assert np.abs(correlations).max() < 0.12
 
 
-def grid(runs: int, **dimensions: Any) -> list[Configuration]:
+def grid(runs: int, **dimensions: Any) -> list[Hyperparameters]:
     space = {"lr": [1e-5], "weight_decay": [0.1], "epochs": [4]} | dimensions
-    return configurations(Sweep(runs=runs, method="grid", space=Space(**space)))
+    return sample(Sweep(runs=runs, method="grid", space=Space(**space)))
 
 
 def test_a_grid_is_the_product_with_the_last_dimension_fastest() -> None:
@@ -110,12 +126,12 @@ def test_a_grid_of_too_few_points_is_an_error_that_counts_them() -> None:
 
 
 def test_a_named_space_is_taken_and_changed_where_one_says_so() -> None:
-    by_name = configurations(Sweep(runs=40, space="paper-random"))  # type: ignore[arg-type]
-    own = configurations(Sweep(runs=40, space=Space(like="paper-random", epochs=[3])))
+    by_name = sample(Sweep(runs=40, space="paper-random"))  # type: ignore[arg-type]
+    own = sample(Sweep(runs=40, space=Space(like="paper-random", epochs=[3])))
     assert {run.epochs for run in own} == {3}
     assert len({run.epochs for run in by_name}) > 8
     assert [run.lr for run in own] == [run.lr for run in by_name]
-    grid = configurations(Sweep(runs=48, space="paper-grid"))  # type: ignore[arg-type]
+    grid = sample(Sweep(runs=48, space="paper-grid"))  # type: ignore[arg-type]
     assert len(set(grid)) == 48
 
 

@@ -1,16 +1,14 @@
-"""From a search space to run configurations: pure, seeded, and each run on its own.
+"""Draw the hyperparameters of each fine-tune from the search space, and pick runs to stop early.
 
-Run i is a function of (seed, i) and the space, so that a larger K adds runs and changes none. Each
-dimension draws from a generator of its own, so that a new dimension changes no other.
-
-Spaces with names stand in `soup/config/named_spaces.py`.
+Run i depends on (seed, i) and the space alone, so that a larger K adds runs and changes none. Each
+dimension has a random generator of its own, so that a new dimension leaves the others' values.
 """
 
 import itertools
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,38 +16,26 @@ import numpy as np
 from soup.config.named_spaces import resolved
 from soup.config.params import Sweep
 from soup.config.search_space import Epochs, RandAugment, Range, Space
+from soup.train.hyperparameters import Hyperparameters
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """The hyperparameters of one fine-tune."""
-
-    lr: float
-    weight_decay: float
-    epochs: int
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    augment: str = "none"
-    layer_decay: float = 1.0
-    drop_path: float = 0.0
-    sam: float = 0.0
-    seed: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def configurations(sweep: Sweep) -> list[Configuration]:
-    """The first `sweep.runs` configurations.
+def sample(sweep: Sweep) -> list[Hyperparameters]:
+    """The hyperparameters of the first `sweep.runs` fine-tunes: points of the search space, with
+    the settings that all fine-tunes share.
 
     Raises:
         ValueError: a grid has ranges, or fewer points than runs are asked for.
     """
     space, method = resolved(sweep.space, sweep.method)
     if method == "grid":
-        return _grid(space, sweep)
-    return [_draw(space, sweep.seed, index) for index in range(sweep.runs)]
+        points = _grid(space, sweep)
+    else:
+        points = [_draw(space, sweep.seed, index) for index in range(sweep.runs)]
+    names = {field.name for field in fields(Hyperparameters)} & Sweep.model_fields.keys()
+    shared = {name: getattr(sweep, name) for name in names} | {"ema": tuple(sweep.ema)}
+    if sweep.swa:
+        shared |= {"swa_start": sweep.swa.start, "swa_lr": sweep.swa.lr}
+    return [Hyperparameters(**shared | point) for point in points]  # a point has its own seed
 
 
 def runs_to_stop(
@@ -81,12 +67,12 @@ def _dimensions(space: Space) -> dict[str, Any]:
     return {name: value for name, value in space if name != "like"}
 
 
-def _draw(space: Space, seed: int, index: int) -> Configuration:
+def _draw(space: Space, seed: int, index: int) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, dimension in _dimensions(space).items():
         rng = np.random.default_rng([seed, index, zlib.crc32(name.encode())])
         values[name] = _value(dimension, rng)
-    return Configuration(**values)
+    return values
 
 
 def _value(dimension: Any, rng: np.random.Generator) -> Any:
@@ -115,7 +101,7 @@ def _within(dimension: Range, rng: np.random.Generator) -> float:
     return float(np.clip(np.exp(rng.uniform(np.log(low), np.log(high))), low, high))
 
 
-def _grid(space: Space, sweep: Sweep) -> list[Configuration]:
+def _grid(space: Space, sweep: Sweep) -> list[dict[str, Any]]:
     """The product of the choices, the last dimension turning fastest.
 
     Without choices of its own, the seed is that of run i.
@@ -131,10 +117,8 @@ def _grid(space: Space, sweep: Sweep) -> list[Configuration]:
             f"sweep.runs is {sweep.runs}, but the grid has {len(points)} points: "
             f"give more choices, or runs: {len(points)}"
         )
-    configurations = []
-    for index, point in enumerate(points[: sweep.runs]):
-        values: dict[str, Any] = dict(zip(dimensions, point, strict=True))
-        if space.seed is None:
-            values["seed"] = _draw(space, sweep.seed, index).seed
-        configurations.append(Configuration(**values))
-    return configurations
+    chosen: list[dict[str, Any]] = [dict(zip(dimensions, p, strict=True)) for p in points]
+    if space.seed is None:
+        for index, values in enumerate(chosen[: sweep.runs]):
+            values["seed"] = _draw(space, sweep.seed, index)["seed"]
+    return chosen[: sweep.runs]
