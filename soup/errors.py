@@ -1,6 +1,7 @@
 """Kinds of errors whose message is enough: a command prints it, without a traceback."""
 
 import errno
+from collections.abc import Sequence
 
 
 class BadInput(Exception):
@@ -13,6 +14,21 @@ class Failure(Exception):
 
 class DiskFull(Failure, OSError):
     """There is no room left; the message says where. What is done is kept."""
+
+
+def some(items: Sequence[object], limit: int, separator: str = ", ", last: str = "") -> str:
+    """A list for a message, cut short: "a, b, and 3 more".
+
+    Args:
+        items: what to list.
+        limit: how many items are written out.
+        separator: what stands between two items.
+        last: what stands before "and"; by default the separator.
+    """
+    written = separator.join(map(str, items[:limit]))
+    if len(items) <= limit:
+        return written
+    return f"{written}{last or separator}and {len(items) - limit} more"
 
 
 def full_disk(error: BaseException) -> DiskFull | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soup.errors import DiskFull, full_disk
+from soup.errors import DiskFull, full_disk, some
 
 
 def test_a_full_disk_is_known_by_number_by_words_and_as_the_cause_of_another_error() -> None:
@@ -28,3 +28,11 @@ def test_the_system_itself_says_so() -> None:
     with pytest.raises(OSError, match="No space") as caught:
         Path("/dev/full").write_text("x")
     assert full_disk(caught.value) is not None
+
+
+def test_a_list_in_a_message_is_cut_short_and_says_by_how_much() -> None:
+    assert some([], 2) == ""
+    assert some(["a", "b"], 2) == "a, b"
+    assert some(["a", "b", "c"], 2) == "a, b, and 1 more"
+    assert some(("a", 2, "c", "d"), 2, last=" ") == "a, 2 and 2 more"
+    assert some(["a", "b", "c", "d"], 3, "\n  ") == "a\n  b\n  c\n  and 1 more"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences
 
@@ -82,7 +82,7 @@ def require_alike(pool: Pool) -> None:
     if any(found.values()):
         raise Incompatible(
             "\n".join(
-                f"{name} cannot be averaged with {first}:\n  " + "\n  ".join(_cut(problems))
+                f"{name} cannot be averaged with {first}:\n  " + some(problems, 8, "\n  ")
                 for name, problems in found.items()
                 if problems
             )
@@ -95,8 +95,3 @@ def open_base(path: str, pool: Pool) -> Checkpoint:
     base = Checkpoint(path)
     require_alike(Pool({"the base": base, **pool.checkpoints}, {}))
     return base
-
-
-def _cut(problems: Sequence[str], most: int = 8) -> list[str]:
-    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
-    return [*problems[:most], *more]

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from soup.cli.terminal import print_json, say, warn
+from soup.errors import some
 from soup.models.conversion import convert as converted
 
 
@@ -22,8 +23,7 @@ def convert(
     say(f"[bold]{found.path}[/]  {found.layout}{where}: {kinds}, {found.size / 1e6:.1f} MB")
     for what, names in (("prefixes stripped", found.stripped), ("left out", found.dropped)):
         if names:
-            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-            say(f"  {what}: {', '.join(names[:6])}{more}")
+            say(f"  {what}: {some(names, 6, last=' ')}")
     if found.renamed:
         old, new = next(iter(found.renamed.items()))
         say(f"  {len(found.renamed)} renamed, such as {old} to {new}")

@@ -13,6 +13,7 @@ from torch import nn
 from soup.data.loading.images import Images, decoded
 from soup.data.sources.folders import DataError, check, scan
 from soup.data.split.prepare import Row
+from soup.errors import some
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, ErrorJudge, Score, ScoreJudge
 from soup.evaluation.metrics import Correct, Logits
@@ -164,7 +165,7 @@ def open_exam(
         if extra:
             raise DataError(
                 f"{folder} has class folders that the model's head does not know: "
-                f"{_some(extra)}; it knows {_some(architecture.classes)}"
+                f"{some(extra, 8, last=' ')}; it knows {some(architecture.classes, 8, last=' ')}"
             )
     built = tuple(build(architecture).to(device) for device in devices)
     _require_head(folder, found, built[0], architecture, weights)
@@ -207,16 +208,12 @@ def _require_head(
     given = specs(weights).get(name)
     if given is not None and given.shape and given.shape[0] != head.out_features:
         raise DataError(
-            f"{folder} has {len(found)} class folders ({_some(found)}), but {name} of "
+            f"{folder} has {len(found)} class folders ({some(found, 8, last=' ')}), but {name} of "
             f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "
             "of the head, or a model.json that names its classes"
         )
     if given is None and name not in weights:
         raise ModelError(
             f"{display_name(weights, 1)} has no {name}, which {architecture.model} wants; "
-            f"it has {_some(list(weights))}"
+            f"it has {some(list(weights), 8, last=' ')}"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 from soup.files import write_json
 from soup.models.family_guess import likeness
 from soup.weights import Weights, specs
@@ -178,8 +178,7 @@ def mismatch_message(
     problems = names + shapes
     if not problems:
         return ""
-    more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""
-    message = f"the weights do not fit {name}:\n  " + "\n  ".join(problems[:12]) + more
+    message = f"the weights do not fit {name}:\n  " + some(problems, 12, "\n  ")
     # A name or two too many is a slip; half of them wrong is another model.
     foreign = have and 2 * len(problems) > len(want)
     looks = f"\n  they look like {likeness(have)}; the model is {likeness(want)}"

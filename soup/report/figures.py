@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from soup.errors import some
 from soup.report import formatting
 from soup.report.label_layout import apart, near, side_by_side
 from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
@@ -101,9 +102,8 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
     special = points[shown & (points["kind"] != "ingredient")]
     _label(axes, special, recipe, floor=0.0 if far.empty else 0.12 + 0.11 * min(len(far), 3))
     if len(far):
-        names = [f"{name}\nat {row.x:.1f}, {row.y:.1f}" for name, row in far.head(2).iterrows()]
-        names += [f"and {len(far) - 2} more"] if len(far) > 2 else []
-        text = "\n".join(["Off the chart:", *names])
+        names = [f"{name}\nat {row.x:.1f}, {row.y:.1f}" for name, row in far.iterrows()]
+        text = "Off the chart:\n" + some(names, 2, "\n")
         axes.text(1.04, 0.0, text, transform=axes.transAxes, linespacing=1.3)
     return figure
 

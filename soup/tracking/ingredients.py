@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, Logits
 from soup.recipes.ingredient import Ingredient
@@ -58,7 +59,7 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
             sharing.setdefault(run.tags.get(key, "unknown"), []).append(run.name)
         if len(sharing) > 1:
             odd = sorted(sharing.items(), key=lambda one: len(one[1]))
-            told = [f"{_some(names)} ({value[:12]})" for value, names in odd]
+            told = [f"{some(names, 4, last=' ')} ({value[:12]})" for value, names in odd]
             raise TrackingError(f"the runs do not share their {meaning}: {', '.join(told)}")
     digests = {run.model_id: {name: run.tags[f"sha256.{name}"] for name in FILES} for run in ranked}
     try:
@@ -81,8 +82,3 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
         ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
         found.append(Stored(ingredient, run, folder))
     return found
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    more = [f"{len(names) - most} more"] if len(names) > most else []
-    return " and ".join([", ".join(names[:most]), *more])

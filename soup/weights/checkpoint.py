@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from soup.errors import some
 from soup.files import atomic_write
 from soup.weights.local_file import LocalFile
 from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
@@ -115,9 +116,8 @@ class Checkpoint(LazyWeights):
             return
         missing = sorted(index_of(self.path).keys() - found.keys())
         if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise CheckpointError(
-                f"{self.path}: its files lack {', '.join(missing[:5])}{more}, which its index names"
+                f"{self.path}: its files lack {some(missing, 5, last=' ')}, which its index names"
             )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 
 Weights = Mapping[str, Tensor]
 # (first, last) -> those numbers of a tensor, flat; overwritten by the next call of the same thread.
@@ -117,11 +117,8 @@ def require_compatible(first: Weights, other: Weights, names: tuple[str, str]) -
     """Raise `Incompatible` with every difference between two named sets of weights."""
     found = differences(first, other)
     if found:
-        listed = "\n  ".join(found[:20]) + (
-            f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
-        )
         raise Incompatible(
-            f"cannot average {names[0]} with {names[1]}:\n  {listed}\n"
+            f"cannot average {names[0]} with {names[1]}:\n  " + some(found, 20, "\n  ") + "\n"
             "fine-tune both from the same initialisation, head included"
         )
 

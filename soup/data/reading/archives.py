@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soup.data.errors import DataError
+from soup.errors import some
 from soup.files import atomic_write, of_value
 
 VERSION = 1  # of the index; a new one is another file
@@ -137,11 +138,9 @@ def _index(archive: Path, size: int) -> NDArray[Any]:
     counted = Counter(name for name, _, _ in found)
     unsafe += [f"{name.decode()}: more than once" for name, n in counted.items() if n > 1]
     if unsafe:
-        more = f"\n  and {len(unsafe) - 20} more" if len(unsafe) > 20 else ""
         raise DataError(
             f"{archive} is refused for what it holds; make it again of plain files alone:\n  "
-            + "\n  ".join(unsafe[:20])
-            + more
+            + some(unsafe, 20, "\n  ")
         )
     width = max((len(name) for name, _, _ in found), default=1)
     kind = [("name", f"S{width}"), ("offset", "<i8"), ("size", "<i8")]

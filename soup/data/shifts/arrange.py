@@ -7,10 +7,10 @@ from pathlib import Path
 
 from soup.config.data import Data, Shift
 from soup.data.shifts import objectnet, real
-from soup.data.shifts.imagenet import some
 from soup.data.shifts.layouts import LAYOUTS, Layout, Meaning, Place, recognise
 from soup.data.shifts.protocol import REAL, SEPARATOR, EvaluationProtocol, join_labels
 from soup.data.sources.folders import DataError, Found
+from soup.errors import some
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _read(
 def _complete(meaning: Meaning, place: Place, kind: str, layout: Layout) -> None:
     missing = sorted(meaning.keys() - place.folders)
     strange = sorted(place.folders - meaning.keys()) if not layout.others else []
-    problems = [f"lacks {len(missing)}: {some(missing)}"] if missing else []
-    problems += [f"has others: {some(strange)}"] if strange else []
+    problems = [f"lacks {len(missing)}: {some(missing, 10)}"] if missing else []
+    problems += [f"has others: {some(strange, 10)}"] if strange else []
     if problems:
         raise DataError(
             f"{place.base} should hold {layout.looks} (layout {kind}), but "
@@ -129,7 +129,9 @@ def _distinct(answers: Mapping[str, tuple[str, ...]]) -> None:
     classes = [one for group in answers.values() for one in group]
     shared = sorted({one for one in classes if classes.count(one) > 1})
     if shared:
-        raise DataError(f"classes that stand in several different answers: {some(shared)}")
+        raise DataError(f"classes that stand in several different answers: {some(shared, 10)}")
     separated = sorted({one for one in classes if SEPARATOR in one})
     if separated:
-        raise DataError(f"classes with {SEPARATOR!r} in their name: {some(separated)}; rename them")
+        raise DataError(
+            f"classes with {SEPARATOR!r} in their name: {some(separated, 10)}; rename them"
+        )

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from soup.data.sources.folders import DataError
+from soup.errors import some
 
 CLASSES = 1000
 WNID = re.compile(r"n\d{8}")
@@ -107,7 +108,7 @@ def recognised(classes: Sequence[str]) -> dict[int, str]:
     if problems:
         raise DataError(
             "train's classes must be ImageNet's, named by wnid (n01440764) or by a name that is "
-            f"one class's alone; these are not: {some(problems)}"
+            f"one class's alone; these are not: {some(problems, 10)}"
         )
     return found
 
@@ -126,9 +127,3 @@ def near(name: str, known: Iterable[str]) -> str:
     """' (near: ...)' with the most similar known names, or '' if none is."""
     found = get_close_matches(name, list(known), n=3)
     return f" (near: {', '.join(found)})" if found else ""
-
-
-def some(items: Sequence[str], most: int = 10) -> str:
-    """A list in a sentence, cut short."""
-    more = [f"and {len(items) - most} more"] if len(items) > most else []
-    return ", ".join([*items[:most], *more])

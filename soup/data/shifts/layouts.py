@@ -20,10 +20,10 @@ from soup.data.shifts.imagenet import (
     near,
     position,
     recognised,
-    some,
     wnids,
 )
 from soup.data.sources.folders import DataError, Found
+from soup.errors import some
 
 Meaning = Mapping[str, tuple[str, ...]]  # class folder -> train's classes; none: it is left out
 
@@ -83,7 +83,7 @@ def _by_map(place: Place) -> Meaning:
     own = _own_names(strange, place.classes)
     unknown = [name + near(name, place.classes) for name in sorted(strange - own.keys())]
     if unknown:
-        raise DataError(f"{place.map} names classes that train does not have: {some(unknown)}")
+        raise DataError(f"{place.map} names classes that train does not have: {some(unknown, 10)}")
     return {
         folder: tuple(own.get(name, name) for name in names) for folder, names in meaning.items()
     }
@@ -161,6 +161,6 @@ def recognise(place: Place) -> str:
     known = "\n".join(f"  {kind}: {layout.looks}" for kind, layout in LAYOUTS.items())
     raise DataError(
         f"{place.base} is in no known layout: it holds the folders "
-        f"{some(sorted(place.folders))}; looked for\n{known}\n"
+        f"{some(sorted(place.folders), 10)}; looked for\n{known}\n"
         "  say which with its 'layout', or give a class map with 'classes: FILE'"
     )

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from soup.data.shifts.imagenet import CLASSES, some
+from soup.data.shifts.imagenet import CLASSES
 from soup.data.sources.folders import DataError
+from soup.errors import some
 
 # As downloaded; one of the names of each file, which have varied.
 FILES = {
@@ -46,7 +47,7 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     missing = [" or ".join(names) for key, names in FILES.items() if key not in found]
     if missing:
         raise DataError(
-            f"ObjectNet's mapping files are incomplete: no {some(missing)} in the folder "
+            f"ObjectNet's mapping files are incomplete: no {some(missing, 10)} in the folder "
             f"'mappings' of {base}; put them there as downloaded"
         )
     folder_of = {label: folder for folder, label in _texts(found["folders"]).items()}
@@ -70,7 +71,7 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
         if not all(0 <= place < CLASSES for place in places)
     ]
     if problems:
-        raise DataError(f"the mapping files in {base} do not fit together: {some(problems)}")
+        raise DataError(f"the mapping files in {base} do not fit together: {some(problems, 10)}")
     return result
 
 

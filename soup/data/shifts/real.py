@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from soup.data.shifts.imagenet import CLASSES, recognised, some
+from soup.data.shifts.imagenet import CLASSES, recognised
 from soup.data.shifts.protocol import join_labels
 from soup.data.sources.folders import DataError
+from soup.errors import some
 
 NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
@@ -45,7 +46,7 @@ def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str
     if strange:
         raise DataError(
             f"{file} has labels for ILSVRC2012_val_00000001 to {len(sets):08d}; these test images "
-            f"are none of them: {some(strange)}"
+            f"are none of them: {some(strange, 10)}"
         )
     return found
 
@@ -60,7 +61,7 @@ def _read(file: Path) -> list[list[int]]:
     wrong = [f"image {at}: {each}" for at, each in enumerate(sets, 1) if not all(map(_is, each))]
     if wrong:
         raise DataError(
-            f"data.real: {file} has labels that are no position below {CLASSES}: {some(wrong)}"
+            f"data.real: {file} has labels that are no position below {CLASSES}: {some(wrong, 10)}"
         )
     return sets
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from soup.data.errors import DataError
 from soup.data.sources.lists import read_list, text_lines
+from soup.errors import some
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT = f"ILSVRC2012_devkit_t12.tar.gz, or its folder, or its data/{GROUND_TRUTH}"
@@ -40,8 +41,10 @@ def labelled(paths: Sequence[str], file: Path) -> list[str]:
     unknown = sorted(set(by_name) - set(stems))
     if missing or unknown:
         lines = [f"{file} does not fit the images:"]
-        lines += [f"  without a label: {_some(missing)}"] if missing else []
-        lines += [f"  labelled, but no such image: {_some(unknown)}"] if unknown else []
+        if missing:
+            lines.append(f"  without a label: {some(missing, 10, last=' ')}")
+        if unknown:
+            lines.append(f"  labelled, but no such image: {some(unknown, 10, last=' ')}")
         raise DataError("\n".join(lines))
     return [by_name[stem] for stem in stems]
 
@@ -78,7 +81,9 @@ def _devkit(file: Path) -> list[str]:
         raise DataError(f"{file} is not the development kit of ILSVRC2012: {error}") from None
     wrong = sorted({n for n in numbers if n not in leaves})
     if wrong:
-        raise DataError(f"{file}: labels that are no class of meta.mat: {_some(wrong)}")
+        raise DataError(
+            f"{file}: labels that are no class of meta.mat: {some(wrong, 10, last=' ')}"
+        )
     return [leaves[number] for number in numbers]
 
 
@@ -105,8 +110,3 @@ def _devkit_files(file: Path) -> tuple[bytes, bytes]:
 
 def _stem(path: str) -> str:
     return PurePosixPath(path).name.split(".")[0]
-
-
-def _some(items: Sequence[object], most: int = 10) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more

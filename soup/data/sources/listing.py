@@ -16,6 +16,7 @@ from soup.data.sources import tar_listing
 from soup.data.sources.folders import Found, Problem, files_below, scan
 from soup.data.sources.labels import labelled
 from soup.data.sources.lists import SUFFIXES, read_list, text_lines
+from soup.errors import some
 
 State = tuple[str, int, int]
 
@@ -132,10 +133,9 @@ def _named(made: Listed, root: Path, source: Source) -> Listed:
         raise DataError(f"{file}: one class a line, each once: {', '.join(twice) or 'empty line'}")
     wrong = [f"{f.path} ({f.label})" for f in found if not 0 <= int(f.label) < len(names)]
     if wrong:
-        more = f" and {len(wrong) - 20} more" if len(wrong) > 20 else ""
         raise DataError(
             f"{what}: labels out of range, {file} names {len(names)} classes, 0 to "
-            f"{len(names) - 1}: {', '.join(wrong[:20])}{more}"
+            f"{len(names) - 1}: {some(wrong, 20, last=' ')}"
         )
     named = [Found(f.path, names[int(f.label)]) for f in found]
     return replace(made, found=named, numbered=False, files=(*made.files, file))
@@ -212,10 +212,9 @@ def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
     base = bases[0] if bases else file.parent
     missing = [f"line {n.number}: {n.path}" for n in lines if not _exists(base / n.path)]
     if missing:
-        more = f"\n  and {len(missing) - 20} more" if len(missing) > 20 else ""
         raise DataError(
             f"{file} names {len(missing)} of {len(lines)} images that are not there, relative to "
-            f"{base}:\n  " + "\n  ".join(missing[:20]) + more
+            f"{base}:\n  " + some(missing, 20, "\n  ")
         )
     found = [Found(tar_listing.relative(base / line.path, root), line.label) for line in lines]
     seen: dict[str, int] = {}

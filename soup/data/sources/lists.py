@@ -7,6 +7,7 @@ from pathlib import Path
 
 from soup.config.data import Role
 from soup.data.errors import DataError
+from soup.errors import some
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".txt")
 # How such columns are mostly called; compared without case and underscores. ImageNet's labels on
@@ -70,8 +71,7 @@ def _require_sound(file: Path, lines: Sequence[Line]) -> None:
             labels = "" if before.label == line.label else f", as {before.label} and {line.label}"
             wrong.append(f"lines {before.number} and {line.number}: {line.path} twice{labels}")
     if wrong:
-        more = f"\n  and {len(wrong) - 20} more" if len(wrong) > 20 else ""
-        raise DataError(f"{file} cannot be used:\n  " + "\n  ".join(wrong[:20]) + more)
+        raise DataError(f"{file} cannot be used:\n  " + some(wrong, 20, "\n  "))
     if not lines:
         raise DataError(f"{file} lists no image")
 

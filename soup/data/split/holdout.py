@@ -19,6 +19,7 @@ from soup.config.data import HeldOut
 from soup.data.errors import DataError
 from soup.data.sources.folders import Found
 from soup.data.sources.lists import text_lines
+from soup.errors import some
 
 if TYPE_CHECKING:
     from soup.data.split.prepare import Row
@@ -51,7 +52,7 @@ def by_hash(rows: Sequence["Row"], how: HeldOut, inside: Inside) -> list["Row"]:
     if short:
         wanted = f"{how.per_class} a class" if how.per_class else f"a share of {how.fraction}"
         raise DataError(
-            f"too few images to hold out {wanted} and still train: {_some(short)}; "
+            f"too few images to hold out {wanted} and still train: {some(short, 20)}; "
             "lower data.heldout or add images"
         )
     return sorted(split)
@@ -86,7 +87,7 @@ def by_index(
         if odd:
             raise DataError(
                 f"{file} does not match these images: it should hold out {how.per_class} of each "
-                f"class, and does not of {_some(odd)}; a file may be missing or added in train"
+                f"class, and does not of {some(odd, 20)}; a file may be missing or added in train"
             )
     return _aside(rows, {f.path for f in held}, str(file))
 
@@ -117,7 +118,7 @@ def _aside(rows: Sequence["Row"], held: set[str], by: str) -> list["Row"]:
     split = [replace(r, split="heldout" if r.path in held else "train") for r in rows]
     lost = {r.label for r in split} - {r.label for r in split if r.split == "train"}
     if lost:
-        raise DataError(f"{by} leaves no image to train on of {_some(sorted(lost))}")
+        raise DataError(f"{by} leaves no image to train on of {some(sorted(lost), 20)}")
     if not any(r.split == "heldout" for r in split) and by != "data.heldout.folder":
         raise DataError(f"{by} holds out none of the images that can be used")
     return sorted(split)
@@ -157,8 +158,8 @@ def _chosen(
     twice = [str(n) for n, count in Counter(numbers).items() if count > 1]
     if wrong or twice:
         lines = [f"{file} does not match these images:"]
-        lines += [f"  beyond train's {len(order)} images: {_some(wrong)}"] if wrong else []
-        lines += [f"  more than once: {_some(twice)}"] if twice else []
+        lines += [f"  beyond train's {len(order)} images: {some(wrong, 20)}"] if wrong else []
+        lines += [f"  more than once: {some(twice, 20)}"] if twice else []
         raise DataError("\n".join(lines))
     return [order[number] for number in numbers]
 
@@ -167,12 +168,8 @@ def _named(paths: list[str], order: Sequence[Found], file: Path, inside: Inside)
     known = {inside(f.path): f for f in order} | {f.path: f for f in order}
     missing = [path for path in paths if path not in known]
     if missing:
-        raise DataError(f"{file} holds out {len(missing)} images train lacks: {_some(missing)}")
+        raise DataError(f"{file} holds out {len(missing)} images train lacks: {some(missing, 20)}")
     if len({known[path].path for path in paths}) < len(paths):
         twice = [path for path, count in Counter(paths).items() if count > 1]
-        raise DataError(f"{file} names images more than once: {_some(twice)}")
+        raise DataError(f"{file} names images more than once: {some(twice, 20)}")
     return [known[path] for path in paths]
-
-
-def _some(items: Sequence[str], most: int = 20) -> str:
-    return ", ".join([*items[:most], *([f"and {len(items) - most} more"] if items[most:] else [])])

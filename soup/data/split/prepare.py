@@ -19,6 +19,7 @@ from soup.data.shifts.protocol import REAL, EvaluationProtocol
 from soup.data.sources.folders import DataError, Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
+from soup.errors import some
 from soup.files import of_value
 
 SHOWN = 20
@@ -94,12 +95,12 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     for split, images in found.items():
         shared = sorted(i.path for i in images if i.path in trained)
         if shared and split not in ("train", "heldout"):
-            errors.append(f"{split} has {len(shared)} images of train: {_some(shared, most=5)}")
+            errors.append(f"{split} has {len(shared)} images of train: {some(shared, 5)}")
     for split in [s for s in ("heldout", "test") if s in found]:
         unknown = sorted({i.label for i in found[split]} - set(classes))
         if unknown:
             near = [_with_nearest(name, classes) for name in unknown[:SHOWN]] + unknown[SHOWN:]
-            errors.append(f"{split} has classes that train does not have: {_some(near)}")
+            errors.append(f"{split} has classes that train does not have: {some(near, SHOWN)}")
     asked = shifts.arrange(data, found, classes, root)
     errors += asked.problems
     if errors:
@@ -120,11 +121,11 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     if problems and data.strict:
         raise DataError(
             f"{len(problems)} images cannot be used (data.strict is true):\n  "
-            + _some([f"{p.path}: {p.reason}" for p in problems], "\n  ")
+            + some([f"{p.path}: {p.reason}" for p in problems], SHOWN, "\n  ")
         )
     lost = sorted(set(classes) - {row.label for row in rows["train"]})
     if lost:
-        errors.append(f"classes of which no train image can be used: {_some(lost)}")
+        errors.append(f"classes of which no train image can be used: {some(lost, SHOWN)}")
     errors += [f"{split}: no image can be used" for split, each in rows.items() if not each]
     if errors:
         raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
@@ -170,11 +171,6 @@ def _hold_out(
 def _with_nearest(name: str, classes: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, classes, n=3)
     return f"{name} (nearest in train: {', '.join(near)})" if near else name
-
-
-def _some(items: Sequence[str], separator: str = ", ", most: int = SHOWN) -> str:
-    more = [f"and {len(items) - most} more"] if len(items) > most else []
-    return separator.join([*items[:most], *more])
 
 
 def to_csv(rows: Iterable[Row]) -> str:

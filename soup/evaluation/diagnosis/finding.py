@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from soup.errors import some
+
 
 class Finding(NamedTuple):
     """A reason why averaging does not help.
@@ -23,7 +25,6 @@ class Finding(NamedTuple):
     strength: float
 
 
-def listed(sentences: Sequence[str], most: int = 3) -> str:
-    """The first few, and how many more there are."""
-    more = [f"and {len(sentences) - most} more"] if len(sentences) > most else []
-    return "; ".join([*sentences[:most], *more])
+def listed(sentences: Sequence[str]) -> str:
+    """The first three sentences, and how many more there are."""
+    return some(sentences, 3, "; ")

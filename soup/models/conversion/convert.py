@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, strided
 
+from soup.errors import some
 from soup.models.conversion import names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
@@ -145,9 +146,8 @@ def _require_savable(weights: Mapping[str, Tensor]) -> None:
     kinds = [(name, _unsavable(tensor)) for name, tensor in weights.items()]
     found = [f"{name} is {kind}" for name, kind in kinds if kind]
     if found:
-        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
         raise FormatError(
-            f"{', '.join(found[:10])}{more}; weights are averaged as dense real tensors: "
+            f"{some(found, 10, last=' ')}; weights are averaged as dense real tensors: "
             "save them as such where they were made"
         )
 

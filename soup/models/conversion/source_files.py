@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from soup.errors import some
 from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import read
 from soup.weights import materialize
@@ -77,9 +78,8 @@ def contents(first: Path) -> object:
         if not isinstance(opened[file], dict) or name not in opened[file]
     ]
     if lost:
-        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
         raise FormatError(
-            f"{first}: the shards lack {', '.join(lost[:10])}{more}; they are of another model "
+            f"{first}: the shards lack {some(lost, 10, last=' ')}; they are of another model "
             "than the index, or damaged: fetch all of it again"
         )
     return {name: opened[file][name] for name, file in where.items()}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from soup.errors import some
 from soup.models.conversion.errors import FormatError
 
 
@@ -38,9 +39,8 @@ def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
             ) from None
     problems = _problems(weights, model)
     if problems:
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise FormatError(
-            f"the weights do not fit timm:{name}:\n  " + "\n  ".join(problems[:20]) + more + "\n"
+            f"the weights do not fit timm:{name}:\n  " + some(problems, 20, "\n  ") + "\n"
             "name the model that was trained, or import without one to keep the names as they are"
         )
     return dict(weights)

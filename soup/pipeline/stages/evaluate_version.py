@@ -9,7 +9,7 @@ import pandas as pd
 
 from soup import tracking
 from soup.data.split.prepare import classes_of, read_csv
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 from soup.evaluation.heldout import heldout_images
 from soup.evaluation.predict import predict
 from soup.evaluation.result_tables import Model, table
@@ -109,5 +109,4 @@ def _logged(
 
 
 def _few(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{len(names)} classes ({', '.join(names[:5])}{more})"
+    return f"{len(names)} classes ({some(names, 5, last=' ')})"

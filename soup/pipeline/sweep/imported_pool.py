@@ -13,7 +13,7 @@ from typing import Any
 
 from soup.data.loading.images import Images
 from soup.data.split.prepare import read_csv
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 from soup.evaluation.heldout import heldout_images, scored
 from soup.files import of_file, of_value
 from soup.models import Architecture, build, load_weights, mismatch_message
@@ -195,5 +195,4 @@ def _require_fit(files: Mapping[str, Path], architecture: Architecture) -> None:
             problems.append(str(error))
     found = [problem for problem in problems if problem]
     if found:
-        more = [f"and {len(found) - 5} more checkpoints"] if len(found) > 5 else []
-        raise BadInput("\n".join([*found[:5], *more]))
+        raise BadInput(some(found, 5, "\n") + (" checkpoints" if len(found) > 5 else ""))
