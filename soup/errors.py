@@ -1,19 +1,19 @@
-"""Kinds of errors whose message is enough: a command prints it, without a traceback."""
+"""Errors that a user can act on: a command prints their message without a traceback."""
 
 import errno
 from collections.abc import Sequence
 
 
 class BadInput(Exception):
-    """Something the user gave cannot be used; nothing was trained. Commands exit with 2."""
+    """The user's input cannot be used; nothing was trained. Commands exit with code 2."""
 
 
 class Failure(Exception):
-    """What was asked for was tried and did not succeed. Commands exit with 1."""
+    """The command was tried and did not succeed. Commands exit with code 1."""
 
 
 class DiskFull(Failure, OSError):
-    """There is no room left; the message says where. What is done is kept."""
+    """The disk is full; the message names the file. Finished work is kept."""
 
 
 def some(items: Sequence[object], limit: int, separator: str = ", ", last: str = "") -> str:
@@ -32,21 +32,22 @@ def some(items: Sequence[object], limit: int, separator: str = ", ", last: str =
 
 
 def full_disk(error: BaseException) -> DiskFull | None:
-    """What to say of an error that comes of a full disk; None of any other.
+    """Return a `DiskFull` if a full disk caused the error, else None.
 
-    SQLite, safetensors and MLflow each say it in words of their own.
+    Walks the chain of causes. SQLite, safetensors and MLflow each raise another type of error with
+    another text for a full disk.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, DiskFull):
-            return seen
-        text = str(seen)
-        if getattr(seen, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or any(
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFull):
+            return cause
+        text = str(cause)
+        if getattr(cause, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or any(
             words in text for words in ("No space left on device", "disk is full", "os error 28")
         ):
             return DiskFull(
                 f"the disk is full: {text.splitlines()[0]}; make room and start again, it goes on "
                 "where it was"
             )
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None

@@ -1,11 +1,11 @@
-"""Files appear whole or not at all (written aside, then renamed); digests of files and values."""
+"""Write files atomically (beside their place, then renamed), and digest files and values."""
 
 import glob
 import hashlib
 import json
 import os
 import platform
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,41 +13,45 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside the given one; it takes its place if the block ends without an error."""
+    """Yield the path of an empty temporary file, which replaces `path` when the block succeeds.
+
+    The temporary file stands in the folder of `path`, which is created if missing, and has the
+    suffix of `path`. If the block raises, `path` stays as it was and the temporary file is deleted.
+
+    Raises:
+        OSError: the folder or the file cannot be written, or the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_up(path)
-    mark = f".{path.name}.{_host()}-{os.getpid()}-"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=mark, suffix=path.suffix)
-    os.close(handle)
-    aside = Path(name)
+    _delete_leftovers(path)
+    name = f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}"
+    temporary = path.with_name(name)
+    # tempfile.mkstemp would make a file that no other user can read; `touch` leaves the mode to
+    # the kernel, which applies the umask. Asking for the umask would change it for all threads.
+    temporary.touch(exist_ok=False)
     try:
-        yield aside
-        with aside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private to the user; a result is as readable as any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
-        aside.replace(path)
+        temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _sweep_up(path: Path) -> None:
-    """Delete what killed writers of the path left beside it, on this host."""
-    mark = glob.escape(f".{path.name}.{_host()}-")
-    for left in path.parent.glob(f"{mark}*{glob.escape(path.suffix)}"):
-        writer = left.name.removeprefix(f".{path.name}.{_host()}-").partition("-")[0]
-        if writer.isdigit() and not _runs(int(writer)):
-            left.unlink(missing_ok=True)
+def _delete_leftovers(path: Path) -> None:
+    """Delete the temporary files that killed processes of this host left beside `path`."""
+    prefix = f".{path.name}.{_host()}-"
+    for leftover in path.parent.glob(f"{glob.escape(prefix)}*{glob.escape(path.suffix)}"):
+        writer = leftover.name.removeprefix(prefix).partition("-")[0]
+        if writer.isdigit() and not _is_running(int(writer)):
+            leftover.unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
-    if os.name == "nt":  # to ask would end it
+def _is_running(process_id: int) -> bool:
+    if os.name == "nt":  # there os.kill(process_id, 0) ends the process
         return True
     try:
-        os.kill(process, 0)
+        os.kill(process_id, 0)
     except ProcessLookupError:
         return False
     except OSError:
@@ -60,28 +64,32 @@ def _host() -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text with Unix line ends, the same bytes on every platform."""
-    with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8", newline="\n")
+    """Write text atomically, as UTF-8 with Unix line ends on every platform."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write JSON that a person can read and a diff can follow."""
+    """Write JSON atomically, indented and with sorted keys, so that a diff shows what changed.
+
+    Raises:
+        ValueError: the value holds NaN or infinite numbers.
+    """
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def of_file(path: str | Path) -> str:
-    """The SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes in hexadecimal, as `sha256sum` prints it."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_value(value: object) -> str:
-    """The SHA-256 of a JSON value in canonical form."""
+    """Return the SHA-256 of a JSON value, written without spaces and with sorted keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of_files(paths: Iterable[str | Path], root: Path) -> str:
-    """One digest for several files, by their paths relative to the root and their bytes."""
+    """Return one SHA-256 for several files: of their paths relative to `root` and their bytes."""
     return of_value({str(path): of_file(root / path) for path in paths})

@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +48,37 @@ def test_a_result_is_as_readable_as_any_other_file(tmp_path: Path, umask: int, m
     finally:
         os.umask(before)
     assert (tmp_path / "result.txt").stat().st_mode & 0o777 == mode
+
+
+def test_files_that_other_threads_create_meanwhile_keep_their_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread creates a file at every moment at which the writer calls the system."""
+    created: list[Path] = []
+
+    def create() -> None:
+        created.append(tmp_path / f"other-{len(created)}")
+        created[-1].touch()
+
+    def followed_by_a_file(call: Callable[[int], Any]) -> Callable[[int], Any]:
+        def wrapped(argument: int) -> Any:
+            answer = call(argument)
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(create).result()
+            return answer
+
+        return wrapped
+
+    before = os.umask(0o022)
+    try:
+        for name in ("umask", "fsync"):
+            monkeypatch.setattr(os, name, followed_by_a_file(getattr(os, name)))
+        write_text(tmp_path / "result.txt", "text")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert created
+    assert {path.stat().st_mode & 0o777 for path in created} == {0o644}
 
 
 def test_text_is_the_same_bytes_everywhere(tmp_path: Path) -> None:
