@@ -1,6 +1,6 @@
-"""State dicts as a vector space, in memory and in files."""
+"""Arithmetic on state dicts, whether their tensors are in memory or in safetensors files."""
 
-from soup.weights.algebra import angle, average, combine, dot, gram, lerp, norm
+from soup.weights.algebra import average, combine, gram, lerp
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.mapping import (
     Incompatible,
@@ -25,16 +25,13 @@ __all__ = [
     "NotFinite",
     "Spec",
     "Weights",
-    "angle",
     "average",
     "combine",
     "differences",
     "display_name",
-    "dot",
     "gram",
     "lerp",
     "materialize",
-    "norm",
     "require_compatible",
     "save",
     "specs",

@@ -1,13 +1,13 @@
-"""The vector space of state dicts: everything a recipe does to weights.
+"""Linear combinations and inner products of state dicts.
 
-`Weights` is any mapping from tensor names to tensors: a dictionary in memory, or a `Lazy` one such
-as a `Checkpoint` over files. Rules that hold for every function here:
+`Weights` is any mapping from tensor names to tensors: a dictionary in memory, or `LazyWeights` such
+as a `Checkpoint` over files. Every linear combination keeps these rules:
 
-- floating-point tensors are accumulated in float64 (or the given dtype) and cast back once;
-- integer and boolean buffers (a BatchNorm's step counter) are taken from the first, never averaged;
+- floating-point tensors are summed in float64 (or the given dtype) and cast back once;
+- integer and boolean buffers (a BatchNorm's step counter) are copied from the first model;
 - tensors that share memory in all the models (tied embeddings) share it in the result;
-- of files, the result is lazy too: a tensor is computed when asked for, so that files of any number
-  and size need the memory of a few tensors.
+- if a model is in files, the result is lazy: each tensor is computed when it is read, so that
+  averaging any number of files of any size needs the memory of a few tensors.
 """
 
 import math
@@ -20,7 +20,6 @@ from soup.weights.mapping import (
     Weights,
     materialize_if_eager,
     merged_specs,
-    specs,
 )
 from soup.weights.streaming_sum import CHUNK, LinearCombination
 
@@ -30,19 +29,23 @@ def combine(
     accumulate: torch.dtype = torch.float64,
     dtype: torch.dtype | None = None,
 ) -> Weights:
-    """The linear combination sum_i c_i * theta_i.
+    """Return the linear combination sum_i c_i * theta_i.
 
     Args:
-        terms: pairs of a coefficient and weights; all weights have the same names and shapes.
+        terms: pairs (c_i, theta_i); all theta_i have the same tensor names and shapes.
         accumulate: the dtype of the sum.
-        dtype: of the result; the first's by default.
+        dtype: of the result's floating-point tensors; that of the first theta by default.
+
+    Returns:
+        A dictionary if all models are dictionaries, else a mapping that computes each tensor when
+        it is read.
 
     Raises:
         ValueError: there are no terms.
         Incompatible: names or shapes differ.
         NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
     """
-    factors, models = [c for c, _ in terms], [w for _, w in terms]
+    factors, models = [factor for factor, _ in terms], [model for _, model in terms]
     return materialize_if_eager(LinearCombination(factors, 1, models, accumulate, dtype), models)
 
 
@@ -52,19 +55,24 @@ def average(
     accumulate: torch.dtype = torch.float64,
     dtype: torch.dtype | None = None,
 ) -> Weights:
-    """The (weighted) mean of models, theta = sum_i w_i theta_i / sum_i w_i; paper, section 2.
+    """Return the weighted mean of models, theta = sum_i w_i theta_i / sum_i w_i.
+
+    With equal weights this is the uniform soup of Wortsman et al., "Model soups", ICML 2022,
+    section 2.
 
     Args:
         checkpoints: the models: dictionaries, or `Checkpoint`s over files.
-        weights: one number a model; all equal by default.
+        weights: w_i, one number for each model; all equal by default.
         accumulate: the dtype of the sum.
         dtype: of the result's floating-point tensors; the first model's by default.
 
     Returns:
-        A dictionary if all models are, else a mapping that computes each tensor when asked.
+        A dictionary if all models are dictionaries, else a mapping that computes each tensor when
+        it is read.
 
     Raises:
-        ValueError: no models, another number of weights, or they sum to zero.
+        ValueError: there are no models, the number of weights is not that of the models, or the
+            weights sum to zero or to no finite number.
         Incompatible: names or shapes differ.
         NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
     """
@@ -80,59 +88,43 @@ def average(
 
 
 def lerp(start: Weights, end: Weights, t: float) -> Weights:
-    """(1 - t) * start + t * end."""
+    """Return (1 - t) * start + t * end; see `combine` for what it raises."""
     return combine([(1 - t, start), (t, end)])
 
 
 def gram(models: Sequence[Weights], origin: Weights | None = None) -> dict[str, Tensor]:
-    """Inner products <theta_i - origin, theta_j - origin>, tensor by tensor, in one pass.
+    """Compute the inner products <theta_i - origin, theta_j - origin> of each tensor.
+
+    Each tensor of each model is read once.
+
+    Args:
+        models: K models of the same tensor names and shapes.
+        origin: weights to subtract first; zero by default.
 
     Returns:
-        float64 (models, models) on the CPU for each floating-point tensor, tied ones once.
+        For each floating-point tensor the products, float64 of shape (K, K) on the CPU. Tied
+        tensors are listed once, under the first of their names.
 
     Raises:
         Incompatible: names or shapes differ.
     """
     if not models:
         return {}
-    every = [*models] if origin is None else [*models, origin]
+    operands = [*models] if origin is None else [*models, origin]
     return {
-        name: _products([model[name].reshape(-1) for model in every], len(models))
-        for name, spec in merged_specs(every).items()
+        name: _products([operand[name].reshape(-1) for operand in operands], len(models))
+        for name, spec in merged_specs(operands).items()
         if spec.dtype.is_floating_point and spec.tied == name
     }
 
 
 def _products(tensors: list[Tensor], rows: int) -> Tensor:
-    """Inner products of the first `rows` tensors, seen from the one after them if there is one."""
+    """Multiply the first `rows` flat tensors with each other; a tensor after them is the origin."""
     device = tensors[0].device
     total = torch.zeros(rows, rows, dtype=torch.float64, device=device)
     block = max(1, CHUNK // rows)
-    for at in range(0, tensors[0].numel(), block):
-        stack = torch.stack([t[at : at + block].to(device, torch.float64) for t in tensors])
+    for start in range(0, tensors[0].numel(), block):
+        stack = torch.stack([t[start : start + block].to(device, torch.float64) for t in tensors])
         points = stack[:rows] - stack[rows:] if len(tensors) > rows else stack
         total += points @ points.T
     return total.cpu()
-
-
-def dot(a: Weights, b: Weights) -> float:
-    """The inner product over all floating-point tensors."""
-    return math.fsum(
-        float(torch.dot(a[name].double().reshape(-1), b[name].double().reshape(-1)))
-        for name, spec in specs(a).items()
-        if spec.dtype.is_floating_point
-    )
-
-
-def norm(a: Weights) -> float:
-    """The Euclidean length over all floating-point tensors."""
-    return math.sqrt(dot(a, a))
-
-
-def angle(a: Weights, b: Weights, origin: Weights) -> float:
-    """The angle in degrees between a - origin and b - origin; NaN where one of them is zero."""
-    products = torch.stack([*gram([a, b], origin).values()]).sum(dim=0).tolist()
-    length = math.sqrt(products[0][0] * products[1][1])
-    if length == 0:
-        return math.nan
-    return math.degrees(math.acos(max(-1.0, min(1.0, products[0][1] / length))))

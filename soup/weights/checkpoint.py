@@ -1,4 +1,4 @@
-"""Weights in files: read lazily from one, several or a server; written whole or not at all."""
+"""Checkpoints in safetensors files: read lazily from disk or a server, and written atomically."""
 
 import errno
 import hashlib
@@ -14,48 +14,51 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from soup.errors import some
-from soup.files import atomic_write
+from soup.files import atomic_write, of_file
 from soup.weights.local_file import LocalFile
 from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
 from soup.weights.remote_file import RemoteFile
-from soup.weights.safetensors_header import NAMES, Entry, compose
+from soup.weights.safetensors_header import DTYPE_NAMES, Entry, encode_header
 from soup.weights.shards import (
     CheckpointError,
     files_of,
-    index_of,
     is_remote,
     open_file,
+    read_index,
     unreadable,
 )
 
-# Names of tensors that are written once and known by several names, in a file's metadata.
+# Metadata key of a JSON object that maps each tied name to the name that holds its tensor.
 TIED = "soup.tied"
 
 
 class Checkpoint(LazyWeights):
-    """Weights in safetensors as a mapping; a tensor is read when asked for and kept by nobody.
+    """Weights in safetensors files as a mapping that reads each tensor on access and keeps none.
 
     Attributes:
         path: as given.
-        files: the safetensors files, one or the shards.
-        metadata: what was given to `save`.
-
-    Raises:
-        CheckpointError: a file is missing, cut short, not safetensors, or contradicts its index.
+        files: the paths or URLs of the safetensors files: one, or all shards.
+        metadata: the `metadata` that was given to `save`.
     """
 
     def __init__(self, path: str | Path) -> None:
         """
+        Read the headers of the files, but no tensor.
+
         Args:
-            path: a safetensors file; the index (.json) of a sharded one; a folder with either, as
-                Hugging Face lays it out; or a URL of a file or an index, for anything that fsspec
-                reads (https://, s3://, ...).
+            path: a safetensors file; the index (.json) of a sharded model; a folder with either of
+                them, as Hugging Face lays it out; or the URL of a file or an index, with any
+                protocol that fsspec reads (https://, s3://, ...).
+
+        Raises:
+            CheckpointError: a file is missing, cut short, not safetensors, or contradicts its
+                index; the message names the file.
         """
         self.path = str(path)
         self.files = files_of(self.path)
         self.metadata: dict[str, str] = {}
-        self._holder: dict[str, LocalFile | RemoteFile] = {}
-        found: dict[str, Spec] = {}
+        self._file_of: dict[str, LocalFile | RemoteFile] = {}
+        tensors: dict[str, Spec] = {}
         tied: dict[str, str] = {}
         for file in self.files:
             try:
@@ -65,14 +68,14 @@ class Checkpoint(LazyWeights):
             except (OSError, SafetensorError, ValueError) as error:
                 raise unreadable(file, error) from None
             for name, entry in opened.entries.items():
-                if name in found:
+                if name in tensors:
                     raise CheckpointError(f"{self.path}: {name} is in two of its files")
-                found[name] = Spec(entry.dtype, entry.shape, name)
-                self._holder[name] = opened
-        self._require_index(found)
-        found |= {name: found[first]._replace(tied=first) for name, first in tied.items()}
+                tensors[name] = Spec(entry.dtype, entry.shape, name)
+                self._file_of[name] = opened
+        self._require_index(tensors)
+        tensors |= {name: tensors[first]._replace(tied=first) for name, first in tied.items()}
         self.metadata.pop("format", None)
-        self._specs = dict(sorted(found.items()))
+        self._specs = dict(sorted(tensors.items()))
 
     @property
     def specs(self) -> Mapping[str, Spec]:
@@ -80,25 +83,19 @@ class Checkpoint(LazyWeights):
 
     def __getitem__(self, name: str) -> Tensor:
         stored = self._specs[name].tied
-        return self._holder[stored].get_tensor(stored)
+        return self._file_of[stored].get_tensor(stored)
 
     def reader(self, name: str) -> Reader:
         stored = self._specs[name].tied
-        return self._holder[stored].reader(stored)
+        return self._file_of[stored].reader(stored)
 
     def digest(self) -> str:
-        """SHA-256 of the file, as `sha256sum` prints it; of several, of their names and digests.
+        """Return the SHA-256 of the file; of several files, that of the output of `sha256sum`.
 
-        Of a file on a server, what the server says of it: reading all of it for this would cost
-        more than the average.
+        The digest of a file on a server is the identity that the server states (`RemoteFile`),
+        because downloading the whole file to hash it would cost more than averaging it.
         """
-        digests = []
-        for file in self.files:
-            if is_remote(file):
-                digests.append(RemoteFile(file).identity)
-            else:
-                with Path(file).open("rb") as raw:
-                    digests.append(hashlib.file_digest(raw, "sha256").hexdigest())
+        digests = [RemoteFile(f).identity if is_remote(f) else of_file(f) for f in self.files]
         if len(digests) == 1:
             return digests[0]
         lines = [f"{d}  {Path(f).name}\n" for d, f in zip(digests, self.files, strict=True)]
@@ -110,11 +107,11 @@ class Checkpoint(LazyWeights):
     def __repr__(self) -> str:
         return f"Checkpoint({self.path!r})"
 
-    def _require_index(self, found: Mapping[str, Spec]) -> None:
-        """Raise if a sharded model's index names tensors that its files do not hold."""
+    def _require_index(self, tensors: Mapping[str, Spec]) -> None:
+        """Raise `CheckpointError` if the index of a sharded model names tensors no file holds."""
         if not self.path.endswith(".json") and len(self.files) == 1:
             return
-        missing = sorted(index_of(self.path).keys() - found.keys())
+        missing = sorted(read_index(self.path).keys() - tensors.keys())
         if missing:
             raise CheckpointError(
                 f"{self.path}: its files lack {some(missing, 5, last=' ')}, which its index names"
@@ -122,51 +119,56 @@ class Checkpoint(LazyWeights):
 
 
 def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write weights as safetensors, aside and then renamed; the same weights give the same bytes.
+    """Write weights to a safetensors file, atomically; the same weights give the same bytes.
 
-    A lazy mapping is computed block by block as it is written, and never held. Tensors that share
-    memory are written once, and named as tied in the metadata.
+    A lazy mapping is computed and written block by block, so that it is never in memory as a whole.
+    Tensors that share memory are written once, and the metadata lists their other names.
+
+    Args:
+        weights: tensors by name.
+        path: of the file to write; missing folders are created.
+        metadata: strings to store in the header of the file.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
-        ValueError: a dtype that safetensors does not know.
+        ValueError: safetensors has no name for a tensor's dtype.
     """
-    every = specs(weights)
-    unknown = [f"{name} ({s.dtype})" for name, s in every.items() if s.dtype not in NAMES]
+    tensors = specs(weights)
+    unknown = [f"{name} ({s.dtype})" for name, s in tensors.items() if s.dtype not in DTYPE_NAMES]
     if unknown:
         raise ValueError(f"{path}: safetensors cannot hold {', '.join(unknown[:5])}")
-    tied = {name: spec.tied for name, spec in every.items() if spec.tied != name}
-    # The library's own order: large numbers first, so that all of them are aligned.
-    stored = sorted(every.keys() - tied.keys(), key=lambda n: (-every[n].dtype.itemsize, n))
+    tied = {name: spec.tied for name, spec in tensors.items() if spec.tied != name}
+    # The order of the safetensors library: wide numbers first, so that all of them are aligned.
+    stored = sorted(tensors.keys() - tied.keys(), key=lambda n: (-tensors[n].dtype.itemsize, n))
     entries: dict[str, Entry] = {}
-    at = 0
+    size = 0
     for name in stored:
-        dtype, shape, _ = every[name]
-        end = at + math.prod(shape) * dtype.itemsize
-        entries[name] = Entry(dtype, shape, at, end)
-        at = end
-    notes = {"format": "pt", **(metadata or {})}
+        dtype, shape, _ = tensors[name]
+        end = size + math.prod(shape) * dtype.itemsize
+        entries[name] = Entry(dtype, shape, size, end)
+        size = end
+    stored_metadata = {"format": "pt", **(metadata or {})}
     if tied:
-        notes[TIED] = json.dumps(tied, sort_keys=True)
+        stored_metadata[TIED] = json.dumps(tied, sort_keys=True)
     try:
-        with atomic_write(path) as aside:
-            if shutil.disk_usage(aside.parent).free < at:
-                raise OSError(errno.ENOSPC, f"{at / 1e9:.1f} GB are needed")
-            with aside.open("wb") as file:
-                file.write(compose(entries, notes))
-                for part in _parts(weights, stored):
-                    _write(part, file)
+        with atomic_write(path) as temporary:
+            if shutil.disk_usage(temporary.parent).free < size:
+                raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB are needed")
+            with temporary.open("wb") as file:
+                file.write(encode_header(entries, stored_metadata))
+                for block in _blocks(weights, stored):
+                    _write_block(block, file)
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _parts(weights: Weights, names: Sequence[str]) -> Iterable[Tensor]:
+def _blocks(weights: Weights, names: Sequence[str]) -> Iterable[Tensor]:
     return (
         weights.blocks(names) if isinstance(weights, LazyWeights) else (weights[n] for n in names)
     )
 
 
-def _write(tensor: Tensor, file: BinaryIO) -> None:
+def _write_block(tensor: Tensor, file: BinaryIO) -> None:
     if tensor.numel():
         flat = tensor.detach().cpu().contiguous().view(-1)
         file.write(flat.view(torch.uint8).numpy().data)

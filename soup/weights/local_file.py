@@ -1,4 +1,4 @@
-"""A safetensors file on this machine: mapped into memory, or read in parts into a small buffer."""
+"""Read tensors from a safetensors file on this machine, whole (mapped) or part by part."""
 
 import os
 import threading
@@ -8,76 +8,85 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from soup.weights.mapping import Reader
-from soup.weights.safetensors_header import header_length, parse
+from soup.weights.mapping import Reader, reader_in_memory
+from soup.weights.safetensors_header import header_length, parse_header
 
-_own = threading.local()
+_thread = threading.local()
 
 
 class LocalFile:
-    """A file; what is asked for whole is mapped, and read by the system when it is looked at.
+    """A safetensors file on this machine.
 
     Attributes:
-        entries, metadata: its header.
-
-    Raises:
-        OSError, SafetensorError: it is not there, or not safetensors.
-        Malformed: it is of a kind that is not known here.
+        entries: dtype, shape and byte offsets of each tensor.
+        metadata: strings from the header.
     """
 
     def __init__(self, path: str) -> None:
+        """
+        Map the file into memory and read its header.
+
+        Raises:
+            OSError, SafetensorError: the file is missing or not safetensors.
+            Malformed: the header holds a dtype that this package does not know.
+        """
         self._path = path
-        self._mapped = safe_open(path, framework="pt")  # which checks sizes and offsets
+        self._mapped = safe_open(path, framework="pt")  # checks sizes and offsets
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = header_length(file.read(8), size)
-            self.entries, self.metadata = parse(file.read(length), size - 8 - length)
-        self._data = 8 + length
+            self.entries, self.metadata = parse_header(file.read(length), size - 8 - length)
+        self._data_start = 8 + length
 
     def get_tensor(self, name: str) -> Tensor:
+        """Return a tensor over the mapped file; the system reads its pages on first access."""
         tensor: Tensor = self._mapped.get_tensor(name)
         return tensor
 
     def reader(self, name: str) -> Reader:
-        """Reads parts into a buffer of the thread: half the time of touching mapped pages.
+        """Return a function that reads parts of a tensor into a buffer of the calling thread.
 
-        Raises (when called):
+        It takes half the time of reading the pages of the mapped file.
+
+        Raises (when the function is called):
             OSError: the file was cut short since it was opened.
         """
         if not hasattr(os, "preadv"):  # macOS and Windows
-            flat = self.get_tensor(name).reshape(-1)
-            return lambda first, last: flat[first:last]
+            return reader_in_memory(self.get_tensor(name))
         entry = self.entries[name]
-        start, width = self._data + entry.start, entry.dtype.itemsize
+        start, width = self._data_start + entry.start, entry.dtype.itemsize
         file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - closed with the reader
-        number = file.fileno()
+        descriptor = file.fileno()
 
         def read(first: int, last: int) -> Tensor:
-            # As little as can be: this is run for every 128 KB of every model.
+            # Kept short because it is called for every 128 KB of every model.
             view, part = _buffer(last - first, entry.dtype)
-            at = start + first * width
-            done = os.preadv(number, (view,), at)
+            offset = start + first * width
+            done = os.preadv(descriptor, (view,), offset)
             while done < len(view):
-                got = os.preadv(number, (view[done:],), at + done)
-                if got == 0:
+                count = os.preadv(descriptor, (view[done:],), offset + done)
+                if count == 0:
                     raise OSError(f"{file.name} was cut short while it was read")
-                done += got
+                done += count
             return part
 
         return read
 
 
 def _buffer(count: int, dtype: torch.dtype) -> tuple[memoryview, Tensor]:
-    """The thread's own place for so many numbers: it stays in its core's cache."""
+    """Return a buffer for `count` numbers as bytes and as a tensor.
+
+    Each thread reuses one buffer, which therefore stays in the cache of its core.
+    """
     try:
-        return _own.views[count, dtype]
+        return _thread.views[count, dtype]
     except (AttributeError, KeyError):
         size = count * dtype.itemsize
-        if len(getattr(_own, "bytes", ())) < size:
-            _own.bytes, _own.views = torch.empty(size, dtype=torch.uint8), {}
-        raw = _own.bytes[:size]
-        # Few sizes are asked for again: those of full parts.
-        _own.views = {(count, dtype): (raw.numpy().data, raw.view(dtype))} | dict(
-            [*_own.views.items()][:7]
+        if len(getattr(_thread, "bytes", ())) < size:
+            _thread.bytes, _thread.views = torch.empty(size, dtype=torch.uint8), {}
+        raw = _thread.bytes[:size]
+        # Eight views suffice: only those of full parts are used again.
+        _thread.views = {(count, dtype): (raw.numpy().data, raw.view(dtype))} | dict(
+            [*_thread.views.items()][:7]
         )
-        return _own.views[count, dtype]
+        return _thread.views[count, dtype]

@@ -1,6 +1,6 @@
-"""Weights as mappings from names to tensors, in memory or lazy, and what it takes to join several.
+"""Weights as mappings from names to tensors, in memory or lazy, and checks that several agree.
 
-Nothing here does arithmetic: that is in `soup.weights`.
+The arithmetic on them is in `soup.weights.algebra`.
 """
 
 from abc import ABC, abstractmethod
@@ -13,19 +13,21 @@ from torch import Tensor
 from soup.errors import BadInput, some
 
 Weights = Mapping[str, Tensor]
-# (first, last) -> those numbers of a tensor, flat; overwritten by the next call of the same thread.
+# Reads the numbers from `first` to `last` (exclusive) of a flattened tensor. The next call by the
+# same thread may overwrite the returned tensor.
 Reader = Callable[[int, int], Tensor]
 
 
 class Incompatible(BadInput, ValueError):
-    """Weights that cannot be combined; the message names each tensor and what differs."""
+    """Weights of different architectures were to be combined; the message names each tensor."""
 
 
 class Spec(NamedTuple):
-    """What is known of a tensor without reading it.
+    """A tensor's dtype and shape, known without reading its numbers.
 
     Attributes:
-        tied: the first name that shares its memory; its own if there is none.
+        tied: the first name under which the same memory is listed; the tensor's name if it is
+            listed once.
     """
 
     dtype: torch.dtype
@@ -34,23 +36,25 @@ class Spec(NamedTuple):
 
 
 class LazyWeights(Mapping[str, Tensor], ABC):
-    """Weights that are read or computed when asked for, and kept by nobody."""
+    """Weights whose tensors are read or computed on access and not kept."""
 
     @property
     @abstractmethod
     def specs(self) -> Mapping[str, Spec]: ...
 
     def blocks(self, names: Iterable[str]) -> Iterator[Tensor]:
-        """The numbers of tensors in their order, in flat parts, each used before the next."""
+        """Yield the numbers of the named tensors, in order, as flat tensors of any length.
+
+        A block may be overwritten when the next is asked for.
+        """
         for name in names:
             yield self[name].reshape(-1)
 
     def reader(self, name: str) -> Reader:
-        """Reads a tensor's numbers in parts, so that few are held at a time."""
-        flat = self[name].reshape(-1)
-        return lambda first, last: flat[first:last]
+        """Return a function that reads parts of a tensor, so that few numbers are in memory."""
+        return reader_in_memory(self[name])
 
-    def __contains__(self, name: object) -> bool:  # Mapping's own would make the tensor
+    def __contains__(self, name: object) -> bool:  # Mapping.__contains__ would read the tensor
         return name in self.specs
 
     def __iter__(self) -> Iterator[str]:
@@ -61,93 +65,111 @@ class LazyWeights(Mapping[str, Tensor], ABC):
 
 
 def specs(weights: Weights) -> Mapping[str, Spec]:
-    """Dtype, shape and ties of every tensor; nothing is read for it where that can be avoided."""
+    """Return dtype, shape and ties of every tensor; lazy weights are asked for them, not read."""
     if isinstance(weights, LazyWeights):
         return weights.specs
-    found: dict[str, Spec] = {}
-    seen: dict[tuple[object, ...], str] = {}
+    tensors: dict[str, Spec] = {}
+    first_names: dict[tuple[object, ...], str] = {}
     for name in weights:
         tensor = weights[name]
         first = name
-        # Addresses tell ties only in a mapping that holds its tensors; another frees and reuses.
+        # Addresses show ties only in a dictionary, which holds all its tensors at once: any other
+        # mapping may free a tensor and reuse its address for the next.
         if isinstance(weights, dict) and tensor.numel() > 0:
             memory = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-            first = seen.setdefault(memory, name)
-        found[name] = Spec(tensor.dtype, tuple(tensor.shape), first)
-    return found
+            first = first_names.setdefault(memory, name)
+        tensors[name] = Spec(tensor.dtype, tuple(tensor.shape), first)
+    return tensors
 
 
 def reader(weights: Weights, name: str) -> Reader:
-    """Reads a tensor's numbers in parts, from memory or from where they are."""
+    """Return a function that reads parts of a tensor, from memory or from a file."""
     if isinstance(weights, LazyWeights):
         return weights.reader(name)
-    flat = weights[name].reshape(-1)
+    return reader_in_memory(weights[name])
+
+
+def reader_in_memory(tensor: Tensor) -> Reader:
+    """Return a function that returns parts of a tensor that is in memory."""
+    flat = tensor.reshape(-1)
     return lambda first, last: flat[first:last]
 
 
 def materialize(weights: Weights) -> dict[str, Tensor]:
-    """Weights in memory, each tensor read or computed once; ties are kept."""
+    """Return the weights as a dictionary; each tensor is read or computed once, ties are kept."""
     if isinstance(weights, dict):
         return weights
-    kept: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, spec in specs(weights).items():
-        kept[name] = kept[spec.tied] if spec.tied in kept else weights[name]
-    return kept
+        tensors[name] = tensors[spec.tied] if spec.tied in tensors else weights[name]
+    return tensors
 
 
-def differences(first: Weights, other: Weights) -> list[str]:
-    """Every reason why two sets of weights cannot be averaged; empty if they can."""
-    one, two = specs(first), specs(other)
-    missing = [f"{name} is missing from the second" for name in one if name not in two]
-    unexpected = [f"{name} is only in the second" for name in two if name not in one]
+def differences(first: Weights, second: Weights) -> list[str]:
+    """Return every reason why two sets of weights cannot be averaged; empty if they can."""
+    left, right = specs(first), specs(second)
+    missing = [f"{name} is missing from the second" for name in left if name not in right]
+    unexpected = [f"{name} is only in the second" for name in right if name not in left]
     shapes = [
-        f"{name} is {spec.shape} in the first and {two[name].shape} in the second"
-        for name, spec in one.items()
-        if name in two and spec.shape != two[name].shape
+        f"{name} is {spec.shape} in the first and {right[name].shape} in the second"
+        for name, spec in left.items()
+        if name in right and spec.shape != right[name].shape
     ]
     kinds = [
-        f"{name} is {spec.dtype} in the first and {two[name].dtype} in the second"
-        for name, spec in one.items()
-        if name in two and spec.dtype.is_floating_point != two[name].dtype.is_floating_point
+        f"{name} is {spec.dtype} in the first and {right[name].dtype} in the second"
+        for name, spec in left.items()
+        if name in right and spec.dtype.is_floating_point != right[name].dtype.is_floating_point
     ]
     return missing + unexpected + shapes + kinds
 
 
-def require_compatible(first: Weights, other: Weights, names: tuple[str, str]) -> None:
-    """Raise `Incompatible` with every difference between two named sets of weights."""
-    found = differences(first, other)
-    if found:
+def require_compatible(first: Weights, second: Weights, names: tuple[str, str]) -> None:
+    """Raise `Incompatible`, which lists every difference between two sets of weights.
+
+    Args:
+        names: of the first and the second set, for the message.
+    """
+    reasons = differences(first, second)
+    if reasons:
         raise Incompatible(
-            f"cannot average {names[0]} with {names[1]}:\n  " + some(found, 20, "\n  ") + "\n"
+            f"cannot average {names[0]} with {names[1]}:\n  " + some(reasons, 20, "\n  ") + "\n"
             "fine-tune both from the same initialisation, head included"
         )
 
 
 def display_name(weights: Weights, position: int) -> str:
-    """How an error calls one of several models: by its file if it has one."""
+    """Return the name of a model for error messages: its file, else its position (from 1)."""
     return str(weights) if isinstance(weights, LazyWeights) else f"model {position}"
 
 
 def merged_specs(models: Sequence[Weights], dtype: torch.dtype | None = None) -> dict[str, Spec]:
-    """The specs of a function of several models, which must be alike."""
+    """Return the specs of a tensor-by-tensor function of several models.
+
+    Args:
+        dtype: of the result's floating-point tensors; the first model's by default.
+
+    Raises:
+        ValueError: there are no models.
+        Incompatible: names, shapes or kinds of dtype differ.
+    """
     if not models:
         raise ValueError("nothing to average: no weights were given")
     for position, model in enumerate(models[1:], start=2):
         require_compatible(
             models[0], model, (display_name(models[0], 1), display_name(model, position))
         )
-    every = [specs(model) for model in models]
+    specs_of_models = [specs(model) for model in models]
     groups: dict[tuple[str, ...], str] = {}
-    found = {}
-    for name, (own, shape, _) in every[0].items():
-        # Tied in one model and not in another: there are two tensors, so the result has two.
-        tied = groups.setdefault(tuple(each[name].tied for each in every), name)
-        found[name] = Spec(dtype if dtype and own.is_floating_point else own, shape, tied)
-    return found
+    merged = {}
+    for name, (stored, shape, _) in specs_of_models[0].items():
+        # Names that are tied in one model and not in another hold two tensors in the result.
+        tied = groups.setdefault(tuple(tensors[name].tied for tensors in specs_of_models), name)
+        merged[name] = Spec(dtype if dtype and stored.is_floating_point else stored, shape, tied)
+    return merged
 
 
 class _Tensorwise(LazyWeights):
-    """A function of several models, tensor by tensor."""
+    """The result of a function that takes one tensor of each model, computed on access."""
 
     def __init__(
         self,
@@ -177,14 +199,19 @@ def tensorwise(
     models: Sequence[Weights],
     dtype: torch.dtype | None = None,
 ) -> Weights:
-    """Each floating-point tensor by a function of its name and of that tensor in each model.
+    """Apply a function to each floating-point tensor of several models.
+
+    Integer and boolean tensors are copied from the first model.
 
     Args:
-        function: its result is cast to the first model's dtype.
-        dtype: of the result's floating-point tensors, if another.
+        function: takes the name of a tensor and that tensor of each model, and returns a tensor of
+            the same shape, which is cast to the first model's dtype (or `dtype`).
+        models: of the same tensor names and shapes.
+        dtype: of the result's floating-point tensors; the first model's by default.
 
     Returns:
-        A dictionary if all models are dictionaries, else a mapping that computes when asked.
+        A dictionary if all models are dictionaries, else a mapping that computes each tensor when
+        it is read.
 
     Raises:
         ValueError: there are no models.
@@ -194,5 +221,5 @@ def tensorwise(
 
 
 def materialize_if_eager(result: LazyWeights, models: Sequence[Weights]) -> Weights:
-    """Computed now if all models are in memory, else when asked for."""
+    """Return the result as a dictionary if all models are dictionaries, else as it is."""
     return materialize(result) if all(isinstance(model, dict) for model in models) else result

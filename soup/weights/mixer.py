@@ -1,8 +1,8 @@
-"""Models mixed over and over with changing shares: what a learned soup does at every step.
+"""Mix the same K models again and again with changing shares, as each step of a learned soup does.
 
-Each tensor of all K models is a matrix (K, numbers), held on the device in its own dtype as long as
-memory allows, and otherwise read from the models a row at a time, on every use. Both go through the
-same arithmetic, so that a limit on memory changes a result by rounding alone.
+Each tensor of all K models forms a matrix (K, numbers). It is kept on the device in the models'
+dtype while memory allows; other tensors are read from the models, row by row, on every use. Both
+go through the same arithmetic, so that a limit on memory changes a result by rounding alone.
 """
 
 import math
@@ -14,16 +14,16 @@ from torch import Tensor
 
 from soup.weights.mapping import Weights, merged_specs, specs
 
-# Half precision is widened a block of this many columns at a time, never a whole matrix.
+# Half precision is converted to float32 in blocks of this many columns, never a whole matrix.
 COLUMNS = 1 << 18
 
 
 class Mixer:
-    """K models that can be added up, and asked for inner products, again and again.
+    """K models, to be summed with changing shares and multiplied with gradients.
 
     Attributes:
-        specs: of the mixed weights.
-        held: bytes of the models' tensors that are kept on the device.
+        specs: dtype, shape and ties of the mixed weights.
+        held_bytes: size of the models' tensors that are kept on the device.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class Mixer:
         """
         Args:
             models: dictionaries, or `Checkpoint`s over files.
-            device: where matrices are held and results stand.
-            memory: bytes of tensors to hold; what does not fit is read anew for every use.
+            device: holds the matrices and the results.
+            memory: bytes of tensors to keep there; the others are read again for every use.
 
         Raises:
             ValueError: there are no models.
             Incompatible: names, shapes or kinds of dtype differ.
         """
         self.specs = merged_specs(models)
-        self.held = 0
+        self.held_bytes = 0
         self._models = models
         self._device = torch.device(device)
         self._matrices: dict[str, Tensor] = {}
@@ -52,21 +52,22 @@ class Mixer:
             for name, spec in self.specs.items()
             if not spec.dtype.is_floating_point
         }
-        every = [specs(model) for model in models]
+        specs_of_models = [specs(model) for model in models]
         for name, spec in self.specs.items():
             if name in self._buffers or spec.tied != name:
                 continue
-            dtype = reduce(torch.promote_types, [each[name].dtype for each in every])
+            dtypes = [tensors[name].dtype for tensors in specs_of_models]
+            dtype = reduce(torch.promote_types, dtypes)
             size = len(models) * math.prod(spec.shape) * dtype.itemsize
-            if self.held + size <= memory:
+            if self.held_bytes + size <= memory:
                 self._matrices[name] = self._matrix(name, dtype)
-                self.held += size
+                self.held_bytes += size
 
     def mix(self, shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """sum_i share_i * theta_i, at least in float32, on the device; ties are kept.
+        """Return sum_i share_i * theta_i on the device, in float32 or wider; ties are kept.
 
         Args:
-            shares: for each floating-point tensor its share of each model, (K,).
+            shares: for each floating-point tensor the share of each model, shape (K,).
         """
         mixed: dict[str, Tensor] = {}
         for name, spec in self.specs.items():
@@ -79,40 +80,45 @@ class Mixer:
         return mixed
 
     def products(self, gradients: Weights) -> dict[str, Tensor]:
-        """<gradient, theta_i> of each model, tensor by tensor; float64 (K,) on the CPU.
+        """Compute the inner product <gradient, theta_i> of each tensor with that of each model.
 
-        Gradients of tied tensors are added up first; a tensor without a gradient has no products.
+        Args:
+            gradients: by tensor name; those of tied tensors are summed first.
+
+        Returns:
+            For each tensor with a gradient its products, float64 of shape (K,) on the CPU.
         """
         total: dict[str, Tensor] = {}
         for name, gradient in gradients.items():
-            once = self.specs[name].tied
-            total[once] = total[once] + gradient if once in total else gradient
-        found = torch.zeros(len(total), len(self._models), dtype=torch.float64, device=self._device)
-        for products, (name, gradient) in zip(found, total.items(), strict=True):
+            stored = self.specs[name].tied
+            total[stored] = total[stored] + gradient if stored in total else gradient
+        shape = len(total), len(self._models)
+        products = torch.zeros(shape, dtype=torch.float64, device=self._device)
+        for row, (name, gradient) in zip(products, total.items(), strict=True):
             flat = gradient.reshape(-1).to(self._device, self._wide(name))
-            for rows, at, block in self._blocks(name):
-                products[rows] += torch.mv(block, flat[at])
-        return dict(zip(total, found.cpu(), strict=True))
+            for models, numbers, block in self._blocks(name):
+                row[models] += torch.mv(block, flat[numbers])
+        return dict(zip(total, products.cpu(), strict=True))
 
     def _sum(self, name: str, share: Tensor) -> Tensor:
         dtype = self._wide(name)
         mixed = torch.zeros(self.specs[name].shape, dtype=dtype, device=self._device)
         flat, share = mixed.view(-1), share.to(self._device, dtype)
-        for rows, at, block in self._blocks(name):
-            flat[at].addmv_(block.T, share[rows])
+        for models, numbers, block in self._blocks(name):
+            flat[numbers].addmv_(block.T, share[models])
         return mixed
 
     def _blocks(self, name: str) -> Iterator[tuple[slice, slice, Tensor]]:
-        """A tensor of all models in pieces: which models, which numbers, and these."""
+        """Yield blocks of a tensor's matrix: rows (models), columns (numbers) and the block."""
         parts: Iterable[tuple[slice, Tensor]] = (
             [(slice(None), self._matrices[name])]
             if name in self._matrices
             else ((slice(i, i + 1), self._row(i, name)) for i in range(len(self._models)))
         )
-        for rows, part in parts:
+        for models, part in parts:
             for start in range(0, part.shape[1], COLUMNS):
-                at = slice(start, start + COLUMNS)
-                yield rows, at, part[:, at].to(self._wide(name))
+                numbers = slice(start, start + COLUMNS)
+                yield models, numbers, part[:, numbers].to(self._wide(name))
 
     def _matrix(self, name: str, dtype: torch.dtype) -> Tensor:
         size = len(self._models), math.prod(self.specs[name].shape)

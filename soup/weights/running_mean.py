@@ -1,4 +1,4 @@
-"""A mean that grows: what greedy selection keeps, so that each model is read once."""
+"""A running mean of models, with which greedy selection reads each model only once."""
 
 import torch
 from torch import Tensor
@@ -14,10 +14,7 @@ from soup.weights.mapping import (
 
 
 class RunningMean:
-    """The sum of the models counted so far, and the mean with one more.
-
-    The sum is kept on the device of the first model's tensors.
-    """
+    """The sum of the models added so far, on the device of the first model's tensors."""
 
     def __init__(self, accumulate: torch.dtype = torch.float64) -> None:
         self.count = 0
@@ -26,10 +23,10 @@ class RunningMean:
         self._sum: dict[str, Tensor] = {}
 
     def add(self, weights: Weights) -> None:
-        """Count one more model.
+        """Add a model to the sum.
 
         Raises:
-            Incompatible: names or shapes differ from the first's.
+            Incompatible: names or shapes differ from those of the first model.
         """
         if self.count == 0:
             self._first = materialize(weights)
@@ -37,15 +34,17 @@ class RunningMean:
                 if spec.dtype.is_floating_point:
                     self._sum[name] = self._first[name].to(self._accumulate, copy=True)
         else:
-            self._require(weights)
-            if _ties(weights) != _ties(self._first):  # what is not tied in all is tied in none
+            self._require_compatible(weights)
+            if _ties(weights) != _ties(self._first):  # the mean ties only what all models tie
                 self._first = {name: tensor.clone() for name, tensor in self._first.items()}
             for name, total in self._sum.items():
                 total.add_(weights[name].to(total.device))
         self.count += 1
 
     def value(self, candidate: Weights | None = None) -> dict[str, Tensor]:
-        """The mean, of one model more if a candidate is given (which is not counted).
+        """Return the mean of the models added so far, and of the candidate if one is given.
+
+        The candidate is not added.
 
         Raises:
             ValueError: no model was added.
@@ -57,7 +56,7 @@ class RunningMean:
             return materialize(
                 tensorwise(lambda name, _: self._sum[name] / self.count, [self._first])
             )
-        self._require(candidate)
+        self._require_compatible(candidate)
         count = self.count + 1
 
         def mean(name: str, tensors: list[Tensor]) -> Tensor:
@@ -66,7 +65,7 @@ class RunningMean:
 
         return materialize(tensorwise(mean, [self._first, candidate]))
 
-    def _require(self, weights: Weights) -> None:
+    def _require_compatible(self, weights: Weights) -> None:
         names = display_name(self._first, 1), display_name(weights, self.count + 1)
         require_compatible(self._first, weights, names)
 

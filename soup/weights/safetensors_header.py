@@ -1,7 +1,8 @@
-"""The safetensors format: an eight-byte length, a JSON header, and the tensors' bytes in a row.
+"""Parse and write the header of the safetensors format.
 
-https://huggingface.co/docs/safetensors. Local files are read by the library of that name; what it
-has no function for stands here: a header that came by network, and a file written tensor by tensor.
+A safetensors file is the length of the header (eight bytes), the header (JSON) and the bytes of the
+tensors (https://huggingface.co/docs/safetensors). The safetensors library reads local files; it has
+no function to parse a header that was fetched from a server, or to write a file tensor by tensor.
 """
 
 import json
@@ -29,12 +30,12 @@ DTYPES = {
     "BOOL": torch.bool,
     "C64": torch.complex64,
 }
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
-LONGEST_HEADER = 100_000_000  # the library's own limit
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 
 
 class Entry(NamedTuple):
-    """A tensor in a file, from byte `start` to `end` after the header."""
+    """A tensor in a file; its bytes are `start` to `end` (exclusive), counted from the header."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -43,14 +44,18 @@ class Entry(NamedTuple):
 
 
 class Malformed(ValueError):
-    """Not a safetensors file; says what is wrong."""
+    """A file is not in the safetensors format; the message says why."""
 
 
 def header_length(first_eight: bytes, file_size: int) -> int:
-    """The length of the JSON header.
+    """Return the length of the JSON header in bytes.
+
+    Args:
+        first_eight: the first eight bytes of the file.
+        file_size: in bytes.
 
     Raises:
-        Malformed: it cannot be true.
+        Malformed: a header of that length does not fit into the file.
     """
     length = int.from_bytes(first_eight, "little")
     if len(first_eight) < 8 or not 0 < length <= min(LONGEST_HEADER, file_size - 8):
@@ -58,44 +63,46 @@ def header_length(first_eight: bytes, file_size: int) -> int:
     return length
 
 
-def parse(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The tensors and the metadata of a header.
+def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Return the tensors, by name, and the metadata that a JSON header describes.
 
     Args:
+        header: the JSON.
         data_size: bytes after the header.
 
     Raises:
-        Malformed: it is not JSON, or its sizes and offsets contradict each other or the file.
+        Malformed: the header is not JSON, or its sizes and offsets contradict each other or
+            `data_size`.
     """
     try:
         raw: dict[str, Any] = json.loads(header)
         metadata: dict[str, str] = raw.pop("__metadata__", None) or {}
         entries = {
-            name: Entry(DTYPES[e["dtype"]], tuple(e["shape"]), *e["data_offsets"])
-            for name, e in raw.items()
+            name: Entry(DTYPES[value["dtype"]], tuple(value["shape"]), *value["data_offsets"])
+            for name, value in raw.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"its header cannot be read: {type(error).__name__}: {error}") from None
-    at = 0
+    offset = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
         size = math.prod(entry.shape) * entry.dtype.itemsize
-        if (entry.start, entry.end) != (at, at + size):
+        if (entry.start, entry.end) != (offset, offset + size):
             raise Malformed(
                 f"its header says that {name} is at {entry.start} to {entry.end}; by the sizes of "
-                f"the tensors it is at {at} to {at + size}"
+                f"the tensors it is at {offset} to {offset + size}"
             )
-        at += size
-    if at != data_size:
-        raise Malformed(f"its header speaks of {at} bytes of tensors; there are {data_size}")
+        offset += size
+    if offset != data_size:
+        raise Malformed(f"its header speaks of {offset} bytes of tensors; there are {data_size}")
     return entries, metadata
 
 
-def compose(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
-    """The head of a file, padded so that the tensors begin at a multiple of eight."""
+def encode_header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
+    """Return the length and the header, padded so that the tensors begin at a multiple of eight."""
     raw: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     for name, entry in entries.items():
         raw[name] = {
-            "dtype": NAMES[entry.dtype],
+            "dtype": DTYPE_NAMES[entry.dtype],
             "shape": list(entry.shape),
             "data_offsets": [entry.start, entry.end],
         }

@@ -1,4 +1,4 @@
-"""Which files a model's weights are in, and what each of them holds."""
+"""Find the safetensors files of a model: one file, a folder or the index of a sharded model."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ INDEX = "model.safetensors.index.json"
 
 
 class CheckpointError(BadInput, ValueError):
-    """A weights file that cannot be used; the message names it."""
+    """A weights file cannot be used; the message names it."""
 
 
 def open_file(file: str) -> LocalFile | RemoteFile:
@@ -20,14 +20,21 @@ def open_file(file: str) -> LocalFile | RemoteFile:
 
 
 def is_remote(path: str) -> bool:
-    return len(urlsplit(path).scheme) > 1  # one letter is a drive
+    return len(urlsplit(path).scheme) > 1  # a single letter is a Windows drive
 
 
 def files_of(path: str) -> list[str]:
-    """The safetensors files behind a path."""
+    """Return the paths or URLs of the safetensors files of a model.
+
+    Args:
+        path: a file, a folder, an index (.json), or the URL of a file or an index.
+
+    Raises:
+        CheckpointError: the index cannot be read, or the folder holds no safetensors.
+    """
     if path.endswith(".json"):
         base = path.rpartition("/")[0] if is_remote(path) else str(Path(path).parent)
-        return [f"{base}/{name}" for name in sorted(set(index_of(path).values()))]
+        return [f"{base}/{name}" for name in sorted(set(read_index(path).values()))]
     if not is_remote(path) and Path(path).is_dir():
         for name in ("model.safetensors", INDEX):
             if (Path(path) / name).is_file():
@@ -39,30 +46,41 @@ def files_of(path: str) -> list[str]:
     return [path]
 
 
-def index_of(path: str) -> dict[str, str]:
-    """Tensor name -> file name, of a sharded model."""
-    at = path if path.endswith(".json") else str(Path(path) / INDEX)
+def read_index(path: str) -> dict[str, str]:
+    """Read the index of a sharded model.
+
+    Args:
+        path: the index (.json, or its URL), or the folder that holds it.
+
+    Returns:
+        The file name of each tensor, by tensor name.
+
+    Raises:
+        CheckpointError: the index cannot be read, or names a file outside its folder.
+    """
+    index = path if path.endswith(".json") else str(Path(path) / INDEX)
     try:
-        if is_remote(at):
+        if is_remote(index):
             import fsspec
 
-            with fsspec.open(at, "rb") as file:
+            with fsspec.open(index, "rb") as file:
                 raw = file.read()
         else:
-            raw = Path(at).read_bytes()
-        found: dict[str, str] = json.loads(raw)["weight_map"]
-        # A name that leads elsewhere would open files that nobody named.
-        outside = [name for name in found.values() if Path(name).name != name]
+            raw = Path(index).read_bytes()
+        file_names: dict[str, str] = json.loads(raw)["weight_map"]
+        # An index from the web must not make this process read any other file of the machine.
+        outside = [name for name in file_names.values() if Path(name).name != name]
         if outside:
-            raise CheckpointError(f"{at}: names a file outside its folder: {outside[0]}")
-        return found
+            raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]}")
+        return file_names
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"{at}: not an index of a sharded model (JSON with a 'weight_map'): {error!r}"
+            f"{index}: not an index of a sharded model (JSON with a 'weight_map'): {error!r}"
         ) from None
 
 
 def unreadable(file: str, error: Exception) -> CheckpointError:
+    """Return the error to raise for a file that cannot be opened, with the remedy for pickles."""
     if Path(file).suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
         return CheckpointError(
             f"{file}: not safetensors, and pickles are not opened here; "

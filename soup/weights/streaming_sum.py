@@ -1,6 +1,6 @@
-"""Sums of models, made where the numbers are: in parts that stay in a core's cache.
+"""Linear combinations of models, computed in parts that fit into the cache of a core.
 
-Whatever the number and the size of the models, the memory of a few parts is needed.
+The memory needed is that of a few parts, whatever the number and the size of the models.
 """
 
 import math
@@ -24,18 +24,18 @@ from soup.weights.mapping import (
     reader,
 )
 
-# What one thread sums at a time, and in which parts: these stay in a core's cache, and are small
-# enough for torch not to spread each over threads of its own, which costs more than it saves.
+# A thread sums CHUNK numbers at a time, in parts of CACHED numbers. Parts fit into the cache of a
+# core and are too small for torch to split among its threads, which would cost more than it saves.
 CHUNK = 1 << 19
 CACHED = 1 << 15
 
 
 class NotFinite(BadInput, ValueError):
-    """Weights with NaN or infinite numbers; says which model, which tensor and how many."""
+    """Weights hold NaN or infinite numbers; the message names the models and counts the numbers."""
 
 
 class LinearCombination(LazyWeights):
-    """sum_i c_i theta_i / divisor, block by block."""
+    """sum_i factor_i * theta_i / divisor as lazy weights; see `soup.weights.algebra.combine`."""
 
     def __init__(
         self,
@@ -62,8 +62,9 @@ class LinearCombination(LazyWeights):
         return flat.view(spec.shape)
 
     def blocks(self, names: Iterable[str]) -> Iterator[Tensor]:
-        # One pipeline over all tensors: a thread that is done with one begins with the next.
-        for name, part, finite in _ahead(self._jobs(names)):
+        # The threads get the parts of all tensors as one queue, so that none waits for the others
+        # at the end of a tensor.
+        for name, part, finite in _computed_ahead(self._jobs(names)):
             if not finite:
                 used = [m for c, m in zip(self._factors, self._models, strict=True) if c != 0]
                 raise_not_finite(name, self._models[0][name], used)
@@ -76,11 +77,11 @@ class LinearCombination(LazyWeights):
             if not spec.dtype.is_floating_point:
                 yield partial(lambda name: (name, first[name].reshape(-1), True), name)
                 continue
-            # Zero factors are skipped: 0 * inf would make a NaN of a model left out.
+            # Terms of factor zero are skipped, because 0 * inf is NaN.
             size = math.prod(spec.shape)
             device = torch.device("cpu") if isinstance(first, LazyWeights) else first[name].device
             terms = [
-                (factor, _on(device, model, name))
+                (factor, _reader_on(device, model, name))
                 for factor, model in zip(self._factors, self._models, strict=True)
                 if factor != 0
             ]
@@ -98,25 +99,25 @@ class LinearCombination(LazyWeights):
         start: int,
         end: int,
     ) -> tuple[str, Tensor, bool]:
-        """Some numbers of the sum, and whether all of them are finite."""
+        """Sum the numbers from `start` to `end`; return name, sum and whether all are finite."""
         out = torch.empty(end - start, dtype=dtype, device=device)
         cached = min(CACHED if device.type == "cpu" else len(out), len(out))
         total = out.new_zeros(cached, dtype=self._accumulate)
         limits, finite = torch.finfo(dtype), True
-        for at in range(start, end, cached):
-            last = min(at + cached, end)
-            acc = total[: last - at]
+        for first in range(start, end, cached):
+            last = min(first + cached, end)
+            acc = total[: last - first]
             for position, (factor, read) in enumerate(terms):
                 if position:
-                    acc.add_(read(at, last), alpha=factor)
+                    acc.add_(read(first, last), alpha=factor)
                 else:  # three times as fast as adding to zero
-                    acc.copy_(read(at, last))
+                    acc.copy_(read(first, last))
                     if factor != 1:
                         acc.mul_(factor)
             if self._divisor != 1:
                 acc.div_(self._divisor)
-            out[at - start : last - start] = acc
-            low, high = acc.aminmax()  # a tenth of the time of isfinite; NaN comes through
+            out[first - start : last - start] = acc
+            low, high = acc.aminmax()  # takes a tenth of the time of isfinite; passes NaN on
             finite = finite and float(low) >= limits.min and float(high) <= limits.max
         return name, out, finite
 
@@ -124,16 +125,16 @@ class LinearCombination(LazyWeights):
         return f"a sum of {len(self._models)} models"
 
 
-def _on(device: torch.device, model: Weights, name: str) -> Reader:
-    """Files are read on the CPU, and dictionaries may be anywhere."""
+def _reader_on(device: torch.device, model: Weights, name: str) -> Reader:
+    """Return a reader that moves the numbers to the device; files are read on the CPU."""
     read = reader(model, name)
     if device.type == "cpu" and isinstance(model, LazyWeights):
         return read
     return lambda first, last: read(first, last).to(device)
 
 
-def _ahead(jobs: Iterable[Callable[[], tuple[str, Tensor, bool]]]) -> Iterator[Any]:
-    """The jobs' results in order, a few of them done ahead of what is asked for."""
+def _computed_ahead(jobs: Iterable[Callable[[], tuple[str, Tensor, bool]]]) -> Iterator[Any]:
+    """Yield the results of the jobs in order, while threads compute the next few."""
     threads = torch.get_num_threads()
     if threads < 2:
         yield from (job() for job in jobs)
@@ -149,15 +150,24 @@ def _ahead(jobs: Iterable[Callable[[], tuple[str, Tensor, bool]]]) -> Iterator[A
 
 
 def raise_not_finite(name: str, start: Tensor, models: Sequence[Weights]) -> None:
-    """Raise `NotFinite` for those that are; an infinite mask that all of them share is meant so."""
+    """Raise `NotFinite`, which names each model whose tensor is not finite.
+
+    Return without an error if the tensor is not finite but the same in all models, such as an
+    attention mask of minus infinity, which is meant to be so.
+
+    Args:
+        name: of the tensor whose result is not finite.
+        start: that tensor of the first model.
+        models: the models whose factor is not zero.
+    """
     tensors = [model[name].reshape(-1) for model in models]
     counts = [int((~tensor.isfinite()).sum()) for tensor in tensors]
     if counts[0] and all(torch.equal(tensor, start) for tensor in tensors):
         return
-    found = [
+    reasons = [
         f"{display_name(model, position)}: {name} has {count} NaN or infinite of "
         f"{start.numel()} numbers"
         for position, (model, count) in enumerate(zip(models, counts, strict=True), start=1)
         if count
     ] or [f"{name}: the result is too large for {start.dtype}"]
-    raise NotFinite("\n".join([*found, "leave out models that diverged"]))
+    raise NotFinite("\n".join([*reasons, "leave out models that diverged"]))

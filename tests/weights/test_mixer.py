@@ -105,8 +105,8 @@ def test_files_give_what_dictionaries_give(tmp_path: Path) -> None:
     files = [Checkpoint(tmp_path / f"{index}.safetensors") for index in range(3)]
     shares, gradients = shares_of(models, 1), {"a": torch.ones(5, 4), "b": torch.ones(7)}
     held, streamed = Mixer(models), Mixer(files, memory=0)
-    assert held.held > 0
-    assert streamed.held == 0
+    assert held.held_bytes > 0
+    assert streamed.held_bytes == 0
     mixed, again = held.mix(shares), streamed.mix(shares)
     assert again["c"] is again["a"]
     assert all(torch.allclose(mixed[n], again[n], atol=1e-6) for n in mixed)
@@ -118,7 +118,7 @@ def test_what_is_held_is_read_once_and_the_rest_for_every_use() -> None:
     model = {"a": torch.ones(10), "b": torch.ones(10), "c": torch.ones(2)}
     models = [Counted(model) for _ in range(3)]
     mixer = Mixer(models, memory=150)
-    assert mixer.held == 3 * 12 * 4  # a and c, for three times two times ten numbers are too many
+    assert mixer.held_bytes == 3 * 12 * 4  # a and c; b of three models would exceed 150 bytes
     for _ in range(2):
         mixer.mix(dict.fromkeys(model, torch.ones(3) / 3))
     assert all(sorted(m.reads) == ["a", "b", "b", "c"] for m in models)
@@ -126,15 +126,15 @@ def test_what_is_held_is_read_once_and_the_rest_for_every_use() -> None:
 
 def test_held_models_keep_their_dtype_and_lose_nothing_of_a_wider_one() -> None:
     half, full = torch.tensor([1.5], dtype=torch.bfloat16), torch.tensor([1 + 2**-20])
-    assert Mixer([{"w": half}, {"w": half}]).held == 4
+    assert Mixer([{"w": half}, {"w": half}]).held_bytes == 4
     mixer = Mixer([{"w": half}, {"w": full}])
-    assert mixer.held == 8
+    assert mixer.held_bytes == 8
     assert mixer.mix({"w": torch.tensor([0.0, 1.0])})["w"].item() == 1 + 2**-20
 
 
 def test_tied_tensors_are_held_once() -> None:
     embed = torch.ones(10)
-    assert Mixer([{"embed": embed, "head": embed}] * 2).held == 2 * 10 * 4
+    assert Mixer([{"embed": embed, "head": embed}] * 2).held_bytes == 2 * 10 * 4
 
 
 def test_models_that_do_not_fit_together_are_refused_before_anything_is_read() -> None:

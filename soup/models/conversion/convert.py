@@ -12,7 +12,7 @@ from soup.models.conversion import names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
 from soup.weights.checkpoint import save
-from soup.weights.safetensors_header import NAMES
+from soup.weights.safetensors_header import DTYPE_NAMES
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,6 @@ def _unsavable(tensor: Tensor) -> str:
         return str(tensor.layout).removeprefix("torch.")
     if tensor.is_meta:
         return "without data (meta)"
-    if tensor.is_complex() or tensor.dtype not in NAMES:
+    if tensor.is_complex() or tensor.dtype not in DTYPE_NAMES:
         return str(tensor.dtype).removeprefix("torch.")
     return ""

@@ -10,7 +10,7 @@ from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import read
 from soup.weights import materialize
 from soup.weights.checkpoint import Checkpoint
-from soup.weights.shards import files_of, index_of
+from soup.weights.shards import files_of, read_index
 
 # What Hugging Face folders call their weights, in the order of preference.
 FOLDER = (
@@ -71,7 +71,7 @@ def contents(first: Path) -> object:
     if shards == [first]:
         return _open(first)
     opened: dict[str, Any] = {shard.name: _open(shard) for shard in shards}
-    where = index_of(str(first))
+    where = read_index(str(first))
     lost = [
         f"{name} (in {file})"
         for name, file in where.items()
