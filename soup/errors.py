@@ -1,14 +1,27 @@
 """Errors that a user can act on: a command prints their message without a traceback."""
 
 import errno
+import re
 from collections.abc import Sequence
 
 
-class BadInput(Exception):
+def without_password(text: str) -> str:
+    """Take user and password out of every address in a text: http://me:secret@host -> http://host."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+class _Told(Exception):
+    """An error whose message people read, log and send: it holds no password."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(without_password(a) if isinstance(a, str) else a for a in arguments))
+
+
+class BadInput(_Told):
     """The user's input cannot be used; nothing was trained. Commands exit with code 2."""
 
 
-class Failure(Exception):
+class Failure(_Told):
     """The command was tried and did not succeed. Commands exit with code 1."""
 
 

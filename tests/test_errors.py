@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soup.errors import DiskFull, full_disk, some
+from soup.errors import BadInput, DiskFull, full_disk, some, without_password
 
 
 def test_a_full_disk_is_known_by_number_by_words_and_as_the_cause_of_another_error() -> None:
@@ -36,3 +36,21 @@ def test_a_list_in_a_message_is_cut_short_and_says_by_how_much() -> None:
     assert some(["a", "b", "c"], 2) == "a, b, and 1 more"
     assert some(("a", 2, "c", "d"), 2, last=" ") == "a, 2 and 2 more"
     assert some(["a", "b", "c", "d"], 3, "\n  ") == "a\n  b\n  c\n  and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("MLflow at http://ada:secret@host:5000/x failed", "MLflow at http://host:5000/x failed"),
+        ("postgresql://ada:s@cret@db/mlflow", "postgresql://db/mlflow"),
+        ("ray://token@head:10001, s3://bucket/a@b", "ray://head:10001, s3://bucket/a@b"),
+        ("write to ada@example.org", "write to ada@example.org"),
+        ("sqlite:////home/ada/mlflow.db", "sqlite:////home/ada/mlflow.db"),
+    ],
+)
+def test_no_message_holds_a_password(text: str, shown: str) -> None:
+    assert without_password(text) == shown
+    assert str(BadInput(text)) == shown
+    told = full_disk(OSError(errno.ENOSPC, "No space left on device", text))
+    assert told is not None
+    assert "secret" not in str(told)

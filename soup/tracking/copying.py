@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from mlflow.exceptions import MlflowException
 
+from soup.errors import without_password
 from soup.files import of_value
 from soup.models.allowed_files import digests
 from soup.tracking.promotion import AUDIT, event, history, note
@@ -29,7 +30,7 @@ def copy(source: Registry, found: Version, target: Store, model: str, cache: Pat
     """
     if (source.uri, found.model) == (target.uri, model):
         raise TrackingError(f"{found} is in {model} of {target.uri} already: name another model")
-    origin = f"{found} of {public(source.uri)}"
+    origin = f"{found} of {without_password(source.uri)}"
     folder = fetch(source, found, cache / of_value([source.uri, found.model, found.number]))
     root = folder.parents[1]
     files = digests(root)
@@ -60,7 +61,8 @@ def _make(
     if source.uri == target.uri:
         return create(target, model, held.source, found.run_id, held.model_id, tags, text)
     if urlsplit(source.uri).scheme in ("http", "https"):
-        text = text.replace("](#/", f"]({public(source.uri)}/#/")  # runs are where they were
+        there = without_password(source.uri).rstrip("/")
+        text = text.replace("](#/", f"]({there}/#/")  # runs are where they were
     lineage = {key: value for key, value in tags.items() if key != FILES and len(value) < 5000}
     digest = of_value(["copy", origin, found.tags["digest"]])
     run_id = target.start("copy", digest, f"copy of {found}", lineage)
@@ -68,10 +70,3 @@ def _make(
     target.end(run_id)
     location = target.client.get_logged_model(model_id).artifact_location
     return create(target, model, location, run_id, model_id, tags, text)
-
-
-def public(uri: str) -> str:
-    """An address without the credentials that may be in it."""
-    parts = urlsplit(uri)
-    bare = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=bare).geturl().rstrip("/") if parts.netloc else uri

@@ -12,6 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from soup.errors import without_password
+
 SECONDS = 60.0  # that a busy one may take to answer; one that is not there says so at once
 AWAY = 120.0  # seconds that one may be away that could be used before: it starts again, perhaps
 NO_ANSWER = 0
@@ -72,7 +74,7 @@ def _other(uri: str, theirs: str) -> str:
         )
     if theirs.split(".")[:2] != ours.split(".")[:2]:
         message = "MLflow at %s is version %s, and here is %s; what is new in one may fail"
-        logging.getLogger(__name__).warning(message, uri, theirs, ours)
+        logging.getLogger(__name__).warning(message, without_password(uri), theirs, ours)
     return ""
 
 

@@ -25,7 +25,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from soup.errors import BadInput
+from soup.errors import BadInput, without_password
 from soup.tracking import bulk_queries
 from soup.tracking.server_check import unusable, without_artifacts
 
@@ -63,11 +63,12 @@ def default_uri(root: Path) -> str:
 
 
 def link(uri: str, path: str) -> str:
-    """An address in MLflow's UI; '' for a store without one.
+    """An address in MLflow's UI, without a password; '' for a store without one.
 
     Without the query the UI opens in its mode for language models, where sweeps are hard to find.
     """
-    return f"{uri.rstrip('/')}/#/{path}?workflowType=machine_learning" if _http(uri) else ""
+    address = without_password(uri.rstrip("/"))
+    return f"{address}/#/{path}?workflowType=machine_learning" if _http(uri) else ""
 
 
 def _http(uri: str) -> bool:

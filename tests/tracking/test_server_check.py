@@ -12,7 +12,7 @@ import pytest
 
 from soup.tracking import Store, TrackingError
 from soup.tracking.server_check import without_artifacts
-from soup.tracking.store import answers
+from soup.tracking.store import answers, link
 
 MAJOR, MINOR = mlflow.__version__.split(".")[:2]
 
@@ -93,6 +93,22 @@ def test_a_server_that_fails_or_forbids_is_named(server: Server) -> None:
 def test_a_server_that_does_not_answer_is_named_at_once_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9 does not answer \(\[Errno 111\]"):
         Store("http://127.0.0.1:9", "tests", tmp_path)
+
+
+def test_a_password_in_the_address_is_never_shown(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = server.uri.replace("://", "://ada:secret@")
+    server.status, server.text = 500, ""
+    with pytest.raises(TrackingError) as error:
+        answers(secret)
+    assert server.uri in str(error.value)
+    server.status, server.text = 200, f"{MAJOR}.{int(MINOR) + 1}.0"
+    with caplog.at_level(logging.WARNING):
+        answers(secret)
+    page = link(secret, "experiments/1")
+    assert page.startswith(f"{server.uri}/#/experiments/1")
+    assert "secret" not in str(error.value) + caplog.text + page
 
 
 @pytest.mark.parametrize(

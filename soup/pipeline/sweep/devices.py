@@ -175,7 +175,7 @@ def locked_gpus(compute: Compute) -> Iterator[Devices]:
     folder = Path(tempfile.gettempdir()) / "modelsoup-gpus"
     folder.mkdir(exist_ok=True)
     with suppress(PermissionError):  # of its owner, who did it
-        folder.chmod(0o777)
+        folder.chmod(0o1777)  # sticky, as /tmp: nobody deletes the locks of another
     locks = [FileLock(folder / f"{one}.lock", mode=0o666) for one in physical]
     taken: list[int] = []
     while True:

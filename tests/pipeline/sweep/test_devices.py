@@ -1,6 +1,7 @@
 """Which devices a fine-tune gets."""
 
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,8 @@ def test_gpus_of_a_machine_are_claimed_once_by_whoever_asks(
 
     with locked_gpus(Compute()) as first, locked_gpus(Compute()) as second:
         assert (first, second) == (("cuda:0",), ("cuda:1",))
+        # For all users of the machine, none of whom can delete what another holds.
+        assert stat.S_IMODE((tmp_path / "modelsoup-gpus").stat().st_mode) == 0o1777
         # A process that sees the last GPU alone knows it by another number.
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
         machine(1, 8)
