@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests import homes, worlds
+from tests import gates, homes, worlds
+from tests.waiting import PATIENCE
 
 REPO = Path(__file__).resolve().parents[1]
 SERVER = {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"}
@@ -85,7 +86,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return kept | {
         "MODELSOUP_ROOT": str(root),
         "PREFECT_HOME": str(homes.furnish(root / ".prefect")),
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": f"{root}:{gates.BUILT_IN}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
         "COLUMNS": "200",
@@ -102,7 +103,7 @@ def run(root: Path, *command: str, **more: str) -> subprocess.CompletedProcess[s
         env=environment(root, **more),
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -4,24 +4,40 @@ import json
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import checkouts
+from tests.gates import PATIENT, Gate
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
 
-def start(root: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+@contextmanager
+def started(root: Path, gate: Gate) -> Iterator[subprocess.Popen[str]]:
+    """The pipeline, whose fine-tunes wait at the gate."""
+    ran = subprocess.Popen(
         [sys.executable, "-m", "flows.pipeline"],
         cwd=root,
-        env=checkouts.environment(root),
+        env=checkouts.environment(root, **gate.environment, **PATIENT),
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield ran
+    finally:
+        ran.kill()
+        ran.communicate()
 
 
 def children_of(root: Path) -> list[int]:
@@ -38,42 +54,35 @@ def children_of(root: Path) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
-    tmp_path: Path,
+    tmp_path: Path, gate: Gate
 ) -> None:
     import mlflow
 
-    # One fine-tune at a time; the second begins while the first is stored, and is long enough to be
-    # killed in its middle after that.
+    # One fine-tune at a time; the second is held in its middle when the first is stored.
     sweep = checkouts.parameters(tmp_path)["sweep"]
-    sweep["space"]["epochs"] = [75]
-    root = checkouts.make(
-        tmp_path / "checkout", sweep=sweep, compute={"slots": 1, "checkpoint_seconds": 0.05}
-    )
-    ran = start(root)
-    assert ran.stderr is not None
-    for line in ran.stderr:
-        if "ft-000" in line and "held-out in" in line:
-            break
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if any((root / ".cache/soup/runs").glob("*/state.safetensors")):
-            break
-        time.sleep(0.02)
-    ran.send_signal(signal.SIGKILL)
-    ran.wait()
-    gone = time.monotonic() + 60
-    while children_of(root) and time.monotonic() < gone:
-        time.sleep(0.1)
-    left = children_of(root)  # Prefect's temporary server ends as well
-    assert not left, [command(pid) for pid in left]
-
+    sweep["space"]["epochs"] = [5]
+    compute = {"slots": 1, "checkpoint_seconds": 3600, "checkpoint_steps": 5}
+    root = checkouts.make(tmp_path / "checkout", sweep=sweep, compute=compute)
     store = f"sqlite:///{root}/mlflow.db"
-    client = mlflow.MlflowClient(store, store)
-    experiment = client.get_experiment_by_name("tiny").experiment_id
-    before = {r.info.run_id: r for r in client.search_runs([experiment])}
-    kept = [r for r in before.values() if r.info.status == "FINISHED"]
-    assert [r.info.run_name for r in kept] == ["ft-000"]
-    cut = next(r for r in before.values() if r.info.run_name == "ft-001")
+    gate.close(step=18)
+    with started(root, gate) as ran:
+        first = gate.arrival()
+        client = mlflow.MlflowClient(store, store)
+        experiment = client.get_experiment_by_name("tiny").experiment_id
+        whole = run_of(client, first.name).info.run_name
+        first.go_on()
+        assert ran.stderr is not None
+        assert any(whole in line and "held-out in" in line for line in ran.stderr)
+        second = gate.arrival()
+        assert (root / ".cache/soup/runs" / second.name / "state.safetensors").exists()
+        cut = run_of(client, second.name)
+        until(lambda: 10 in steps_of(client, cut), "step 10 of the one to be killed")
+        ran.send_signal(signal.SIGKILL)
+        ran.wait()
+    nobody_works_in(root)  # Prefect's temporary server ends as well
+
+    kept = client.search_runs([experiment], "attributes.status = 'FINISHED'")
+    assert [r.info.run_name for r in kept] == [whole]
 
     again = checkouts.pipeline(root)
     assert again.returncode == 0, again.stderr[-3000:]
@@ -84,7 +93,7 @@ def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
     same = client.get_run(kept[0].info.run_id)
     assert same.info.end_time == kept[0].info.end_time
     # The interrupted one went on in its own run, from its state and not from its first step.
-    steps = [m.step for m in client.get_metric_history(cut.info.run_id, "train/loss")]
+    steps = steps_of(client, cut)
     assert steps.count(10) == 1
     assert steps[-1] == max(steps)
     assert len(client.search_logged_models([experiment])) == 5
@@ -93,37 +102,51 @@ def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_pipeline_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_the_pipeline_in_good_order(
+    tmp_path: Path, gate: Gate, number: signal.Signals
+) -> None:
     import mlflow
 
     sweep = checkouts.parameters(tmp_path)["sweep"]
-    sweep["space"]["epochs"] = [2000]
+    sweep["space"]["epochs"] = [5]
     compute = {"slots": 1, "checkpoint_seconds": 3600}
     root = checkouts.make(tmp_path / "checkout", sweep=sweep, compute=compute)
-    ran = start(root)
     store = f"sqlite:///{root}/mlflow.db"
-    client = mlflow.MlflowClient(store, store)
-    states = (root / ".cache/soup/runs").glob
-    deadline = time.monotonic() + 200
-    cut = None
-    while not cut and time.monotonic() < deadline:
-        time.sleep(1)
-        found = client.get_experiment_by_name("tiny")
-        runs = client.search_runs([found.experiment_id]) if found else []
-        cut = next((r for r in runs if "train/loss" in r.data.metrics), None)
-    assert cut is not None
-    ran.send_signal(number)  # as a worker does, and as `kill` does
-    _, said = ran.communicate(timeout=100)
+    gate.close(step=18)
+    with started(root, gate) as ran:
+        held = gate.arrival()
+        client = mlflow.MlflowClient(store, store)
+        cut = run_of(client, held.name)
+        ran.send_signal(number)  # as a worker does, and as `kill` does
+        _, said = ran.communicate(timeout=PATIENCE)
     assert ran.returncode == 128 + number
     assert f"{number.name}: stopping; started again it goes on where it was" in said
     assert "Traceback" not in said
-    assert len([*states("*/state.safetensors")]) == 1  # which its interval had not asked for
-    gone = time.monotonic() + 60
-    while children_of(root) and time.monotonic() < gone:
-        time.sleep(0.1)
-    assert not [command(pid) for pid in children_of(root)]
+    # Which its interval had not asked for.
+    assert len([*(root / ".cache/soup/runs").glob("*/state.safetensors")]) == 1
+    nobody_works_in(root)
     assert client.get_run(cut.info.run_id).info.status == "KILLED"
     assert client.get_run(cut.data.tags["mlflow.parentRunId"]).info.status == "KILLED"
+
+
+def run_of(client: Any, digest: str) -> Any:
+    """MLflow's run of a fine-tune."""
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    (run,) = client.search_runs([experiment], f"tags.`soup.digest` = '{digest}'")
+    return run
+
+
+def steps_of(client: Any, run: Any) -> list[int]:
+    """Those at which its loss was logged."""
+    return [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")]
+
+
+def nobody_works_in(root: Path) -> None:
+    """What was started there ends."""
+    try:
+        until(lambda: not children_of(root), "the end of all processes")
+    except AssertionError:
+        raise AssertionError([command(pid) for pid in children_of(root)]) from None
 
 
 def command(pid: int) -> str:
