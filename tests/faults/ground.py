@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from soup.weights.checkpoint import Checkpoint
-from tests import checkouts, worlds
+from tests import checkouts, gates, worlds
+from tests.gates import Gate
 from tests.servers import PrefectServer
+from tests.waiting import until
 
 FINE_TUNES = 6
 SOURCES = ("soup", "flows")
@@ -34,6 +35,13 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process does something of its own about a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.split("SigCgt:")[1].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     try:
@@ -47,10 +55,11 @@ class Warm:
     """See `tests.faults.warm`."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        path = f"{checkouts.REPO}:{gates.BUILT_IN}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.warm", str(folder / "template.db")],
             cwd=folder,  # its own copy of the sources comes first
-            env=checkouts.environment(folder, PYTHONPATH=str(checkouts.REPO), **environment),
+            env=checkouts.environment(folder, PYTHONPATH=path, **environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(folder / "warm.log").open("ab"),
@@ -117,10 +126,7 @@ class Trial:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         code = self.wait(pid)
-        deadline = time.monotonic() + 15
-        while self.warm.fine_tunes():
-            assert time.monotonic() < deadline, f"left alone: {self.warm.fine_tunes()}"
-            time.sleep(0.05)
+        until(lambda: not self.warm.fine_tunes(), "the end of its fine-tunes")
         return code
 
     def look(self) -> None:
@@ -210,9 +216,11 @@ class Ground:
         for name in SOURCES:
             shutil.copytree(checkouts.REPO / name, folder / name)
         shutil.copy(checkouts.REPO / "dvc.yaml", folder)
+        self.gate = Gate(folder / "gate")
         self.prefect = PrefectServer(folder / "prefect")
         self.prefect.start()
-        self._environment = {"PREFECT_API_URL": self.prefect.api} | environment
+        own = {"PREFECT_API_URL": self.prefect.api, **self.gate.environment}
+        self._environment = own | environment
         self._warm: Warm | None = None
         self._count = 0
 

@@ -14,8 +14,9 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from tests.faults.ground import COMPUTE, SWEEP, Ground, Trial, alive
+from tests.faults.ground import COMPUTE, SWEEP, Ground, Trial, alive, catches
 from tests.servers import PoolWorker, Server, running
+from tests.waiting import until
 
 ALL = (*SWEEP, "evaluate", "register", "report")
 
@@ -83,7 +84,8 @@ def flow_stopped(ground: Ground, course: Course, rng: random.Random, kills: int)
     hit = 0
     for _ in range(kills):
         pid = trial.start()
-        time.sleep(rng.uniform(1, course.seconds))
+        until(lambda pid=pid: catches(pid, signal.SIGTERM), "the flow to begin", every=0.01)
+        time.sleep(rng.uniform(0, course.seconds))
         code = trial.kill(pid, signal.SIGTERM)
         assert code in (0, 128 + signal.SIGTERM), (code, trial.log.read_text()[-2000:])
         hit += code != 0
@@ -92,10 +94,15 @@ def flow_stopped(ground: Ground, course: Course, rng: random.Random, kills: int)
 
 
 def fine_tunes_killed(ground: Ground, course: Course, rng: random.Random, kills: int) -> Found:
-    """kill -9 of fine-tunes' processes, at random moments, while the flow goes on."""
+    """kill -9 of fine-tunes' processes, one in its middle and others at random moments, while the
+    flow goes on.
+    """
     trial = ground.trial()
+    ground.gate.close(step=12)
     pid = trial.start()
-    hit = 0
+    os.kill(ground.gate.arrival().pid, signal.SIGKILL)
+    ground.gate.open()
+    hit = 1
     with contextlib.suppress(ChildProcessError):
         while hit < kills and alive(pid):
             time.sleep(rng.uniform(0, course.seconds / 12))

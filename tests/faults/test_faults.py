@@ -11,6 +11,7 @@ import pytest
 from tests.faults import injections as faults
 from tests.faults.ground import Ground, ground
 from tests.faults.injections import Course, Found
+from tests.gates import PATIENT
 from tests.servers import MlflowServer, PostgresServer, postgres, postgres_programs, running
 from tests.unreliable import EveryThird, s3
 
@@ -23,7 +24,7 @@ UNHARMED = (0, 0)
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with ground(tmp_path_factory.mktemp("ground")) as made:
+    with ground(tmp_path_factory.mktemp("ground"), **PATIENT) as made:
         yield made
 
 
@@ -47,7 +48,7 @@ def test_the_flow_is_killed(plain: Ground, course: Course, draws: random.Random)
 
 def test_fine_tunes_are_killed(plain: Ground, course: Course, draws: random.Random) -> None:
     found = faults.fine_tunes_killed(plain, course, draws, kills=6)
-    assert found.injected >= 1
+    assert found.injected >= 1  # the one that is held
     assert harm(found) == UNHARMED
 
 
@@ -99,7 +100,8 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     with postgres() as database, s3("artifacts") as (reach, unreliable):
         on = {"database": database.address, "artifacts": "s3://artifacts/"}
         server = MlflowServer(folder / "mlflow", reach, **on)
-        with running(server), ground(folder, MLFLOW_TRACKING_URI=server.address) as made:
+        own = PATIENT | {"MLFLOW_TRACKING_URI": server.address}
+        with running(server), ground(folder, **own) as made:
             yield Far(made, Course.of(made), server, database, unreliable)
 
 
@@ -122,5 +124,5 @@ def test_the_clock_jumps(tmp_path: Path, course: Course, draws: random.Random) -
     faked = faults.faked_clock(clock)
     if faked is None:
         pytest.skip("libfaketime is not installed")
-    with ground(tmp_path, **faked) as odd:
+    with ground(tmp_path, **faked, **PATIENT) as odd:
         assert harm(faults.clock_jumped(odd, course, draws, 3, clock)) == UNHARMED

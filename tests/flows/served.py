@@ -5,18 +5,16 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tests import checkouts
 from tests.servers import free_port
-
-Found = TypeVar("Found")
+from tests.waiting import PATIENCE
 
 
 def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -56,17 +54,6 @@ class Served:
         return (self.root / ".cache/ui/worker.log").read_text()
 
 
-def wait_for(found: Callable[[], Found | None], what: str, seconds: float = 300) -> Found:
-    """The first answer that is something, asked for every second."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        answer = found()
-        if answer:
-            return answer
-        time.sleep(1)
-    raise AssertionError(f"not in {seconds:.0f} s: {what}")
-
-
 @contextmanager
 def deployed(
     root: Path, changes: Mapping[str, Any] | None = None, **environment: str
@@ -104,6 +91,6 @@ def deployed(
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

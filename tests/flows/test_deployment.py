@@ -20,7 +20,9 @@ import pytest
 import yaml
 
 from tests import checkouts
-from tests.flows.served import Served, deployed, wait_for
+from tests.flows.served import Served, deployed
+from tests.gates import Gate
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -49,13 +51,17 @@ def served(places: dict[str, Path]) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def dead(served: Served) -> dict[str, Any]:
-    """A run that was killed as soon as its heart beat, with no worker to tell."""
+    """A run that was killed in the middle of a fine-tune, with no worker to tell; `with` it ended
+    the runs of its stages.
+    """
     text = yaml.safe_dump(checkouts.parameters(served.root, experiment="dead"))
     (served.root / "dead.yaml").write_text(text)
+    gate = Gate(served.root / ".cache" / "gate")
+    gate.close(step=6)
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.pipeline", "--params", "dead.yaml"],
         cwd=served.root,
-        env=checkouts.environment(served.root, **served.reach),
+        env=checkouts.environment(served.root, **served.reach, **gate.environment),
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -70,10 +76,14 @@ def dead(served: Served) -> dict[str, Any]:
         return None
 
     try:
-        return wait_for(beating, "a heartbeat of the run to be killed")
+        gate.arrival()
+        run = until(beating, "a heartbeat of the run to be killed")
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    parts = [each["id"] for each in served.runs() if each["state_type"] not in ended]
+    return run | {"with": parts}
 
 
 def test_the_form_shows_every_parameter_filled_in_from_params_yaml(served: Served) -> None:
@@ -138,7 +148,7 @@ def test_what_is_registered_is_evaluated_by_itself(served: Served) -> None:
         runs = served.runs("evaluate-version/local")
         return [run for run in runs if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")]
 
-    (run,) = wait_for(done, "the evaluation of the registered version")
+    (run,) = until(done, "the evaluation of the registered version")
     assert run["state_type"] == "COMPLETED", served.log()[-3000:]
     assert run["parameters"]["registered"] == {"model": "tiny-soup", "version": "1"}
     assert run["parameters"]["params"]["experiment"] == "tiny"
@@ -239,9 +249,9 @@ def test_a_dead_run_is_marked_and_no_other(served: Served, dead: dict[str, Any])
     def marked() -> bool:
         return bool(served.ask(f"/flow_runs/{dead['id']}")["state_type"] == "CRASHED")
 
-    wait_for(marked, "the dead run to be marked")
+    until(marked, "the dead run to be marked")
     for run in served.runs():
-        if run["parameters"].get("params", {}).get("experiment") != "dead":
+        if run["id"] not in dead["with"]:
             assert run["state_type"] != "CRASHED", run
 
 

@@ -11,12 +11,12 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 GATE, PATIENCE = os.environ.get("MODELSOUP_TEST_GATE"), os.environ.get("MODELSOUP_TEST_PATIENCE")
-KEEPER = "soup.train.keeper"
+KEEPER = "soup.train.run_state"
 PATIENT = {
-    "flows.server.api": "AWAY",
-    "flows.stopping": "GRACE",
-    "soup.tracking.server": "AWAY",
-    "soup.train.process": "PATIENCE",
+    "flows.server.client": "AWAY",
+    "flows.signals": "GRACE",
+    "soup.tracking.server_check": "AWAY",
+    "soup.train.worker_process": "PATIENCE",
 }
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests import checkouts
-from tests.flows.served import free_port, wait_for
+from tests.servers import free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -85,12 +86,12 @@ def bucket(tmp_path: Path) -> Iterator[str]:
         request = urllib.request.Request(f"{url}/soup", method="PUT")
         request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testing/x/us-east-1/s3/x")
         try:
-            return urllib.request.urlopen(request, timeout=5).status == 200
+            return urllib.request.urlopen(request, timeout=60).status == 200
         except OSError:
             return False
 
     try:
-        wait_for(made, "the S3 for tests")
+        until(made, "the S3 for tests")
         yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)

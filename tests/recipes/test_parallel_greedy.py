@@ -16,6 +16,7 @@ from soup.recipes.parallel_greedy import parallel_greedy
 from soup.weights import Weights
 from soup.weights.checkpoint import save
 from tests.strategies import NAN, Problem, problems
+from tests.waiting import PATIENCE
 
 
 class Busy:
@@ -60,7 +61,7 @@ def pool(count: int) -> list[Ingredient]:
 
 def test_the_next_candidates_are_judged_while_the_first_is() -> None:
     # Each judge waits for the other: one at a time would wait for ever.
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=PATIENCE)
 
     def judge(weights: Weights, at_most: float | None = None) -> int:
         together.wait()
@@ -80,7 +81,7 @@ def test_with_one_judge_the_next_checkpoint_is_read_meanwhile() -> None:
             return super().__getitem__(name)
 
     def judge(weights: Weights, at_most: float | None = None) -> int:
-        assert read.wait(20), "the next was not read before this one was judged"
+        assert read.wait(PATIENCE), "the next was not read before this one was judged"
         return 9
 
     ingredients = pool(3)

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from soup.tracking import (
     version,
 )
 from tests.registries import open_store, registered
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 YES = Decision(True, "better")
@@ -210,6 +210,8 @@ def _contend(folder: str, number: str, pipe) -> None:
         errors = int(challenger.tags["errors"])
         return Decision(errors < before, f"{errors} against {before}")
 
+    promotion.PATIENCE = PATIENCE  # with others, who are slow and not dead
+    pipe.send("ready")
     pipe.recv()
     try:
         pipe.send(promote(store, challenger, judge).promote)
@@ -232,7 +234,8 @@ def test_of_promotions_at_once_each_sees_the_newer_champion_or_fails_clearly(
         process.start()
         pipes.append(own)
         processes.append(process)
-    time.sleep(1)
+    for pipe in pipes:
+        assert pipe.recv() == "ready"
     for pipe in pipes:
         pipe.send("go")
     outcomes = [pipe.recv() for pipe in pipes]

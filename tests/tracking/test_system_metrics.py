@@ -1,12 +1,12 @@
 """System metrics on a run of a real store."""
 
-import time
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from soup.tracking import Store, log_system_metrics
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -17,15 +17,11 @@ def store(tmp_path: Path) -> Store:
 @pytest.mark.slow
 def test_use_of_the_machine_is_logged_to_the_run_and_to_no_active_run(store: Store) -> None:
     run_id, said = store.start("sweep", "digest", "sweep"), []
+    wanted = {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"}
     with log_system_metrics(store, run_id, said.append, seconds=0.2):
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not found(store, run_id):
-            time.sleep(0.2)
+        until(lambda: wanted <= found(store, run_id), "figures of the machine")
         assert mlflow.active_run() is None
     assert not said
-    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found(
-        store, run_id
-    )
     store.end(run_id)
 
 

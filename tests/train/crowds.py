@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from soup.train.rank import Rank
+from tests.waiting import PATIENCE
 
 Made = TypeVar("Made")
 
@@ -18,7 +19,7 @@ class Table:
     """Where threads lay down what they have, and see what all have."""
 
     def __init__(self, world: int) -> None:
-        self._barrier = threading.Barrier(world, timeout=5)
+        self._barrier = threading.Barrier(world, timeout=PATIENCE)
         self._laid: list[Any] = [None] * world
 
     def all(self, rank: int, own: Any) -> list[Any]:

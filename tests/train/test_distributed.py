@@ -17,7 +17,7 @@ from soup.evaluation import prediction_file
 from soup.train.distributed import UnknownJob, read, write
 from soup.train.finetune import Job, Results, finished
 from soup.train.worker_process import Crashed, Failed, run
-from soup.weights.checkpoint import Checkpoint
+from tests.gates import gated
 from tests.worlds import job, put, silent, tiny, world
 
 TWO = ("cpu", "cpu")
@@ -99,8 +99,9 @@ def test_a_rank_that_is_killed_ends_the_run_which_goes_on_when_it_is_run_again(
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(Crashed, match=rf"^the process of rank {victim} was killed \(signal 9\)"):
-        run(given, kill)
+    killed = rf"^the process of rank {victim} was killed \(signal 9\)"
+    with gated(given, step=22) as held, pytest.raises(Crashed, match=killed):
+        run(held, kill)
     assert not multiprocessing.active_children()
     assert int(Checkpoint(given.folder / "state.safetensors").metadata["step"]) > 10
     # On one device from here on: the state is whole, however many ranks kept it.

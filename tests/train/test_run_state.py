@@ -1,8 +1,8 @@
 """A run goes on from its file exactly as if it had not been interrupted."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,15 +118,14 @@ def test_nothing_kept_means_starting_at_the_beginning(tmp_path: Path) -> None:
 
 
 def test_it_writes_only_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper = RunStateFile(tmp_path / "state.safetensors", 30.0)
-    begin = time.monotonic()
-    now = [begin]
-    monkeypatch.setattr("soup.train.run_state.time.monotonic", lambda: now[0])
+    now = [0.0]
+    monkeypatch.setattr("soup.train.run_state.time", SimpleNamespace(monotonic=lambda: now[0]))
+    keeper = RunStateFile(tmp_path / "state.safetensors", 30.0, _last=0.0)
     network = normed(0)
     optimizer = trained(network)
     kept = []
     for step, moment in enumerate([10, 29, 31, 40, 60, 62]):
-        now[0] = begin + moment
+        now[0] = float(moment)
         keeper.keep(step, network, optimizer, Averages(network))
         exists = keeper.path.exists()
         kept.append(int(Checkpoint(keeper.path).metadata["step"]) if exists else None)

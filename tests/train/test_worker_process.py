@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from soup.evaluation.heldout import Result
 from soup.train.finetune import FINAL_WEIGHTS, Results, finetune
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed, run, stop
+from tests.gates import gated
+from tests.waiting import PATIENCE, until
 from tests.worlds import job, silent, world
 
 
@@ -35,11 +36,9 @@ def test_it_gives_back_what_it_would_give_here(root: Path) -> None:
     here = job(root, {"folder": root / "here"})
     there = job(root, {"folder": root / "there"})
     own = only(finetune(here, lambda *entry: expected.append(entry)))
-    for name in ("first", "second"):
-        begin = time.monotonic()
+    for _ in range(2):
         seen.clear()
         result = only(run(there, lambda *entry: seen.append(entry)))
-        print(f"{name} fine-tune in a process: {time.monotonic() - begin:.2f} s")
     assert result.weights.read_bytes() == own.weights.read_bytes()
     assert (result.errors, result.examples) == (own.errors, own.examples)
     assert result.folder == root / "there" / "ingredient"
@@ -61,8 +60,9 @@ def test_a_killed_one_says_so_and_goes_on_when_it_is_run_again(root: Path) -> No
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
 
-    with pytest.raises(Crashed, match=r"its process was killed \(signal 9\): out of memory"):
-        run(given, kill)
+    killed = pytest.raises(Crashed, match=r"its process was killed \(signal 9\): out of memory")
+    with gated(given, step=12) as held, killed:
+        run(held, kill)
     assert not (given.folder / "ingredient").exists()
     resumed = only(run(given, silent))
     apart = job(root, {**options, "folder": root / "through"}, augment="rand-m6-n1")
@@ -70,7 +70,10 @@ def test_a_killed_one_says_so_and_goes_on_when_it_is_run_again(root: Path) -> No
     assert resumed.weights.read_bytes() == through.weights.read_bytes()
 
 
-def test_one_that_is_to_stop_keeps_its_state_and_goes_on_from_there(root: Path) -> None:
+def test_one_that_is_to_stop_keeps_its_state_and_goes_on_from_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_process, "PATIENCE", PATIENCE)
     given = job(root, {"batch_size": 2, "checkpoint_seconds": 3600.0})
     kept: list[int] = []
 
@@ -79,8 +82,9 @@ def test_one_that_is_to_stop_keeps_its_state_and_goes_on_from_there(root: Path) 
         stop()
 
     try:
-        with pytest.raises(Stopped, match=r"^stopped at step \d+, which is kept$"):
-            run(given, halt)
+        stopped = pytest.raises(Stopped, match=r"^stopped at step 10, which is kept$")
+        with gated(given, step=10) as held, stopped:
+            run(held, halt)
         with pytest.raises(Stopped, match="before it began"):
             run(given, silent)
     finally:
@@ -98,8 +102,9 @@ def test_one_that_is_ended_by_hand_is_tried_again(root: Path) -> None:
         (child,) = multiprocessing.active_children()
         child.terminate()
 
-    with pytest.raises(Crashed, match="stopped at step"):
-        run(job(root, {"batch_size": 2}, epochs=400), end)
+    given = job(root, {"batch_size": 2})
+    with gated(given, step=10) as held, pytest.raises(Crashed, match="stopped at step 10"):
+        run(held, end)
 
 
 def test_a_diverging_one_fails_with_the_step(root: Path) -> None:
@@ -121,17 +126,24 @@ def test_an_error_of_the_log_ends_the_process(root: Path) -> None:
 
     with pytest.raises(ConnectionError, match="no tracking server"):
         run(job(root, {}, epochs=5000), broken)
-    assert not multiprocessing.active_children()
+    until(lambda: not multiprocessing.active_children(), "the end of the process")
 
 
 def parent_of_a_stuck_one(root: Path, devices: tuple[str, ...], tell: Connection) -> None:
     def watch() -> None:
-        while len(multiprocessing.active_children()) < len(devices):
-            time.sleep(0.01)
+        until(lambda: len(multiprocessing.active_children()) == len(devices), "its processes")
         tell.send([child.pid for child in multiprocessing.active_children()])
 
     threading.Thread(target=watch).start()
     run(job(root, {"devices": devices}), silent)
+
+
+def opened_by_a_reader(pipe: Path) -> int | None:
+    """The end to write to, once someone reads at the other; who reads then waits."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def running(pid: int) -> bool:
@@ -149,7 +161,7 @@ def running(pid: int) -> bool:
 def test_it_ends_with_its_parent_even_if_that_is_killed(
     root: Path, devices: tuple[str, ...]
 ) -> None:
-    # It waits for ever to open a pipe, so that it cannot learn of its parent's end from a log.
+    # It waits for ever to read a pipe, so that it cannot learn of its parent's end from a log.
     description = job(root, {}).start / "model.json"
     description.unlink()
     os.mkfifo(description)
@@ -160,15 +172,14 @@ def test_it_ends_with_its_parent_even_if_that_is_killed(
     parent.start()
     try:
         children = ours.recv()
-        time.sleep(0.5)
+        written = until(lambda: opened_by_a_reader(description), "one that reads")
         assert all(map(running, children))
     finally:
         parent.kill()
         parent.join()
-    deadline = time.monotonic() + 20
-    while any(map(running, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = [child for child in children if running(child)]
-    for child in left:
-        os.kill(child, signal.SIGKILL)
-    assert not left
+    try:
+        until(lambda: not any(map(running, children)), "the end of its processes")
+    finally:
+        os.close(written)
+        for child in filter(running, children):
+            os.kill(child, signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from soup.data.loading.array_cache import kept
+from tests.waiting import PATIENCE
 
 GIB = 2**30
 CONTEXT = multiprocessing.get_context("fork")
@@ -146,24 +146,26 @@ def test_what_a_killed_process_left_half_made_is_removed_first(tmp_path: Path) -
 
 
 def test_of_four_processes_that_ask_at_once_one_makes_and_all_read(tmp_path: Path) -> None:
-    start, queue = CONTEXT.Barrier(4), CONTEXT.Queue()
+    start, queue, asking = CONTEXT.Barrier(4), CONTEXT.Queue(), CONTEXT.Semaphore(0)
 
     def slow() -> Iterator[np.ndarray]:
         with (tmp_path / "log").open("a") as log:
             log.write("made\n")
         yield numbers(0)[:4]
-        time.sleep(0.2)
+        for _ in processes:
+            asking.acquire()
         yield numbers(0)[4:]
 
     def work() -> None:
         start.wait()
+        asking.release()
         found = kept(tmp_path / "cache" / "0.npy", 10, slow, 1)
         queue.put(found is not None and bool((found == numbers(0)).all()))
 
     processes = [CONTEXT.Process(target=work) for _ in range(4)]
     for process in processes:
         process.start()
-    assert [queue.get(timeout=20) for _ in processes] == [True] * 4
+    assert [queue.get(timeout=PATIENCE) for _ in processes] == [True] * 4
     for process in processes:
         process.join()
     assert (tmp_path / "log").read_text() == "made\n"

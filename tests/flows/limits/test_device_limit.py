@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from soup.config.runner import RunnerConfig
 from soup.pipeline.sweep.devices import NoDevices
 from tests.pipeline.projects import Silent
 from tests.servers import LEASES, PrefectServer, running
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 GPUS = Compute(limit="gpus", devices_per_run=2)
@@ -36,8 +36,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 
 @pytest.fixture
-def begun(server: PrefectServer) -> Iterator[Callable[..., "Sweep"]]:
+def begun(
+    server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., "Sweep"]]:
     """Start a sweep; whatever comes, it ends."""
+    # A server takes as long as it takes to start again: leases and patience outlast it.
+    monkeypatch.setattr(limit, "LEASE", 2 * PATIENCE)
+    monkeypatch.setattr(server_client, "AWAY", PATIENCE)
     made: list[Sweep] = []
 
     def begin(compute: Compute, *names: str) -> Sweep:
@@ -48,20 +53,14 @@ def begun(server: PrefectServer) -> Iterator[Callable[..., "Sweep"]]:
     yield begin
     for sweep in made:
         sweep.go.set()
+    for sweep in made:
+        sweep.join(PATIENCE)
 
 
 def known() -> holders.Limit:
     with get_client(sync_client=True) as client:
         (only,) = [each for each in holders.limits(client) if each.name == "tag:gpus"]
     return only
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.2)
-    raise AssertionError("it did not come about")
 
 
 class Sweep(threading.Thread):
@@ -103,8 +102,8 @@ def test_slots_are_held_through_a_restart_and_shown_with_their_holders(
     server: PrefectServer, begun: Callable[..., Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = begun(GPUS, "ft-000", "ft-001", "ft-002")
-    eventually(lambda: sweep.under_way == 2)
-    eventually(lambda: all(h.slots == 2 for h in known().holders))  # it has heard of the tasks
+    until(lambda: sweep.under_way == 2, "two fine-tunes under way")
+    until(lambda: [h.slots for h in known().holders] == [2, 2], "the server to hear of the tasks")
     before = known()
     assert (before.slots, before.taken, before.stuck) == (4, 4, 0)
     server.kill()
@@ -122,7 +121,7 @@ def test_slots_are_held_through_a_restart_and_shown_with_their_holders(
     sweep.join()
     assert sweep.outcomes == {name: name for name in sweep.names}
     assert sweep.most == 2
-    eventually(lambda: known().taken == 0)
+    until(lambda: known().taken == 0, "the slots to be free")
 
 
 def test_what_a_forgetful_server_leaves_taken_is_found_and_freed(
@@ -133,7 +132,7 @@ def test_what_a_forgetful_server_leaves_taken_is_found_and_freed(
     server.start()
     server.ready()
     sweep = begun(Compute(limit="gpus"), "ft-000")
-    eventually(lambda: sweep.under_way == 1)
+    until(lambda: sweep.under_way == 1, "a fine-tune under way")
     server.kill()
     server.start()
     server.ready()

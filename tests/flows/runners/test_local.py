@@ -10,8 +10,7 @@ import pytest
 from flows.runners.local import here
 from soup.pipeline.sweep.devices import Devices
 from tests.pipeline.projects import Silent
-
-WAIT = 20.0
+from tests.waiting import PATIENCE
 
 
 class Stored:
@@ -37,7 +36,7 @@ class Stored:
 
 def test_the_next_trains_while_one_is_stored() -> None:
     def until(name: str) -> None:
-        assert name != "a" or sweep.begun["b"].wait(WAIT)
+        assert name != "a" or sweep.begun["b"].wait(PATIENCE)
 
     sweep = Stored(until)
     runner = here(sweep, [("cpu",)], False, Silent())  # type: ignore[arg-type]

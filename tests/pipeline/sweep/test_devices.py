@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +133,13 @@ def test_gpus_of_a_machine_are_claimed_once_by_whoever_asks(
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     waiting: list[tuple[str, ...]] = []
+    in_vain, again = threading.Semaphore(0), threading.Semaphore(0)
+
+    def sleep(_: float) -> None:
+        in_vain.release()
+        again.acquire()
+
+    monkeypatch.setattr("soup.train.devices.time", SimpleNamespace(sleep=sleep))
 
     def wait() -> None:
         with locked_gpus(Compute(devices_per_run=2)) as devices:
@@ -150,10 +158,12 @@ def test_gpus_of_a_machine_are_claimed_once_by_whoever_asks(
             machine(3, 8)
             thread = threading.Thread(target=wait)
             thread.start()
-            thread.join(timeout=0.3)
+            in_vain.acquire()
             assert not waiting
-        thread.join(timeout=0.3)
+        again.release()
+        in_vain.acquire()
         assert not waiting
+    again.release()
     thread.join()
     assert waiting == [("cuda:0", "cuda:1")]
 
