@@ -83,11 +83,11 @@ class GatedJob(Job):
     """
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        from soup.train import keeper
+        from soup.train import run_state
 
         self.__dict__.update(state)
         os.environ[FOLDER] = str(_beside(self))
-        fine_tune_gate.build(keeper)
+        fine_tune_gate.build(run_state)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import Any
 
 from tests import checkouts
 from tests.servers import free_port
-from tests.waiting import PATIENCE
 
 
 def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -91,6 +90,6 @@ def deployed(
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
-            process.wait(timeout=PATIENCE)
+            process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

@@ -12,9 +12,9 @@ CLOSED = "closed.json"
 HELD = ".held"
 
 
-def build(keeper: Any) -> None:
+def build(run_state: Any) -> None:
     """Build it into the module that keeps states: after a step, before its state is kept."""
-    plain = keeper.FileKeeper.keep
+    plain = run_state.RunStateFile.keep
     if plain.__name__ == "keep_at_gate":
         return
 
@@ -22,7 +22,7 @@ def build(keeper: Any) -> None:
         _wait(self.path.parent.name, step, self.stop)
         plain(self, step, *arguments, **named)
 
-    keeper.FileKeeper.keep = keep_at_gate
+    run_state.RunStateFile.keep = keep_at_gate
 
 
 def _wait(name: str, step: int, told_to_stop: Callable[[], bool]) -> None:

@@ -10,6 +10,8 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+import fine_tune_gate  # now, for the path may be another when it is needed
+
 GATE, PATIENCE = os.environ.get("MODELSOUP_TEST_GATE"), os.environ.get("MODELSOUP_TEST_PATIENCE")
 KEEPER = "soup.train.run_state"
 PATIENT = {
@@ -22,8 +24,6 @@ PATIENT = {
 
 def _change(module: ModuleType) -> None:
     if module.__name__ == KEEPER and GATE:
-        import fine_tune_gate
-
         fine_tune_gate.build(module)
     if module.__name__ in PATIENT and PATIENCE:
         name = PATIENT[module.__name__]

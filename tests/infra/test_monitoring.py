@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 from base64 import b64encode
@@ -25,6 +24,7 @@ from flows.monitoring.prometheus import FOLDER, export_outcome, export_sweep
 from flows.monitoring.sweep_state import SweepState
 from tests.checkouts import REPO, environment
 from tests.servers import free_port
+from tests.waiting import until
 
 MONITORING = REPO / "infra" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/modelsoup.json").read_text())
@@ -65,16 +65,16 @@ def get(url: str, credentials: str = "") -> bytes:
         return bytes(answer.read())
 
 
-def until(ready: Callable[[], bool], what: str, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def answered(ready: Callable[[], bool], what: str) -> None:
+    """Wait for what is no error, and so."""
+
+    def now() -> bool:
         try:
-            if ready():
-                return
+            return ready()
         except (OSError, ValueError):
-            pass
-        time.sleep(0.5)
-    pytest.fail(f"{what} did not come up")
+            return False
+
+    until(now, what, every=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         health = {"mlflow": "/health", "prefect": "/api/ready", "prometheus": "/-/ready"}
         for name, path in health.items():
             url = f"http://127.0.0.1:{ports[name]}{path}"
-            until(lambda url=url: bool(get(url, f"modelsoup:{password}")), name)
+            answered(lambda url=url: bool(get(url, f"modelsoup:{password}")), name)
         # A request for its metrics to tell of, and a login that is refused.
         for path in ("/metrics", "/api/2.0/mlflow/experiments/search?max_results=1"):
             get(f"http://127.0.0.1:{ports['mlflow']}{path}", f"modelsoup:{password}")
@@ -176,7 +176,8 @@ def ask(prometheus: str, query: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_all_that_is_scraped_answers(prometheus: str) -> None:
-    until(lambda: [r["value"][1] for r in ask(prometheus, "up")] == ["1"] * 3, "a scrape of all")
+    scraped = ["1"] * 3
+    answered(lambda: [r["value"][1] for r in ask(prometheus, "up")] == scraped, "a scrape of all")
     jobs = {r["metric"]["job"] for r in ask(prometheus, "up")}
     assert jobs == {"sweeps", "mlflow", "prefect"}
     errors = ask(prometheus, "node_textfile_scrape_error")
@@ -187,10 +188,11 @@ def test_all_that_is_scraped_answers(prometheus: str) -> None:
 def test_every_panel_and_every_alert_asks_for_what_is_exported(prometheus: str) -> None:
     for query in queries():
         # A rate needs two scrapes.
-        until(lambda query=query: bool(ask(prometheus, query)), f"an answer to {query}", 180)
+        answered(lambda query=query: bool(ask(prometheus, query)), f"an answer to {query}")
     for rule in rules():
         for name in set(OURS.findall(rule["expr"])):
-            assert ask(prometheus, name), f"{rule['alert']} asks for {name}, which nobody exports"
+            why = f"{rule['alert']} asks for {name}, which nobody exports"
+            answered(lambda name=name: bool(ask(prometheus, name)), why)
 
 
 @pytest.mark.slow

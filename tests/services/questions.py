@@ -83,6 +83,6 @@ def let_in(services: Services, path: str, token: str) -> bool:
     try:
         with connect(url, subprotocols=[Subprotocol("prefect")]) as opened:
             opened.send(json.dumps({"type": "auth", "token": token}))
-            return bool(json.loads(opened.recv(timeout=30))["type"] == "auth_success")
+            return bool(json.loads(opened.recv(timeout=300))["type"] == "auth_success")
     except WebSocketException:
         return False

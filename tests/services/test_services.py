@@ -13,7 +13,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.services.questions import (
     s3,
 )
 from tests.services.started import Services, checkout, free_ports, listens, missing, reachable
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,10 +61,10 @@ def ran(services: Services) -> Services:
     log = (services.folder / "logs/worker.log").read_text()
     assert done.returncode == 0, done.stdout[-2000:] + log[-3000:]
     # An automation has the new version evaluated; the tests look at what stands still.
-    deadline = time.monotonic() + 600
-    while (states := flow_runs(services)).get("evaluate-version") != "COMPLETED":
-        assert time.monotonic() < deadline, states
-        time.sleep(1)
+    until(
+        lambda: flow_runs(services).get("evaluate-version") == "COMPLETED",
+        "the evaluation of the new version",
+    )
     return services
 
 
@@ -263,13 +263,15 @@ def test_the_registered_soup_answers_a_jpeg_by_http(ran: Services) -> None:
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(300):
+
+        def answers() -> bool:
+            assert serving.poll() is None
             try:
-                urllib.request.urlopen(f"{url}/ping", timeout=2)
-                break
+                return bool(urllib.request.urlopen(f"{url}/ping", timeout=60).status == 200)
             except OSError:
-                assert serving.poll() is None
-                time.sleep(0.5)
+                return False
+
+        until(answers, "the served model")
         photo = io.BytesIO()
         Image.open(next((ran.root / "data/test/red").iterdir())).save(photo, "JPEG", quality=95)
         body = json.dumps({"inputs": [base64.b64encode(photo.getvalue()).decode()]}).encode()
@@ -373,10 +375,7 @@ def test_a_killed_postgresql_recovers_and_the_servers_go_on_with_it(ran: Service
         (ran.ports["MLFLOW_PORT"], search, mlflow_user(ran)),
         (ran.ports["PREFECT_PORT"], "/api/work_pools/local", known),
     ):
-        deadline = time.monotonic() + 60
-        while ask(port, path, user)[0] != 200:
-            assert time.monotonic() < deadline, path
-            time.sleep(0.5)
+        until(lambda port=port, path=path, user=user: ask(port, path, user)[0] == 200, path)
 
 
 def test_stopped_and_started_again_they_know_all_that_they_knew(ran: Services) -> None:

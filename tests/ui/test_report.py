@@ -68,10 +68,10 @@ def test_a_page_cannot_ask_even_if_something_in_it_wanted_to(report: str, opened
     opening = opened(report)
     refused: list[str] = []
     opening.on("console", lambda message: refused.append(message.text))
-    opening.evaluate(
-        "document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))"
-    )
-    opening.wait_for_timeout(500)
+    with opening.expect_console_message(lambda said: "Content Security Policy" in said.text):
+        opening.evaluate(
+            "document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))"
+        )
     assert any("Content Security Policy" in text for text in refused)
 
 

@@ -3,13 +3,16 @@
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from tests import checkouts
 from tests.flows.served import deployed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -72,7 +75,7 @@ def test_the_page_of_the_soups_run_shows_what_went_into_it(
     assert inputs
     for used in inputs:
         model = ask(f"{api}/logged-models/{used['model_id']}")["model"]["info"]
-        assert page.get_by_text(model["name"]).count() > 0, model["name"]
+        page.get_by_text(model["name"]).first.wait_for(state="attached")
     assert asked == []
 
 
@@ -88,7 +91,7 @@ def test_the_registry_shows_the_champion_and_what_it_is_made_of(
     page.get_by_text("soup.recipe").first.wait_for()
     shoot(page, "mlflow-registry")
     for tag in soup["tags"]:
-        assert page.get_by_text(tag["key"]).count() > 0, tag["key"]
+        page.get_by_text(tag["key"]).first.wait_for(state="attached")
     assert asked == []
 
 
@@ -102,10 +105,10 @@ def test_prefects_form_is_filled_in_from_params_yaml(
     )
     page.get_by_text("Parameters").first.wait_for()
     page.get_by_text("experiment").first.wait_for()
-    filled = page.locator("input, textarea").evaluate_all("all => all.map(e => e.value)")
-    assert "colours" in filled
+    fields = page.locator("input, textarea")
+    wanted = {"colours", "4"}
+    until(lambda: wanted <= {*fields.evaluate_all("all => all.map(e => e.value)")}, f"{wanted}")
     shoot(page, "prefect-form")
-    assert "4" in filled
     assert asked == []
 
 
@@ -121,16 +124,14 @@ def test_prefects_graph_shows_the_stages_and_the_fine_tunes(
     page.get_by_text("Completed").first.wait_for()
     graph = page.locator("canvas").first
     graph.wait_for()
-    page.wait_for_timeout(3000)  # it is drawn a little after it is there
+
+    def colours() -> int:
+        with Image.open(BytesIO(graph.screenshot())) as drawn:
+            return len(drawn.convert("RGB").getcolors(1 << 24) or ())
+
+    # It is drawn a little after it is there: bars, names and lines; an empty canvas has one.
+    until(lambda: colours() > 20, "a graph that is drawn")
     shoot(page, "prefect-graph")
-    from io import BytesIO
-
-    from PIL import Image
-
-    with Image.open(BytesIO(graph.screenshot())) as drawn:
-        colours = drawn.convert("RGB").getcolors(1 << 24)
-    assert colours
-    assert len(colours) > 20  # bars, names and lines; an empty canvas has one
     page.get_by_text("Subflow Runs").first.click()
     for stage in ("prepare", "finetune", "cook", "register"):
         page.get_by_text(stage).first.wait_for()

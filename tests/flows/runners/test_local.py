@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -59,19 +61,18 @@ def test_devices_come_back_when_a_fine_tune_fails() -> None:
             runner.call(name, 1)
 
 
-def test_devices_are_given_back_once() -> None:
+def test_devices_are_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice, and two fine-tunes would meet on one."""
+    made: list[Queue[Devices]] = []
+
+    def queue() -> Queue[Devices]:
+        made.append(Queue())
+        return made[-1]
+
+    monkeypatch.setattr(import_module("flows.runners.here"), "Queue", queue)
     sweep = Stored(str)
     runner = here(sweep, [("cpu",)], False, Silent())  # type: ignore[arg-type]
-    both = threading.Barrier(2)
-    plain = sweep.run
-
-    def run(name: str, devices: Devices, watcher: Any, release: Callable[[], None]) -> str:
-        with pytest.raises(threading.BrokenBarrierError):
-            both.wait(0.2)  # nobody else is here
-        both.reset()
-        return plain(name, devices, watcher, release)
-
-    sweep.run = run  # type: ignore[method-assign]
     with ThreadPoolExecutor(4) as threads:
         [*threads.map(lambda name: runner.call(name, 1), "abcd")]
+    (free,) = made
+    assert [free.get_nowait() for _ in range(free.qsize())] == [("cpu",)]

@@ -6,6 +6,8 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,15 +30,18 @@ from soup.pipeline.stage_record import stage
 from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep
 from soup.train.finetune import finetune, folder_of
-from tests import checkouts
+from tests import checkouts, gates
+from tests.gates import Gate
 from tests.pipeline.projects import Silent, probed
 from tests.servers import PoolWorker, PrefectServer, running
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for workers in /proc"),
 ]
-EPOCHS = 40  # enough steps to be killed in the middle of
+EPOCHS = 40  # so many that some are told of on the way
+MIDDLE = 45  # the step after which the one that is killed is held
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield made
 
 
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """In all processes that are started from here on."""
+    made = Gate(tmp_path / "gate")
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    paths = (gates.BUILT_IN, os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    return made
+
+
 def searched(project: Project, seed: int, runner: Any, **sweep: Any) -> Project:
     """The project with another sweep, on a runner."""
     raw = checkouts.parameters(project.root)
@@ -75,26 +91,40 @@ def on(project: Project, **compute: Any) -> Project:
 
 
 class Killer(Silent):
-    """Kills whoever runs a fine-tune, once it is under way; keeps what it is told."""
+    """Kills whoever runs a fine-tune that is held in its middle; keeps what it is told."""
 
-    def __init__(self, project: Project, victim: str) -> None:
-        self.project, self.victim = project, victim
+    def __init__(self, project: Project, victim: str, gate: Gate | None = None) -> None:
+        self.project, self.victim, self.gate = project, victim, gate
         self.killed: list[int] = []
         self.done_with: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.seen: dict[str, list[int]] = {}
-        self.folder: Path | None = None
         self._lock = threading.Lock()
 
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         with self._lock:
             self.seen.setdefault(name, []).append(step)
-            if name != self.victim or self.killed or self.folder is None:
-                return
-            if (self.folder / "state.safetensors").exists():
-                self.killed = holders(self.folder.with_suffix(".lock"))
-                for pid in self.killed:
-                    os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def killing(self, folder: Path) -> Iterator[None]:
+        """Meanwhile, once the victim is held, in whose folder its state is."""
+        if self.gate is None:
+            yield
+            return
+        self.gate.close(MIDDLE, only=folder.name)
+        with ThreadPoolExecutor(1) as beside:
+            done = beside.submit(self._kill, self.gate, folder)
+            yield
+            done.result()
+
+    def _kill(self, gate: Gate, folder: Path) -> None:
+        gate.arrival()
+        until(lambda: self.seen.get(self.victim), "a step of it to be told of")
+        assert (folder / "state.safetensors").exists()
+        self.killed = holders(folder.with_suffix(".lock"))
+        for pid in self.killed:
+            os.kill(pid, signal.SIGKILL)
+        gate.open()
 
     def done(self, name: str, message: str) -> None:
         self.done_with.append((name, message))
@@ -119,15 +149,15 @@ def swept(project: Project, watcher: Killer) -> tuple[Sweep, dict[str, Any]]:
     """Run a sweep as the flow does, but for its record."""
     code = stage("finetune", project.params, project.root).code
     sweep = Sweep.open(project, code, 1)
-    watcher.folder = sweep._jobs[watcher.victim][1].folder.resolve()
-    with runners.chosen(project, code, sweep, watcher) as runner:
+    folder = sweep._jobs[watcher.victim][1].folder.resolve()
+    with runners.chosen(project, code, sweep, watcher) as runner, watcher.killing(folder):
         outcomes = fan_out([*sweep.steps], runner, project.params.compute, watcher)
     return sweep, outcomes
 
 
-def check(project: Project, victim: str, tmp_path: Path) -> Sweep:
+def check(project: Project, victim: str, gate: Gate, tmp_path: Path) -> Sweep:
     """A sweep with one worker killed is as if nothing had happened."""
-    watcher = Killer(project, victim)
+    watcher = Killer(project, victim, gate)
     sweep, outcomes = swept(project, watcher)
     assert len(watcher.killed) == 1
     assert outcomes.keys() == sweep.steps.keys()
@@ -184,8 +214,8 @@ def test_a_host_that_differs_says_how_before_it_trains(
     assert "does not see the project folder" in there(f"{root}/none", "problem", folder)
 
 
-def test_dask(project: Project, tmp_path: Path) -> None:
-    check(searched(project, 1, {"kind": "dask", "workers": 2}), "ft-001", tmp_path)
+def test_dask(project: Project, gate: Gate, tmp_path: Path) -> None:
+    check(searched(project, 1, {"kind": "dask", "workers": 2}), "ft-001", gate, tmp_path)
 
 
 def test_a_share_of_a_run_is_taken_anywhere(project: Project) -> None:
@@ -201,20 +231,22 @@ def test_a_share_of_a_run_is_taken_anywhere(project: Project) -> None:
         assert max(watcher.seen["ft-001"]) > sweep.steps["ft-001"] // 2
 
 
-def test_ray(project: Project, tmp_path: Path) -> None:
-    check(searched(project, 2, {"kind": "ray", "workers": 2}), "ft-001", tmp_path)
+def test_ray(project: Project, gate: Gate, tmp_path: Path) -> None:
+    check(searched(project, 2, {"kind": "ray", "workers": 2}), "ft-001", gate, tmp_path)
 
 
 @pytest.fixture
-def pool(project: Project, server: PrefectServer, tmp_path: Path) -> Iterator[str]:
+def pool(project: Project, server: PrefectServer, gate: Gate, tmp_path: Path) -> Iterator[str]:
     """A work pool; its worker is a process of its own."""
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="shed", type="process"))
-    with running(PoolWorker(project.root, "shed", server.api, tmp_path)):
+    worker = PoolWorker(project.root, "shed", server.api, tmp_path)
+    worker.environment |= gate.environment
+    with running(worker):
         yield "shed"
 
 
-def test_a_work_pool(project: Project, pool: str, tmp_path: Path) -> None:
+def test_a_work_pool(project: Project, pool: str, gate: Gate, tmp_path: Path) -> None:
     changed = searched(project, 3, {"kind": "pool", "pool": pool}, runs=2)
     changed = on(changed, slots=2)
-    check(changed, "ft-001", tmp_path)
+    check(changed, "ft-001", gate, tmp_path)
