@@ -19,9 +19,10 @@ from torch.nn import functional
 
 from soup import Checkpoint, Weights, save
 from soup.config.params import Base
+from soup.data.loading.examples import to_tensor
 from soup.models import Architecture, build
 from soup.models.timm_init import make_base
-from soup.models.transforms import normalise, to_tensor
+from soup.models.transforms import normalise
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
 from soup.train.optimizer import StepConfig

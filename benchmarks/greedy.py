@@ -25,7 +25,8 @@ from machine import machine
 from programs import answer
 
 import soup
-from soup.evaluation.evaluator import Evaluator, open_exam
+from soup.cli.heldout_folder import open_evaluator
+from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.metrics import correct
 from soup.models import Architecture, build
 from soup.weights import Weights
@@ -46,7 +47,7 @@ def ours(paths: list[Path], cache: Path, batch: int, early: bool) -> dict[str, A
     checkpoints = {path.stem: soup.Checkpoint(path) for path in reversed(paths)}
     exam = decoded_anew(cache / "heldout", checkpoints[paths[0].stem], batch)
     ready = time.perf_counter()
-    answers = {n: correct(exam.logits(w), exam.images.labels) for n, w in checkpoints.items()}
+    answers = {n: correct(exam.logits(w), exam.examples.labels) for n, w in checkpoints.items()}
     ranked = time.perf_counter()
     ingredients = [
         soup.Ingredient(name, weights, int((~answers[name]).sum()))
@@ -76,9 +77,9 @@ def decoded_anew(folder: Path, weights: soup.Checkpoint, batch: int) -> Evaluato
     """The held-out images as `soup cook` opens them, nothing being left of an earlier run."""
     with (
         tempfile.TemporaryDirectory() as fresh,
-        patch("soup.evaluation.evaluator.CACHE", Path(fresh)),
+        patch("soup.cli.heldout_folder.CACHE", Path(fresh)),
     ):
-        return open_exam(folder, None, weights, batch_size=batch)
+        return open_evaluator(folder, None, weights, batch_size=batch)
 
 
 def compare(

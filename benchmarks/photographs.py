@@ -22,17 +22,15 @@ import numpy as np
 import pandas as pd
 import yaml
 from machine import REPO, machine
+from soup.config.sampling import runs_to_stop
 
 from soup.config.params import Params, parse
-from soup.config.sampling import runs_to_stop
-from soup.data.loading.images import Images
 from soup.evaluation import ensemble
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.metrics import Logits, bootstrap, correct, mcnemar
 from soup.evaluation.predict import heldout_judge, predict
 from soup.evaluation.targets import Targets
 from soup.models import load_weights
-from soup.models.transforms import normalise, to_tensor
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
 from soup.pipeline.stages.evaluate import sets_of
@@ -89,7 +87,7 @@ class Table:
         chosen = [stored for stored in self.everyone if wanted(stored.ingredient.name)]
         hardest = [stored.correct for stored in chosen]
         k = self.pool
-        judge = heldout_judge(k.model, k.heldout, k.architecture, hardest)
+        judge = heldout_judge(k.model, k.heldout, k.architecture.model, hardest)
         ranked = [stored.ingredient for stored in chosen]
         soups: dict[str, Soup] = {
             "uniform": uniform(ranked, judge),
@@ -134,19 +132,15 @@ class Table:
     def _logits(self, weights: Weights) -> dict[str, Logits]:
         k = self.pool
         load_weights(k.model, weights, k.architecture.model)
-        return {s: predict(k.model, images, k.architecture) for s, images in self.sets.items()}
+        return {s: predict(k.model, examples) for s, examples in self.sets.items()}
 
     def _objective(self) -> HeldoutLoss:
         import torch
 
-        k, images = self.pool, self.pool.heldout
-        pixels, labels = to_tensor(_pixels(images)), torch.from_numpy(images.labels)
-        return HeldoutLoss(k.model, pixels, labels, prepare=lambda p: normalise(p, k.architecture))
-
-
-def _pixels(images: Images) -> np.ndarray:
-    assert images.pixels is not None
-    return np.array(images.pixels)
+        heldout = self.pool.heldout
+        inputs = heldout.compact(np.arange(len(heldout)))
+        labels = torch.from_numpy(heldout.labels)
+        return HeldoutLoss(self.pool.model, inputs, labels, prepare=heldout.prepare)
 
 
 def halving(store: Store, sweep: Path, rungs: tuple[float, ...], keep: float) -> str:

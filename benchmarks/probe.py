@@ -21,7 +21,7 @@ from programs import answer
 
 from soup import save
 from soup.config.data import Data, HeldOut
-from soup.data.split.prepare import prepare, to_csv
+from soup.data.split.prepare import prepare
 
 PEER = Path(__file__).parent / "peers" / "probing.py"
 
@@ -43,7 +43,7 @@ def set_up(data: Path, base: Path, cache: Path, images: int, heldout: int) -> Pa
     architecture.save(folder / "start" / "model.json")
     save(model.state_dict(), folder / "start" / "model.safetensors")
     split = prepare(Data(root=".", heldout=HeldOut(per_class=heldout)), folder)
-    (folder / "development.csv").write_text(to_csv(split.development))
+    (folder / "development.csv").write_text(split.development.to_csv())
     return folder
 
 

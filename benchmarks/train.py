@@ -29,9 +29,10 @@ from machine import machine
 from PIL import Image
 from programs import answer
 
+from soup.data.loading.image_store import ImageStore
 from soup.data.loading.packed import training_images
 from soup.data.sources.folders import scan
-from soup.data.split.prepare import Row
+from soup.data.split.manifest import Row
 from soup.models import Architecture, build
 from soup.models.transforms import normalise, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
@@ -60,7 +61,9 @@ def ours(options: dict[str, Any], way: str) -> dict[str, float]:
     room = 1e-9 if way == "files" else 64.0
     with tempfile.TemporaryDirectory() as fresh:
         start = time.perf_counter()
-        images = training_images(rows, Path(options["folder"]), classes, Path(fresh), room)
+        images = training_images(
+            ImageStore(Path(options["folder"]), Path(fresh), room), rows, classes
+        )
         if way == "memory":
             start = time.perf_counter()
         steps = steps_per_epoch(len(images), options["batch"])

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from soup.config.params import parse
-from soup.data.loading.images import decoded
-from soup.data.split.prepare import read_csv
+from soup.data.loading.examples import examples, to_tensor
+from soup.data.split.manifest import Manifest
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.models import build, load_weights, open_model
-from soup.models.transforms import evaluation, to_tensor
+from soup.models.transforms import image_input
 from soup.pipeline.demo import shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
@@ -182,17 +182,15 @@ def wise(project: Project) -> pd.DataFrame:
     architecture, _ = open_model(project.out / "soup")
     start, soup = (Checkpoint(project.out / n / "model.safetensors") for n in ("base", "soup"))
     model = build(architecture)
-    rows, cache = read_csv(project.evaluation), project.cache / "images"
+    manifest, inputs = Manifest.load(project.evaluation), image_input(architecture)
     curve = []
     for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
         load_weights(model, between([soup], start, alpha), "tiny-clip")
         point = {"alpha": alpha}
         for split in ("test", *project.params.data.shifts):
-            own = [row for row in rows if row.split == split]
-            images = decoded(
-                own, project.images, architecture.classes, *evaluation(architecture), cache
-            )
-            right = correct(predict(model, images, architecture), images.labels)
+            rows = manifest.split(split)
+            images = examples(project.image_store(), rows, architecture.classes, inputs)
+            right = correct(predict(model, images), images.labels)
             point[split] = float(right.mean())
         curve.append(point)
     return pd.DataFrame(curve).set_index("alpha")

@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from soup.data.loading.examples import as_examples
 from soup.data.loading.images import Images
 from soup.data.reading.color_modes import rgb
 from soup.evaluation.predict import predict
 from soup.models import open_model
 from soup.models.allowed_files import require_allowed_files
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 
 
 class Classifier:
@@ -29,7 +30,7 @@ class Classifier:
 
     def __init__(self, folder: Path) -> None:
         self.architecture, self._model = open_model(folder)
-        self._resize, _ = evaluation(self.architecture)
+        self._inputs = image_input(self.architecture)
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Classify images.
@@ -54,7 +55,7 @@ class Classifier:
             raise ValueError("no images were given")
         pixels = np.stack([self._pixels(each, index) for index, each in enumerate(column)])
         labels = np.zeros(len(pixels), dtype=np.int64)
-        logits = predict(self._model, Images(pixels, labels, ()), self.architecture)
+        logits = predict(self._model, as_examples(Images(pixels, labels, ()), self._inputs))
         probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
         names = self.architecture.classes
         return pd.DataFrame(
@@ -69,7 +70,7 @@ class Classifier:
 
     def _pixels(self, image: Any, index: int) -> NDArray[np.uint8]:
         try:
-            return np.asarray(self._resize(_opened(image)), dtype=np.uint8)
+            return np.asarray(self._inputs.resize(_opened(image)), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
             raise ValueError(f"image {index} cannot be used: {error}") from None
 

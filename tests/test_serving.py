@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from soup.data.loading.examples import as_examples
 from soup.data.loading.images import Images
 from soup.evaluation.predict import predict
 from soup.models import open_model
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 from soup.serving import Classifier, _load_pyfunc
 from tests.worlds import COLOURS, picture, put, tiny
 
@@ -45,9 +46,9 @@ def classifier(folder: Path) -> Classifier:
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> np.ndarray:
     architecture, model = open_model(folder)
-    resize, _ = evaluation(architecture)
-    pixels = np.stack([np.asarray(resize(image)) for image in PICTURES])
-    logits = predict(model, Images(pixels, np.zeros(3, np.int64), ()), architecture)
+    inputs = image_input(architecture)
+    pixels = np.stack([np.asarray(inputs.resize(image)) for image in PICTURES])
+    logits = predict(model, as_examples(Images(pixels, np.zeros(3, np.int64), ()), inputs))
     return torch.from_numpy(logits).softmax(dim=1).numpy()
 
 

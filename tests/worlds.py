@@ -12,7 +12,8 @@ from PIL import Image
 from torch import nn
 
 from soup.config.data import Data, HeldOut
-from soup.data.split.prepare import prepare, to_csv
+from soup.data.loading.image_store import ImageStore
+from soup.data.split.prepare import prepare
 from soup.models import Architecture, build
 from soup.train.finetune import Job
 from soup.train.hyperparameters import Hyperparameters
@@ -55,6 +56,11 @@ def world(root: Path, train: int = 12, test: int = 4, **options: Any) -> Data:
     return Data(root=str(root), **{"heldout": HeldOut(fraction=0.25), **options})
 
 
+def image_store(root: Path, cache: str = "cache", limit_gib: float = 8.0) -> ImageStore:
+    """The images below `root`, and a cache beside them."""
+    return ImageStore(root, root / cache, limit_gib)
+
+
 def silent(step: int, metrics: Mapping[str, float]) -> None:
     """A log that nobody reads."""
 
@@ -95,7 +101,7 @@ def job(root: Path, options: Mapping[str, Any], **hyperparameters: Any) -> Job:
     manifest, start = root / "development.csv", root / "start"
     if not manifest.exists():
         data = Data(root=str(root), heldout=HeldOut(fraction=0.25))
-        manifest.write_text(to_csv(prepare(data, root).development))
+        manifest.write_text(prepare(data, root).development.to_csv())
     if not start.exists():
         put(start, tiny())
     chosen = {"lr": 5e-3, "weight_decay": 0.01, "epochs": 2, "seed": 3}

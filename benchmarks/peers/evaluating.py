@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from published_greedy import accuracy, loader
 
-from soup.data.loading.images import decoded
+from soup.data.loading.examples import examples
+from soup.data.loading.image_store import ImageStore
 from soup.data.sources.folders import check, scan
-from soup.data.split.prepare import Row, classes_of, read_csv, to_csv
+from soup.data.split.manifest import Manifest, Row
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.models import Architecture, open_model
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 
 
 def published(cache: Path, batch: int, workers: int) -> Callable[[], float]:
@@ -39,12 +40,13 @@ def ours(cache: Path, batch: int) -> Callable[[], float]:
     manifest = cache / "evaluation.csv"
     if not manifest.exists():
         good, _ = check(cache, scan(cache, "test")[0], "decode")
-        manifest.write_text(to_csv([Row(f.path, f.label, "test", content) for f, content in good]))
+        rows = [Row(f.path, f.label, "test", content) for f, content in good]
+        manifest.write_text(Manifest(tuple(rows)).to_csv())
 
     def evaluate() -> float:
-        rows = read_csv(manifest)
-        images = decoded(rows, cache, classes_of(rows), *evaluation(architecture), cache / "images")
-        return float(correct(predict(model, images, architecture, batch), images.labels).mean())
+        split, store = Manifest.load(manifest), ImageStore(cache, cache / "images", 8.0)
+        images = examples(store, split.rows, split.classes, image_input(architecture))
+        return float(correct(predict(model, images, batch), images.labels).mean())
 
     return evaluate
 

@@ -22,10 +22,13 @@ import torch
 from published_greedy import loader
 from torch.nn import functional
 
+from soup.data.loading.examples import as_examples
+from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Images
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.models import library, open_model
+from soup.models.transforms import image_input
 from soup.train.linear_probe import probe
 
 
@@ -57,9 +60,8 @@ def ours(cache: Path, target: Path, batch: int, penalty: float) -> None:
         200,
         cache / "start",
         cache / "development.csv",
-        cache,
+        ImageStore(cache, cache / "images", 8.0),
         cache / "probed",
-        cache / "images",
         "cpu",
         batch,
     )
@@ -77,7 +79,8 @@ def on_test(cache: Path, weights: Path) -> float:
     ]
     labels = torch.tensor([label for _, label in files]).numpy()
     images = Images(None, labels, tuple(path for path, _ in files))
-    return float(correct(predict(model, images, architecture), labels).mean())
+    examples = as_examples(images, image_input(architecture))
+    return float(correct(predict(model, examples), labels).mean())
 
 
 def main() -> None:

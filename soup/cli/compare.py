@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from soup.cli.checkpoints import open_pool
+from soup.cli.heldout_folder import open_evaluator
 from soup.cli.terminal import percent, print_json, progress, table
-from soup.evaluation.evaluator import open_exam
 from soup.evaluation.metrics import bootstrap, correct, mcnemar
 
 
@@ -27,8 +27,8 @@ def compare(
         answers: dict[str, np.ndarray] = {}
         with progress(f"judging on {folder}", None) as advance:
             for name, checkpoint in pool.checkpoints.items():
-                exam = open_exam(folder, model, checkpoint, devices, batch_size, advance)
-                answers[name] = correct(exam.logits(checkpoint), exam.images.labels)
+                exam = open_evaluator(folder, model, checkpoint, devices, batch_size, advance)
+                answers[name] = correct(exam.logits(checkpoint), exam.examples.labels)
         first = next(iter(answers.values()))
         result[str(folder)] = [
             {

@@ -11,10 +11,10 @@ import torch
 
 from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
 from soup.cli.cook_options import DTYPES, CookOptions, options_of, parameters_of, recipe_of
+from soup.cli.heldout_folder import open_evaluator
 from soup.cli.soup_quality import Made, Scored, judged, of_models
 from soup.cli.terminal import print_json, progress, say, warn
 from soup.errors import BadInput
-from soup.evaluation.evaluator import open_exam
 from soup.evaluation.judges import TOP1_ERROR
 from soup.evaluation.scores import COUNTS, SCORES
 from soup.models.by_name import NOTE
@@ -81,7 +81,7 @@ def _score(order: CookOptions, pool: Pool, ingredients: Sequence[Ingredient]) ->
     assert order.heldout is not None
     first = next(iter(pool.checkpoints.values()))
     with progress("decoding", None) as advance:
-        exam = open_exam(
+        exam = open_evaluator(
             order.heldout, order.model, first, order.devices, order.batch_size, advance
         )
     for problem in exam.skipped[:5]:
@@ -92,7 +92,7 @@ def _score(order: CookOptions, pool: Pool, ingredients: Sequence[Ingredient]) ->
         for one in ingredients:
             logits = torch.from_numpy(exam.logits(one.weights))
             wrong = COUNTS.get(order.metric, TOP1_ERROR)(
-                logits, torch.from_numpy(exam.images.labels)
+                logits, torch.from_numpy(exam.examples.labels)
             )
             correct[one.name] = (~wrong).numpy()
             cost: float | None = int(wrong.sum())

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soup.cli.checkpoints import open_base, open_pool, require_alike
+from soup.cli.heldout_folder import open_evaluator
 from soup.cli.terminal import console, print_json, progress, warn
 from soup.evaluation.diagnosis.explain import explain as explained
-from soup.evaluation.evaluator import open_exam
 from soup.evaluation.metrics import Correct, correct
 from soup.recipes.ingredient import Ingredient
 from soup.weights import Weights
@@ -33,11 +33,11 @@ def explain(
     if heldout is None:
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
     else:
-        exam = open_exam(heldout, model, next(iter(pool.checkpoints.values())), devices)
+        exam = open_evaluator(heldout, model, next(iter(pool.checkpoints.values())), devices)
 
         def answers(weights: Weights) -> Correct:
             advance()
-            return correct(exam.logits(weights), exam.images.labels)
+            return correct(exam.logits(weights), exam.examples.labels)
 
     ingredients = [Ingredient(name, each, math.nan) for name, each in pool.checkpoints.items()]
     with progress("looking", None) as advance:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
+from soup.cli.heldout_folder import open_evaluator
 from soup.cli.terminal import print_json, progress, say, table, warn
 from soup.evaluation.diagnosis.barrier import Line, line
 from soup.evaluation.diagnosis.geometry import Geometry, Group, Relation, kinship, measure
-from soup.evaluation.evaluator import open_exam
 from soup.files import atomic_write
 from soup.weights.mapping import Incompatible
 
@@ -49,7 +49,7 @@ def inspect(
     lines: dict[tuple[str, str], Line] = {}
     if heldout is not None:
         first = next(iter(pool.checkpoints.values()))
-        exam = open_exam(heldout, model, first, devices)
+        exam = open_evaluator(heldout, model, first, devices)
         judge, nearest = exam.judges()[0], kin[0].name
         with progress("walking between models", len(kin) - 1) as advance:
             for other in [one.name for one in kin[1:]]:

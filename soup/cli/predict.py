@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from soup.cli.terminal import percent, print_json, table
+from soup.data.loading.examples import as_examples
 from soup.data.loading.images import Images
 from soup.data.reading.color_modes import rgb
 from soup.data.sources.folders import IMAGE_SUFFIXES, DataError
@@ -15,7 +16,7 @@ from soup.errors import BadInput
 from soup.evaluation.predict import predict as logits_of
 from soup.models import build, library
 from soup.models.by_name import resolve_architecture
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 from soup.weights.checkpoint import Checkpoint
 
 
@@ -39,9 +40,10 @@ def predict(
         raise BadInput(f"{classes} names other classes than the model knows")
     built = build(architecture, checkpoint).to(devices[0])
     files = _files(images)
-    resize, _ = evaluation(architecture)
-    pixels = np.stack([_read(file, resize) for file in files])
-    logits = logits_of(built, Images(pixels, np.zeros(len(files), np.int64), ()), architecture)
+    inputs = image_input(architecture)
+    pixels = np.stack([_read(file, inputs.resize) for file in files])
+    read = Images(pixels, np.zeros(len(files), np.int64), ())
+    logits = logits_of(built, as_examples(read, inputs))
     shares, places = torch.from_numpy(logits).softmax(1).topk(min(top, logits.shape[1]))
     found = [
         {

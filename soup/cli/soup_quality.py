@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from soup.cli.cook_options import CookOptions
+from soup.cli.heldout_folder import batches_of
 from soup.cli.terminal import percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
 from soup.evaluation.evaluator import Evaluator
@@ -49,7 +50,7 @@ def judged(
 
     def answers(one: Weights) -> Correct:
         logits = torch.from_numpy(exam.logits(one))
-        return (~wrong(logits, torch.from_numpy(exam.images.labels))).numpy()
+        return (~wrong(logits, torch.from_numpy(exam.examples.labels))).numpy()
 
     weights = materialize(weights)
     right = answers(weights)
@@ -98,7 +99,7 @@ def _statistics(
         warn("the model keeps no BatchNorm statistics: nothing to recompute")
         return weights, right, {}
     exam.load(exam.models[0], weights)
-    anew = dict(recalibrate(exam.models[0], exam.batches(order.recalibrate)))
+    anew = dict(recalibrate(exam.models[0], batches_of(order.recalibrate, exam)))
     also = answers(anew)
     both = {"averaged": float(right.mean()), "recomputed": float(also.mean())}
     rows = [(how, percent(accuracy)) for how, accuracy in both.items()]

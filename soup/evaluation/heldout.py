@@ -1,20 +1,16 @@
 """The held-out set, and how a model does on it: what ingredients are ranked by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
-from soup.data.loading.images import Images, decoded
-from soup.data.progress import Track, no_progress
-from soup.data.split.prepare import Row, classes_of, read_csv
 from soup.evaluation import prediction_file
+from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits, correct
 from soup.evaluation.predict import predict
-from soup.models import Architecture, open_model
-from soup.models.transforms import evaluation
+from soup.models import Architecture
 from soup.weights.checkpoint import save
 
 
@@ -40,23 +36,9 @@ class Result:
         return 1 - self.errors / self.examples
 
 
-def heldout_images(
-    rows: Sequence[Row],
-    root: Path,
-    architecture: Architecture,
-    cache: Path,
-    cache_gib: float = DEFAULT_CACHE_GIB,
-    track: Track = no_progress,
-) -> Images:
-    """The held-out images among the rows, at the model's input size."""
-    held = [row for row in rows if row.split == "heldout"]
-    sized = evaluation(architecture)
-    return decoded(held, root, architecture.classes, *sized, cache, cache_gib, track)
-
-
 def scored(
     model: nn.Module,
-    heldout: Images,
+    heldout: Examples,
     architecture: Architecture,
     folder: Path,
     batch_size: int,
@@ -69,20 +51,10 @@ def scored(
         logits: its answers, where they are known.
     """
     if logits is None:
-        logits = predict(model, heldout, architecture, batch_size)
+        logits = predict(model, heldout, batch_size)
     right = correct(logits, heldout.labels)
     result = Result(int((~right).sum()), len(heldout), folder)
     architecture.save(folder / "model.json")
     save(model.state_dict(), result.weights, notes)
     prediction_file.write(result.predictions, logits, right)
     return result
-
-
-def errors_of(folder: Path, development: Path, root: Path, cache: Path) -> int | None:
-    """Held-out errors of the model in a folder; None if it knows other classes than the split."""
-    architecture, model = open_model(folder)
-    rows = read_csv(development)
-    if architecture.classes != tuple(classes_of(rows)):
-        return None
-    heldout = heldout_images(rows, root, architecture, cache)
-    return int((~correct(predict(model, heldout, architecture), heldout.labels)).sum())

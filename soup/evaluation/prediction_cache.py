@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from soup.data.loading.images import Images
+from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.files import of_value
@@ -31,9 +31,9 @@ class PredictionCache:
         find: split, digest -> answers that a run has, or None.
     """
 
-    sets: Mapping[str, Images]
+    sets: Mapping[str, Examples]
     architecture: Architecture
-    compute: Callable[[Weights, Images], Logits]
+    compute: Callable[[Weights, Examples], Logits]
     kept: Collection[str] = ()
     find: Find = lambda _split, _digest: None
     how: str = ""
@@ -50,16 +50,16 @@ class PredictionCache:
             heldout: its answers on held-out, if they are known.
         """
         answers = {}
-        for split, images in self.sets.items():
+        for split, examples in self.sets.items():
             if split == "heldout" and heldout is not None:
                 answers[split] = heldout.astype(np.float32)
             elif split not in self.kept:
-                answers[split] = self.compute(weights, images)
+                answers[split] = self.compute(weights, examples)
             else:
-                key = of_value([digest, images.digest, self.architecture.text(), self.how])
+                key = of_value([digest, examples.digest, self.architecture.text(), self.how])
                 found = self.find(split, key)
                 if found is None:
-                    found = to_float16_keeping_argmax(self.compute(weights, images))
+                    found = to_float16_keeping_argmax(self.compute(weights, examples))
                     self._new.setdefault(name, []).append((split, key, found))
                 answers[split] = found.astype(np.float32)
         return answers

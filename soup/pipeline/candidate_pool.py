@@ -6,10 +6,9 @@ from typing import Literal
 
 import pandas as pd
 
-from soup.data.split.prepare import read_csv
-from soup.evaluation.heldout import heldout_images
 from soup.evaluation.predict import heldout_judge
 from soup.models import Architecture, build
+from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Soup
@@ -35,7 +34,7 @@ class CandidatePool:
     Attributes:
         ranked: the ingredients, ranked, at least one.
         architecture: of all of them.
-        heldout: the images.
+        heldout: the examples that soups are judged on.
         model: one to load weights into.
     """
 
@@ -50,14 +49,7 @@ class CandidatePool:
         wanted = [run_id for name, run_id in runs.items() if probe_too or name != "probe"]
         self.ranked = ingredients(store, wanted, project.cache / "models")
         self.architecture = Architecture.load(self.ranked[0].folder / "model.json")
-        self.heldout = heldout_images(
-            read_csv(project.development),
-            project.images,
-            self.architecture,
-            project.cache / "images",
-            project.params.compute.cache_gib,
-            project.track,
-        )
+        self.heldout = heldout_of(project, self.architecture)
         self.model = build(self.architecture).to(project.device())
         self._batch_size = project.params.compute.eval_batch_size
 
@@ -72,9 +64,8 @@ class CandidatePool:
         """Cook; the judge visits first what most ingredients got wrong."""
         ingredients = [stored.ingredient for stored in self.ranked]
         correct = [stored.correct for stored in self.ranked]
-        judge = heldout_judge(
-            self.model, self.heldout, self.architecture, correct, self._batch_size
-        )
+        name, size = self.architecture.model, self._batch_size
+        judge = heldout_judge(self.model, self.heldout, name, correct, size)
         made = (
             uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soup.config.params import Params
+from soup.data.loading.image_store import ImageStore
 from soup.data.progress import Track, no_progress
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
@@ -62,6 +63,11 @@ class Project:
     @property
     def cache(self) -> Path:
         return self.root / ".cache" / "soup"
+
+    def image_store(self) -> ImageStore:
+        """The images, and the cache of what is computed from them, within `compute.cache_gib`."""
+        limit = self.params.compute.cache_gib
+        return ImageStore(self.images, self.cache / "images", limit, self.track)
 
     def store(self) -> "Store":
         """The experiment in MLflow.

@@ -1,7 +1,6 @@
-"""What the head sees of every image, computed once and kept on disk, to be read part by part."""
+"""What the head sees of every example, computed once and kept on disk, to be read part by part."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -9,14 +8,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import nn
 
-from soup.data.loading.array_cache import DEFAULT_CACHE_GIB, kept
-from soup.data.loading.images import Images
-from soup.data.loading.prefetch import on_device, parts
-from soup.data.progress import Track, no_progress
-from soup.evaluation.predict import sized
+from soup.data.loading.image_store import ImageStore
+from soup.evaluation.examples import Examples
 from soup.files import of_value
 from soup.models import Architecture, library
-from soup.models.transforms import normalise, to_tensor
 
 Features = Float[NDArray[np.float32], "examples features"]
 
@@ -24,47 +19,36 @@ Features = Float[NDArray[np.float32], "examples features"]
 def kept_features(
     model: nn.Module,
     weights: str,
-    images: Callable[[], Images],
-    name: str,
-    count: int,
+    examples: Examples,
     architecture: Architecture,
     batch_size: int,
-    cache: Path,
-    cache_gib: float = DEFAULT_CACHE_GIB,
-    track: Track = no_progress,
+    store: ImageStore,
 ) -> Features:
     """Features from the cache, mapped, or computed now; in memory where the cache has no room.
 
     Args:
         weights: digest of the model's weights.
-        images: opened only if the features are not there.
-        name: digest of these images and of what is done to them.
-        count: how many there are.
-        track: is told how far it is, if they have to be computed.
+        examples: opened only if the features are not there.
     """
 
     def blocks() -> Iterator[Features]:
-        ready = images()
-        with track("features", count) as advance:
-            for found in features(model, ready, architecture, batch_size):
-                yield found
-                advance(len(found))
+        with store.progress("features", len(examples)) as advance:
+            for batch in features(model, examples, architecture, batch_size):
+                yield batch
+                advance(len(batch))
 
-    key = of_value(["features", weights, architecture.text(), name])
-    found = kept(
-        cache / f"{key[:32]}.npy", count, blocks, cache_gib, "features are computed anew, in memory"
-    )
-    return np.concatenate([*blocks()]) if found is None else found
+    key = of_value(["features", weights, architecture.text(), examples.digest])
+    mapped = store.array(key, len(examples), blocks, "features are computed anew, in memory")
+    return np.concatenate([*blocks()]) if mapped is None else mapped
 
 
 def features(
-    model: nn.Module, images: Images, architecture: Architecture, batch_size: int = 256
+    model: nn.Module, examples: Examples, architecture: Architecture, batch_size: int = 256
 ) -> Iterator[Features]:
-    """What the head sees, for every image once, a batch at a time."""
+    """What the head sees, for every example once, a batch at a time."""
     device = next(model.parameters()).device
     compute = library(architecture.library).features
-    batches = ((to_tensor(part),) for part in parts(sized(images, architecture), batch_size))
-    for (batch,) in on_device(batches, device, lambda p: normalise(p, architecture)):
+    for batch in examples.batches(np.arange(len(examples)), batch_size, device):
         with torch.no_grad():
-            found = compute(model, batch).float()
-        yield found.cpu().numpy()
+            seen = compute(model, batch).float()
+        yield seen.cpu().numpy()

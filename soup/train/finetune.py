@@ -9,14 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from soup.data.loading.examples import examples
+from soup.data.loading.image_store import ImageStore
 from soup.data.loading.packed import training_images
-from soup.data.split.prepare import read_csv
-from soup.evaluation.heldout import Result, heldout_images, scored
+from soup.data.split.manifest import Manifest
+from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
 from soup.files import write_json
 from soup.models import Architecture, build
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
-from soup.models.transforms import normalise, training
+from soup.models.transforms import image_input, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.distributed_predict import answers
 from soup.train.hyperparameters import Hyperparameters
@@ -74,6 +76,11 @@ class Job:
     checkpoint_steps: int | None = None
     until: float = 1.0
 
+    @property
+    def images(self) -> ImageStore:
+        """The images of the manifest, and the cache that they share."""
+        return ImageStore(self.root, self.cache, self.cache_gib)
+
 
 # Of each ingredient that a fine-tune makes: itself, and the averages of its weights by name.
 Results = Mapping[str, Result]
@@ -108,15 +115,10 @@ def finetune(
     device = torch.device(job.devices[share.local])
     start = Checkpoint(job.start / "model.safetensors")
     model = _network(job, architecture, start).to(device)
-    rows = read_csv(job.development)
-    train = training_images(
-        [row for row in rows if row.split == "train"],
-        job.root,
-        architecture.classes,
-        job.cache,
-        job.cache_gib,
-    )
-    heldout = heldout_images(rows, job.root, architecture, job.cache, job.cache_gib)
+    manifest, classes = Manifest.load(job.development), architecture.classes
+    inputs = image_input(architecture)
+    train = training_images(job.images, manifest.split("train"), classes)
+    heldout = examples(job.images, manifest.split("heldout"), classes, inputs)
     h = job.hyperparameters
     schedule = schedule_of(h, len(train))
     sharded = share.world > 1 and job.sharding == "full"
@@ -140,7 +142,7 @@ def finetune(
             from soup.train.fsdp import gathered
 
             one = gathered(one, build(architecture).to(device))
-        return one, answers(one, heldout, architecture, job.eval_batch_size, share)
+        return one, answers(one, heldout, len(classes), job.eval_batch_size, share)
 
     def accuracy() -> float:
         return float(correct(judged(model)[1], heldout.labels).mean())
@@ -154,7 +156,7 @@ def finetune(
         augmented(
             train,
             training(architecture, h.augment, h.crop, h.flip),
-            lambda pixels: normalise(pixels, architecture),
+            inputs.prepare,
             h.batch_size,
             h.seed,
             device,
@@ -165,7 +167,7 @@ def finetune(
         cross_entropy(h.label_smoothing),
         schedule,
         method,
-        mix=mixing(len(architecture.classes), h.mixup, h.cutmix),
+        mix=mixing(len(classes), h.mixup, h.cutmix),
         averages=averages,
         network=network,
         share=share,

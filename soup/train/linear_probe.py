@@ -13,14 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
-from soup.data.loading.images import decoded, digest, from_files
-from soup.data.progress import Track, no_progress
-from soup.data.split.prepare import read_csv
-from soup.evaluation.heldout import Result, heldout_images, scored
+from soup.data.loading.examples import examples
+from soup.data.loading.image_store import ImageStore
+from soup.data.split.manifest import Manifest
+from soup.evaluation.heldout import Result, scored
 from soup.files import of_file
 from soup.models import library, open_model
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 from soup.train.features import kept_features
 from soup.train.loop import Diverged
 
@@ -32,18 +31,15 @@ def probe(
     max_iterations: int,
     start: Path,
     development: Path,
-    root: Path,
+    store: ImageStore,
     target: Path,
-    cache: Path,
     device: str,
     batch_size: int,
-    cache_gib: float = DEFAULT_CACHE_GIB,
-    track: Track = no_progress,
 ) -> Result:
     """Probe the model in `start`, and write it with its new head, scored, into `target`.
 
     Training images are seen as at evaluation, resized and cropped, without augmentation. Their
-    features are kept in `cache`: with another penalty nothing is computed but the head.
+    features are kept in the store's cache: with another penalty only the head is computed.
 
     Args:
         penalty: times the squared distance of the head's weights to where they start.
@@ -54,31 +50,19 @@ def probe(
     """
     architecture, model = open_model(start)
     model.to(device)
-    rows = read_csv(development)
-    train = [row for row in rows if row.split == "train"]
-    classes, (resize, how) = architecture.classes, evaluation(architecture)
-    inputs = kept_features(
-        model,
-        of_file(start / "model.safetensors"),
-        lambda: decoded(train, root, classes, resize, how, cache, cache_gib, track),
-        digest(train, root, how),
-        len(train),
-        architecture,
-        batch_size,
-        cache,
-        cache_gib,
-        track,
-    )
-    labels = from_files(train, root, classes).labels
-    head = library(architecture.library).head(model)
+    manifest, classes = Manifest.load(development), architecture.classes
+    inputs = image_input(architecture)
+    train = examples(store, manifest.split("train"), classes, inputs)
+    digest = of_file(start / "model.safetensors")
+    seen = kept_features(model, digest, train, architecture, batch_size, store)
     fit_head(
-        torch.from_numpy(inputs),
-        torch.from_numpy(labels),
-        head,
+        torch.from_numpy(seen),
+        torch.from_numpy(train.labels),
+        library(architecture.library).head(model),
         penalty,
         max_iterations,
     )
-    heldout = heldout_images(rows, root, architecture, cache, cache_gib, track)
+    heldout = examples(store, manifest.split("heldout"), classes, inputs)
     return scored(model, heldout, architecture, target, batch_size)
 
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from soup import cli
 from soup.cli import terminal
-from soup.evaluation.evaluator import open_exam
-from soup.models.transforms import normalise, to_tensor
+from soup.cli.heldout_folder import open_evaluator
 from soup.weights.checkpoint import save
 from tests.worlds import COLOURS, draw, put, tiny
 
@@ -63,10 +63,9 @@ def candidates(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     put(folder, (architecture, model))
     from soup.weights.checkpoint import Checkpoint
 
-    exam = open_exam(folder / "heldout", None, Checkpoint(folder / "model.safetensors"))
-    assert exam.images.pixels is not None
-    pixels = normalise(to_tensor(exam.images.pixels), architecture)
-    labels = torch.from_numpy(exam.images.labels)
+    exam = open_evaluator(folder / "heldout", None, Checkpoint(folder / "model.safetensors"))
+    pixels = exam.examples.prepare(exam.examples.compact(np.arange(len(exam))))
+    labels = torch.from_numpy(exam.examples.labels)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(12):
         optimizer.zero_grad()
@@ -91,4 +90,4 @@ def candidates(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoded images of tests stay among the tests' files."""
-    monkeypatch.setattr("soup.evaluation.evaluator.CACHE", tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.setattr("soup.cli.heldout_folder.CACHE", tmp_path_factory.getbasetemp() / "cache")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from soup.evaluation.evaluator import open_exam
+from soup.cli.heldout_folder import open_evaluator
 from soup.evaluation.metrics import correct
 from soup.models import Architecture
 from soup.recipes import RECIPES
@@ -52,10 +52,10 @@ def test_greedy_ranks_cooks_and_prints_the_trace(
     said = soup("cook", "--heldout", candidates.heldout, "--out", out, "--json", *candidates.models)
     assert said.code == 0, said.err
     report = json.loads(said.out)
-    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
+    exam = open_evaluator(candidates.heldout, None, Checkpoint(candidates.models[0]))
 
     def accuracy(weights: dict[str, torch.Tensor]) -> float:
-        return float(correct(exam.logits(weights), exam.images.labels).mean())
+        return float(correct(exam.logits(weights), exam.examples.labels).mean())
 
     models = {path.stem: dict(Checkpoint(path)) for path in candidates.models}
     kept, weights, tried = greedy_soup(
@@ -83,12 +83,12 @@ def test_an_acceptance_is_reported_with_its_paired_standard_error(
         "cook", "--heldout", candidates.heldout, "-o", tmp_path / "o", "--json", *candidates.models
     )
     report = json.loads(said.out)
-    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
+    exam = open_evaluator(candidates.heldout, None, Checkpoint(candidates.models[0]))
     models = {path.stem: dict(Checkpoint(path)) for path in candidates.models}
 
     def answers(names: list[str]) -> np.ndarray:
         soup = average([models[name] for name in names])
-        return correct(exam.logits(soup), exam.images.labels).astype(float)
+        return correct(exam.logits(soup), exam.examples.labels).astype(float)
 
     for place, step in enumerate(report["acceptances"], start=1):
         difference = answers(report["kept"][: place + 1]) - answers(report["kept"][:place])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from soup.evaluation.evaluator import open_exam
+from soup.cli.heldout_folder import open_evaluator
 from soup.evaluation.metrics import correct, mcnemar
 from soup.recipes import RECIPES
 from soup.weights.checkpoint import Checkpoint, save
@@ -120,9 +120,10 @@ def test_compare_sets_models_side_by_side_with_a_paired_test(
     said = soup("compare", *candidates.models[:2], "--on", candidates.heldout, "--json")
     assert said.code == 0, said.err
     (found,) = json.loads(said.out).values()
-    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
+    exam = open_evaluator(candidates.heldout, None, Checkpoint(candidates.models[0]))
     a, b = (
-        correct(exam.logits(Checkpoint(path)), exam.images.labels) for path in candidates.models[:2]
+        correct(exam.logits(Checkpoint(path)), exam.examples.labels)
+        for path in candidates.models[:2]
     )
     assert [one["accuracy"] for one in found] == pytest.approx([a.mean(), b.mean()])
     assert found[1]["p"] == pytest.approx(mcnemar(a, b))
@@ -142,9 +143,9 @@ def test_predict_names_the_likeliest_classes_of_each_image(
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert len(found) == 31
-    exam = open_exam(candidates.heldout, None, Checkpoint(candidates.models[0]))
+    exam = open_evaluator(candidates.heldout, None, Checkpoint(candidates.models[0]))
     logits = exam.logits(Checkpoint(candidates.models[0]))
-    place = [path.name for path in exam.images.paths].index("000.png")
+    place = [path.name for path in exam.examples.images.paths].index("000.png")
     names = np.array(exam.architecture.classes)[np.argsort(-logits[place])]
     first = next(one for one in found if one["image"].endswith("blue/000.png"))
     assert list(first["classes"]) == names[:2].tolist()

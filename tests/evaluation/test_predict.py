@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
 from soup.evaluation.judges import ErrorJudge, hardest_first
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import heldout_judge, predict
 from soup.models import Architecture
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient
 from soup.weights import Weights
@@ -26,6 +27,10 @@ from tests.worlds import picture, tiny
 CLASSES = ("a", "b", "c")
 # The mean is 0 and the deviation 1/255: a pixel's value is what the model sees.
 LINEAR = Architecture("none", "linear", CLASSES, 1, (0.0,) * 3, (1 / 255,) * 3)
+
+
+def examples(images: Images, of: Architecture = LINEAR) -> ImageExamples:
+    return as_examples(images, image_input(of))
 
 
 class Linear(nn.Module):
@@ -76,7 +81,7 @@ def test_the_decision_at_every_bound_is_that_of_a_full_pass(
 ) -> None:
     e = exam(seed, n)
     scored = [e.correct(e.weights()) for _ in range(3)] if ordered else []
-    judge = heldout_judge(Linear(), e.images, LINEAR, scored, batch_size)
+    judge = heldout_judge(Linear(), examples(e.images), "linear", scored, batch_size)
     weights = e.weights()
     errors = e.errors(weights)
     assert judge(weights) == errors
@@ -95,7 +100,8 @@ def test_a_soup_judged_early_is_that_of_recipe_1(
     e = exam(seed)
     pool = [e.weights() for _ in range(models)]
     ingredients = [Ingredient(str(i), w, e.errors(w)) for i, w in enumerate(pool)]
-    judge = heldout_judge(Linear(), e.images, LINEAR, [e.correct(w) for w in pool], batch_size)
+    scored = [e.correct(w) for w in pool]
+    judge = heldout_judge(Linear(), examples(e.images), "linear", scored, batch_size)
     soup = greedy(ingredients, judge, tie)
     kept, weights, _ = reference.greedy_soup(
         [reference.Candidate(i.name, dict(i.weights), -i.errors) for i in ingredients],
@@ -110,7 +116,7 @@ def all_wrong(n: int, batch_size: int) -> tuple[ErrorJudge, dict[str, torch.Tens
     """A judge of n white images of class c, and weights that say b."""
     images = Images(np.full((n, 1, 1, 3), 255, np.uint8), np.full(n, 2), ())
     says_b = torch.eye(3)[:, [1]].expand(3, 3)
-    return heldout_judge(Linear(), images, LINEAR, (), batch_size), {"weight": says_b}
+    return heldout_judge(Linear(), examples(images), "linear", (), batch_size), {"weight": says_b}
 
 
 @pytest.mark.parametrize(
@@ -140,8 +146,8 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
     labels[-3:] = (labels[-3:] + 1) % 3
     images = Images(e.images.pixels, labels, ())
     right = np.arange(50) < 47
-    ordered = heldout_judge(Linear(), images, LINEAR, [right], batch_size=5)
-    unordered = heldout_judge(Linear(), images, LINEAR, (), batch_size=5)
+    ordered = heldout_judge(Linear(), examples(images), "linear", [right], batch_size=5)
+    unordered = heldout_judge(Linear(), examples(images), "linear", (), batch_size=5)
     for judge in (ordered, unordered):
         assert judge(e.weights(noise=0), at_most=2) is None
     assert (ordered.examples_seen, unordered.examples_seen) == ([5], [50])
@@ -150,7 +156,7 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
 def test_an_example_whose_logits_hold_a_nan_is_an_error() -> None:
     # Infinity times a black channel is NaN; times a bright one it is infinite, and on top.
     pixels = np.array([[1, 1, 1], [0, 1, 1]], dtype=np.uint8).reshape(2, 1, 1, 3)
-    judge = heldout_judge(Linear(), Images(pixels, np.array([0, 0]), ()), LINEAR)
+    judge = heldout_judge(Linear(), examples(Images(pixels, np.array([0, 0]), ())), "linear")
     weight = torch.eye(3)
     weight[0, 0] = torch.inf
     assert judge({"weight": weight}) == 1
@@ -166,7 +172,7 @@ def test_the_logits_are_in_the_order_of_the_images(seed: int, n: int, batch_size
     e = exam(seed, n)
     model, weight = Linear().eval(), e.weights()["weight"]
     model.weight.data.copy_(weight)
-    logits = predict(model, e.images, LINEAR, batch_size)
+    logits = predict(model, examples(e.images), batch_size)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, e.images.pixels.reshape(n, 3) @ weight.numpy().T, rtol=1e-3)
 
@@ -179,17 +185,17 @@ def test_images_that_are_not_decoded_beforehand_give_the_same_logits(
     for n, image in enumerate(pictures):
         image.save(tmp_path / f"{n}.png")
     made, model = tiny(size=16)
-    resize, _ = evaluation(made)
+    resize = image_input(made).resize
     labels = np.zeros(11, np.int64)
     pixels = np.stack([np.asarray(resize(image)) for image in pictures])
-    expected = predict(model, Images(pixels, labels, ()), made, 4)
+    expected = predict(model, examples(Images(pixels, labels, ()), made), 4)
     read = Images(None, labels, tuple(tmp_path / f"{n}.png" for n in range(11)))
     if form == "held":
         read = replace(read, held=pictures, paths=())
     elif form == "files":
         read = replace(read, resize=resize)
-    np.testing.assert_array_equal(predict(model, read, made, 4), expected)
-    judge = heldout_judge(model, read, made, (), 4)
+    np.testing.assert_array_equal(predict(model, examples(read, made), 4), expected)
+    judge = heldout_judge(model, examples(read, made), "tiny", (), 4)
     assert judge(model.state_dict()) == int((expected.argmax(axis=1) != 0).sum())
 
 
@@ -199,12 +205,12 @@ def test_a_gpu_gives_the_logits_of_the_cpu(bf16: bool, tolerance: float) -> None
     pixels = np.random.default_rng(0).integers(0, 256, (50, 20, 20, 3), dtype=np.uint8)
     images = Images(pixels, np.zeros(50, np.int64), ())
     made, model = tiny()
-    expected = predict(model, images, made, 7)
+    expected = predict(model, examples(images, made), 7)
     np.testing.assert_allclose(
-        predict(model.cuda(), images, made, 7, bf16), expected, atol=tolerance
+        predict(model.cuda(), examples(images, made), 7, bf16), expected, atol=tolerance
     )
 
 
 def test_training_mode_is_left_before_judging() -> None:
     e = exam(0)
-    assert heldout_judge(Linear().train(), e.images, LINEAR)(e.weights(noise=0)) == 0
+    assert heldout_judge(Linear().train(), examples(e.images), "linear")(e.weights(noise=0)) == 0

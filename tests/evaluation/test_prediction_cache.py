@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 import torch
 
+from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
 from soup.evaluation.metrics import Logits
 from soup.evaluation.prediction_cache import PredictionCache, digest_of
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
+from soup.models.transforms import image_input
 from soup.weights import Weights
 from tests.worlds import architecture
 
-SETS = {
-    name: Images(None, np.zeros(4, np.int64), (), digest=name) for name in ("heldout", "test", "r")
-}
+
+def named(name: str) -> ImageExamples:
+    images = Images(None, np.zeros(4, np.int64), (), digest=name)
+    return as_examples(images, image_input(architecture()))
+
+
+SETS = {name: named(name) for name in ("heldout", "test", "r")}
 WEIGHTS = {"w": torch.tensor([3.1])}
 
 
@@ -27,7 +33,7 @@ class World:
     runs: list[tuple[str, str]] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
-    def compute(self, weights: Weights, images: Images) -> Logits:
+    def compute(self, weights: Weights, images: ImageExamples) -> Logits:
         self.computed.append(images.digest)
         return np.full((4, 3), 1 / 3 + len(images.digest), np.float32) * float(weights["w"])
 

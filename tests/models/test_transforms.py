@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
+from soup.data.loading.examples import to_tensor
 from soup.models import ModelError
 from soup.models.transforms import (
     evaluation,
     normalise,
     seed_all,
     seeds,
-    to_tensor,
     training,
     without_border,
 )

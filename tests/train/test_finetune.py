@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from soup.data.loading.images import decoded
-from soup.data.split.prepare import read_csv
+from soup.data.loading.examples import examples
+from soup.data.loading.image_store import ImageStore
+from soup.data.split.manifest import Manifest
 from soup.evaluation import prediction_file
 from soup.evaluation.predict import predict
 from soup.models import ModelError, open_model
-from soup.models.transforms import evaluation
+from soup.models.transforms import image_input
 from soup.train.finetune import FINAL_WEIGHTS, Job, Result, finetune, finished, ingredients_of
 from soup.train.loop import Log
 from soup.weights.checkpoint import Checkpoint
@@ -51,9 +52,9 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
 
     architecture, model = open_model(result.folder)
     assert architecture == open_model(given.start)[0]
-    held = [r for r in read_csv(given.development) if r.split == "heldout"]
-    images = decoded(held, root, architecture.classes, *evaluation(architecture), root / "other")
-    logits = predict(model, images, architecture)
+    rows, store = Manifest.load(given.development).split("heldout"), ImageStore(root, root / "o", 8)
+    images = examples(store, rows, architecture.classes, image_input(architecture))
+    logits = predict(model, images)
     kept = prediction_file.read(result.predictions)
     np.testing.assert_allclose(kept.astype(float), logits, rtol=1e-2, atol=1e-3)
     right = logits.argmax(axis=1) == images.labels

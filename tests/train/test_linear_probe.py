@@ -1,7 +1,6 @@
 """The linear probe: the optimum of its formula, on features of images seen as at evaluation."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from soup.evaluation.heldout import Result
 from soup.models import open_model, timm_models
 from soup.train.linear_probe import fit_head, probe
 from soup.train.loop import Diverged
-from tests.worlds import COLOURS, draw, job, put, tiny, world
+from tests.worlds import COLOURS, draw, image_store, job, put, tiny, world
 
 
 def problem(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, nn.Linear]:
@@ -94,19 +93,19 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def probed(root: Path, name: str, penalty: float, cache: str = "cache", **options: Any) -> Result:
+def probed(
+    root: Path, name: str, penalty: float, cache: str = "cache", limit_gib: float = 8.0
+) -> Result:
     plain = job(root, {})
     return probe(
         penalty,
         200,
         plain.start,
         plain.development,
-        root,
+        image_store(root, cache, limit_gib),
         root / name,
-        root / cache,
         "cpu",
         batch_size=8,
-        **options,
     )
 
 
@@ -133,7 +132,7 @@ def test_other_weights_or_images_have_other_features(root: Path) -> None:
 
 def test_features_without_room_in_the_cache_give_the_same_head(root: Path) -> None:
     first = probed(root, "first", 1e-2)
-    second = probed(root, "second", 1e-2, cache="none", cache_gib=1e-9)
+    second = probed(root, "second", 1e-2, cache="none", limit_gib=1e-9)
     assert not any((root / "none").glob("*.npy"))
     assert second.weights.read_bytes() == first.weights.read_bytes()
 
@@ -150,9 +149,8 @@ def test_a_probe_changes_the_head_alone_and_is_scored(tmp_path: Path) -> None:
         200,
         plain.start,
         plain.development,
-        tmp_path,
+        image_store(tmp_path),
         tmp_path / "probe",
-        tmp_path / "cache",
         "cpu",
         batch_size=8,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from soup.evaluation.heldout import Result
+from soup.train import worker_process
 from soup.train.finetune import FINAL_WEIGHTS, Results, finetune
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed, run, stop

@@ -2,7 +2,7 @@
 
 Sets whose images are looked at again and again (held-out by every candidate soup, test by every
 model) are decoded and resized once into one uint8 array, named by a digest of what is in it and
-memory-mapped by whoever needs it (`cache.py`).
+memory-mapped by whoever needs it (`array_cache.py`).
 """
 
 import os
@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from soup.data.errors import DataError
-from soup.data.loading.array_cache import DEFAULT_CACHE_GIB, kept
-from soup.data.progress import Track, no_progress
+from soup.data.loading.image_store import ImageStore
 from soup.data.reading import image_file
-from soup.data.split.prepare import Row
+from soup.data.split.manifest import Row
 from soup.files import of_value
 
 T = TypeVar("T")
@@ -76,78 +75,63 @@ class Images:
                 ) from None
         return image if self.resize is None else self.resize(image)
 
-    def part(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Some images, all of one size after `resize`: uint8 (some, height, width, 3)."""
-        if self.pixels is not None:
-            return self.pixels[start:stop]
-        indices = range(start, min(stop, len(self)))
-        return np.stack(in_threads(lambda i: np.asarray(self[i]), indices))
-
-    def stretch(self, start: int, stop: int) -> "Images":
-        """Some of them, in the same order."""
-        stop = min(stop, len(self))
-        return Images(
-            None if self.pixels is None else self.pixels[start:stop],
-            self.labels[start:stop],
-            self.paths[start:stop],
-            None if self.held is None else [self.held[index] for index in range(start, stop)],
-            self.resize,
-            contents=self.contents[start:stop],
-        )
+    def part(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Some images, all of one size after `resize`: uint8 (images, height, width, 3)."""
+        if self.pixels is None:
+            return np.stack(in_threads(lambda i: np.asarray(self[i]), indices.tolist()))
+        if len(indices) and (np.diff(indices) == 1).all():  # a view, not a copy
+            return self.pixels[indices[0] : indices[-1] + 1]
+        return self.pixels[indices]
 
 
 def decoded(
-    rows: Sequence[Row],
-    root: Path,
-    classes: Sequence[str],
-    resize: Decode,
-    how: str,
-    cache: Path,
-    cache_gib: float = DEFAULT_CACHE_GIB,
-    track: Track = no_progress,
+    store: ImageStore, rows: Sequence[Row], classes: Sequence[str], resize: Decode, how: str
 ) -> Images:
     """The images through `resize`, from the cache or decoded now.
 
+    Images for which the cache has no room are read from their files each time.
+
     Args:
         rows: the images, all of one split.
-        root: what their paths are relative to.
         classes: class names; position is label.
         resize: PIL image -> PIL image of one size for all.
         how: names what `resize` does; part of the cache's key.
-        cache: folder of the decoded arrays.
-        cache_gib: what they may take together; a set that has no room is read anew each time.
-        track: is told how far it is, if they have to be decoded.
 
     Raises:
         DataError: an image is missing or is not what it was when the split was made.
     """
-    key = digest(rows, root, how)
+    key, root = digest(rows, store.root, how), store.root
 
     def one(row: Row) -> NDArray[np.uint8]:
         return np.asarray(resize(image_file.image(root / row.path, row.content)), dtype=np.uint8)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        with track(f"decoding {rows[0].split}", len(rows)) as advance:
+        with store.progress(f"decoding {rows[0].split}", len(rows)) as advance:
             # The first images alone say how large all will be.
             for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
                 yield np.stack(in_threads(one, rows[start:stop]))
                 advance(stop - start)
 
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
-    pixels = kept(cache / f"{key[:32]}.npy", len(rows), blocks, cache_gib, otherwise)
+    pixels = store.array(key, len(rows), blocks, otherwise)
     read_anew = from_files(rows, root, classes)
     return replace(read_anew, pixels=pixels, resize=resize, digest=key)
 
 
 def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Images:
     """The images, to be read one by one at their own sizes: for sets too large to hold decoded."""
-    labels = {name: index for index, name in enumerate(classes)}
     return Images(
         None,
-        np.array([labels[r.label] for r in rows], dtype=np.int64),
+        labels_of(rows, classes),
         tuple(root / r.path for r in rows),
         contents=tuple(r.content for r in rows),
     )
+
+
+def labels_of(rows: Sequence[Row], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class indices (images,): positions of the rows' labels among the class names."""
+    position = {name: index for index, name in enumerate(classes)}
+    return np.array([position[row.label] for row in rows], dtype=np.int64)
 
 
 def digest(rows: Sequence[Row], root: Path, how: str) -> str:

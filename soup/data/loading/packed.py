@@ -1,4 +1,4 @@
-"""Training images in memory at their own sizes, for a random crop must see the whole image.
+"""Training images in memory at their own sizes: a random crop must see the whole image.
 
 Decoded where all of them fit; else encoded, as in their files; else they are read from the files.
 The memory is that of a mapped file in the cache: fine-tunes that run at once share it.
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from soup.data.errors import DataError
-from soup.data.loading.array_cache import DEFAULT_CACHE_GIB, kept
+from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import CHUNK, FIRST, Images, decoded, digest, from_files, in_threads
 from soup.data.reading import image_file
 from soup.data.reading.decoding import decode
-from soup.data.split.prepare import Row
+from soup.data.split.manifest import Row
 from soup.files import of_value
 
 _log = logging.getLogger(__name__)
@@ -52,51 +52,47 @@ class Packed(Sequence[Image.Image]):
         return self._unpack(self._data[self._starts[index] : self._ends[index]])
 
 
-def training_images(
-    rows: Sequence[Row],
-    root: Path,
-    classes: Sequence[str],
-    cache: Path,
-    cache_gib: float = DEFAULT_CACHE_GIB,
-) -> Images:
-    """Images at their own sizes, in the fastest form that `cache_gib` has room for.
+def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[str]) -> Images:
+    """Images at their own sizes, in the fastest form that the store's cache has room for.
 
     Every form gives the same images, bit for bit.
 
     Raises:
         DataError: an image is missing or is not what it was when the split was made.
     """
-    room, store = cache_gib * 2**30, _Store(rows, digest(rows, root, ""), cache, cache_gib)
-    sizes = store.table("sizes", lambda row: image_file.size(root / row.path))
+    root, room = store.root, store.limit_gib * 2**30
+    arrays = _Arrays(store, rows, digest(rows, root, ""))
+    sizes = arrays.table("sizes", lambda row: image_file.size(root / row.path))
     bytes_each = sizes.prod(axis=1) * 3
     if (sizes == sizes[0]).all() and bytes_each.sum() <= room:
-        return decoded(rows, root, classes, lambda image: image, "as they are", cache, cache_gib)
+        return decoded(store, rows, classes, lambda image: image, "as they are")
     plain = from_files(rows, root, classes)
     if bytes_each.sum() <= room:
-        data = store.packed("decoded", lambda row: _flat(_image_of(row, root)), bytes_each + HEAD)
+        data = arrays.packed("decoded", lambda row: _flat(_image_of(row, root)), bytes_each + HEAD)
         if data is not None:
             return replace(plain, held=Packed(data, bytes_each + HEAD, _image))
-    lengths = store.table("lengths", lambda row: (image_file.size_in_bytes(root / row.path),))[:, 0]
+    lengths = arrays.table("lengths", lambda row: (image_file.size_in_bytes(root / row.path),))[
+        :, 0
+    ]
     if lengths.sum() <= room:
-        data = store.packed("encoded", lambda row: _bytes(row, root), lengths)
+        data = arrays.packed("encoded", lambda row: _bytes(row, root), lengths)
         if data is not None:
             return replace(plain, held=Packed(data, lengths, lambda part: decode(part.tobytes())))
     _log.warning(
         "the %d training images are read from their files: they would take %.3g GiB encoded, "
         "compute.cache_gib is %.3g",
-        *(len(rows), lengths.sum() / 2**30, cache_gib),
+        *(len(rows), lengths.sum() / 2**30, store.limit_gib),
     )
     return plain
 
 
 @dataclass(frozen=True)
-class _Store:
-    """What is kept in the cache of one list of images."""
+class _Arrays:
+    """What the cache keeps of one list of images."""
 
+    store: ImageStore
     rows: Sequence[Row]
     digest: str
-    cache: Path
-    gib: float
 
     def table(self, what: str, measure: Callable[[Row], tuple[int, ...]]) -> NDArray[np.int64]:
         """A few integers an image, (images, integers)."""
@@ -105,7 +101,7 @@ class _Store:
             for part in _parts(self.rows):
                 yield np.array(in_threads(lambda row: _measured(measure, row), part), np.int64)
 
-        found = kept(self._file(what), len(self.rows), blocks, self.gib)
+        found = self.store.array(self._key(what), len(self.rows), blocks)
         return np.concatenate([*blocks()]) if found is None else found
 
     def packed(
@@ -123,10 +119,10 @@ class _Store:
                         raise DataError(f"{row.path} was changed while it was read; try again")
                 yield np.concatenate(found)
 
-        return kept(self._file(what), int(lengths.sum()), blocks, self.gib)
+        return self.store.array(self._key(what), int(lengths.sum()), blocks)
 
-    def _file(self, what: str) -> Path:
-        return self.cache / f"{of_value([what, self.digest])[:32]}.npy"
+    def _key(self, what: str) -> str:
+        return of_value([what, self.digest])
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

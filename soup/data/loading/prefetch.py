@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -46,19 +45,19 @@ def _arrived(batch: Group, sent: torch.cuda.Event, device: torch.device) -> Grou
     return batch
 
 
-def parts(images: Images, size: int) -> Iterator[NDArray[np.uint8]]:
-    """All images in order, `size` at a time: uint8 (some, height, width, 3).
+def parts(images: Images, indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.uint8]]:
+    """The images at `indices`, `size` at a time: uint8 (images, height, width, 3).
 
     Images that are not held are decoded one part ahead, in threads.
     """
-    ranges = [*pairwise([*range(0, len(images), size), len(images)])]
+    chosen = [indices[start : start + size] for start in range(0, len(indices), size)]
     if images.pixels is not None:
-        yield from (images.part(*each) for each in ranges)
+        yield from map(images.part, chosen)
         return
     with ThreadPoolExecutor(1) as pool:
-        reading = [pool.submit(images.part, *ranges[0])]
-        for following in [*ranges[1:], None]:
-            found = reading.pop().result()
+        reading = [pool.submit(images.part, chosen[0])]
+        for following in [*chosen[1:], None]:
+            pixels = reading.pop().result()
             if following is not None:
-                reading.append(pool.submit(images.part, *following))
-            yield found
+                reading.append(pool.submit(images.part, following))
+            yield pixels

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from soup.data.sources.folders import DataError
+from soup.data.errors import DataError
 
 
 def read(path: Path) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 
-from soup.data.sources.folders import DataError
+from soup.data.errors import DataError
 from soup.errors import some
 
 CLASSES = 1000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from soup.data.errors import DataError
 from soup.data.shifts.imagenet import CLASSES
-from soup.data.sources.folders import DataError
 from soup.errors import some
 
 # As downloaded; one of the names of each file, which have varied.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soup.data.sources.folders import DataError
+from soup.data.errors import DataError
 from soup.files import write_json
 
 SEPARATOR = "|"

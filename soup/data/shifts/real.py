@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from soup.data.errors import DataError
 from soup.data.shifts.imagenet import CLASSES, recognised
 from soup.data.shifts.protocol import join_labels
-from soup.data.sources.folders import DataError
 from soup.errors import some
 
 NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")

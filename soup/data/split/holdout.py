@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +19,15 @@ from soup.config.data import HeldOut
 from soup.data.errors import DataError
 from soup.data.sources.folders import Found
 from soup.data.sources.lists import text_lines
+from soup.data.split.manifest import Row
 from soup.errors import some
-
-if TYPE_CHECKING:
-    from soup.data.split.prepare import Row
 
 Inside = Callable[[str], str]
 # Images in train, a place among the held-out ones, and the name there (model-soups, utils.py).
 PUBLISHED = (1_281_167, 1000, "n01675722_4108.JPEG")
 
 
-def by_hash(rows: Sequence["Row"], how: HeldOut, inside: Inside) -> list["Row"]:
+def by_hash(rows: Sequence[Row], how: HeldOut, inside: Inside) -> list[Row]:
     """Set aside the images of each class whose path inside the source hashes lowest.
 
     A hash of the path, unlike a position in a listing, is the same on every file system.
@@ -59,8 +57,8 @@ def by_hash(rows: Sequence["Row"], how: HeldOut, inside: Inside) -> list["Row"]:
 
 
 def by_index(
-    rows: Sequence["Row"], found: Sequence[Found], how: HeldOut, root: Path, inside: Inside
-) -> list["Row"]:
+    rows: Sequence[Row], found: Sequence[Found], how: HeldOut, root: Path, inside: Inside
+) -> list[Row]:
     """Set aside the images that an index names.
 
     Args:
@@ -93,8 +91,8 @@ def by_index(
 
 
 def apart(
-    train: Sequence["Row"], held: Sequence["Row"], inside: Inside, inside_held: Inside
-) -> tuple[list["Row"], int]:
+    train: Sequence[Row], held: Sequence[Row], inside: Inside, inside_held: Inside
+) -> tuple[list[Row], int]:
     """Held-out images that stand apart; those that train holds too are taken from train.
 
     They are the same by class and path inside the source, or by content where it is digested.
@@ -114,7 +112,7 @@ def apart(
     return sorted([*kept, *(replace(row, split="heldout") for row in held)]), len(same)
 
 
-def _aside(rows: Sequence["Row"], held: set[str], by: str) -> list["Row"]:
+def _aside(rows: Sequence[Row], held: set[str], by: str) -> list[Row]:
     split = [replace(r, split="heldout" if r.path in held else "train") for r in rows]
     lost = {r.label for r in split} - {r.label for r in split if r.split == "train"}
     if lost:

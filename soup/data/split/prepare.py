@@ -5,11 +5,9 @@ Two manifests rather than one: what is fitted and selected on (train, held-out) 
 not see test or shifts is not given the second file.
 """
 
-import csv
 import difflib
-import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,21 +17,11 @@ from soup.data.shifts.protocol import REAL, EvaluationProtocol
 from soup.data.sources.folders import DataError, Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
+from soup.data.split.manifest import Manifest, Row
 from soup.errors import some
 from soup.files import of_value
 
 SHOWN = 20
-COLUMNS = ("path", "class", "split", "content")
-
-
-@dataclass(frozen=True, order=True)
-class Row:
-    """One image of a manifest; `content` is its fingerprint when the split was made."""
-
-    path: str
-    label: str
-    split: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -45,8 +33,8 @@ class Prepared:
         notes: lines for people.
     """
 
-    development: tuple[Row, ...]
-    evaluation: tuple[Row, ...]
+    development: Manifest
+    evaluation: Manifest
     problems: tuple[Problem, ...]
     protocols: Mapping[str, EvaluationProtocol] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -133,8 +121,8 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     looked_at_last = [each for split, each in rows.items() if split not in ("train", "heldout")]
     evaluation = sorted(row for each in looked_at_last for row in each)
     return Prepared(
-        tuple(development),
-        tuple(evaluation),
+        Manifest(tuple(development)),
+        Manifest(tuple(evaluation)),
         tuple(problems),
         asked.protocols,
         (*asked.notes, *notes),
@@ -171,36 +159,6 @@ def _hold_out(
 def _with_nearest(name: str, classes: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, classes, n=3)
     return f"{name} (nearest in train: {', '.join(near)})" if near else name
-
-
-def to_csv(rows: Iterable[Row]) -> str:
-    """A manifest as CSV: the same rows give the same bytes everywhere."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((r.path, r.label, r.split, r.content) for r in rows)
-    return text.getvalue()
-
-
-def read_csv(path: Path) -> list[Row]:
-    """Read a manifest.
-
-    Raises:
-        DataError: it is missing or is no manifest.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = csv.reader(file)
-        if tuple(header) != COLUMNS:
-            raise ValueError(f"columns {header}, expected {list(COLUMNS)}")
-        return [Row(*line) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is not a split manifest: {error}; run prepare") from None
-
-
-def classes_of(rows: Iterable[Row]) -> list[str]:
-    """The class names, sorted: position is label."""
-    return sorted({row.label for row in rows})
 
 
 def counts(prepared: Prepared) -> dict[str, int]:

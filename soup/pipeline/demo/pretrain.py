@@ -19,11 +19,12 @@ from torch.nn import functional
 
 from soup.config.data import Data, ShapesWorld
 from soup.config.params import Base, Pretrain
+from soup.data.loading.examples import as_examples, to_tensor
 from soup.data.loading.images import Images
 from soup.evaluation.predict import predict
 from soup.files import of_value, write_text
 from soup.models import Architecture, ModelError, timm_models
-from soup.models.transforms import normalise, to_tensor
+from soup.models.transforms import image_input, normalise
 from soup.pipeline.demo import shapes
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
@@ -74,12 +75,13 @@ def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda 
     architecture = _architecture(
         Base(model=MODEL, kwargs=KWARGS, weights="embedded", pretrain=REFERENCE)
     )
+    inputs = image_input(architecture)
     images, labels = shapes.render(world.seed + 2**31, "train", 0, REFERENCE_IMAGES)
     outputs, targets = len(shapes.CLASSES), torch.from_numpy(labels)
     reference = _train(architecture, REFERENCE, images, targets, outputs, cross_entropy())
 
     def hard(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-        logits = predict(reference, Images(images, labels, ()), architecture)
+        logits = predict(reference, as_examples(Images(images, labels, ()), inputs))
         return logits.argmax(axis=1) != labels
 
     report("drawing the images")

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from soup.data.split.prepare import classes_of, read_csv
+from soup.data.split.manifest import Manifest
 from soup.models import Architecture, ModelError, head_weights
 from soup.pipeline.project import Project
 from soup.weights import Weights
@@ -22,7 +22,7 @@ def run(project: Project) -> dict[str, Any]:
         ModelError: unknown, cannot be fetched, its weights or the image size do not fit.
     """
     params = project.params
-    classes = tuple(classes_of(read_csv(project.development)))
+    classes = Manifest.load(project.development).classes
     zero_shot: Weights = {}
     if params.base.weights == "embedded":
         from soup.pipeline.demo.pretrain import pretrained

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from soup.data.loading.images import Images, decoded
+from soup.data.loading.examples import examples
 from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
-from soup.data.split.prepare import read_csv
+from soup.data.split.manifest import Manifest
 from soup.evaluation import ensemble
+from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import PredictionCache, digest_of
@@ -19,7 +20,7 @@ from soup.evaluation.result_tables import Model, headline, paired, table
 from soup.evaluation.targets import Targets, among_present, key
 from soup.files import write_json, write_text
 from soup.models import Architecture, load_weights
-from soup.models.transforms import evaluation, without_border
+from soup.models.transforms import image_input
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
 from soup.tracking import Store, Stored, ingredients, prediction_store
@@ -46,12 +47,12 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     pool = CandidatePool(project, store)
     sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
-    def compute(weights: Weights, images: Images) -> Logits:
+    def compute(weights: Weights, images: Examples) -> Logits:
         load_weights(pool.model, weights, pool.architecture.model)
         # Held-out decides, and is scored in every stage alike.
         bf16 = params.evaluate.bf16 and images is not pool.heldout
         size = params.compute.eval_batch_size
-        return predict(pool.model, images, pool.architecture, size, bf16)
+        return predict(pool.model, images, size, bf16)
 
     answers = PredictionCache(
         sets,
@@ -113,27 +114,23 @@ def run(project: Project, digest: str) -> dict[str, Any]:
 
 
 def sets_of(
-    project: Project, architecture: Architecture, heldout: Images
-) -> tuple[dict[str, Images], dict[str, Targets]]:
+    project: Project, architecture: Architecture, heldout: Examples
+) -> tuple[dict[str, Examples], dict[str, Targets]]:
     """The images to be looked at, and the keys to the answers; some splits share their images."""
     classes, data = architecture.classes, project.params.data
-    rows, protocols = read_csv(project.evaluation), load(project.protocols)
-    plain, how = evaluation(architecture)
-    sets = {"heldout": heldout}
+    rows, protocols = Manifest.load(project.evaluation), load(project.protocols)
+    sets: dict[str, Examples] = {"heldout": heldout}
     keys = {"heldout": among_present("heldout", heldout.labels)}
     paths: dict[str, list[str]] = {}
     for split in ("test", *data.shifts, *([REAL] if data.real else [])):
-        own = [row for row in rows if row.split == split]
+        own = rows.split(split)
         paths[split] = [row.path for row in own]
         protocol = protocols.get(split, EvaluationProtocol())
         keys[split] = key(split, [(r.path, r.label) for r in own], classes, protocol, paths)
         if not protocol.of:
-            resize, name = without_border(plain, how, protocol.border)
             known = [*(protocol.answers or classes)]
-            cache, limit = project.cache / "images", project.params.compute.cache_gib
-            sets[split] = decoded(
-                own, project.images, known, resize, name, cache, limit, project.track
-            )
+            inputs = image_input(architecture, protocol.border)
+            sets[split] = examples(project.image_store(), own, known, inputs)
     return sets, keys
 
 

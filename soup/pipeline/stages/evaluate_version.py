@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from soup import tracking
-from soup.data.split.prepare import classes_of, read_csv
+from soup.data.split.manifest import Manifest
 from soup.errors import BadInput, some
-from soup.evaluation.heldout import heldout_images
 from soup.evaluation.predict import predict
 from soup.evaluation.result_tables import Model, table
 from soup.files import of_file, of_value
 from soup.models import open_model
+from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages.evaluate import named, sets_of
 from soup.weights.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     target = project.cache / "versions" / f"{version.model}-{version.number}"
     folder = tracking.fetch(store, version, target)
     architecture, network = open_model(folder)
-    classes = tuple(classes_of(read_csv(project.development)))
+    classes = Manifest.load(project.development).classes
     if architecture.classes != classes:
         raise BadInput(
             f"{model} version {version.number} knows {_few(architecture.classes)}; the images of "
@@ -50,17 +50,14 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     digest = of_value(["evaluation", model, version.number, how, params.evaluate.model_dump()])
     known = store.find(digest)
     if known is None:
-        cache, limit = project.cache / "images", params.compute.cache_gib
-        rows = read_csv(project.development)
-        heldout = heldout_images(rows, project.images, architecture, cache, limit, project.track)
-        sets, keys = sets_of(project, architecture, heldout)
+        sets, keys = sets_of(project, architecture, heldout_of(project, architecture))
         network = network.to(project.device())
         size, bf16 = params.compute.eval_batch_size, params.evaluate.bf16
         with project.track("evaluating", len(sets), "sets") as advance:
             logits = {}
-            for split, images in sets.items():
+            for split, examples in sets.items():
                 half = bf16 and split != "heldout"
-                logits[split] = predict(network, images, architecture, size, half)
+                logits[split] = predict(network, examples, size, half)
                 advance(1)
         name = f"{model} version {version.number}"
         results = table(

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from soup.data.errors import DataError
 from soup.data.shifts.protocol import save
-from soup.data.sources.folders import DataError
-from soup.data.split.prepare import counts, listing, prepare, to_csv
+from soup.data.split.prepare import counts, listing, prepare
 from soup.files import write_text
 from soup.pipeline.project import Project
 
@@ -32,8 +32,8 @@ def run(project: Project) -> dict[str, Any]:
         project.say(f"[yellow]skipped[/] {len(prepared.problems) - SHOWN} more")
     for note in prepared.notes:
         project.say(note)
-    write_text(project.development, to_csv(prepared.development))
-    write_text(project.evaluation, to_csv(prepared.evaluation))
+    write_text(project.development, prepared.development.to_csv())
+    write_text(project.evaluation, prepared.evaluation.to_csv())
     save(prepared.protocols, project.protocols)
     images = counts(prepared)
     skipped = f", {len(prepared.problems)} skipped" if prepared.problems else ""

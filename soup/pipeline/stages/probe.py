@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from soup.data.split.prepare import read_csv
-from soup.evaluation.heldout import Result, heldout_images, scored
+from soup.evaluation.heldout import Result, scored
 from soup.models import open_model
+from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.train.linear_probe import probe
 
@@ -21,28 +21,17 @@ def run(project: Project) -> dict[str, Any]:
         project.params.probe.max_iterations,
         start=project.out / "base",
         development=project.development,
-        root=project.images,
+        store=project.image_store(),
         target=project.out / "probe",
-        cache=project.cache / "images",
         device=project.device(),
         batch_size=project.params.compute.eval_batch_size,
-        cache_gib=project.params.compute.cache_gib,
-        track=project.track,
     )
     return _facts(result)
 
 
 def _as_it_is(project: Project) -> Result:
     architecture, model = open_model(project.out / "base")
-    rows = read_csv(project.development)
-    heldout = heldout_images(
-        rows,
-        project.images,
-        architecture,
-        project.cache / "images",
-        project.params.compute.cache_gib,
-        project.track,
-    )
+    heldout = heldout_of(project, architecture)
     size = project.params.compute.eval_batch_size
     model.to(project.device())
     return scored(model, heldout, architecture, project.out / "probe", size)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from soup import tracking
-from soup.data.split.prepare import classes_of, read_csv
-from soup.evaluation.heldout import heldout_images
+from soup.data.split.manifest import Manifest
 from soup.evaluation.metrics import Correct, correct
 from soup.evaluation.predict import predict
 from soup.evaluation.promotion_gate import Decision, Scored, decide, packed, scored
 from soup.files import of_file
 from soup.models import open_model
+from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 
 
@@ -92,15 +92,11 @@ def promote(
 def answered(project: Project, folder: Path) -> Correct | None:
     """Which held-out images the model in a folder gets right; None if it knows other classes."""
     architecture, model = open_model(folder)
-    rows = read_csv(project.development)
-    if architecture.classes != tuple(classes_of(rows)):
+    if architecture.classes != Manifest.load(project.development).classes:
         return None
-    compute, cache = project.params.compute, project.cache / "images"
-    heldout = heldout_images(
-        rows, project.images, architecture, cache, compute.cache_gib, project.track
-    )
+    heldout = heldout_of(project, architecture)
     model = model.to(project.device())
-    logits = predict(model, heldout, architecture, compute.eval_batch_size)
+    logits = predict(model, heldout, project.params.compute.eval_batch_size)
     return correct(logits, heldout.labels)
 
 

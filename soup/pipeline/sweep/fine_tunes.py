@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from soup.data.split.prepare import read_csv
+from soup.data.split.manifest import Manifest
 from soup.files import of_value
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
@@ -74,8 +74,8 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
         ValueError: the search space has fewer points than runs.
     """
     sweep, compute = project.params.sweep, project.params.compute
-    rows = read_csv(project.development)
-    steps = steps_per_epoch(sum(row.split == "train" for row in rows), sweep.batch_size)
+    images = len(Manifest.load(project.development).split("train"))
+    steps = steps_per_epoch(images, sweep.batch_size)
     parts = {}
     for index, hyperparameters in enumerate(sample(sweep)):
         digest = of_value({"hyperparameters": hyperparameters.as_dict(), **shared})

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soup.data.loading.images import Images
-from soup.data.split.prepare import read_csv
 from soup.errors import BadInput, some
-from soup.evaluation.heldout import heldout_images, scored
+from soup.evaluation.examples import Examples
+from soup.evaluation.heldout import scored
 from soup.files import of_file, of_value
 from soup.models import Architecture, build, load_weights, mismatch_message
 from soup.models.conversion.read_weights import weights_of
+from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
 from soup.train.finetune import FINAL_WEIGHTS, Results
@@ -53,7 +53,7 @@ class ImportedCheckpoint:
     params: Mapping[str, Any]
     folder: Path
     architecture: Architecture
-    heldout: Images
+    heldout: Examples
     eval_batch_size: int
     base: str
     steps: int = 1
@@ -98,15 +98,7 @@ def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, Import
     files = pool_files(project)
     architecture = Architecture.load(project.out / "probe" / "model.json")
     _require_fit(files, architecture)
-    compute, cache = project.params.compute, project.cache
-    heldout = heldout_images(
-        read_csv(project.development),
-        project.images,
-        architecture,
-        cache / "images",
-        compute.cache_gib,
-        project.track,
-    )
+    heldout = heldout_of(project, architecture)
     params = hyperparameters(files)
     pool = {}
     for name, file in files.items():
@@ -118,10 +110,10 @@ def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, Import
             file,
             source,
             params.get(name, {}),
-            cache / "runs" / digest,
+            project.cache / "runs" / digest,
             architecture,
             heldout,
-            compute.eval_batch_size,
+            project.params.compute.eval_batch_size,
             shared["base"],
         )
     return pool

@@ -12,11 +12,13 @@ from PIL import Image
 
 from soup.config.data import Data, HeldOut
 from soup.data.loading import images as module
+from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Decode, Images, decoded, from_files
 from soup.data.sources.folders import DataError
-from soup.data.split.prepare import Row, prepare
+from soup.data.split.manifest import Row
+from soup.data.split.prepare import prepare
 from soup.models.transforms import evaluation
-from tests.worlds import COLOURS, architecture, draw
+from tests.worlds import COLOURS, architecture, draw, image_store
 
 CLASSES = sorted(COLOURS)
 
@@ -38,7 +40,7 @@ def test_decoded_images_equal_those_read_and_resized_directly(
     tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 4)  # several blocks, the last one not full
-    images = decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+    images = decoded(image_store(tmp_path), rows, CLASSES, small, "small")
     direct = [np.asarray(small(Image.open(tmp_path / r.path).convert("RGB"))) for r in rows]
     assert images.pixels is not None
     assert images.pixels.dtype == np.uint8
@@ -53,7 +55,7 @@ def test_the_resize_of_evaluation_is_torchvision_s(tmp_path: Path, rows: list[Ro
     from torchvision.transforms import functional
 
     cropped = architecture(size=16).__class__(**{**vars(architecture(16)), "crop_pct": 0.8})
-    images = decoded(rows, tmp_path, CLASSES, *evaluation(cropped), tmp_path / "cache")
+    images = decoded(image_store(tmp_path), rows, CLASSES, *evaluation(cropped))
     assert images.pixels is not None
     mode = functional.InterpolationMode.BICUBIC
     for row, pixels in zip(rows, images.pixels, strict=True):
@@ -72,9 +74,9 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, rows: list[Row]) -> No
 
     first: list[int] = []
     again: list[int] = []
-    before = decoded(rows, tmp_path, CLASSES, counted(first), "small", tmp_path / "cache")
+    before = decoded(image_store(tmp_path), rows, CLASSES, counted(first), "small")
     shutil.rmtree(tmp_path / "train")
-    after = decoded(rows, tmp_path, CLASSES, counted(again), "small", tmp_path / "cache")
+    after = decoded(image_store(tmp_path), rows, CLASSES, counted(again), "small")
     assert (len(first), len(again)) == (len(rows), 0)
     np.testing.assert_array_equal(np.asarray(after.pixels), np.asarray(before.pixels))
     assert isinstance(after.pixels, np.memmap)
@@ -84,7 +86,7 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, rows: list[Row]) -> No
 def test_another_content_order_or_resize_is_another_entry(
     tmp_path: Path, rows: list[Row], part: str
 ) -> None:
-    decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+    decoded(image_store(tmp_path), rows, CLASSES, small, "small")
     if part == "content":
         draw(tmp_path / "train", {"red": 1}, first=50, suffix="jpg")
         made = prepare(Data(root=".", heldout=HeldOut(per_class=1)), tmp_path)
@@ -92,7 +94,7 @@ def test_another_content_order_or_resize_is_another_entry(
     else:
         other = rows[::-1] if part == "order" else rows
     how = "smaller" if part == "how" else "small"
-    decoded(other, tmp_path, CLASSES, small, how, tmp_path / "cache")
+    decoded(image_store(tmp_path), other, CLASSES, small, how)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
@@ -117,7 +119,7 @@ def test_an_image_that_changed_since_the_split_is_named(
 ) -> None:
     change(tmp_path / rows[3].path)
     with pytest.raises(DataError, match=f"{rows[3].path}.*{reason}"):
-        decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+        decoded(image_store(tmp_path), rows, CLASSES, small, "small")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -125,9 +127,15 @@ def test_a_header_checked_image_that_changed_its_size_is_named(
     tmp_path: Path, rows: list[Row]
 ) -> None:
     made = prepare(Data(root=".", check="header", heldout=HeldOut(per_class=1)), tmp_path)
-    overwrite(tmp_path / made.development[0].path)
-    with pytest.raises(DataError, match=f"{made.development[0].path} has changed"):
-        decoded(made.development, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+    overwrite(tmp_path / made.development.rows[0].path)
+    with pytest.raises(DataError, match=f"{made.development.rows[0].path} has changed"):
+        decoded(
+            image_store(tmp_path),
+            made.development.rows,
+            CLASSES,
+            small,
+            "small",
+        )
 
 
 class FullDisk:
@@ -161,22 +169,23 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(
 
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(OSError, match="No space left"):
-        decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+        decoded(image_store(tmp_path), rows, CLASSES, small, "small")
     assert list((tmp_path / "cache").iterdir()) == []
     monkeypatch.setattr(Path, "open", plain)
-    assert len(decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")) == len(rows)
+    assert len(decoded(image_store(tmp_path), rows, CLASSES, small, "small")) == len(rows)
 
 
 def test_a_set_that_has_no_room_is_read_anew_and_it_is_said(
     tmp_path: Path, rows: list[Row], caplog: pytest.LogCaptureFixture
 ) -> None:
-    held = decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "cache")
-    read = decoded(rows, tmp_path, CLASSES, small, "small", tmp_path / "none", cache_gib=1e-7)
+    held = decoded(image_store(tmp_path), rows, CLASSES, small, "small")
+    read = decoded(image_store(tmp_path, "none", 1e-7), rows, CLASSES, small, "small")
     assert read.pixels is None
     assert list((tmp_path / "none").iterdir()) == []
     assert "raise compute.cache_gib" in caplog.text
     assert held.pixels is not None
-    np.testing.assert_array_equal(read.part(2, 99), held.part(2, 99))
+    rest = np.arange(2, len(rows))
+    np.testing.assert_array_equal(read.part(rest), held.part(rest))
     np.testing.assert_array_equal(np.asarray(read[3]), np.asarray(held[3]))
     assert read.digest == held.digest != ""
 
@@ -197,7 +206,7 @@ def test_an_image_that_is_as_it_was_and_cannot_be_decoded_is_named(
     length = (tmp_path / rows[3].path).stat().st_size
     cropped = [Row(rows[3].path, "red", "train", f"{length}-bytes")]
     with pytest.raises(DataError, match=f"{rows[3].path}: unreadable: .*mend it or remove"):
-        decoded(cropped, tmp_path, CLASSES, small, "small", tmp_path / "cache")
+        decoded(image_store(tmp_path), cropped, CLASSES, small, "small")
 
 
 def test_images_from_files_are_read_at_their_own_size_as_rgb(tmp_path: Path) -> None:
@@ -219,5 +228,7 @@ def test_images_known_by_their_size_alone_are_not_taken_from_another_place(tmp_p
         size = (tmp_path / place / "x" / "0.bmp").stat().st_size
         row = Row("x/0.bmp", "x", "test", f"{size}-bytes")
         cache = tmp_path / "cache"
-        made.append(decoded([row], tmp_path / place, ["x"], small, "small", cache).pixels)
+        made.append(
+            decoded(ImageStore(tmp_path / place, cache, 8.0), [row], ["x"], small, "small").pixels
+        )
     assert not np.array_equal(made[0], made[1])

@@ -10,8 +10,9 @@ from soup.config.data import Data, HeldOut
 from soup.data.loading.images import from_files
 from soup.data.loading.packed import Packed, training_images
 from soup.data.sources.folders import DataError
-from soup.data.split.prepare import Row, prepare
-from tests.worlds import COLOURS, draw
+from soup.data.split.manifest import Row
+from soup.data.split.prepare import prepare
+from tests.worlds import COLOURS, draw, image_store
 
 CLASSES = sorted(COLOURS)
 GIB = 2**30
@@ -44,7 +45,7 @@ def test_images_of_several_sizes_are_the_same_in_every_form(
     pixels, encoded = bytes_of(rows, tmp_path)
     assert pixels > 1.5 * encoded
     room = {"decoded": 2 * pixels, "encoded": pixels - 1, "files": encoded - 1}[form]
-    images = training_images(rows, tmp_path, CLASSES, tmp_path / "cache", room / GIB)
+    images = training_images(image_store(tmp_path, limit_gib=room / GIB), rows, CLASSES)
     assert images.pixels is None
     assert (images.held is None) == (form == "files")
     kept = max([f.stat().st_size for f in (tmp_path / "cache").glob("*.npy")], default=0)
@@ -58,16 +59,16 @@ def test_images_of_several_sizes_are_the_same_in_every_form(
 
 def test_images_of_one_size_are_one_array(tmp_path: Path, rows: list[Row]) -> None:
     alike = [row for row in rows if row.path[-6:] < "20.jpg"]
-    images = training_images(alike, tmp_path, CLASSES, tmp_path / "cache")
+    images = training_images(image_store(tmp_path), alike, CLASSES)
     assert images.pixels is not None
     assert images.pixels.shape == (len(alike), 24, 30, 3)
 
 
 def test_a_second_opening_reads_no_image(tmp_path: Path, rows: list[Row]) -> None:
-    first = training_images(rows, tmp_path, CLASSES, tmp_path / "cache")
+    first = training_images(image_store(tmp_path), rows, CLASSES)
     for path in (tmp_path / "train").rglob("*.*"):
         path.unlink()
-    again = training_images(rows, tmp_path, CLASSES, tmp_path / "cache")
+    again = training_images(image_store(tmp_path), rows, CLASSES)
     for index in range(len(rows)):
         np.testing.assert_array_equal(np.asarray(again[index]), np.asarray(first[index]))
 
@@ -79,10 +80,10 @@ def test_an_image_that_changed_since_the_split_is_named(
     with (tmp_path / rows[4].path).open("ab") as file:
         file.write(b"more")
     with pytest.raises(DataError, match=rf"{rows[4].path} has changed since the split was made"):
-        training_images(rows, tmp_path, CLASSES, tmp_path / "cache", room)
+        training_images(image_store(tmp_path, limit_gib=room), rows, CLASSES)
     (tmp_path / rows[7].path).unlink()
     with pytest.raises(DataError, match=rf"{rows[7].path}.*run prepare again"):
-        training_images(rows, tmp_path, CLASSES, tmp_path / "other", room)
+        training_images(image_store(tmp_path, "other", room), rows, CLASSES)
 
 
 def test_an_encoded_image_that_cannot_be_decoded_is_named(tmp_path: Path, rows: list[Row]) -> None:
@@ -90,7 +91,7 @@ def test_an_encoded_image_that_cannot_be_decoded_is_named(tmp_path: Path, rows: 
     path.write_bytes(path.read_bytes()[:-60])
     assert bytes_of(rows, tmp_path)[1] < 30000
     images = training_images(
-        rows_of(tmp_path, "header"), tmp_path, CLASSES, tmp_path / "cache", 30000 / GIB
+        image_store(tmp_path, limit_gib=30000 / GIB), rows_of(tmp_path, "header"), CLASSES
     )
     assert isinstance(images.held, Packed)
     path.write_bytes(b"")  # it is not read from there

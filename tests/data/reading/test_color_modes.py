@@ -12,7 +12,8 @@ from soup.cli.predict import _read as read_to_predict
 from soup.data.loading.images import decoded, from_files
 from soup.data.reading import image_file
 from soup.data.reading.color_modes import ORIENTATION, orientation, rgb, upright_size
-from soup.data.split.prepare import Row
+from soup.data.split.manifest import Row
+from tests.worlds import image_store
 
 
 def saved(image: Image.Image, kind: str = "png", **options: object) -> bytes:
@@ -164,7 +165,7 @@ def test_every_way_to_an_image_gives_the_same_pixels(tmp_path: Path, kind: str) 
     assert expected.tolist() != np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).tolist()
     (tmp_path / "x.png").write_bytes(data)
     row = Row("x.png", "a", "train", image_file.fingerprint(tmp_path / "x.png", "decode"))
-    cached = decoded([row], tmp_path, ["a"], lambda image: image, "as is", tmp_path / "cache")
+    cached = decoded(image_store(tmp_path), [row], ["a"], lambda image: image, "as is")
     ways = {
         "cache": cached.pixels[0],
         "files": np.asarray(from_files([row], tmp_path, ["a"])[0]),

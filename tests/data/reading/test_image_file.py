@@ -12,7 +12,7 @@ from PIL import Image
 from soup.data.errors import DataError
 from soup.data.loading.images import from_files
 from soup.data.reading.image_file import fingerprint, image, member, read, size, size_in_bytes
-from soup.data.split.prepare import Row
+from soup.data.split.manifest import Row
 from tests.data.shifts.layouts import encoded, packed, tar
 
 

@@ -12,7 +12,7 @@ from soup.data.errors import DataError
 from soup.data.sources.folders import Found
 from soup.data.split import holdout
 from soup.data.split.holdout import apart, by_index
-from soup.data.split.prepare import Row
+from soup.data.split.manifest import Row
 
 # As torchvision's ImageFolder lists them: by class, then by name. Sorted by path it would be
 # otherwise: a blank comes before a slash.

@@ -10,16 +10,8 @@ import pytest
 
 from soup.config.data import Data, HeldOut, Shift
 from soup.data.sources.folders import DataError
-from soup.data.split.prepare import (
-    Prepared,
-    Row,
-    classes_of,
-    counts,
-    listing,
-    prepare,
-    read_csv,
-    to_csv,
-)
+from soup.data.split.manifest import Manifest, Row
+from soup.data.split.prepare import Prepared, counts, listing, prepare
 from tests.worlds import COLOURS, draw, picture, world
 
 
@@ -41,7 +33,7 @@ def test_both_manifests_are_sorted_and_complete(tmp_path: Path) -> None:
     assert counts(prepared) == {"train": 27, "heldout": 9, "test": 12, "sketch": 3}
     assert {r.split for r in prepared.development} == {"train", "heldout"}
     assert {r.split for r in prepared.evaluation} == {"test", "sketch"}
-    assert classes_of(prepared.development) == ["blue", "green", "red"]
+    assert prepared.development.classes == ("blue", "green", "red")
     assert prepared.problems == ()
 
 
@@ -221,15 +213,15 @@ def test_a_position_that_is_none_is_an_error_that_names_it(tmp_path: Path) -> No
 
 
 def test_a_manifest_comes_back_from_csv_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    rows = [
+    rows = (
         Row("train/a/1.png", "a", "train", "0123456789abcdef"),
         Row('train/od"d, name/é 2.png', 'od"d, name', "heldout", "812-bytes"),
-    ]
-    text = to_csv(rows)
+    )
+    text = Manifest(rows).to_csv()
     path = tmp_path / "development.csv"
     path.write_bytes(text.encode())
-    assert read_csv(path) == rows
-    assert to_csv(read_csv(path)) == text
+    assert Manifest.load(path).rows == rows
+    assert Manifest.load(path).to_csv() == text
     assert text.startswith("path,class,split,content\ntrain/a/1.png,a,train,0123456789abcdef\n")
     assert "\r" not in text
 
@@ -240,7 +232,7 @@ def test_what_is_no_manifest_is_refused_by_name(tmp_path: Path, content: str | N
     if content is not None:
         path.write_text(content)
     with pytest.raises(DataError, match=r"development.csv is not a split manifest: .*run prepare"):
-        read_csv(path)
+        Manifest.load(path)
 
 
 def rewrite(path: Path) -> None:

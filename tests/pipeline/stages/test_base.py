@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from soup.config.params import parse
-from soup.data.split.prepare import prepare, to_csv
+from soup.data.split.prepare import prepare
 from soup.models import open_model
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base
@@ -19,7 +19,7 @@ def project(root: Path, **chosen: Any) -> Project:
     data = worlds.world(root / "data")
     made = Project(root, parse(checkouts.parameters(root, base=chosen)), {})
     made.development.parent.mkdir(parents=True)
-    made.development.write_text(to_csv(prepare(data, root / "data").development))
+    made.development.write_text(prepare(data, root / "data").development.to_csv())
     return made
 
 

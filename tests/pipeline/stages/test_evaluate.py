@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from soup.config.params import parse
-from soup.data.loading.images import Images
+from soup.data.loading.examples import ImageExamples
 from soup.data.shifts.imagenet import wnids
 from soup.evaluation.result_tables import Model, table
 from soup.evaluation.targets import Targets
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def opened(project: Project) -> tuple[dict[str, Images], dict[str, Targets]]:
+def opened(project: Project) -> tuple[dict[str, ImageExamples], dict[str, Targets]]:
     classes = tuple(sorted(wnids()[at] for at in HELD))
     heldout: Any = SimpleNamespace(labels=np.array([0, 1, 2, 3, 4]))
     return sets_of(project, worlds.architecture(6, classes), heldout)
@@ -62,7 +62,7 @@ def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> No
     assert keys["real"].of == "test"
     assert keys["real"].rows is not None
     assert len(keys["real"].rows) == 5
-    numbers = [int(path.stem[-8:]) for path in sets["test"].paths]
+    numbers = [int(path.stem[-8:]) for path in sets["test"].images.paths]
     labels = {
         n: [k for k in row if k >= 0]
         for n, row in zip(
@@ -76,9 +76,9 @@ def test_images_of_test_are_not_looked_at_twice_for_real(project: Project) -> No
 
 def test_objectnet_is_decoded_without_its_border_and_judged_by_groups(project: Project) -> None:
     sets, keys = opened(project)
-    names = [(path.parent.name, path.name) for path in sets["objectnet"].paths]
+    names = [(path.parent.name, path.name) for path in sets["objectnet"].images.paths]
     assert {folder for folder, _ in names} == {"alarm_clock", "chair"}
-    pixels = sets["objectnet"].pixels
+    pixels = sets["objectnet"].images.pixels
     assert pixels is not None
     assert (pixels[names.index(("chair", "ch0.png"))] == (0, 0, 255)).all()
     assert keys["objectnet"].groups == ((2, 4), (3,))

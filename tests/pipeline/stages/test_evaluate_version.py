@@ -9,7 +9,9 @@ import pytest
 from soup import tracking
 from soup.config.params import parse
 from soup.errors import BadInput
-from soup.evaluation.heldout import errors_of
+from soup.evaluation.metrics import correct
+from soup.evaluation.predict import predict
+from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages.evaluate_version import evaluate
 from soup.tracking import TrackingError
@@ -31,11 +33,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_figures_are_the_models_own_and_become_tags_of_the_version(project: Project) -> None:
     found = evaluate(project, "tiny-soup", "challenger")
     assert found["version"] == "1"
-    worlds.put(project.root / "alone", worlds.tiny(seed=0))
-    parts = (project.development, project.images, project.cache / "images")
-    errors = errors_of(project.root / "alone", *parts)
-    assert errors is not None
-    assert found["accuracy"]["heldout"] == pytest.approx(1 - errors / 30)
+    architecture, model = worlds.tiny(seed=0)
+    heldout = heldout_of(project, architecture)
+    right = correct(predict(model, heldout), heldout.labels)
+    assert found["accuracy"]["heldout"] == pytest.approx(right.mean())
     store = project.store()
     run = store.get([found["run_id"]])[0]
     assert {"test/accuracy", "test/nll", "shift/dark/ece", "shifts/accuracy"} <= run.metrics.keys()

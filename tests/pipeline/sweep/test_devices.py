@@ -139,7 +139,7 @@ def test_gpus_of_a_machine_are_claimed_once_by_whoever_asks(
         in_vain.release()
         again.acquire()
 
-    monkeypatch.setattr("soup.train.devices.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("soup.pipeline.sweep.devices.time", SimpleNamespace(sleep=sleep))
 
     def wait() -> None:
         with locked_gpus(Compute(devices_per_run=2)) as devices:

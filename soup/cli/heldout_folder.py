@@ -1,0 +1,126 @@
+"""A folder of labelled images, opened for a model: what `--heldout FOLDER` judges on."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
+from soup.data.loading.examples import ImageExamples, as_examples
+from soup.data.loading.image_store import ImageStore
+from soup.data.loading.images import decoded
+from soup.data.sources.folders import DataError, check, scan
+from soup.data.split.manifest import Row
+from soup.evaluation.evaluator import Evaluator
+from soup.files import of_value
+from soup.models import Architecture, ModelError, build, library, load_weights
+from soup.models.by_name import resolve_architecture
+from soup.models.transforms import image_input
+from soup.weights import Weights, display_name, specs
+from soup.weights.checkpoint import Checkpoint
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelsoup"
+
+
+def open_evaluator(
+    folder: Path,
+    model: str | None,
+    weights: Checkpoint,
+    devices: Sequence[str] = ("cpu",),
+    batch_size: int = 256,
+    advance: Callable[[], object] = lambda: None,
+) -> Evaluator:
+    """Read labelled images, `folder/<class>/<image>`, for a model.
+
+    Args:
+        model: 'timm:NAME', 'open_clip:NAME', a model.json, or None if the weights say it.
+        weights: any of the models to be judged; the others are of the same architecture.
+        advance: called once an image.
+
+    Raises:
+        DataError: no images, or their classes are not those of the model's head.
+        ModelError: the model is not known, or the weights do not fit it.
+    """
+    found = sorted({image.label for image in scan(folder.resolve(), ".")[0]})
+    architecture, named = resolve_architecture(model, weights, tuple(found))
+    if named:
+        extra = [name for name in found if name not in architecture.classes]
+        if extra:
+            raise DataError(
+                f"{folder} has class folders that the model's head does not know: "
+                f"{_some(extra)}; it knows {_some(architecture.classes)}"
+            )
+    built = tuple(build(architecture).to(device) for device in devices)
+    _require_head(folder, found, built[0], architecture, weights)
+    load_weights(built[0], weights, architecture.model)
+    opened, skipped = _opened(folder, architecture, architecture.classes, advance)
+    return Evaluator(opened, architecture, built, batch_size, skipped)
+
+
+def batches_of(folder: Path, evaluator: Evaluator) -> list[torch.Tensor]:
+    """Other images, whose labels do not matter, as the evaluator's model takes them.
+
+    Raises:
+        DataError: there are none.
+    """
+    opened, _ = _opened(folder, evaluator.architecture, None, lambda: None)
+    device = next(evaluator.models[0].parameters()).device
+    return [*opened.batches(np.arange(len(opened)), evaluator.batch_size, device)]
+
+
+def _opened(
+    folder: Path,
+    architecture: Architecture,
+    classes: Sequence[str] | None,
+    advance: Callable[[], object],
+) -> tuple[ImageExamples, tuple[str, ...]]:
+    """The images of a folder, decoded, and what was left out.
+
+    Args:
+        classes: class names, whose positions are the labels; None: those of the folder.
+    """
+    root = folder.resolve()
+    listed, misplaced = scan(root, ".")
+    # Sizes and times tell whether the cache is of these files; each is decoded once, for the cache.
+    good, bad = check(root, listed, "header", advance)
+    rows = [Row(image.path, image.label, "heldout", content) for image, content in good]
+    times = of_value([(root / row.path).stat().st_mtime_ns for row in rows])
+    names = classes if classes is not None else sorted({row.label for row in rows})
+    skipped = tuple(f"{folder}/{p.path}: {p.reason}" for p in [*misplaced, *bad])
+    if not rows:
+        raise DataError(f"{folder}: none of its {len(listed)} images can be read")
+    store = ImageStore(root, CACHE / "images", DEFAULT_CACHE_GIB)
+    inputs = image_input(architecture)
+    images = decoded(store, rows, names, inputs.resize, f"{inputs.name}, as of {times}")
+    return as_examples(images, inputs), skipped
+
+
+def _require_head(
+    folder: Path,
+    found: Sequence[str],
+    model: nn.Module,
+    architecture: Architecture,
+    weights: Weights,
+) -> None:
+    """Say so if nothing but the number of classes is wrong."""
+    head = library(architecture.library).head(model)
+    name = next(name for name, module in model.named_modules() if module is head) + ".weight"
+    given = specs(weights).get(name)
+    if given is not None and given.shape and given.shape[0] != head.out_features:
+        raise DataError(
+            f"{folder} has {len(found)} class folders ({_some(found)}), but {name} of "
+            f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "
+            "of the head, or a model.json that names its classes"
+        )
+    if given is None and name not in weights:
+        raise ModelError(
+            f"{display_name(weights, 1)} has no {name}, which {architecture.model} wants; "
+            f"it has {_some(list(weights))}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
