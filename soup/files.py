@@ -1,5 +1,6 @@
 """Write files atomically (beside their place, then renamed), and digest files and values."""
 
+import ast
 import glob
 import hashlib
 import json
@@ -8,6 +9,8 @@ import platform
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -93,3 +96,32 @@ def of_value(value: object) -> str:
 def of_files(paths: Iterable[str | Path], root: Path) -> str:
     """Return one SHA-256 for several files: of their paths relative to `root` and their bytes."""
     return of_value({str(path): of_file(root / path) for path in paths})
+
+
+@cache
+def of_code(*modules: str) -> str:
+    """One digest for the code of modules and packages: part of the key of what that code computes.
+
+    Comments, docstrings and layout do not count.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    return of_value([[_code(file) for file in _sources(module)] for module in modules])
+
+
+def _sources(module: str) -> list[Path]:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no source of {module}", name=module)
+    file = Path(spec.origin)
+    return sorted(file.parent.rglob("*.py")) if spec.submodule_search_locations else [file]
+
+
+def _code(file: Path) -> str:
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(tree)

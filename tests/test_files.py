@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from soup.files import atomic_write, write_json, write_text
+from soup.files import atomic_write, of_code, write_json, write_text
 
 
 def test_a_file_takes_its_place_only_when_all_is_written(tmp_path: Path) -> None:
@@ -121,3 +121,26 @@ with atomic_write({str(target)!r}) as aside:
         assert other.exists()
         other.write_text("the last one stays")
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_digest_of_code_ignores_prose_and_tells_code_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "planted_package"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""A package."""\n')
+
+    def digest(text: str, name: str = "planted_package") -> str:
+        (package / "part.py").write_text(text)
+        of_code.cache_clear()
+        return of_code(name)
+
+    plain = digest('def double(x):\n    """Twice."""\n    return 2 * x\n')
+    reworded = '"""A module."""\n# Why.\ndef double(x):\n    """Two times x."""\n\n    return 2*x\n'
+    assert digest(reworded) == plain
+    assert digest("def double(x):\n    return 3 * x\n") != plain
+    assert digest('def double(x):\n    """Only prose."""\n') != plain
+    assert digest(reworded, "planted_package.part") != plain
+    with pytest.raises(ModuleNotFoundError, match="no source of planted_package"):
+        of_code("planted_package.none")

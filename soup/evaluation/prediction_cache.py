@@ -10,7 +10,7 @@ import torch
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
-from soup.files import of_value
+from soup.files import of_code, of_value
 from soup.models import Architecture
 from soup.weights import Weights
 
@@ -56,7 +56,9 @@ class PredictionCache:
             elif split not in self.kept:
                 answers[split] = self.compute(weights, examples)
             else:
-                key = of_value([digest, examples.digest, self.architecture.text(), self.how])
+                code = of_code("soup.models", "soup.evaluation.predict")
+                made_by = [code, self.architecture.text(), self.how]
+                key = of_value([digest, examples.digest, made_by])
                 found = self.find(split, key)
                 if found is None:
                     found = to_float16_keeping_argmax(self.compute(weights, examples))

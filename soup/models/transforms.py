@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from soup.files import of_code
 from soup.models import Architecture, ModelError
 
 
@@ -45,6 +46,7 @@ def image_input(architecture: Architecture, border: int = 0) -> ImageInput:
         ModelError: the crop mode is not known.
     """
     resize, name = without_border(*evaluation(architecture), border)
+    name = f"{name}, code {of_code('soup.models.transforms')[:16]}"
     return ImageInput(resize, name, partial(normalise, architecture=architecture))
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from soup.data.loading.image_store import ImageStore
 from soup.evaluation.examples import Examples
-from soup.files import of_value
+from soup.files import of_code, of_value
 from soup.models import Architecture, library
 
 Features = Float[NDArray[np.float32], "examples features"]
@@ -37,7 +37,8 @@ def kept_features(
                 yield batch
                 advance(len(batch))
 
-    key = of_value(["features", weights, architecture.text(), examples.digest])
+    code = of_code("soup.models", "soup.train.features")
+    key = of_value(["features", code, weights, architecture.text(), examples.digest])
     mapped = store.array(key, len(examples), blocks, "features are computed anew, in memory")
     return np.concatenate([*blocks()]) if mapped is None else mapped
 

@@ -8,6 +8,7 @@ import torch
 
 from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
+from soup.evaluation import prediction_cache
 from soup.evaluation.metrics import Logits
 from soup.evaluation.prediction_cache import PredictionCache, digest_of
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
@@ -73,9 +74,13 @@ def test_what_is_kept_is_not_computed_again_and_gives_the_same(world: World) -> 
     assert world.runs == [("run", "test")]
 
 
-@pytest.mark.parametrize("changed", ["weights", "images", "architecture", "how"])
-def test_what_was_made_otherwise_is_computed(world: World, changed: str) -> None:
+@pytest.mark.parametrize("changed", ["weights", "images", "architecture", "how", "code"])
+def test_what_was_made_otherwise_is_computed(
+    world: World, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
     answers = world.answers(how="bf16" if changed == "how" else "")
+    if changed == "code":
+        monkeypatch.setattr(prediction_cache, "of_code", lambda *_: "later")
     if changed == "images":
         answers = replace(answers, sets={"test": replace(SETS["test"], digest="other")})
     if changed == "architecture":

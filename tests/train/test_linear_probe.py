@@ -10,6 +10,7 @@ from torch import nn
 from soup.evaluation import prediction_file
 from soup.evaluation.heldout import Result
 from soup.models import open_model, timm_models
+from soup.train import features as module
 from soup.train.linear_probe import fit_head, probe
 from soup.train.loop import Diverged
 from tests.worlds import COLOURS, draw, image_store, job, put, tiny, world
@@ -117,6 +118,26 @@ def test_a_second_probe_computes_no_features(root: Path, monkeypatch: pytest.Mon
         path.unlink()
     second = probed(root, "second", 1e-2)
     assert second.weights.read_bytes() == fresh.weights.read_bytes()
+
+
+def test_features_of_an_earlier_version_of_the_code_are_computed_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[nn.Module] = []
+    compute = timm_models.features
+
+    def counted(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        seen.append(model)
+        return compute(model, images)
+
+    monkeypatch.setattr(timm_models, "features", counted)
+    probed(root, "first", 1e-2)
+    first = len(seen)
+    probed(root, "again", 1e-2)
+    assert len(seen) == first > 0
+    monkeypatch.setattr(module, "of_code", lambda *_: "later")
+    probed(root, "later", 1e-2)
+    assert len(seen) == 2 * first
 
 
 def test_other_weights_or_images_have_other_features(root: Path) -> None:

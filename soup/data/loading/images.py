@@ -22,7 +22,7 @@ from soup.data.errors import DataError
 from soup.data.loading.image_store import ImageStore
 from soup.data.reading import image_file
 from soup.data.split.manifest import Row
-from soup.files import of_value
+from soup.files import of_code, of_value
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -135,11 +135,12 @@ def labels_of(rows: Sequence[Row], classes: Sequence[str]) -> NDArray[np.int64]:
 
 
 def digest(rows: Sequence[Row], root: Path, how: str) -> str:
-    """Names these images in this order, treated in this way."""
+    """Names these images in this order, treated in this way by the present code."""
     # A size does not tell two images apart, as a digest does; then the place has to.
     sized = any(row.content.endswith("-bytes") for row in rows)
     place = str(root.resolve()) if sized else ""
-    return of_value([how, place, [(r.path, r.content) for r in rows]])
+    code = of_code("soup.data.loading", "soup.data.reading")
+    return of_value([code, how, place, [(row.path, row.content) for row in rows]])
 
 
 def in_threads(work: Callable[[T], S], items: Sequence[T]) -> list[S]:

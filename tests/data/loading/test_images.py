@@ -82,9 +82,9 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, rows: list[Row]) -> No
     assert isinstance(after.pixels, np.memmap)
 
 
-@pytest.mark.parametrize("part", ["how", "content", "order"])
+@pytest.mark.parametrize("part", ["how", "content", "order", "code"])
 def test_another_content_order_or_resize_is_another_entry(
-    tmp_path: Path, rows: list[Row], part: str
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     decoded(image_store(tmp_path), rows, CLASSES, small, "small")
     if part == "content":
@@ -94,6 +94,8 @@ def test_another_content_order_or_resize_is_another_entry(
     else:
         other = rows[::-1] if part == "order" else rows
     how = "smaller" if part == "how" else "small"
+    if part == "code":
+        monkeypatch.setattr(module, "of_code", lambda *_: "later")
     decoded(image_store(tmp_path), other, CLASSES, small, how)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
