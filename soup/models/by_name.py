@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from soup.models import Architecture, ModelError
+from soup.models.architecture import Architecture, ModelError
 from soup.weights.checkpoint import Checkpoint
 
 NOTE = "architecture"  # its name in the metadata of our weights files

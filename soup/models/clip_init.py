@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from soup.config.params import Base
-from soup.models import Architecture, ModelError, build, load_weights, mismatch_message
+from soup.models.architecture import Architecture, ModelError
+from soup.models.building import build, load_weights, mismatch_message
 from soup.models.clip_models import ClipClassifier, arguments, describe
 from soup.models.clip_towers import SCHEMAS, registered_name
 from soup.models.conversion.read_weights import weights_of

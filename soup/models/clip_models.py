@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soup.config.params import Base
-from soup.models import Architecture, ModelError
+from soup.models.architecture import Architecture, ModelError
 from soup.models.clip_towers import build_tower, tower_config
 
 # open_clip's words for what timm calls a crop mode.

@@ -11,7 +11,7 @@ import open_clip
 from open_clip.model import _build_vision_tower
 from torch import nn
 
-from soup.models import ModelError
+from soup.models.architecture import ModelError
 
 SCHEMAS = ("hf-hub:", "local-dir:")
 NEEDED = ("embed_dim", "vision_cfg", "text_cfg")

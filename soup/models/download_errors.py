@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from soup.models import ModelError
+from soup.models.architecture import ModelError
 
 
 def cannot_fetch(

@@ -7,7 +7,8 @@ from timm.layers import DropPath
 from timm.models import group_parameters
 from torch import nn
 
-from soup.models import Architecture, ModelError, library
+from soup.models.architecture import Architecture, ModelError
+from soup.models.building import library
 
 
 def parameter_groups(

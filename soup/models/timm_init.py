@@ -7,7 +7,8 @@ import timm
 from torch import nn
 
 from soup.config.params import Base
-from soup.models import Architecture, ModelError, load_weights
+from soup.models.architecture import Architecture, ModelError
+from soup.models.building import load_weights
 from soup.models.conversion.read_weights import weights_of
 from soup.models.download_errors import cannot_fetch
 from soup.models.timm_models import create, describe, head, head_name

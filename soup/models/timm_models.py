@@ -9,7 +9,7 @@ import timm
 from torch import Tensor, nn
 
 from soup.config.params import Base
-from soup.models import Architecture, ModelError
+from soup.models.architecture import Architecture, ModelError
 
 
 def build(architecture: Architecture) -> nn.Module:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from soup.files import of_code
-from soup.models import Architecture, ModelError
+from soup.models.architecture import Architecture, ModelError
 
 
 @dataclass(frozen=True)

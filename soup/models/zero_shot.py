@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from soup.config.params import Base
-from soup.models import ModelError
+from soup.models.architecture import ModelError
 from soup.models.clip_towers import registered_name, text_config
 
 Template = Callable[[str], str]

@@ -1,0 +1,149 @@
+"""From a description to a model: an `nn.Module` of timm or open_clip, with given weights.
+
+A model maps normalised images (batch, 3, height, width) to logits (batch, classes), and its tensors
+have the names of its library, so that its weights load there too.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from soup.errors import some
+from soup.models.architecture import Architecture, ModelError
+from soup.models.family_guess import likeness
+from soup.weights import Weights, specs
+from soup.weights.checkpoint import Checkpoint
+
+MODULES = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_models"}
+
+
+@runtime_checkable
+class Library(Protocol):
+    """What the module of a library (`timm_models`, `clip_models`) offers."""
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """A model with random weights."""
+        ...
+
+    def features(self, model: nn.Module, images: Tensor) -> Tensor:
+        """What the head sees, (batch, features)."""
+        ...
+
+    def head(self, model: nn.Module) -> nn.Linear:
+        """The last layer, which maps features to logits."""
+        ...
+
+    def with_drop_path(self, architecture: Architecture, rate: float) -> Architecture:
+        """The same model with stochastic depth at this rate in its last block."""
+        ...
+
+
+def library(name: str) -> Library:
+    """The module for a library, imported on demand: these imports take seconds.
+
+    Args:
+        name: 'timm' or 'open_clip'.
+
+    Raises:
+        ModelError: the library is unknown.
+    """
+    if name not in MODULES:
+        raise ModelError(f"unknown library {name!r}; known: {', '.join(MODULES)}")
+    module: Any = import_module(MODULES[name])
+    offered: Library = module
+    return offered
+
+
+def build(architecture: Architecture, weights: Weights | None = None) -> nn.Module:
+    """A model in evaluation mode, in the memory format channels last, which is faster.
+
+    Args:
+        weights: what the model starts with; None: random weights.
+
+    Raises:
+        ModelError: the library does not know the model, or the weights do not fit.
+    """
+    model = library(architecture.library).build(architecture)
+    if weights is not None:
+        load_weights(model, weights, architecture.model)
+    to: Any = model.to  # its declared overloads lack this form
+    channels_last: nn.Module = to(memory_format=torch.channels_last)
+    return channels_last.eval()
+
+
+def head_weights(architecture: Architecture, model: nn.Module) -> Weights:
+    """The tensors of a model's head, by their names in the model."""
+    linear = library(architecture.library).head(model)
+    prefix = next(name for name, module in model.named_modules() if module is linear)
+    return {f"{prefix}.{name}": tensor for name, tensor in linear.state_dict().items()}
+
+
+def open_model(folder: Path) -> tuple[Architecture, nn.Module]:
+    """The model in a folder of `model.json` and `model.safetensors`, in evaluation mode.
+
+    Raises:
+        ModelError: the description is missing or no description, or the weights do not fit it.
+    """
+    architecture = Architecture.load(folder / "model.json")
+    return architecture, build(architecture, Checkpoint(folder / "model.safetensors"))
+
+
+def load_weights(
+    model: nn.Module, weights: Weights, name: str, ignore: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Copy weights into a model in place.
+
+    Args:
+        weights: as many as the model has, with the same names and shapes.
+        name: of the model, for the error message.
+        ignore: says of a name whether absence and another shape are allowed (a head that will be
+            replaced).
+
+    Raises:
+        ModelError: names or shapes differ; all of them are listed.
+    """
+    targets = model.state_dict()
+    problems = mismatch_message(targets, weights, name, ignore)
+    if problems:
+        raise ModelError(problems)
+    for tensor_name, target in targets.items():
+        source = weights.get(tensor_name)
+        if source is not None and source.shape == target.shape:
+            target.copy_(source)
+
+
+def mismatch_message(
+    expected: Weights, given: Weights, name: str, ignore: Callable[[str], bool] = lambda _: False
+) -> str:
+    """Why weights are not those of a model: every name and shape, and what they look like.
+
+    Args:
+        expected: the model's own weights.
+        given: those that should be loaded into it.
+        name: of the model.
+        ignore: says of a name whether absence and another shape are allowed.
+
+    Returns:
+        A message, or '' if they fit.
+    """
+    have = {n: s.shape for n, s in specs(given).items()}
+    want = {n: s.shape for n, s in specs(expected).items()}
+    names = [f"missing: {n}" for n in want if n not in have and not ignore(n)]
+    names += [f"unexpected: {n}" for n in have if n not in want and not ignore(n)]
+    shapes = [
+        f"{n} is {tuple(have[n])}, the model wants {tuple(want[n])}"
+        for n in want
+        if n in have and have[n] != want[n] and not ignore(n)
+    ]
+    problems = names + shapes
+    if not problems:
+        return ""
+    message = f"the weights do not fit {name}:\n  " + some(problems, 12, "\n  ")
+    # A few wrong names are a slip; if half of the names are wrong, it is another model.
+    another_model = have and 2 * len(problems) > len(want)
+    looks = f"\n  they look like {likeness(have)}; the model is {likeness(want)}"
+    return message + (looks if another_model else "")
