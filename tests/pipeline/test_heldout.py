@@ -15,7 +15,7 @@ from soup.data.loading.image_store import ImageStore
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register
 from soup.pipeline.stages.evaluate_version import evaluate as evaluate_version
-from soup.pipeline.sweep.imported_pool import ImportedPool
+from soup.pipeline.sweep.sweep import Sweep
 from tests.pipeline.projects import Silent, record
 from tests.pipeline.sweep.test_imported_pool import pool
 from tests.worlds import draw, job, world
@@ -50,7 +50,7 @@ def test_a_fine_tune_has_the_limit_of_its_parameters(tmp_path: Path) -> None:
 
 
 def imported(project: Project) -> dict[str, Any]:
-    opened = ImportedPool.open(project, "code")
+    opened = Sweep.open(project, "code", threads=1)
     return opened.close({name: opened.run(name, ("cpu",), Silent()) for name in opened.steps})
 
 
