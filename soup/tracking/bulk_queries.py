@@ -5,6 +5,7 @@ Where one number of each is wanted, the table of metrics, or a server's history 
 many runs, has it for a small part of that.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -61,7 +62,7 @@ def models(client: MlflowClient, experiment: str, model_ids: Sequence[str]) -> l
 
 
 def last(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[str, float]:
-    """The last value of a metric by run.
+    """The last value of a metric by run; NaN where NaN was logged.
 
     Of a server some may be missing that have one: it answers for none of a hundred where one is not
     there.
@@ -78,10 +79,12 @@ def last(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[str,
 
 
 def _of_database(store: SqlAlchemyStore, some: Part, metric: str) -> list[tuple[str, float]]:
-    columns = select(SqlLatestMetric.run_uuid, SqlLatestMetric.value)
+    # The column `value` holds 0 where NaN was logged.
+    columns = select(SqlLatestMetric.run_uuid, SqlLatestMetric.value, SqlLatestMetric.is_nan)
     query = columns.where(SqlLatestMetric.key == metric, SqlLatestMetric.run_uuid.in_(some))
     with store.ManagedSessionMaker() as session:
-        return [(run_id, value) for run_id, value in session.execute(query)]
+        rows = session.execute(query)
+        return [(run_id, math.nan if is_nan else value) for run_id, value, is_nan in rows]
 
 
 def _of_server(store: RestStore, some: Part, metric: str) -> list[dict[str, Any]]:

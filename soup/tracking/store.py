@@ -4,6 +4,7 @@ Every call names its run; MLflow's process-wide "active run" is never used, for 
 that are written from several threads. Weights are stored once, as logged models of their run.
 """
 
+import math
 import os
 import shutil
 import time
@@ -182,8 +183,9 @@ class Store:
         return {run.tags["digest"]: run for run in runs if "digest" in run.tags}
 
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
-        """Runs by increasing held-out errors, equal ones by name; unscored ones left out."""
-        scored = [run for run in self.get(run_ids) if ERRORS in run.metrics]
+        """Runs by increasing held-out errors, equal ones by name; unscored (NaN) ones left out."""
+        runs = self.get(run_ids)
+        scored = [run for run in runs if not math.isnan(run.metrics.get(ERRORS, math.nan))]
         return sorted(scored, key=lambda run: (run.metrics[ERRORS], run.name))
 
     def ranking(self, runs: Mapping[str, str]) -> list[tuple[str, float]]:
@@ -198,7 +200,8 @@ class Store:
         errors = bulk_queries.last(self.client, [*runs.values()], ERRORS)
         for run in self.get([run_id for run_id in runs.values() if run_id not in errors]):
             errors |= {run.run_id: run.metrics[ERRORS]} if ERRORS in run.metrics else {}
-        scored = [(name, errors[run_id]) for name, run_id in runs.items() if run_id in errors]
+        named = [(name, errors.get(run_id, math.nan)) for name, run_id in runs.items()]
+        scored = [(name, count) for name, count in named if not math.isnan(count)]
         return sorted(scored, key=lambda one: (one[1], one[0]))
 
     def log(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:

@@ -217,6 +217,19 @@ def test_a_server_is_asked_little_for_whole_runs_and_for_what_is_finished(
     assert len(requested) == 1
 
 
+def test_errors_that_are_not_a_number_are_no_score_to_a_database_nor_a_server(
+    full: Full, served: Store
+) -> None:
+    runs = {"a": full.big.run_ids[0]}
+    for name, values in (("never", [float("nan")]), ("once", [float("nan"), 7])):
+        runs[name] = full.store.start("ingredient", f"nan-{name}", name)
+        for step, errors in enumerate(values):
+            full.store.log(runs[name], step, {"heldout/errors": errors})
+    for store in (full.store, served):
+        assert {name for name, _ in store.ranking(runs)} == {"a", "once"}
+        assert {run.name for run in store.ranked([*runs.values()])} == {"once", "ft-000"}
+
+
 def test_the_last_value_counts_for_a_server_too(full: Full, served: Store) -> None:
     run_id = full.store.start("ingredient", "scored again", "again")
     for step, errors in enumerate((9, 2, 5)):

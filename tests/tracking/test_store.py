@@ -34,12 +34,14 @@ def test_runs_rank_by_held_out_errors_then_by_name_and_unscored_ones_are_left_ou
     store: Store,
 ) -> None:
     runs = {}
-    for name, errors in (("c", 3), ("b", 5), ("a", 5), ("unscored", None)):
+    nan = float("nan")
+    for name, errors in (("c", 3), ("b", 5), ("a", 5), ("unscored", None), ("diverged", nan)):
         runs[name] = store.start("ingredient", f"rank-{name}", name)
         if errors is not None:
             store.log(runs[name], 1, {"heldout/errors": errors})
         store.end(runs[name])
-    ranked = store.ranked([runs["unscored"], runs["b"], runs["a"], runs["c"]])
+    ids = [runs[name] for name in ("unscored", "diverged", "b", "a", "c")]
+    ranked = store.ranked(ids)
     assert [run.name for run in ranked] == ["c", "a", "b"]
     assert store.ranking(runs) == [("c", 3), ("a", 5), ("b", 5)]
 
