@@ -44,6 +44,29 @@ def some(items: Sequence[object], limit: int, separator: str = ", ", last: str =
     return f"{written}{last or separator}and {len(items) - limit} more"
 
 
+# The modules of each optional part of the package, as pyproject.toml declares the parts.
+EXTRAS = {
+    "cli": {"rich", "typer"},
+    "vision": {
+        "PIL", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy", "timm",
+        "torchmetrics", "torchvision", "yaml",
+    },
+    "pipeline": {
+        "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",
+        "prefect", "prometheus_client", "psutil", "sqlalchemy", "starlette", "uvicorn",
+    },
+}  # fmt: skip
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """What to install for a module that is missing; None if no optional part has it."""
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            return f"{module}, which is not installed: pip install 'modelsoup[{extra}]'"
+    return None
+
+
 def full_disk(error: BaseException) -> DiskFull | None:
     """Return a `DiskFull` if a full disk caused the error, else None.
 

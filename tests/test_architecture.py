@@ -121,6 +121,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_library_loads_no_heavy_stack() -> None:
     assert loaded_by("import soup") == set()
+    assert loaded_by("from soup import *") == set()  # each name is loaded when it is asked for
 
 
 def test_the_test_above_can_fail() -> None:

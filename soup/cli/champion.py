@@ -1,143 +1,223 @@
-"""soup champion: the registry's champion, how it came to be, and how to change it."""
+"""soup champion: which registered version is in use, how it came to be, how to change it."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from soup.cli.terminal import print_json, say, table
+import typer
+
+from soup.cli.options import Json, Verb, Verbs
 from soup.errors import BadInput, Failure
 
-if TYPE_CHECKING:  # MLflow takes seconds to import
+if TYPE_CHECKING:
+    from soup.evaluation.metrics import Correct
+    from soup.evaluation.promotion_gate import Decision
     from soup.tracking import Event, Registry, Version
 
 PARAMS = Path("params.yaml")
 CACHE = Path(".cache/soup/registry")
+HELP = """Show or change the champion: the registered version that is in use.
+
+Of a registered model, 'challenger' is the newest version, 'champion' the one in use, 'previous' the
+champion before. A version is promoted if it makes fewer errors than the champion on the same
+held-out images; every promotion, refusal, roll-back and copy is kept with who, when and why."""
+EPILOG = (
+    "The registry is MLFLOW_TRACKING_URI, or mlflow.db of the project in this folder; the model is "
+    "that of its params.yaml. MODELSOUP_ACTOR says who acts, else user@host. "
+    "Exit codes: 0 done; 1 refused or failed; 2 bad input."
+)
+TAGS = (
+    "errors", "examples", "test_accuracy", "recipe", "ingredients", "commit", "run", "copied_from"
+)  # fmt: skip
+
+champion = typer.Typer(
+    name="champion", cls=Verbs, help=HELP, epilog=EPILOG, no_args_is_help=True, add_completion=False
+)
+
+Name = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="The registered model.")
+]
+Uri = Annotated[
+    str | None, typer.Option("--registry", metavar="URI", help="MLflow's server or database.")
+]
+Which = Annotated[str, typer.Argument(help="A version's number, or an alias.", metavar="VERSION")]
 
 
 class NotPromoted(Failure, RuntimeError):
     """The gate refused; the message has the figures."""
 
 
-def show(model: str | None, uri: str | None, as_json: bool) -> None:
-    """Versions with their aliases and results, and what was done to them."""
+@champion.command(cls=Verb, epilog=EPILOG)
+def show(model: Name = None, registry: Uri = None, as_json: Json = False) -> None:
+    """List the versions with their results, and what was done to them."""
     from soup import tracking
+    from soup.cli.terminal import print_json, table
 
-    registry, name = opened(model, uri)
-    found = tracking.versions(registry, name)
-    held = tracking.aliases(registry, name)
-    done = tracking.history(registry, name)
+    store, name = opened(model, registry)
+    versions = tracking.versions(store, name)
+    aliases = tracking.aliases(store, name)
+    events = tracking.history(store, name)
+    facts = [_facts(version, aliases) for version in versions]
     if as_json:
         print_json(
             {
                 "model": name,
-                "registry": registry.uri,
-                "aliases": held,
-                "versions": [_facts(each, held) for each in found],
-                "history": [vars(each) for each in done],
+                "registry": store.uri,
+                "aliases": aliases,
+                "versions": facts,
+                "history": [vars(event) for event in events],
             }
         )
         return
     columns = ["version", "is", ">held-out errors", ">test, %", "recipe", "of", "commit"]
-    table(f"{name} in {registry.uri}", columns, [_row(_facts(each, held)) for each in found])
-    if done:
-        shown = [(e.when[:19].replace("T", " "), e.who, _told(e), e.why) for e in done]
-        table("history", ["when (UTC)", "who", "what", "why"], shown)
+    table(f"{name} in {store.uri}", columns, [_row(version) for version in facts])
+    if events:
+        rows = [(e.when[:19].replace("T", " "), e.who, _sentence(e), e.why) for e in events]
+        table("history", ["when (UTC)", "who", "what", "why"], rows)
 
 
+@champion.command(cls=Verb, epilog=EPILOG)
 def promote(
-    which: str, model: str | None, uri: str | None, force: bool, why: str | None, as_json: bool
+    version: Which = "challenger",
+    model: Name = None,
+    registry: Uri = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Promote whatever the figures are; needs --why."),
+    ] = False,
+    why: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A reason, kept beside the figures.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Put a version to the gate.
+    """Compare a version with the champion, and promote it if it makes fewer held-out errors.
 
-    Raises:
-        NotPromoted: it is not better than the champion.
+    soup champion promote
+
+    soup champion promote 7 --force --why "the champion was trained on mislabelled images"
     """
     from soup import tracking
-    from soup.evaluation.metrics import Correct
+    from soup.cli.terminal import bold, print_json, say
     from soup.evaluation.promotion_gate import Decision, decide, scored
 
     if force and not why:
         raise BadInput("--force goes past the gate: say why, with --why")
-    registry, name = opened(model, uri)
-    version = tracking.version(registry, name, which)
-    mine = scored(version.number, version.tags)
+    store, name = opened(model, registry)
+    candidate = tracking.version(store, name, version)
+    score = scored(candidate.number, candidate.tags)
 
-    def unknown() -> Correct | None:
+    def unknown() -> "Correct | None":
         raise BadInput(
-            f"{version} and the champion were not scored on the same held-out images; to score "
+            f"{candidate} and the champion were not scored on the same held-out images; to score "
             "both, run 'python -m flows.register' in the project, or promote with --force --why"
         )
 
-    def judge(holder: "Version | None") -> Decision:
+    def judge(holder: "Version | None") -> "Decision":
         if force:
-            return Decision(holder is None or holder.number != version.number, f"by hand: {why}")
-        if holder is not None and mine.correct is None:
+            return Decision(holder is None or holder.number != candidate.number, f"by hand: {why}")
+        if holder is not None and score.correct is None:
             unknown()
-        back = tracking.rolled_back(registry, version)
+        rolled_back = tracking.rolled_back(store, candidate)
         other = scored(holder.number, holder.tags) if holder else None
-        decision = decide(replace(mine, rolled_back=back), other, unknown)
-        told = f"{decision.reason}; {why}" if why else decision.reason
-        return Decision(decision.promote, told)
+        decision = decide(replace(score, rolled_back=rolled_back), other, unknown)
+        reason = f"{decision.reason}; {why}" if why else decision.reason
+        return Decision(decision.promote, reason)
 
-    decision = tracking.promote(registry, version, judge)
+    decision = tracking.promote(store, candidate, judge)
     if as_json:
-        print_json({"model": name, "version": version.number, **vars(decision)})
+        print_json({"model": name, "version": candidate.number, **vars(decision)})
     if not decision.promote:
-        raise NotPromoted(f"{version} is not promoted: {decision.reason}")
+        raise NotPromoted(f"{candidate} is not promoted: {decision.reason}")
     if not as_json:
-        say(f"[bold]{version}[/] is the champion: {decision.reason}")
+        say(f"{bold(candidate)} is the champion: {decision.reason}")
 
 
-def rollback(model: str | None, uri: str | None, to: str, why: str, as_json: bool) -> None:
-    """Make the champion before, or any version, the champion again."""
+@champion.command(cls=Verb, epilog=EPILOG)
+def rollback(
+    why: Annotated[str, typer.Option(metavar="TEXT", help="A reason, kept with who and when.")],
+    to: Annotated[
+        str, typer.Option(metavar="VERSION", help="A version's number, or an alias.")
+    ] = "previous",
+    model: Name = None,
+    registry: Uri = None,
+    as_json: Json = False,
+) -> None:
+    """Make the previous champion, or any version, the champion again.
+
+    soup champion rollback --why "wrong on night images"
+
+    A version that was rolled back is only promoted again by --force. A second roll-back undoes the
+    first.
+    """
     from soup import tracking
+    from soup.cli.terminal import bold, print_json, say
 
-    registry, name = opened(model, uri)
-    done = tracking.roll_back(registry, name, why, to)
+    store, name = opened(model, registry)
+    event = tracking.roll_back(store, name, why, to)
     if as_json:
-        print_json(vars(done))
+        print_json(vars(event))
     else:
         say(
-            f"[bold]{name} version {done.number}[/] is the champion again; version "
-            f"{done.champion} is 'previous' and is not promoted again but by hand"
+            f"{bold(f'{name} version {event.number}')} is the champion again; version "
+            f"{event.champion} is 'previous' and is not promoted again but by hand"
         )
 
 
+@champion.command(cls=Verb, epilog=EPILOG)
 def copy(
-    which: str,
-    model: str | None,
-    uri: str | None,
-    to: str | None,
-    new: str | None,
-    experiment: str | None,
-    as_json: bool,
+    version: Which = "champion",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", help="MLflow's server or database to copy to; by default the same."
+        ),
+    ] = None,
+    as_model: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="The model's name there; by default the same."),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="The experiment there for the weights; by default the model's name."),
+    ] = None,
+    model: Name = None,
+    registry: Uri = None,
+    as_json: Json = False,
 ) -> None:
-    """Copy a version to another registry, or under another name."""
-    from soup import tracking
+    """Copy a version to another registry or name, every file checked against its digest.
 
-    registry, name = opened(model, uri)
-    found = tracking.version(registry, name, which)
-    target = tracking.Store(to or registry.uri, experiment or new or name, Path("mlruns"))
-    made = tracking.copy(registry, found, target, new or name, CACHE)
+    soup champion copy --to https://mlflow.production --as shapes
+
+    The version's lineage tags are copied, and the copy names its source. The copy is 'challenger'
+    there until it is promoted.
+    """
+    from soup import tracking
+    from soup.cli.terminal import bold, print_json, say
+
+    store, name = opened(model, registry)
+    source = tracking.version(store, name, version)
+    target_name = as_model or name
+    experiment = experiment or target_name
+    target = tracking.Store(to or store.uri, experiment, Path("mlruns"))
+    copied = tracking.copy(store, source, target, target_name, CACHE)
     if as_json:
-        print_json({"model": made.model, "version": made.number, "registry": target.uri})
+        print_json({"model": copied.model, "version": copied.number, "registry": target.uri})
     else:
         say(
-            f"[bold]{made}[/] of {target.uri} is a copy of {found}, every file as it was; "
+            f"{bold(copied)} of {target.uri} is a copy of {source}, every file as it was; "
             "promote it there with 'soup champion promote'"
         )
 
 
 def opened(model: str | None, uri: str | None) -> "tuple[Registry, str]":
-    """The registry, and the model's name: as given, or as the project in this folder says."""
-    try:
-        from soup.tracking import default_uri, registry_at
-    except ImportError as error:
-        raise BadInput(
-            f"'soup champion' needs MLflow: pip install 'modelsoup[pipeline]' ({error})"
-        ) from None
+    """The registry and the model's name: as given, or as the project in this folder says.
+
+    Raises:
+        BadInput: nothing names the model.
+    """
+    from soup.tracking import default_uri, registry_at
+
     if model is None:
         if not PARAMS.is_file():
             raise BadInput(f"no {PARAMS} in this folder: name the registered model with --model")
@@ -147,25 +227,24 @@ def opened(model: str | None, uri: str | None) -> "tuple[Registry, str]":
     return registry_at(uri or default_uri(Path())), model
 
 
-def _facts(version: "Version", held: dict[str, str]) -> dict[str, Any]:
-    known = ("errors", "examples", "test_accuracy", "recipe", "ingredients", "commit", "run")
-    tags = {key: version.tags[key] for key in (*known, "copied_from") if key in version.tags}
-    is_ = [alias for alias, number in held.items() if number == version.number]
-    return {"version": version.number, "aliases": sorted(is_), **tags}
+def _facts(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
+    names = sorted(alias for alias, number in aliases.items() if number == version.number)
+    tags = {key: version.tags[key] for key in TAGS if key in version.tags}
+    return {"version": version.number, "aliases": names, **tags}
 
 
-def _row(facts: dict[str, Any]) -> Sequence[Any]:
+def _row(facts: dict[str, Any]) -> tuple[Any, ...]:
     errors = f"{facts['errors']} of {facts['examples']}" if "errors" in facts else ""
     test = f"{100 * float(facts['test_accuracy']):.2f}" if "test_accuracy" in facts else ""
     made_of = (
         f"{len(json.loads(facts['ingredients']))} ingredients" if "ingredients" in facts else ""
     )
-    is_ = ", ".join(facts["aliases"])
+    aliases = ", ".join(facts["aliases"])
     recipe, commit = facts.get("recipe", ""), facts.get("commit", "")[:12]
-    return (facts["version"], is_, errors, test, recipe, made_of, commit)
+    return (facts["version"], aliases, errors, test, recipe, made_of, commit)
 
 
-def _told(event: "Event") -> str:
+def _sentence(event: "Event") -> str:
     number, before = event.number, event.champion
     return {
         "promoted": f"promoted {number}" + (f" over {before}" if before else ""),

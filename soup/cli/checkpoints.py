@@ -1,4 +1,4 @@
-"""The checkpoints that a command was given."""
+"""The checkpoints that a verb is given: opened, named, and compared."""
 
 import os
 from collections import Counter
@@ -14,14 +14,18 @@ from soup.weights.mapping import Incompatible, differences
 
 @dataclass(frozen=True)
 class Pool:
-    """Checkpoints by name, in the order given, with what identifies each."""
+    """Checkpoints by name, in the order given.
+
+    Attributes:
+        digests: the SHA-256 of each, by name.
+    """
 
     checkpoints: Mapping[str, Checkpoint]
     digests: Mapping[str, str]
 
     @property
     def twice(self) -> list[list[str]]:
-        """Names of the same bytes."""
+        """Groups of names whose checkpoints have the same bytes."""
         groups: dict[str, list[str]] = {}
         for name, digest in self.digests.items():
             groups.setdefault(digest, []).append(name)
@@ -29,10 +33,14 @@ class Pool:
 
 
 def open_pool(paths: Sequence[str], advance: Callable[[], object] = lambda: None) -> Pool:
-    """Open checkpoints; every file that cannot be used is named at once.
+    """Open checkpoints and compute their digests.
+
+    Args:
+        paths: files, shard indexes, folders or URLs.
+        advance: called once a checkpoint that was read.
 
     Raises:
-        BadInput: some cannot be read.
+        BadInput: some cannot be read; all of those are named.
     """
     opened: dict[str, Checkpoint] = {}
     problems = []
@@ -45,9 +53,9 @@ def open_pool(paths: Sequence[str], advance: Callable[[], object] = lambda: None
         raise BadInput("\n".join(problems))
 
     def digest(checkpoint: Checkpoint) -> str:
-        found = checkpoint.digest()
+        value = checkpoint.digest()
         advance()
-        return found
+        return value
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         digests = list(threads.map(digest, opened.values()))
@@ -55,7 +63,10 @@ def open_pool(paths: Sequence[str], advance: Callable[[], object] = lambda: None
 
 
 def names_of(paths: Sequence[str]) -> list[str]:
-    """As little of each path as tells them apart: mostly the file's name without its suffix."""
+    """Short names that tell paths apart: mostly the file's name without its suffix.
+
+    A path that is given twice is numbered: "a", "a (2)".
+    """
     for parts in range(1, 6):
         names = [_last(path, parts) for path in paths]
         if len(set(names)) == len(set(paths)):
@@ -64,7 +75,7 @@ def names_of(paths: Sequence[str]) -> list[str]:
         names = list(paths)
     seen: Counter[str] = Counter()
     unique = []
-    for name in names:  # the same path twice: the caller is warned, not stopped
+    for name in names:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return unique
@@ -76,14 +87,14 @@ def _last(path: str, parts: int) -> str:
 
 
 def require_alike(pool: Pool) -> None:
-    """Raise `Incompatible` with all that keeps any two of the models from being averaged."""
+    """Raise `Incompatible` with every difference between the first model and each other one."""
     (first, model), *others = pool.checkpoints.items()
-    found = {name: differences(model, other) for name, other in others}
-    if any(found.values()):
+    problems_of = {name: differences(model, other) for name, other in others}
+    if any(problems_of.values()):
         raise Incompatible(
             "\n".join(
                 f"{name} cannot be averaged with {first}:\n  " + some(problems, 8, "\n  ")
-                for name, problems in found.items()
+                for name, problems in problems_of.items()
                 if problems
             )
             + "\nfine-tune all of them from the same initialisation, head included"

@@ -2,43 +2,78 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, TypedDict
 
-import numpy as np
+import typer
 
-from soup.cli.checkpoints import open_pool
-from soup.cli.heldout_folder import open_evaluator
-from soup.cli.terminal import percent, print_json, progress, table
-from soup.evaluation.metrics import bootstrap, correct, mcnemar
+from soup.cli.options import BatchSize, Device, Json, Model, Models, devices
+
+SAMPLES = 10_000  # of the bootstrap
+
+
+class Compared(TypedDict):
+    """A model on one folder of images.
+
+    Attributes:
+        accuracy: share of images whose class it gets right.
+        interval: the 95% bootstrap interval of the accuracy.
+        difference: accuracy minus that of the first model.
+        p: of the exact McNemar test against the first model.
+    """
+
+    model: str
+    accuracy: float
+    interval: list[float]
+    difference: float
+    p: float
 
 
 def compare(
-    models: Sequence[str],
-    on: Sequence[Path],
-    model: str | None,
-    devices: Sequence[str],
-    batch_size: int,
-    as_json: bool,
+    models: Models,
+    on: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FOLDER", help="Labelled images, FOLDER/<class>/<image>; may be repeated."
+        ),
+    ],
+    model: Model = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 256,
+    as_json: Json = False,
 ) -> None:
-    """Each model may be of another architecture, where its file or folder says which."""
+    """Compare the accuracy of models on labelled images, with intervals and tests.
+
+    soup compare A B --on test --on shifted
+
+    The test is the exact McNemar test of each model against the first. Models may be of different
+    architectures, where their files or folders say which.
+    """
+    from soup.cli.checkpoints import open_pool
+    from soup.cli.heldout_folder import open_evaluator
+    from soup.cli.terminal import print_json, progress
+    from soup.evaluation.metrics import Correct, bootstrap, correct, mcnemar
+
+    chosen = devices(device)
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
-    result: dict[str, list[dict[str, object]]] = {}
+    result: dict[str, list[Compared]] = {}
     for folder in on:
-        answers: dict[str, np.ndarray] = {}
+        correct_of: dict[str, Correct] = {}
         with progress(f"judging on {folder}", None) as advance:
             for name, checkpoint in pool.checkpoints.items():
-                exam = open_evaluator(folder, model, checkpoint, devices, batch_size, advance)
-                answers[name] = correct(exam.logits(checkpoint), exam.examples.labels)
-        first = next(iter(answers.values()))
+                evaluator = open_evaluator(folder, model, checkpoint, chosen, batch_size, advance)
+                logits = evaluator.logits(checkpoint)
+                correct_of[name] = correct(logits, evaluator.examples.labels)
+        first = next(iter(correct_of.values()))
         result[str(folder)] = [
             {
                 "model": name,
                 "accuracy": float(right.mean()),
-                "interval": list(bootstrap([right.astype(float)], 10_000, 0.95, seed=0)),
+                "interval": list(bootstrap([right.astype(float)], SAMPLES, 0.95, seed=0)),
                 "difference": float(right.mean() - first.mean()),
                 "p": mcnemar(right, first),
             }
-            for name, right in answers.items()
+            for name, right in correct_of.items()
         ]
         if not as_json:
             _show(f"{folder}, {len(first)} images", result[str(folder)])
@@ -46,16 +81,15 @@ def compare(
         print_json(result)
 
 
-def _show(title: str, found: Sequence[dict[str, object]]) -> None:
+def _show(title: str, compared: Sequence[Compared]) -> None:
+    from soup.cli.terminal import percent, table
+
     rows = []
-    for place, one in enumerate(found):
-        low, high = (percent(float(x)) for x in one["interval"])  # type: ignore[attr-defined]
-        against = (
-            ("", "")
-            if place == 0
-            else (f"{100 * float(str(one['difference'])):+.2f}", f"{float(str(one['p'])):.2g}")
-        )
-        accuracy = percent(float(str(one["accuracy"])))
-        rows.append((one["model"], accuracy, f"{low} to {high}", *against))
+    for index, model in enumerate(compared):
+        low, high = map(percent, model["interval"])
+        difference = f"{100 * model['difference']:+.2f}" if index else ""
+        p = f"{model['p']:.2g}" if index else ""
+        accuracy = percent(model["accuracy"])
+        rows.append((model["model"], accuracy, f"{low} to {high}", difference, p))
     columns = ["model", ">accuracy, %", ">95% interval", ">against the first", ">p (McNemar)"]
     table(title, columns, rows)

@@ -1,29 +1,57 @@
-"""soup import: other formats, converted once."""
+"""soup import: checkpoints of other formats, converted once."""
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-from soup.cli.terminal import print_json, say, warn
-from soup.errors import some
-from soup.models.conversion import convert as converted
+import typer
+
+from soup.cli.options import Json, Model
 
 
 def convert(
-    source: str, out: Path, ema: bool, key: str | None, model: str | None, as_json: bool
+    source: Annotated[
+        str, typer.Argument(help="A .pt, .pth, .bin or .ckpt file, or a folder with shards.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.")],
+    ema: Annotated[
+        bool,
+        typer.Option("--ema", help="Take the exponential moving average that the file holds."),
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the weights are in the file, such as state.model, if it holds several."
+        ),
+    ] = None,
+    model: Model = None,
+    as_json: Json = False,
 ) -> None:
-    """Convert, and say what was found and what was left out."""
-    found = converted(source, out, ema=ema, key=key, model=model)
-    if found.others and not key:
-        warn(f"{source} holds other weights too, reached by --key: {', '.join(found.others)}")
+    """Convert a checkpoint of another format to safetensors, running no code in it.
+
+    soup import RUN.pt --out RUN.safetensors
+
+    Files of torch, Lightning, timm, open_clip and Hugging Face are known. With --model timm:NAME,
+    the names of the tensors become those of timm.
+    """
+    from dataclasses import asdict
+
+    from soup.cli.terminal import bold, print_json, say, warn
+    from soup.errors import some
+    from soup.models.conversion import convert as to_safetensors
+
+    imported = to_safetensors(source, out, ema=ema, key=key, model=model)
+    if imported.others and not key:
+        warn(f"{source} holds other weights too, reached by --key: {', '.join(imported.others)}")
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(imported))
         return
-    kinds = ", ".join(f"{count} {dtype}" for dtype, count in found.dtypes.items())
-    where = f", from {found.key!r}" if found.key else ""
-    say(f"[bold]{found.path}[/]  {found.layout}{where}: {kinds}, {found.size / 1e6:.1f} MB")
-    for what, names in (("prefixes stripped", found.stripped), ("left out", found.dropped)):
+    dtypes = ", ".join(f"{count} {dtype}" for dtype, count in imported.dtypes.items())
+    where = f", from {imported.key!r}" if imported.key else ""
+    megabytes = f"{imported.size / 1e6:.1f} MB"
+    say(f"{bold(imported.path)}  {imported.layout}{where}: {dtypes}, {megabytes}")
+    for what, names in (("prefixes stripped", imported.stripped), ("left out", imported.dropped)):
         if names:
             say(f"  {what}: {some(names, 6, last=' ')}")
-    if found.renamed:
-        old, new = next(iter(found.renamed.items()))
-        say(f"  {len(found.renamed)} renamed, such as {old} to {new}")
+    if imported.renamed:
+        old, new = next(iter(imported.renamed.items()))
+        say(f"  {len(imported.renamed)} renamed, such as {old} to {new}")

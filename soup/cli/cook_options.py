@@ -1,106 +1,194 @@
-"""What `soup cook` was asked for, checked before anything is read."""
+"""What `soup cook` is asked for, and what is wrong with it before anything is read."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-import torch
+import typer
 
+from soup.cli.options import Base, BatchSize, Device, Heldout, Json, Model, Models
 from soup.errors import BadInput
-from soup.evaluation.scores import COUNTS, SCORES
-from soup.recipes import RECIPES
-from soup.recipes.ingredient import Soup
 
-DTYPES = {d: getattr(torch, d) for d in ("float64", "float32", "float16", "bfloat16")}
+if TYPE_CHECKING:
+    from soup.recipes.ingredient import Soup
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+METRICS = ("accuracy", "top5", "f1", "matthews", "loss")
+
+
+def recipe_names() -> list[str]:
+    """The keys of `soup.recipes.RECIPES`, read without importing it: that would import torch."""
+    import ast
+
+    source = Path(__file__).parents[1] / "recipes" / "__init__.py"
+    tables = [
+        node.value
+        for node in ast.parse(source.read_text()).body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)
+    ]
+    return [str(ast.literal_eval(key)) for table in tables for key in table.keys if key]
 
 
 @dataclass(frozen=True)
 class CookOptions:
-    """What a person asked for; see `soup cook --help`."""
+    """The options of `soup cook`: the command line is made from these fields."""
 
-    models: Sequence[str]
-    out: Path
-    recipe: str = "greedy"
-    options: Mapping[str, str] = field(default_factory=dict)
-    model: str | None = None
-    heldout: Path | None = None
-    base: str | None = None
-    metric: str = "accuracy"
-    tie: str | None = None
-    accumulate: str = "float64"
-    dtype: str | None = None
-    recalibrate: Path | None = None
-    splits: int = 0
-    devices: Sequence[str] = ("cpu",)
-    batch_size: int = 256
-    mlflow: str | None = None
-    experiment: str = "soups"
-    as_json: bool = False
+    models: Models
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The safetensors file of the soup."),
+    ]
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="How models are chosen and weighed; 'soup recipes' lists the recipes.",
+            autocompletion=recipe_names,
+        ),
+    ] = "greedy"
+    model: Model = None
+    heldout: Heldout = None
+    base: Base = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option of the recipe."),
+    ] = None
+    metric: Annotated[
+        str,
+        typer.Option(
+            help=f"What a soup is to be good at on held-out images: {', '.join(METRICS)}.",
+            autocompletion=lambda: list(METRICS),
+        ),
+    ] = "accuracy"
+    tie: Annotated[
+        str | None,
+        typer.Option(
+            help="What greedy does with a model that changes no figure: keep (as the paper does; "
+            "the default) or reject.",
+            autocompletion=lambda: ["keep", "reject"],
+        ),
+    ] = None
+    accumulate: Annotated[
+        str,
+        typer.Option(
+            help="The type of the sums: float64, or float32, which is faster and less exact.",
+            autocompletion=lambda: ["float64", "float32"],
+        ),
+    ] = "float64"
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The type of the soup's tensors: {', '.join(DTYPES)}; by default that of the "
+            "first model.",
+            autocompletion=lambda: list(DTYPES),
+        ),
+    ] = None
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Training images to compute the soup's BatchNorm statistics on, with --heldout.",
+        ),
+    ] = None
+    splits: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Random halvings of the held-out images: a greedy soup is cooked on one half and "
+            "scored on the other, which tells how much of its gain is selection. 0 is none.",
+        ),
+    ] = 0
+    device: Device = "auto"
+    batch_size: BatchSize = 256
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", help="Log the soup and its lineage to this MLflow server or database."
+        ),
+    ] = None
+    experiment: Annotated[str, typer.Option(help="The experiment in MLflow.")] = "soups"
+    as_json: Json = False
+
+    @property
+    def recipe_options(self) -> dict[str, str]:
+        """The recipe's own options by name, as given.
+
+        Raises:
+            BadInput: one is no NAME=VALUE.
+        """
+        given = self.settings or []
+        wrong = [text for text in given if "=" not in text]
+        if wrong:
+            raise BadInput(f"--set {wrong[0]}: give name=value")
+        return dict(text.split("=", 1) for text in given)
 
 
-def recipe_of(order: CookOptions) -> Callable[..., Soup]:
-    if order.recipe not in RECIPES:
-        raise BadInput(f"unknown recipe {order.recipe!r}; known: {', '.join(RECIPES)}")
-    recipe = RECIPES[order.recipe]
-    needs = {n for n, p in parameters_of(recipe).items() if p.default is p.empty}
+def recipe_of(options: CookOptions) -> "Callable[..., Soup]":
+    """The recipe that is asked for.
+
+    Raises:
+        BadInput: it is unknown, or lacks what it needs; every problem is listed.
+    """
+    from soup.recipes import RECIPES
+
+    if options.recipe not in RECIPES:
+        raise BadInput(f"unknown recipe {options.recipe!r}; known: {', '.join(RECIPES)}")
+    recipe = RECIPES[options.recipe]
+    required = {n for n, p in parameters_of(recipe).items() if p.default is p.empty}
     problems = []
-    if needs & {"judge", "objective", "fishers"} and order.heldout is None:
-        problems.append(f"{order.recipe} chooses by held-out images: give --heldout FOLDER")
-    if "base" in needs and order.base is None:
-        problems.append(f"{order.recipe} needs the models' initialisation: give --base FILE")
-    if order.metric not in {*COUNTS, *SCORES}:
-        problems.append(f"unknown metric {order.metric!r}; known: {', '.join([*COUNTS, *SCORES])}")
-    for name in {order.accumulate, order.dtype or "float32"} - set(DTYPES):
+    if required & {"judge", "objective", "fishers"} and options.heldout is None:
+        problems.append(f"{options.recipe} chooses by held-out images: give --heldout FOLDER")
+    if "base" in required and options.base is None:
+        problems.append(f"{options.recipe} needs the models' initialisation: give --base FILE")
+    if options.metric not in METRICS:
+        problems.append(f"unknown metric {options.metric!r}; known: {', '.join(METRICS)}")
+    for name in {options.accumulate, options.dtype or "float32"} - set(DTYPES):
         problems.append(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}")
-    if order.recalibrate and order.heldout is None:
+    if options.recalibrate and options.heldout is None:
         problems.append("--recalibrate needs --heldout, to say which statistics do better")
     if problems:
         raise BadInput("\n".join(problems))
     return recipe
 
 
-def parameters_of(recipe: Callable[..., Soup]) -> Mapping[str, inspect.Parameter]:
+def parameters_of(recipe: "Callable[..., Soup]") -> Mapping[str, inspect.Parameter]:
+    """The parameters of a recipe by name."""
     return inspect.signature(recipe).parameters
 
 
-def options_of(recipe: Callable[..., Soup], order: CookOptions) -> dict[str, Any]:
-    """The recipe's own options, each as the type that it has there."""
-    given = dict(order.options) | ({"tie": order.tie} if order.tie else {})
+def arguments_of(recipe: "Callable[..., Soup]", options: CookOptions) -> dict[str, Any]:
+    """The recipe's own options, each converted to the type that the recipe declares.
+
+    Raises:
+        BadInput: the recipe has no such option, or the value is not of its type.
+    """
+    import torch
+
+    given = options.recipe_options | ({"tie": options.tie} if options.tie else {})
     fixed = {"ingredients", "judge", "base", "objective", "fishers", "accumulate"}
-    own = {n: p for n, p in parameters_of(recipe).items() if n not in fixed}
-    values: dict[str, Any] = {}
+    parameters = {n: p for n, p in parameters_of(recipe).items() if n not in fixed}
+    arguments: dict[str, Any] = {}
     if "accumulate" in parameters_of(recipe):
-        values["accumulate"] = DTYPES[order.accumulate]
+        arguments["accumulate"] = getattr(torch, options.accumulate)
     for name, text in given.items():
-        if name not in own:
-            raise BadInput(
-                f"{order.recipe} has no option {name!r}; it has {', '.join(own) or 'none'}"
-            )
-        values[name] = _value(name, text, own[name].annotation)
-    return values
+        if name not in parameters:
+            names = ", ".join(parameters) or "none"
+            raise BadInput(f"{options.recipe} has no option {name!r}; it has {names}")
+        arguments[name] = _value(name, text, parameters[name].annotation)
+    return arguments
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
     if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise BadInput(f"{name}: {text!r} is none of {', '.join(get_args(kind))}")
+        choices: Sequence[str] = get_args(kind)
+        if text not in choices:
+            raise BadInput(f"{name}: {text!r} is none of {', '.join(choices)}")
         return text
-    numbers = [k for k in (kind, *get_args(kind)) if k in (int, float)]
+    numbers = [number for number in (kind, *get_args(kind)) if number in (int, float)]
     try:
         return numbers[0](text) if numbers else text
     except ValueError:
         raise BadInput(f"{name}: {text!r} is no number") from None
-
-
-def pairs(given: Sequence[str]) -> dict[str, str]:
-    """name=value, name=value -> a mapping.
-
-    Raises:
-        BadInput: one is none.
-    """
-    bad = [text for text in given if "=" not in text]
-    if bad:
-        raise BadInput(f"--set {bad[0]}: give name=value")
-    return dict(text.split("=", 1) for text in given)

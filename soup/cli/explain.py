@@ -1,51 +1,60 @@
 """soup explain: why the soup does not help."""
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 
-from soup.cli.checkpoints import open_base, open_pool, require_alike
-from soup.cli.heldout_folder import open_evaluator
-from soup.cli.terminal import console, print_json, progress, warn
-from soup.evaluation.diagnosis.explain import explain as explained
-from soup.evaluation.metrics import Correct, correct
-from soup.recipes.ingredient import Ingredient
-from soup.weights import Weights
+from soup.cli.options import Base, Device, Heldout, Json, Model, Models, devices
 
 
 def explain(
-    models: Sequence[str],
-    base: str | None,
-    model: str | None,
-    heldout: Path | None,
-    devices: Sequence[str],
-    as_json: bool,
+    models: Models,
+    base: Base = None,
+    model: Model = None,
+    heldout: Heldout = None,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """Findings with their evidence and what to do, the strongest first."""
+    """Explain why averaging does not help: the causes found, with numbers and remedies.
+
+    soup explain --base BASE --model timm:NAME --heldout FOLDER A B C
+
+    It tells why a greedy soup keeps one model alone, or why the uniform soup is worse than the best
+    model. The strongest cause comes first. Barriers and noise are only seen with --heldout.
+    """
+    from soup.cli.checkpoints import open_base, open_pool, require_alike
+    from soup.cli.heldout_folder import open_evaluator
+    from soup.cli.terminal import console, print_json, progress, warn
+    from soup.evaluation.diagnosis.explain import explain as causes_of
+    from soup.evaluation.metrics import Correct, correct
+    from soup.recipes.ingredient import Ingredient
+    from soup.weights import Weights
+
+    chosen = devices(device)
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
     require_alike(pool)
     origin = None if base is None else open_base(base, pool)
-    metadata = {name: dict(each.metadata) for name, each in pool.checkpoints.items()}
+    metadata = {name: dict(weights.metadata) for name, weights in pool.checkpoints.items()}
     if origin is not None:
         metadata["the base"] = {"base": origin.digest()}
     answers = None
     if heldout is None:
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
     else:
-        exam = open_evaluator(heldout, model, next(iter(pool.checkpoints.values())), devices)
+        evaluator = open_evaluator(heldout, model, next(iter(pool.checkpoints.values())), chosen)
 
         def answers(weights: Weights) -> Correct:
             advance()
-            return correct(exam.logits(weights), exam.examples.labels)
+            return correct(evaluator.logits(weights), evaluator.examples.labels)
 
-    ingredients = [Ingredient(name, each, math.nan) for name, each in pool.checkpoints.items()]
+    ingredients = [
+        Ingredient(name, weights, math.nan) for name, weights in pool.checkpoints.items()
+    ]
     with progress("looking", None) as advance:
-        found = explained(ingredients, origin, correct=answers, metadata=metadata)
+        findings = causes_of(ingredients, origin, correct=answers, metadata=metadata)
     if as_json:
-        print_json([finding._asdict() for finding in found])
+        print_json([finding._asdict() for finding in findings])
         return
-    for place, finding in enumerate(found, start=1):
-        console.print(f"[bold]{place}. {finding.kind}[/]  {finding.summary}", soft_wrap=True)
+    for number, finding in enumerate(findings, start=1):
+        console.print(f"[bold]{number}. {finding.kind}[/]  {finding.summary}", soft_wrap=True)
         if finding.remedy:
             console.print(f"   [dim]→ {finding.remedy}[/]", soft_wrap=True)

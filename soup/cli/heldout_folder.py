@@ -14,6 +14,7 @@ from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import decoded
 from soup.data.sources.folders import DataError, check, scan
 from soup.data.split.manifest import Row
+from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.files import of_value
 from soup.models import Architecture, ModelError, build, library, load_weights
@@ -51,7 +52,7 @@ def open_evaluator(
         if extra:
             raise DataError(
                 f"{folder} has class folders that the model's head does not know: "
-                f"{_some(extra)}; it knows {_some(architecture.classes)}"
+                f"{some(extra, 8, last=' ')}; it knows {some(architecture.classes, 8, last=' ')}"
             )
     built = tuple(build(architecture).to(device) for device in devices)
     _require_head(folder, found, built[0], architecture, weights)
@@ -111,16 +112,12 @@ def _require_head(
     given = specs(weights).get(name)
     if given is not None and given.shape and given.shape[0] != head.out_features:
         raise DataError(
-            f"{folder} has {len(found)} class folders ({_some(found)}), but {name} of "
+            f"{folder} has {len(found)} class folders ({some(found, 8, last=' ')}), but {name} of "
             f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "
             "of the head, or a model.json that names its classes"
         )
     if given is None and name not in weights:
         raise ModelError(
             f"{display_name(weights, 1)} has no {name}, which {architecture.model} wants; "
-            f"it has {_some(list(weights))}"
+            f"it has {some(list(weights), 8, last=' ')}"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -4,37 +4,56 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import typer
 
-from soup.cli.checkpoints import Pool, open_base, open_pool, require_alike
-from soup.cli.heldout_folder import open_evaluator
-from soup.cli.terminal import print_json, progress, say, table, warn
-from soup.evaluation.diagnosis.barrier import Line, line
-from soup.evaluation.diagnosis.geometry import Geometry, Group, Relation, kinship, measure
-from soup.files import atomic_write
-from soup.weights.mapping import Incompatible
+from soup.cli.options import Base, Device, Heldout, Json, Model, Models, devices
 
-Lines = Mapping[tuple[str, str], Line]
+if TYPE_CHECKING:
+    from soup.cli.checkpoints import Pool
+    from soup.evaluation.diagnosis.barrier import Line
+    from soup.evaluation.diagnosis.geometry import Geometry, Group, Relation
+    from soup.weights.checkpoint import Checkpoint
+
 MOST = 16  # models in a table of pairs
 
 
 def inspect(
-    models: Sequence[str],
-    base: str | None,
-    plot: Path | None,
-    model: str | None,
-    heldout: Path | None,
-    devices: Sequence[str],
-    as_json: bool,
+    models: Models,
+    base: Base = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Draw the distances and angles between the models to this file; with --heldout, "
+            "also the errors between two models, to PNG-lines. Needs matplotlib.",
+        ),
+    ] = None,
+    model: Model = None,
+    heldout: Heldout = None,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """Files first, then names and shapes, then where the models lie; exits with 1 on a no."""
+    """Check whether models can be averaged: files, shapes, common base, distances.
+
+    soup inspect --base BASE A B C
+
+    It exits with 1 if a model does not share its initialisation with the others. With --heldout,
+    it also counts held-out errors on the straight line from the first model to each other one.
+    """
+    from soup.cli.checkpoints import open_base, open_pool, require_alike
+    from soup.cli.terminal import print_json, progress, table
+    from soup.evaluation.diagnosis.geometry import kinship, measure
+    from soup.weights.mapping import Incompatible
+
+    chosen = devices(device)
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
     files = [_facts(name, pool) for name in pool.checkpoints]
     if not as_json:
         columns = ["model", ">tensors", ">parameters", "dtypes", "SHA-256", "says of itself"]
-        table("files", columns, [tuple(each.values()) for each in files])
+        table("files", columns, [tuple(facts.values()) for facts in files])
     try:
         require_alike(pool)
         origin = None if base is None else open_base(base, pool)
@@ -44,38 +63,59 @@ def inspect(
         raise
     geometry = measure(pool.checkpoints, origin)
     bases = {n: c.metadata["base"] for n, c in pool.checkpoints.items() if "base" in c.metadata}
-    kin = kinship(geometry, bases | ({"the base": origin.digest()} if origin else {}))
-    shared = all(one.verdict == "shared" for one in kin)
-    lines: dict[tuple[str, str], Line] = {}
-    if heldout is not None:
-        first = next(iter(pool.checkpoints.values()))
-        exam = open_evaluator(heldout, model, first, devices)
-        judge, nearest = exam.judges()[0], kin[0].name
-        with progress("walking between models", len(kin) - 1) as advance:
-            for other in [one.name for one in kin[1:]]:
-                ends = pool.checkpoints[nearest], pool.checkpoints[other]
-                lines[nearest, other] = line(*ends, judge)
-                advance()
+    relations = kinship(geometry, bases | ({"the base": origin.digest()} if origin else {}))
+    shared = all(relation.verdict == "shared" for relation in relations)
+    names = [relation.name for relation in relations]
+    lines = {} if heldout is None else _lines(pool.checkpoints, names, heldout, model, chosen)
     if plot is not None:
         _draw(plot, geometry, lines)
-    backbone = geometry["backbone"]
     if as_json:
         print_json(
             {
                 "files": files,
                 "averageable": shared,
-                "kinship": [one._asdict() for one in kin],
-                "distances": np.nan_to_num(backbone.distances, nan=-1, posinf=-1).tolist(),
-                "lines": {" to ".join(k): v.costs.tolist() for k, v in lines.items()},
+                "kinship": [relation._asdict() for relation in relations],
+                "distances": _finite(geometry["backbone"]),
+                "lines": {" to ".join(ends): line.costs.tolist() for ends, line in lines.items()},
             }
         )
     else:
-        _show(geometry, kin, pool, lines)
+        _show(geometry["backbone"], relations, pool, lines)
     if not shared:
         sys.exit(1)
 
 
-def _facts(name: str, pool: Pool) -> dict[str, object]:
+def _finite(backbone: "Geometry") -> list[list[float]]:
+    """Distances for JSON, which has no NaN and no infinity: -1 in their place."""
+    import numpy as np
+
+    distances: list[list[float]] = np.nan_to_num(backbone.distances, nan=-1, posinf=-1).tolist()
+    return distances
+
+
+def _lines(
+    checkpoints: "Mapping[str, Checkpoint]",
+    names: Sequence[str],
+    heldout: Path,
+    model: str | None,
+    devices: Sequence[str],
+) -> "dict[tuple[str, str], Line]":
+    """Held-out errors on the straight lines from the first of the names to each of the others."""
+    from soup.cli.heldout_folder import open_evaluator
+    from soup.cli.terminal import progress
+    from soup.evaluation.diagnosis.barrier import line
+
+    judge = open_evaluator(heldout, model, next(iter(checkpoints.values())), devices).judges()[0]
+    start, *ends = names
+    lines = {}
+    with progress("walking between models", len(ends)) as advance:
+        for end in ends:
+            lines[start, end] = line(checkpoints[start], checkpoints[end], judge)
+            advance()
+    return lines
+
+
+def _facts(name: str, pool: "Pool") -> dict[str, object]:
     checkpoint = pool.checkpoints[name]
     stored = [spec for n, spec in checkpoint.specs.items() if spec.tied == n]
     dtypes = sorted({str(spec.dtype).removeprefix("torch.") for spec in stored})
@@ -92,51 +132,63 @@ def _facts(name: str, pool: Pool) -> dict[str, object]:
 
 
 def _show(
-    geometry: Mapping[Group, Geometry], kin: Sequence[Relation], pool: Pool, lines: Lines
+    backbone: "Geometry",
+    relations: "Sequence[Relation]",
+    pool: "Pool",
+    lines: "Mapping[tuple[str, str], Line]",
 ) -> None:
-    backbone = geometry["backbone"]
-    away = [None] * len(kin) if backbone.from_base is None else backbone.from_base.tolist()
+    from soup.cli.terminal import say, table, warn
+
+    if backbone.from_base is None:
+        from_base = [""] * len(relations)
+    else:
+        from_base = [f"{distance:.3g}" for distance in backbone.from_base]
     rows = [
         (
-            one.name,
+            relation.name,
             f"{length:.4g}",
-            "" if distance is None else f"{distance:.3g}",
-            f"{one.cosine:.3f}",
-            f"{one.relative:.2g}",
-            one.verdict + (", verified" if one.verified else ""),
+            distance,
+            f"{relation.cosine:.3f}",
+            f"{relation.relative:.2g}",
+            relation.verdict + (", verified" if relation.verified else ""),
         )
-        for one, length, distance in zip(kin, backbone.norms, away, strict=True)
+        for relation, length, distance in zip(relations, backbone.norms, from_base, strict=True)
     ]
-    columns = ["model", ">length", ">from the base", f">cosine with {kin[0].reference}"]
+    columns = ["model", ">length", ">from the base", f">cosine with {relations[0].reference}"]
     table("where they lie, by their backbones", [*columns, ">relative distance", "basin"], rows)
-    if len(kin) <= MOST:
-        angles = backbone.angles
+    if len(relations) <= MOST:
         values, what, form = backbone.relative, "relative distances", ".2g"
-        if angles is not None:
-            values, what, form = angles, "angles at the base, degrees", ".0f"
+        if backbone.angles is not None:
+            values, what, form = backbone.angles, "angles at the base, degrees", ".0f"
         cells = [
-            (name, *(format(float(value), form) for value in row[: len(kin)]))
+            (name, *(format(float(value), form) for value in row[: len(relations)]))
             for name, row in zip(backbone.names, values, strict=False)
         ]
         table(what, ["", *(f">{name}" for name in backbone.names)], cells)
-    for (start, end), found in lines.items():
-        say(f"from {start} to {end}: a barrier of {found.barrier:.3g} held-out errors")
+    for (start, end), line in lines.items():
+        say(f"from {start} to {end}: a barrier of {line.barrier:.3g} held-out errors")
     for names in pool.twice:
         warn(f"{' and '.join(names)} are the same model")
-    for one in kin:
-        if one.verdict != "shared":
-            warn(str(one))
+    for relation in relations:
+        if relation.verdict != "shared":
+            warn(str(relation))
 
 
-def _draw(plot: Path, geometry: Mapping[Group, Geometry], lines: Lines) -> None:
-    """The heat maps, and the crossings beside them, each a PNG."""
+def _draw(
+    plot: Path,
+    geometry: "Mapping[Group, Geometry]",
+    lines: "Mapping[tuple[str, str], Line]",
+) -> None:
+    """Write the heat maps, and the held-out errors between models beside them, as PNG files."""
+    from soup.cli.terminal import say
     from soup.evaluation.diagnosis.figures import crossings, positions
+    from soup.files import atomic_write
     from soup.report import png
 
-    drawn = {plot: positions(geometry["backbone"])}
+    figures = {plot: positions(geometry["backbone"])}
     if lines:
-        drawn[plot.with_name(f"{plot.stem}-lines{plot.suffix}")] = crossings(lines)
-    for path, figure in drawn.items():
+        figures[plot.with_name(f"{plot.stem}-lines{plot.suffix}")] = crossings(lines)
+    for path, figure in figures.items():
         with atomic_write(path) as aside:
             aside.write_bytes(png(figure))
         say(f"drawn: {path}")

@@ -1,93 +1,124 @@
-"""soup predict: a model's answers on images."""
+"""soup predict: the classes that a model gives to images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import torch
-from PIL import Image
+import typer
 
-from soup.cli.terminal import percent, print_json, table
-from soup.data.loading.examples import as_examples
-from soup.data.loading.images import Images
-from soup.data.reading.color_modes import rgb
-from soup.data.sources.folders import IMAGE_SUFFIXES, DataError
+from soup.cli.options import Device, Json, Model, devices
 from soup.errors import BadInput
-from soup.evaluation.predict import predict as logits_of
-from soup.models import build, library
-from soup.models.by_name import resolve_architecture
-from soup.models.transforms import image_input
-from soup.weights.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from soup.weights.checkpoint import Checkpoint
 
 
 def predict(
-    weights: str,
-    images: Sequence[Path],
-    model: str | None,
-    classes: Path | None,
-    top: int,
-    devices: Sequence[str],
-    as_json: bool,
+    weights: Annotated[str, typer.Argument(help="The model's weights.", metavar="WEIGHTS")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES ...")
+    ],
+    model: Model = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Class names, one a line, where the model does not know them."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to print an image.")] = 1,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """The likeliest classes of each image."""
+    """Classify images with a model.
+
+    soup predict soup.safetensors photographs --top 3
+
+    It prints the likeliest classes of each image with their probabilities.
+    """
+    import numpy as np
+    import torch
+
+    from soup.cli.terminal import percent, print_json, table
+    from soup.data.loading.examples import as_examples
+    from soup.data.loading.images import Images
+    from soup.evaluation.predict import predict as logits_of
+    from soup.models import build
+    from soup.models.by_name import resolve_architecture
+    from soup.models.transforms import image_input
+    from soup.weights.checkpoint import Checkpoint
+
+    chosen = devices(device)
     checkpoint = Checkpoint(weights)
-    names = tuple(classes.read_text().split("\n")) if classes else ()
-    names = tuple(name for name in names if name)
-    architecture, named = resolve_architecture(
+    names = tuple(name for name in classes.read_text().split("\n") if name) if classes else ()
+    architecture, has_names = resolve_architecture(
         model, checkpoint, names or _numbered(model, checkpoint)
     )
-    if names and named and names != architecture.classes:
+    if names and has_names and names != architecture.classes:
         raise BadInput(f"{classes} names other classes than the model knows")
-    built = build(architecture, checkpoint).to(devices[0])
+    network = build(architecture, checkpoint).to(chosen[0])
     files = _files(images)
     inputs = image_input(architecture)
     pixels = np.stack([_read(file, inputs.resize) for file in files])
-    read = Images(pixels, np.zeros(len(files), np.int64), ())
-    logits = logits_of(built, as_examples(read, inputs))
-    shares, places = torch.from_numpy(logits).softmax(1).topk(min(top, logits.shape[1]))
-    found = [
+    unlabelled = Images(pixels, np.zeros(len(files), np.int64), ())
+    logits = logits_of(network, as_examples(unlabelled, inputs))
+    probabilities, classes_of = torch.from_numpy(logits).softmax(1).topk(min(top, logits.shape[1]))
+    answers: list[dict[str, Any]] = [
         {
             "image": str(file),
-            "classes": {architecture.classes[i]: float(p) for i, p in zip(at, share, strict=True)},
+            "classes": {architecture.classes[i]: p for i, p in zip(best, shares, strict=True)},
         }
-        for file, at, share in zip(files, places.tolist(), shares.tolist(), strict=True)
+        for file, best, shares in zip(
+            files, classes_of.tolist(), probabilities.tolist(), strict=True
+        )
     ]
     if as_json:
-        print_json(found)
+        print_json(answers)
         return
     rows = [
-        (file, label, percent(share))
-        for file, one in zip(files, found, strict=True)
-        for label, share in one["classes"].items()  # type: ignore[attr-defined]
+        (answer["image"], name, percent(probability))
+        for answer in answers
+        for name, probability in answer["classes"].items()
     ]
     table(f"{len(files)} images", ["image", "class", ">%"], rows)
 
 
-def _numbered(model: str | None, checkpoint: Checkpoint) -> tuple[str, ...]:
+def _numbered(model: str | None, checkpoint: "Checkpoint") -> tuple[str, ...]:
     """Numbers for class names, as many as the head has rows."""
+    from soup.models import build, library
+    from soup.models.by_name import resolve_architecture
+
     if model is None or model.endswith(".json"):
         return ()
     architecture, _ = resolve_architecture(model, checkpoint, ("0",))
-    built = build(architecture)
-    head = library(architecture.library).head(built)
-    name = next(name for name, module in built.named_modules() if module is head) + ".weight"
+    network = build(architecture)
+    head = library(architecture.library).head(network)
+    name = next(name for name, module in network.named_modules() if module is head) + ".weight"
     rows = checkpoint.specs[name].shape[0] if name in checkpoint else 1
     return tuple(str(index) for index in range(rows))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
+    from soup.data.sources.folders import IMAGE_SUFFIXES, DataError
+
+    files: list[Path] = []
     for path in paths:
         inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-        found += inside if path.is_dir() else [path]
-    missing = [str(path) for path in found if not path.is_file()]
-    if missing or not found:
+        files += inside if path.is_dir() else [path]
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing or not files:
         raise DataError(f"no such image: {', '.join(missing) or ', '.join(map(str, paths))}")
-    return found
+    return files
 
 
-def _read(file: Path, resize: "object") -> np.ndarray:
-    assert callable(resize)
+def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":
+    import numpy as np
+    from PIL import Image
+
+    from soup.data.reading.color_modes import rgb
+    from soup.data.sources.folders import DataError
+
     try:
         with Image.open(file) as image:
             return np.asarray(resize(rgb(image)), dtype=np.uint8)

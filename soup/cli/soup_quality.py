@@ -3,69 +3,61 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
 from soup.cli.cook_options import CookOptions
+from soup.cli.heldout import Cooked, Scored
 from soup.cli.heldout_folder import batches_of
-from soup.cli.terminal import percent, progress, say, table, warn
+from soup.cli.terminal import models_in, percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR
 from soup.evaluation.metrics import Correct
 from soup.evaluation.scores import COUNTS
 from soup.models.batchnorm import has_batchnorm, recalibrate
-from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.ingredient import Soup
 from soup.weights import Weights, materialize
 from soup.weights.running_mean import RunningMean
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Ingredients with what each answered on the held-out images."""
-
-    exam: Evaluator
-    ingredients: list[Ingredient]
-    correct: dict[str, Correct]
-
-
-@dataclass(frozen=True)
-class Made:
-    """A soup, and for each kept one of a greedy soup what the soup then answered."""
-
-    soup: Soup
-    answers: list[Correct]
-
-
 def judged(
-    order: CookOptions, scored: Scored, made: Made, weights: Weights
+    options: CookOptions, scored: Scored, cooked: Cooked, weights: Weights
 ) -> tuple[Weights, dict[str, Any]]:
-    """What the soup is worth: against the best single model, with the noise of the held-out set."""
-    exam, n = scored.exam, len(scored.exam)
-    wrong = COUNTS.get(order.metric, TOP1_ERROR)
+    """Compare the soup with the best single model, print the comparison, and return it.
+
+    Args:
+        weights: of the soup, in the type in which they are written.
+
+    Returns:
+        The weights to write (with BatchNorm statistics computed anew, if those do better), and the
+        figures for the report as JSON knows them.
+    """
+    evaluator, n = scored.evaluator, len(scored.evaluator)
+    wrong = COUNTS.get(options.metric, TOP1_ERROR)
     best = min(scored.ingredients, key=lambda i: (math.isnan(i.errors), i.errors))
 
-    def answers(one: Weights) -> Correct:
-        logits = torch.from_numpy(exam.logits(one))
-        return (~wrong(logits, torch.from_numpy(exam.examples.labels))).numpy()
+    def answers(model: Weights) -> Correct:
+        logits = torch.from_numpy(evaluator.logits(model))
+        return (~wrong(logits, torch.from_numpy(evaluator.examples.labels))).numpy()
 
     weights = materialize(weights)
     right = answers(weights)
     statistics: dict[str, float] = {}
-    if order.recalibrate is not None:
-        weights, right, statistics = _statistics(order, exam, weights, right, answers)
-    steps = _steps(made, scored, answers) if order.recipe == "greedy" else []
+    if options.recalibrate is not None:
+        weights, right, statistics = _statistics(options, evaluator, weights, right, answers)
+    steps = _steps(cooked, scored, answers) if options.recipe == "greedy" else []
     gain = paired(scored.correct[best.name], right)
-    _show_trace(order, scored, made.soup, steps)
+    _show_trace(options, scored, cooked.soup, steps)
     rows = [
         ("best single", best.name, percent(scored.correct[best.name].mean()), ""),
-        ("soup", of_models(made.soup), percent(right.mean()), _plus_minus(gain)),
+        ("soup", models_in(cooked.soup.kept), percent(right.mean()), _plus_minus(gain)),
     ]
     table(f"held-out, {n} images", ["", "", ">accuracy, %", ">gain"], rows)
-    if set(made.soup.kept) == {best.name}:
+    if set(cooked.soup.kept) == {best.name}:
         warn(f"{best.name} is kept alone: 'soup explain', given the same, says why")
     elif gain.within_noise:
         warn(
@@ -75,47 +67,49 @@ def judged(
     figures: dict[str, Any] = {
         "examples": n,
         "best": {"name": best.name, "accuracy": float(scored.correct[best.name].mean())},
-        "soup": {"accuracy": float(right.mean()), "cost": made.soup.errors},
+        "soup": {"accuracy": float(right.mean()), "cost": cooked.soup.errors},
         "gain": gain._asdict(),
-        "trace": [asdict(trial) for trial in made.soup.trace],
+        "trace": [asdict(trial) for trial in cooked.soup.trace],
         "acceptances": [step._asdict() for step in steps],
     }
-    figures["bias"] = _bias(order, scored, made.soup)
+    figures["bias"] = _bias(options, scored, cooked.soup)
     if statistics:
         figures["batchnorm"] = statistics
     return weights, json.loads(json.dumps(figures, default=float))
 
 
 def _statistics(
-    order: CookOptions,
-    exam: Evaluator,
+    options: CookOptions,
+    evaluator: Evaluator,
     weights: dict[str, torch.Tensor],
     right: Correct,
     answers: Callable[[Weights], Correct],
 ) -> tuple[dict[str, torch.Tensor], Correct, dict[str, float]]:
-    """BatchNorm's statistics as averaged and as computed anew: both reported, the better taken."""
-    assert order.recalibrate is not None
-    if not has_batchnorm(exam.models[0]):
+    """Compute BatchNorm's statistics anew; report both, and take those that do better."""
+    assert options.recalibrate is not None
+    if not has_batchnorm(evaluator.models[0]):
         warn("the model keeps no BatchNorm statistics: nothing to recompute")
         return weights, right, {}
-    exam.load(exam.models[0], weights)
-    anew = dict(recalibrate(exam.models[0], batches_of(order.recalibrate, exam)))
-    also = answers(anew)
-    both = {"averaged": float(right.mean()), "recomputed": float(also.mean())}
+    evaluator.load(evaluator.models[0], weights)
+    recomputed = dict(recalibrate(evaluator.models[0], batches_of(options.recalibrate, evaluator)))
+    right_after = answers(recomputed)
+    both = {"averaged": float(right.mean()), "recomputed": float(right_after.mean())}
     rows = [(how, percent(accuracy)) for how, accuracy in both.items()]
     table("BatchNorm statistics", ["", ">accuracy, %"], rows)
-    return (anew, also, both) if also.sum() >= right.sum() else (weights, right, both)
+    if right_after.sum() >= right.sum():
+        return recomputed, right_after, both
+    return weights, right, both
 
 
-def _steps(made: Made, scored: Scored, answers: Callable[[Weights], Correct]) -> list[Gain]:
+def _steps(cooked: Cooked, scored: Scored, answers: Callable[[Weights], Correct]) -> list[Gain]:
     """The paired gain of each acceptance of a greedy soup, in their order."""
-    kept = made.soup.kept
-    if len(made.soup.trace) < 2 or made.soup.trace[0].errors is None or len(kept) < 2:
+    kept = cooked.soup.kept
+    if len(cooked.soup.trace) < 2 or cooked.soup.trace[0].errors is None or len(kept) < 2:
         return []
-    after = made.answers
+    after = cooked.answers
     if len(after) != len(kept) - 1:  # judged on several devices, whose answers have no order
         mean, after = RunningMean(), []
-        weights = {one.name: one.weights for one in scored.ingredients}
+        weights = {i.name: i.weights for i in scored.ingredients}
         mean.add(weights[kept[0]])
         for name in kept[1:]:
             mean.add(weights[name])
@@ -124,12 +118,12 @@ def _steps(made: Made, scored: Scored, answers: Callable[[Weights], Correct]) ->
     return gains(chain)
 
 
-def _show_trace(order: CookOptions, scored: Scored, soup: Soup, steps: Sequence[Gain]) -> None:
+def _show_trace(options: CookOptions, scored: Scored, soup: Soup, steps: Sequence[Gain]) -> None:
     if not soup.trace or soup.trace[0].errors is None:
         return
-    n, counts = len(scored.exam), order.metric in COUNTS
-    alone = {one.name: one.errors for one in scored.ingredients}
-    gained = iter(steps)
+    n, counts = len(scored.evaluator), options.metric in COUNTS
+    alone = {i.name: i.errors for i in scored.ingredients}
+    remaining = iter(steps)
 
     def shown(cost: float | None) -> str:
         if cost is None:
@@ -138,11 +132,11 @@ def _show_trace(order: CookOptions, scored: Scored, soup: Soup, steps: Sequence[
 
     rows: list[tuple[object, ...]] = []
     tried: set[str] = set()
-    for place, trial in enumerate(soup.trace, start=1):
-        gain = next(gained, None) if trial.kept and place > 1 else None
+    for number, trial in enumerate(soup.trace, start=1):
+        gain = next(remaining, None) if trial.kept and number > 1 else None
         rows.append(
             (
-                place,
+                number,
                 f"without {trial.name}" if trial.name in tried else trial.name,
                 shown(alone.get(trial.name, math.nan)),
                 shown(trial.errors),
@@ -150,54 +144,44 @@ def _show_trace(order: CookOptions, scored: Scored, soup: Soup, steps: Sequence[
                 "kept" if trial.kept else "",
             )
         )
-        if order.recipe == "removal":
+        if options.recipe == "removal":
             tried.add(trial.name)
-    unit = f"{order.metric}, %" if counts else order.metric
+    unit = f"{options.metric}, %" if counts else options.metric
     table(f"trace, {unit}", [">", "model", ">alone", ">in the soup", ">gain", ""], rows)
     noisy = sum(step.within_noise for step in steps)
     if noisy:
         warn(f"{noisy} of {len(steps)} acceptances gain less than two standard errors")
 
 
-def of_models(soup: Soup) -> str:
-    """How many models are in it."""
-    count = len(set(soup.kept))
-    return "1 model" if count == 1 else f"{count} models"
-
-
 def _plus_minus(gain: Gain) -> str:
     return f"{100 * gain.gain:+.2f} ± {100 * gain.se:.2f}"
 
 
-def _bias(order: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
-    """How much choosing by the held-out set flatters, there."""
+def _bias(options: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
+    """How much a choice by the held-out images overstates the accuracy on them."""
     chosen = best_of(np.stack([*scored.correct.values()]))
-    found = {"best_single": chosen.bias}
+    bias_of = {"best_single": chosen.bias}
     say(
         f"choosing the best of {len(scored.correct)} flatters it by about "
         f"{100 * chosen.bias:.2f} points (bootstrap)"
     )
-    if order.splits and order.recipe == "greedy" and order.metric in COUNTS:
-
-        def judge_on(part: Any) -> Any:
-            hard = [*scored.correct.values()]
-            return scored.exam.judges(hard, COUNTS[order.metric], among=part)[0]
-
+    if options.splits and options.recipe == "greedy" and options.metric in COUNTS:
         with progress("splitting", None) as advance:
 
-            def watched(part: Any) -> Any:
+            def judge_on(part: Any) -> Any:
                 advance()
-                return judge_on(part)
+                known = [*scored.correct.values()]
+                return scored.evaluator.judges(known, COUNTS[options.metric], among=part)[0]
 
             honest = split_bias(
-                soup, scored.ingredients, scored.correct, watched, splits=order.splits
+                soup, scored.ingredients, scored.correct, judge_on, splits=options.splits
             )
-        found |= {"gain": honest.gain.bias, "soup": honest.accuracy.bias}
+        bias_of |= {"gain": honest.gain.bias, "soup": honest.accuracy.bias}
         bias = 100 * honest.gain.bias
         how = "flattered" if bias >= 0 else "understated"
         say(
             f"greedy's gain of {100 * honest.gain.apparent:+.2f} points is {how} by about "
-            f"{abs(bias):.2f} ({order.splits} splits of the held-out set): honestly "
+            f"{abs(bias):.2f} ({options.splits} splits of the held-out set): honestly "
             f"{100 * honest.gain.honest:+.2f}"
         )
-    return found
+    return bias_of

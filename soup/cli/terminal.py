@@ -1,12 +1,13 @@
-"""What commands say: tables and progress for people on stderr, JSON for machines on stdout."""
+"""What the verbs print: tables and progress for people on stderr, JSON for programs on stdout."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -14,33 +15,62 @@ console = Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
+    """A line for people; Rich's markup is understood."""
     console.print(line, soft_wrap=True)
 
 
+def bold(name: object) -> str:
+    """A name for a line of `say`, whatever characters it has."""
+    return f"[bold]{escape(str(name))}[/]"
+
+
 def warn(line: str) -> None:
-    console.print("[yellow]warning:[/]", line, soft_wrap=True)
+    """A line for people about what may be wrong with the result."""
+    console.print("[yellow]warning:[/]", escape(line), soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """An error for people, as it is: a path may hold what Rich would take for markup."""
+    console.print("[red]error:[/]", escape(message), soft_wrap=True)
 
 
 def print_json(value: object) -> None:
-    """To stdout, so that it can be piped."""
+    """The result of a verb, on stdout.
+
+    Raises:
+        ValueError: it holds NaN or an infinity, which JSON does not know.
+    """
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns whose name begins with '>' are numbers, set to the right."""
+    """A table for people.
+
+    Args:
+        columns: their names; a name that begins with '>' is of numbers, which are set to the right.
+        rows: of cells; None is an empty one.
+    """
     console.print(f"[bold]{title}[/]")
-    shown = Table(box=None, pad_edge=False)
+    grid = Table(box=None, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
-        shown.add_column(column.removeprefix(">"), justify="right" if right else "left")
+        grid.add_column(column.removeprefix(">"), justify="right" if right else "left")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
-    console.print(shown)
+        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(grid)
 
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar with the time that is left; yields what to call once a step. Nothing off a terminal."""
+    """A bar with the time that is left, drawn on a terminal only.
+
+    Args:
+        what: is done.
+        total: number of steps, or None if it is not known.
+
+    Yields:
+        A function to call after each step.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns,
@@ -53,5 +83,12 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
         yield lambda: bars.advance(task)
 
 
+def models_in(names: Iterable[str]) -> str:
+    """How many models the names are of: "1 model", "3 models"."""
+    count = len(set(names))
+    return "1 model" if count == 1 else f"{count} models"
+
+
 def percent(share: float) -> str:
+    """A share from 0 to 1 in percent, with two decimals and no sign."""
     return f"{100 * share:.2f}"

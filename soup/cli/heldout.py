@@ -1,0 +1,102 @@
+"""Candidates scored on held-out images, and a soup chosen by the scores."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from soup.cli.checkpoints import Pool
+from soup.cli.cook_options import CookOptions, parameters_of
+from soup.cli.heldout_folder import open_evaluator
+from soup.cli.terminal import progress, warn
+from soup.evaluation.evaluator import Evaluator
+from soup.evaluation.judges import TOP1_ERROR
+from soup.evaluation.metrics import Correct
+from soup.evaluation.scores import COUNTS, SCORES
+from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.parallel_greedy import parallel_greedy
+from soup.weights import Weights
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Ingredients with their scores, and which held-out images each gets right."""
+
+    evaluator: Evaluator
+    ingredients: list[Ingredient]
+    correct: dict[str, Correct]
+
+
+@dataclass(frozen=True)
+class Cooked:
+    """A soup; of a greedy one, also which images it gets right after each model it keeps.
+
+    Attributes:
+        answers: one a kept model but the first, or none if they were not kept in order.
+    """
+
+    soup: Soup
+    answers: list[Correct]
+
+
+def score(
+    options: CookOptions, pool: Pool, ingredients: Sequence[Ingredient], devices: Sequence[str]
+) -> Scored:
+    """Score each ingredient by the metric, as a cost: errors, or 1 minus a score."""
+    assert options.heldout is not None
+    first = next(iter(pool.checkpoints.values()))
+    with progress("decoding", None) as advance:
+        evaluator = open_evaluator(
+            options.heldout, options.model, first, devices, options.batch_size, advance
+        )
+    for problem in evaluator.skipped[:5]:
+        warn(f"left out: {problem}")
+    labels = torch.from_numpy(evaluator.examples.labels)
+    is_wrong = COUNTS.get(options.metric, TOP1_ERROR)
+    judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
+    correct, scored = {}, []
+    with progress("scoring", len(ingredients)) as advance:
+        for ingredient in ingredients:
+            wrong = is_wrong(torch.from_numpy(evaluator.logits(ingredient.weights)), labels)
+            correct[ingredient.name] = (~wrong).numpy()
+            cost = judges[0](ingredient.weights) if judges else int(wrong.sum())
+            scored.append(replace(ingredient, errors=math.nan if cost is None else cost))
+            advance()
+    return Scored(evaluator, scored, correct)
+
+
+def cook_by(
+    options: CookOptions, recipe: Callable[..., Soup], arguments: dict[str, Any], scored: Scored
+) -> Cooked:
+    """Cook a soup by the recipe, which asks held-out images for what its parameters name."""
+    evaluator, counts = scored.evaluator, options.metric in COUNTS
+    parameters = parameters_of(recipe)
+    judges: Sequence[Any] = (
+        evaluator.judges([*scored.correct.values()], COUNTS[options.metric])
+        if counts
+        else evaluator.score_judges(SCORES[options.metric])
+    )
+    with progress(options.recipe, None) as advance:
+        if "objective" in parameters:
+            arguments["objective"] = evaluator.objective()
+        if "fishers" in parameters:
+            arguments["fishers"] = [evaluator.fisher(i.weights) for i in scored.ingredients]
+        if options.recipe == "greedy" and len(judges) > 1:
+            return Cooked(parallel_greedy(scored.ingredients, judges, **arguments), [])
+        if "judge" in parameters:
+            arguments["judge"] = _watched(judges[0], advance)
+        soup = recipe(scored.ingredients, **arguments)
+    complete = [a for a in judges[0].answers if a is not None] if counts else []
+    accepted = len(soup.kept) - 1
+    in_order = options.recipe == "greedy" and counts and accepted > 0
+    return Cooked(soup, complete[-accepted:] if in_order else [])
+
+
+def _watched(judge: Any, advance: Callable[[], None]) -> Any:
+    def watched(weights: Weights, at_most: float | None = None) -> Any:
+        advance()
+        return judge(weights, at_most)
+
+    return watched

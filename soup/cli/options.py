@@ -1,0 +1,99 @@
+"""Options that several verbs have, each declared once."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from soup.errors import BadInput
+
+EPILOG = "Exit codes: 0 done; 1 failed, or models that cannot be averaged; 2 bad input."
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        help="Weights: safetensors files, shard indexes (.json), folders with either, or URLs.",
+        metavar="A B C ...",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="The architecture of the weights: timm:NAME, open_clip:NAME, or a model.json. "
+        "Soups that this command wrote hold it themselves."
+    ),
+]
+Heldout = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Labelled images to choose by, FOLDER/<class>/<image>. Never use the test images: "
+        "what is chosen by them scores too well on them.",
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Weights of the initialisation that the models were fine-tuned from."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu, cuda, or several, such as cuda:0,cuda:1, which judge candidates at once; auto "
+        "takes the GPU if there is one."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images in one forward pass of the model.")]
+
+
+class Verb(TyperCommand):
+    """A command that does not convert its options' values where a shell asks for completions.
+
+    Typer converts them by pydantic, which takes longer to import than the rest of the request.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        if ctx.resilient_parsing:
+            for parameter in parameters:
+                parameter.process_value = _unconverted  # type: ignore[method-assign, assignment]
+        return parameters
+
+
+class Verbs(TyperGroup):
+    """A group of commands whose own options are flags.
+
+    A flag that is not given is False: of None, Typer would make False by pydantic.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            parameter.default = parameter.default or False
+        return parameters
+
+
+def _unconverted(_context: object, value: object) -> object:
+    return value
+
+
+def devices(text: str) -> list[str]:
+    """The devices that `--device` names, each of which torch can use.
+
+    Raises:
+        BadInput: torch cannot use one of them.
+    """
+    import torch
+
+    if text == "auto":
+        return ["cuda"] if torch.cuda.is_available() else ["cpu"]
+    try:
+        for name in text.split(","):
+            torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"--device {text}: torch cannot use it here: {reason}") from None
+    return text.split(",")

@@ -1,0 +1,55 @@
+"""`import soup`: its names, and that each is loaded when it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import soup
+from tests.checkouts import REPO
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_soup_loads_no_package_but_its_own() -> None:
+    code = (
+        "import sys; before = {*sys.modules}; import soup; "
+        "new = {name.partition('.')[0] for name in {*sys.modules} - before}; "
+        "print(sorted(new - sys.stdlib_module_names))"
+    )
+    assert run(code) == "['soup']"
+
+
+@pytest.mark.parametrize("name", soup.__all__)
+def test_every_name_is_there_after_import_soup_alone(name: str) -> None:
+    code = f"import soup; value = soup.{name}; from soup import {name}; print(value is {name})"
+    assert run(code) == "True"
+
+
+def test_names_are_the_things_themselves() -> None:
+    from soup.evaluation import judges
+    from soup.recipes import greedy
+    from soup.weights import Weights, average
+
+    assert soup.average is average
+    assert soup.greedy is greedy
+    assert callable(soup.greedy)  # not the module of that name
+    assert soup.Weights is Weights
+    assert soup.judging is judges
+    assert soup.ErrorJudge is judges.ErrorJudge
+    assert set(soup.__all__) <= set(dir(soup))
+
+
+def test_import_everything() -> None:
+    assert run("from soup import *; print(greedy.__name__, uniform.__name__)") == "greedy uniform"
+
+
+def test_a_name_that_is_none_is_told_as_python_tells_it() -> None:
+    with pytest.raises(AttributeError, match="module 'soup' has no attribute 'stew'"):
+        _ = soup.stew  # type: ignore[attr-defined]
