@@ -32,7 +32,7 @@ from soup import Checkpoint, Ingredient, save  # noqa: E402
 from soup.evaluation.heldout_loss import HeldoutLoss  # noqa: E402
 from soup.models import Architecture, build, library  # noqa: E402
 from soup.models.transforms import evaluation, normalise  # noqa: E402
-from soup.recipes.learned import Slope, learn, learned  # noqa: E402
+from soup.recipes.learned import Gradients, learn, learned  # noqa: E402
 from soup.weights import Weights  # noqa: E402
 
 LIMIT = 64 * 2**20
@@ -66,7 +66,7 @@ class Timed(HeldoutLoss):
     seconds = 0.0
     steps = 0
 
-    def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Slope:
+    def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Gradients:
         started = time.perf_counter()
         slope = super().__call__(weights, beta, batch)
         self.seconds += time.perf_counter() - started

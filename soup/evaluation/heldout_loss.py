@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from soup.errors import BadInput
 from soup.models import load_weights
-from soup.recipes.learned import Slope
+from soup.recipes.learned import Gradients
 from soup.weights import Weights
 
 
@@ -73,7 +73,7 @@ class HeldoutLoss:
         order = np.random.default_rng([self._seed, epoch]).permutation(self._learned)
         yield from torch.from_numpy(order).split(self._batch_size)
 
-    def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Slope:
+    def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Gradients:
         """
         Raises:
             ModelError: the weights do not fit the model.
@@ -84,7 +84,7 @@ class HeldoutLoss:
         loss = self._mean(scale, batch)
         slopes = torch.autograd.grad(loss, [*named.values(), scale], allow_unused=True)
         found = {n: s for n, s in zip(named, slopes, strict=False) if s is not None}
-        return Slope(loss.item(), found, slopes[-1].item())
+        return Gradients(loss.item(), found, slopes[-1].item())
 
     @torch.no_grad()
     def check(self, weights: Weights, beta: float) -> float | None:

@@ -1,7 +1,9 @@
-"""Recipes: from ingredients, and what their parameters' names say, to a soup. One file each.
+"""Recipes: functions that merge ingredients (fine-tuned models) into a soup; one file each.
 
-Beside the ingredients a recipe may take a `judge`, the `base` that all were fine-tuned from, their
-`fishers`, and an `objective` to learn by; what has no default is required.
+Every recipe takes the ingredients first. The names of its other parameters say what it needs: a
+`judge` (counts held-out errors), the `base` (weights that all ingredients were fine-tuned from),
+`fishers` (Fisher information of each ingredient) or an `objective` (held-out loss with gradients).
+A parameter without a default is required.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What recipes have in common: who goes in, what goes for every sum, one number for the judge."""
+"""What several recipes share: merging block by block in float64, and searching a coefficient."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,104 +6,107 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from soup.errors import BadInput
-from soup.recipes.ingredient import Ingredient, Soup, Trial
+from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable, require_unique_names
 from soup.recipes.judge import Judge
 from soup.weights import Weights, tensorwise
 from soup.weights.streaming_sum import raise_not_finite
 
-# Of a tensor, so that no more than this much of each model is held in float64.
+# Numbers of a tensor that are converted to float64 at a time, to bound the memory needed.
 BLOCK = 1 << 19
 
 
-class Unusable(BadInput, ValueError):
-    """A recipe was given what it cannot cook; the message says what it needs."""
-
-
 def weights_of(ingredients: Sequence[Ingredient]) -> list[Weights]:
-    """The weights of all ingredients, scored or not, in the given order.
+    """Return the weights of all ingredients, scored or not, in the given order.
 
     Raises:
-        Unusable: there are none, or two have one name.
+        Unusable: there are no ingredients, or two have the same name.
     """
-    names = [each.name for each in ingredients]
-    if not names:
+    if not ingredients:
         raise Unusable("no ingredients were given: nothing to cook")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise Unusable(
-            f"two ingredients of the same name: {', '.join(twice)}; give each a name of its own"
-        )
-    return [each.weights for each in ingredients]
+    require_unique_names(ingredients)
+    return [ingredient.weights for ingredient in ingredients]
 
 
 def blockwise(
     function: Callable[[str, list[Tensor]], Tensor],
     models: Sequence[Weights],
-    also: Callable[[str], list[Tensor]] = lambda _: [],
+    extra: Callable[[str], list[Tensor]] = lambda _: [],
 ) -> Weights:
-    """Each number by a function of it in each model, in float64 and a block at a time.
+    """Merge models by an elementwise function, in float64 and a block at a time.
 
-    What all models agree on stays as it is, be it an infinite mask.
+    A tensor that is the same in all models, such as an infinite mask, is copied.
 
     Args:
-        function: of the tensor's name and a block of it, flat, in each model.
-        also: tensors of the same shape, of which the function gets the blocks as well.
+        function: takes the name of a tensor and its block in each model, flat and in float64, and
+            returns the merged block.
+        models: of the same tensor names and shapes.
+        extra: takes the name of a tensor and returns more tensors of its shape, such as masks,
+            whose blocks are appended to those of the models.
+
+    Returns:
+        A dictionary if all models are dictionaries, else a mapping that computes each tensor when
+        it is read; dtypes are those of the first model.
 
     Raises:
         Incompatible: names or shapes differ.
         NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
     """
 
-    def blended(name: str, tensors: list[Tensor]) -> Tensor:
-        first = tensors[0]
-        if all(each.dtype == first.dtype and torch.equal(each, first) for each in tensors[1:]):
+    def merged(name: str, tensors: list[Tensor]) -> Tensor:
+        first, *others = tensors
+        if all(other.dtype == first.dtype and torch.equal(other, first) for other in others):
             return first.clone()
-        flat = [tensor.to(first.device).reshape(-1) for tensor in [*tensors, *also(name)]]
+        flat = [tensor.to(first.device).reshape(-1) for tensor in [*tensors, *extra(name)]]
         result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
-        for at in range(0, first.numel(), BLOCK):
-            block = [tensor[at : at + BLOCK].double() for tensor in flat]
-            result.view(-1)[at : at + BLOCK] = function(name, block)
+        for start in range(0, first.numel(), BLOCK):
+            block = [tensor[start : start + BLOCK].double() for tensor in flat]
+            result.view(-1)[start : start + BLOCK] = function(name, block)
         if not bool(result.isfinite().all()):
             raise_not_finite(name, first, models)
         return result
 
-    return tensorwise(blended, models)
+    return tensorwise(merged, models)
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
-    """Summed in the given order."""
+    """Return the mean of tensors, summed in the given order."""
     return sum(tensors[1:], tensors[0]) / len(tensors)
 
 
 def soup_of_all(ingredients: Sequence[Ingredient], weights: Weights, judge: Judge | None) -> Soup:
-    """A soup of all ingredients, judged in full if there is a judge."""
-    names = tuple(each.name for each in ingredients)
+    """Return a soup that keeps all ingredients; its errors are counted if there is a judge."""
+    names = tuple(ingredient.name for ingredient in ingredients)
     trace = tuple(Trial(name, errors=None, at_most=None, kept=True) for name in names)
     return Soup(weights, names, None if judge is None else judge(weights), trace)
 
 
 def search_coefficient(
     ingredients: Sequence[Ingredient],
-    cook: Callable[[float], Weights],
+    merge: Callable[[float], Weights],
     judge: Judge | None,
     label: str,
     given: float | None,
     default: float,
     grid: Sequence[float],
 ) -> Soup:
-    """A soup of all ingredients with one free number, which the judge chooses if none is given.
+    """Return a soup of all ingredients whose one coefficient is given or chosen on held-out data.
 
-    It tries those of the grid in turn and takes the best, of equals the last; without a judge the
-    default is taken. The trace holds a trial for each number, called by the label and the number.
+    Args:
+        ingredients: all of them are kept.
+        merge: takes the coefficient and returns the weights of the soup.
+        judge: counts held-out errors; without it the coefficient is `given` or the default.
+        label: the name of the coefficient in the trace, which holds a trial for each value tried.
+        given: the coefficient, if it is not to be searched.
+        default: the coefficient if there is neither `given` nor a judge.
+        grid: the values to try; of values with equally few errors the last wins.
     """
-    names = tuple(each.name for each in ingredients)
+    names = tuple(ingredient.name for ingredient in ingredients)
     fixed = default if given is None else given
     soup = Soup({}, names, errors=None, trace=())
     trials: list[Trial] = []
     best = 0
     for value in [fixed] if judge is None or given is not None else grid:
-        weights, at_most = cook(value), soup.errors
+        weights, at_most = merge(value), soup.errors
         errors = None if judge is None else judge(weights, at_most)
         trials.append(Trial(f"{label} {value:g}", errors, at_most, kept=False))
         if at_most is None or (errors is not None and errors <= at_most):

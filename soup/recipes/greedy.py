@@ -1,11 +1,11 @@
-"""Greedy soup: add an ingredient if the average does not get worse on held-out data.
+"""Greedy soup: add an ingredient if the average does not become worse on held-out data.
 
 Wortsman et al., "Model soups", ICML 2022 (arXiv 2203.05482), Recipe 1: sort by decreasing held-out
 accuracy; S = {}; for i = 1..K: if acc(mean(S + theta_i)) >= acc(mean(S)) then S = S + theta_i.
 
-Where the paper is silent: the first ingredient's accuracy is its own recorded one; ingredients
-without a score are left out; equal scores keep the given order. The published code asks for a
-strictly better score, `tie="reject"`.
+Where the paper is silent: the accuracy of the first ingredient is the recorded one, not measured
+again; ingredients without a score are left out; ingredients with equal scores keep the given
+order. The published code demands a strictly better score, which is `tie="reject"` here.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from soup.recipes.ingredient import Ingredient, Soup, Trial
+from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
@@ -28,51 +28,54 @@ def greedy(
     tie: Tie = "keep",
     accumulate: torch.dtype = torch.float64,
 ) -> Soup:
-    """Each in its turn, if it does no harm: the first choice wherever there is held-out data.
+    """Add models that cause no more errors, best first: the first choice with held-out data.
 
-    Each ingredient's weights are read once, against a running sum.
+    The weights of an ingredient are read when it is tried, and again when it is kept, never later.
 
     Args:
-        tie: whether a candidate that leaves the errors as they are is kept.
+        ingredients: candidates, in any order.
+        judge: counts the held-out errors of a mean.
+        tie: whether to keep a candidate that leaves the number of errors as it is.
+        accumulate: the dtype of the sum.
 
     Raises:
-        ValueError: no ingredient was scored, or the tie rule is unknown.
+        Unusable: two ingredients have the same name, none was scored, or the tie rule is unknown.
         Incompatible: names or shapes differ.
     """
     require_tie(tie)
     best, *rest = ranked(ingredients)
     mean = RunningMean(accumulate)
     mean.add(best.weights)
-    errors = errors_of(best)
+    errors = recorded_errors(best)
     trace = [Trial(best.name, errors, at_most=None, kept=True)]
     for candidate in rest:
-        at_most = bound(errors, tie)
-        found = judge(mean.value(candidate.weights), at_most)
-        kept = found is not None and found <= at_most
-        trace.append(Trial(candidate.name, found, at_most, kept))
-        if found is not None and kept:
+        at_most = most_errors(errors, tie)
+        errors_with = judge(mean.value(candidate.weights), at_most)
+        kept = errors_with is not None and errors_with <= at_most
+        trace.append(Trial(candidate.name, errors_with, at_most, kept))
+        if errors_with is not None and kept:
             mean.add(candidate.weights)
-            errors = found
+            errors = errors_with
     kept_names = tuple(trial.name for trial in trace if trial.kept)
     return Soup(mean.value(), kept_names, errors, tuple(trace))
 
 
 def require_tie(tie: str) -> None:
-    """Raise ValueError if the tie rule is unknown."""
+    """Raise `Unusable` if the tie rule is unknown."""
     if tie not in ("keep", "reject"):
-        raise ValueError(
+        raise Unusable(
             f"unknown tie rule {tie!r}; known: keep (the paper), reject (strictly better)"
         )
 
 
-def errors_of(ingredient: Ingredient) -> float:
-    """The recorded errors, as an integer if they are one; a cost that is none stays as it is."""
+def recorded_errors(ingredient: Ingredient) -> float:
+    """Return an ingredient's errors, as an integer if they are a whole number."""
     errors = float(ingredient.errors)
     return int(errors) if errors.is_integer() else errors
 
 
-def bound(errors: float, tie: Tie) -> float:
-    """The most that a candidate may cost."""
+def most_errors(errors: float, tie: Tie) -> float:
+    """Return the most errors with which a candidate is kept, given the errors without it."""
     if tie == "keep":
         return errors
     return errors - 1 if isinstance(errors, int) else math.nextafter(errors, -math.inf)

@@ -1,9 +1,14 @@
-"""What goes into a soup, and what comes out."""
+"""The inputs of a recipe (`Ingredient`) and its result (`Soup`, with a `Trial` a candidate)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from soup.errors import BadInput
 from soup.weights import Weights
+
+
+class Unusable(BadInput, ValueError):
+    """A recipe cannot use its arguments; the message says what it needs."""
 
 
 @dataclass(frozen=True)
@@ -11,9 +16,10 @@ class Ingredient:
     """A fine-tuned model that may go into the soup.
 
     Attributes:
-        name: how the trace calls it.
-        weights: its tensors, in memory or a `Checkpoint`.
-        errors: held-out examples it gets wrong; NaN if it was never scored.
+        name: identifies it in the trace; unique among the ingredients of a soup.
+        weights: its tensors: a dictionary, or a `Checkpoint` over a file.
+        errors: number of held-out examples that it classifies wrongly (or another cost to
+            minimise); NaN if it was never scored.
     """
 
     name: str
@@ -23,13 +29,14 @@ class Ingredient:
 
 @dataclass(frozen=True)
 class Trial:
-    """One line of a trace: a candidate, and what became of it.
+    """One line of a trace: a candidate and the decision about it.
 
     Attributes:
-        name: the ingredient.
-        errors: the soup's held-out errors with it; None when judging stopped early, past `at_most`.
-        at_most: the most errors that the rule allowed; None for the first.
-        kept: whether it stayed.
+        name: of the ingredient that was tried.
+        errors: held-out errors of the soup with it; None if the judge stopped early, because the
+            errors exceeded `at_most`.
+        at_most: the most errors with which the recipe accepts it; None for the first trial.
+        kept: whether it was accepted.
     """
 
     name: str
@@ -40,14 +47,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Soup:
-    """A soup: its weights, who is in it, and how that came about.
+    """The result of a recipe.
 
     Attributes:
-        weights: the average; lazy where the ingredients are and it was not needed in memory.
-        kept: names of its ingredients, in the order of acceptance.
-        errors: its held-out errors; None where the recipe asked no judge.
-        trace: one trial a candidate, in the order tried.
-        shares: of a learned soup, group of tensors -> ingredient -> its share.
+        weights: the merged tensors: a dictionary, or lazy weights if the ingredients are lazy and
+            the recipe keeps no sum in memory.
+        kept: names of the ingredients in the soup, in the order of acceptance.
+        errors: held-out errors of the soup; None if no judge counted them.
+        trace: one trial for each candidate, in the order tried.
+        shares: of a learned soup, for each group of tensors the share of each ingredient by name.
     """
 
     weights: Weights
@@ -55,3 +63,13 @@ class Soup:
     errors: float | None
     trace: tuple[Trial, ...]
     shares: Mapping[str, Mapping[str, float]] | None = None
+
+
+def require_unique_names(ingredients: Sequence[Ingredient]) -> None:
+    """Raise `Unusable` if two ingredients have the same name."""
+    names = [ingredient.name for ingredient in ingredients]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Unusable(
+            f"two ingredients of the same name: {', '.join(twice)}; give each a name of its own"
+        )

@@ -1,4 +1,4 @@
-"""All that a recipe knows of the world."""
+"""The interface through which a recipe evaluates a candidate, ignorant of model and data."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -7,10 +7,11 @@ from soup.weights import Weights
 
 @runtime_checkable
 class Judge(Protocol):
-    """Counts the held-out examples that weights get wrong, or any other cost that is to be small.
+    """A function that returns the number of held-out examples that a model classifies wrongly.
 
-    It may stop as soon as the errors exceed `at_most`, and then answers None. With `at_most=None`
-    it looks at every example. (`Any`, so that judges may ask for an integer or a float.)
+    Any other cost to minimise will do. A judge may stop as soon as the errors exceed `at_most`, and
+    then returns None; with `at_most=None` it evaluates every example. `at_most` is `Any` so that a
+    judge may declare it an integer or a float.
     """
 
     def __call__(self, weights: Weights, at_most: Any = None) -> float | None: ...

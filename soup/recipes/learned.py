@@ -1,17 +1,18 @@
-"""Learned soup: the shares of the ingredients are trained.
+"""Learned soup: train the share of each ingredient by gradient descent on held-out data.
 
 Wortsman et al., "Model soups", ICML 2022 (arXiv 2203.05482), appendix I:
 
     min over alpha, beta of sum_j loss(beta * f(x_j, sum_i alpha_i theta_i), y_j),
     alpha = softmax(raw), over the held-out set; by layer: one alpha for each layer.
 
-The published code starts from equal shares and beta = 1, and takes 5 epochs of AdamW, lr 0.05, no
+The published code starts from equal shares and beta = 1, and trains 5 epochs of AdamW, lr 0.05, no
 weight decay, batches of 256; its "by layer" is one alpha for each tensor, here `by="tensor"`.
 
-Where the paper is silent: the gradient of alpha_i is <dL/dtheta, theta_i>, so that no graph is ever
-built over the ingredients; a part of the held-out set is not learned from, but says when to stop
-and which shares are kept (equal ones, if none do better); a tensor without a gradient, such as
-BatchNorm's averages, follows the shares of its layer, or equal ones where it has its own.
+Where the paper is silent: the gradient by alpha_i is computed as <dL/dtheta, theta_i>, so that
+autograd never builds a graph over the ingredients. A part of the held-out set is not trained on; it
+decides when to stop and which shares are kept (equal shares, if no others are better). A tensor
+without a gradient, such as a running average of BatchNorm, gets the shares of its layer, or equal
+shares with `by="tensor"`.
 """
 
 import math
@@ -23,19 +24,25 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import Unusable, blockwise, soup_of_all, weights_of
-from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.blending import blockwise, soup_of_all, weights_of
+from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
 from soup.weights import NotFinite, Spec, Weights
 from soup.weights.mixer import Mixer
 
 By = Literal["global", "layer", "tensor"]
-BLOCK = re.compile(r"((.*?\.)?\d+(\.(blocks?\.)?\d+)*)\.")
-MEMORY = 8 * 2**30
+NUMBERED_BLOCK = re.compile(r"((.*?\.)?\d+(\.(blocks?\.)?\d+)*)\.")
+MEMORY = 8 * 2**30  # bytes
 
 
-class Slope(NamedTuple):
-    """A loss and its derivatives: by the weights (tied ones under one of their names), by beta."""
+class Gradients(NamedTuple):
+    """A loss and its derivatives.
+
+    Attributes:
+        loss: of one batch.
+        weights: dL/dtheta by tensor name; tied tensors under one of their names.
+        beta: dL/dbeta.
+    """
 
     loss: float
     weights: Weights
@@ -44,35 +51,35 @@ class Slope(NamedTuple):
 
 @runtime_checkable
 class Objective(Protocol):
-    """The held-out loss, which alone knows the model and the data.
+    """The held-out loss. It holds the model and the data, which the recipe does not know.
 
     Attributes:
-        device: where it wants the weights.
+        device: the weights it is called with must be there.
     """
 
     device: torch.device
 
     def batches(self, epoch: int) -> Iterable[Any]:
-        """What to call it with, for one pass over the examples that are learned from."""
+        """Yield the batches of one pass over the training part of the held-out set."""
         ...
 
-    def __call__(self, weights: Weights, beta: float, batch: Any) -> Slope: ...
+    def __call__(self, weights: Weights, beta: float, batch: Any) -> Gradients: ...
 
     def check(self, weights: Weights, beta: float) -> float | None:
-        """The loss over the examples that are not learned from; None if there are none."""
+        """Return the loss over the rest of the held-out set; None if nothing was set aside."""
         ...
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learned.
+    """The result of training the shares.
 
     Attributes:
-        groups: for each floating-point tensor the group whose shares it follows.
+        groups: for each floating-point tensor the name of the group whose shares it gets.
         shares: for each group the share of each ingredient, by name; their sum is 1.
-        beta: the inverse temperature, which is no part of the soup's weights.
-        losses: one a step.
-        checks: the losses of `Objective.check`: before, and after each epoch.
+        beta: the inverse temperature. It is not part of the soup's weights.
+        losses: one for each step.
+        checks: the losses that `Objective.check` returned before training and after each epoch.
     """
 
     groups: Mapping[str, str]
@@ -90,23 +97,28 @@ def learned(
     epochs: int = 5,
     memory: float = MEMORY,
 ) -> Soup:
-    """Each one's share trained on held-out data: where there are thousands of held-out examples.
+    """Train the share of each model on held-out data: where there are thousands of examples.
 
-    The shares that were learned mix the soup once more, exactly: in float64, from the ingredients.
+    The soup is mixed with the trained shares in float64, from the ingredients.
+
+    Args:
+        ingredients, objective, by, epochs, memory: see `learn`.
+        judge: counts the errors of the soup, if given.
 
     Raises:
-        Unusable, Incompatible, NotFinite: see `learn`, as for the arguments.
+        Unusable, Incompatible, NotFinite: see `learn`.
     """
-    found = learn(ingredients, objective, by, epochs, memory=memory)
+    result = learn(ingredients, objective, by, epochs, memory=memory)
 
-    def exact(name: str, tensors: list[Tensor]) -> Tensor:
+    def mixed(name: str, tensors: list[Tensor]) -> Tensor:
         total = torch.zeros_like(tensors[0], dtype=torch.float64)
-        for share, tensor in zip(found.shares[found.groups[name]].values(), tensors, strict=True):
+        shares = result.shares[result.groups[name]].values()
+        for share, tensor in zip(shares, tensors, strict=True):
             total.add_(tensor, alpha=share)
         return total
 
-    soup = soup_of_all(ingredients, blockwise(exact, weights_of(ingredients)), judge)
-    return replace(soup, shares=found.shares)
+    soup = soup_of_all(ingredients, blockwise(mixed, weights_of(ingredients)), judge)
+    return replace(soup, shares=result.shares)
 
 
 def learn(
@@ -118,20 +130,25 @@ def learn(
     patience: int = 2,
     memory: float = MEMORY,
 ) -> Learned:
-    """The shares of the ingredients that minimise the objective.
+    """Find the shares of the ingredients that minimise the objective.
 
     Args:
-        by: what has shares of its own: the whole model, each layer (see `layer`), each tensor.
-        patience: epochs without a better check after which to stop.
-        memory: bytes of ingredients to hold on the objective's device; see `soup.weights.mixer`.
+        ingredients: all of them get a share.
+        objective: the held-out loss.
+        by: "global" for one share of each ingredient, "layer" for one in each layer (see
+            `layer_of`), "tensor" for one in each tensor.
+        epochs: the most passes over the training part of the held-out set.
+        lr: learning rate of AdamW.
+        patience: stop after this many epochs without a lower check.
+        memory: bytes of ingredients to keep on the objective's device; see `soup.weights.mixer`.
 
     Raises:
-        Unusable: there are no ingredients, two have one name, or `by` is unknown.
+        Unusable: there are no ingredients, two have the same name, or `by` is unknown.
         Incompatible: names or shapes differ.
-        NotFinite: the loss is not a number.
+        NotFinite: the loss is NaN or infinite.
     """
     mixer = Mixer(weights_of(ingredients), objective.device, memory)
-    names = [i.name for i in ingredients]
+    names = [ingredient.name for ingredient in ingredients]
     groups = _groups(mixer.specs, by)
     row = {group: index for index, group in enumerate(dict.fromkeys(groups.values()))}
     raw = torch.zeros(len(row), len(names), requires_grad=True)
@@ -144,26 +161,26 @@ def learn(
         alpha = _shares(raw.detach())
         return mixer.mix({name: alpha[row[group]] for name, group in groups.items()})
 
-    since = 0
+    epochs_without_gain = 0
     for epoch in range(epochs + 1):
         loss = objective.check(mixed(), beta.item())
         if loss is None or _finite(loss, len(losses)) < min(checks, default=math.inf):
-            best, since = (_shares(raw.detach()), beta.item()), 0
+            best, epochs_without_gain = (_shares(raw.detach()), beta.item()), 0
         else:
-            since += 1
+            epochs_without_gain += 1
         checks += [] if loss is None else [loss]
-        if epoch == epochs or since == patience:
+        if epoch == epochs or epochs_without_gain == patience:
             break
         for batch in objective.batches(epoch):
-            slope = objective(mixed(), beta.item(), batch)
-            losses.append(_finite(slope.loss, len(losses)))
+            gradients = objective(mixed(), beta.item(), batch)
+            losses.append(_finite(gradients.loss, len(losses)))
             alpha = _shares(raw)
-            pull = torch.zeros_like(alpha)
-            for name, products in mixer.products(slope.weights).items():
-                pull[row[groups[name]]] += products
+            alpha_gradient = torch.zeros_like(alpha)
+            for name, products in mixer.products(gradients.weights).items():
+                alpha_gradient[row[groups[name]]] += products
             optimizer.zero_grad()
-            alpha.backward(pull)
-            beta.grad = torch.tensor(slope.beta)
+            alpha.backward(alpha_gradient)
+            beta.grad = torch.tensor(gradients.beta)
             optimizer.step()
     shares = {g: dict(zip(names, best[0][r].tolist(), strict=True)) for g, r in row.items()}
     return Learned(groups, shares, best[1], tuple(losses), tuple(checks))
@@ -181,19 +198,19 @@ def _finite(loss: float, step: int) -> float:
     )
 
 
-def layer(name: str) -> str:
-    """The layer of a tensor, by its name: up to the first number, the index of a block.
+def layer_of(name: str) -> str:
+    """Return the layer of a tensor: its name up to the first number, the index of a block.
 
-    A stage's index and that of the block in it go together ("stages.2.blocks.5", "blocks.2.1").
-    A name without a number belongs to the module it names ("head.weight" and "head.bias": "head").
+    The index of a stage and that of the block in it go together ("stages.2.blocks.5",
+    "blocks.2.1"). A name without a number belongs to its module ("head" for "head.weight").
     """
-    found = BLOCK.match(name)
-    return found[1] if found else name.rpartition(".")[0] or name
+    numbered = NUMBERED_BLOCK.match(name)
+    return numbered[1] if numbered else name.rpartition(".")[0] or name
 
 
 def _groups(specs: Mapping[str, Spec], by: By) -> dict[str, str]:
-    """For each floating-point tensor the group whose shares it follows; ties follow the first."""
-    rules = {"global": lambda _: "all", "layer": layer, "tensor": lambda name: name}
+    """Return the group of each floating-point tensor; tied tensors are in that of the first."""
+    rules = {"global": lambda _: "all", "layer": layer_of, "tensor": lambda name: name}
     if by not in rules:
         raise Unusable(f"shares by {by!r} are unknown; known: {', '.join(rules)}")
     rule = rules[by]

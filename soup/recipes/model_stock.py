@@ -3,9 +3,10 @@
 Jang et al., "Model Stock: all we need is just a few fine-tuned models", ECCV 2024 (arXiv
 2403.19522), equations 2 and 5; cos is that of the angle between two theta_i - theta_base.
 
-Where the paper is silent: of K > 2 models cos is the mean over the pairs; it is cut off at 0, below
-which the rule would leave the base away from the models; a tensor that a model did not change is
-perpendicular to the others'; K = 1 has no angle and t = 1. Each tensor has a t of its own.
+Where the paper is silent: for K > 2 models cos is the mean over all pairs. A negative cos is set to
+0, because a negative t would lead from the base away from the models. If a model did not change a
+tensor, its cos with the other models is 0. For K = 1 there is no angle, and t = 1. Each tensor has
+its own t.
 """
 
 from collections.abc import Sequence
@@ -20,24 +21,33 @@ from soup.weights import Weights, gram
 
 
 def stock(ingredients: Sequence[Ingredient], base: Weights, judge: Judge | None = None) -> Soup:
-    """The mean drawn to the base, each tensor as far as the models disagree: for two or three.
+    """Move the mean towards the base where models disagree: for only two or three models.
+
+    Args:
+        ingredients: all of them are averaged.
+        base: the weights that all ingredients were fine-tuned from.
+        judge: counts the errors of the soup, if given.
 
     Raises:
-        Unusable: no ingredients, or two of one name.
-        Incompatible: names or shapes differ, the base's too.
+        Unusable: there are no ingredients, or two have the same name.
+        Incompatible: names or shapes differ among the ingredients and the base.
     """
     models = weights_of(ingredients)
     ratios = {name: ratio(products) for name, products in gram(models, base).items()}
 
-    def drawn(name: str, block: list[Tensor]) -> Tensor:
-        *tuned, anchor = block
-        return torch.lerp(anchor, mean(tuned), ratios[name])
+    def interpolated(name: str, block: list[Tensor]) -> Tensor:
+        *tuned, base_block = block
+        return torch.lerp(base_block, mean(tuned), ratios[name])
 
-    return soup_of_all(ingredients, blockwise(drawn, [*models, base]), judge)
+    return soup_of_all(ingredients, blockwise(interpolated, [*models, base]), judge)
 
 
 def ratio(products: Tensor) -> float:
-    """t of one tensor, between 0 and 1, from the (K, K) inner products of theta_i - theta_base."""
+    """Return the interpolation ratio t of a tensor, between 0 and 1.
+
+    Args:
+        products: inner products of the changes theta_i - theta_base, shape (K, K).
+    """
     count = len(products)
     if count == 1:
         return 1.0
@@ -45,6 +55,6 @@ def ratio(products: Tensor) -> float:
     scale = torch.outer(lengths, lengths)
     cosines = torch.where(scale > 0, products / scale, 0.0)
     cosine = float(cosines.sum() - cosines.trace()) / (count * (count - 1))
-    # Rounding must not draw equal models to the base.
+    # Without rounding, a cosine of equal models just below 1 would move them towards the base.
     cosine = min(max(round(cosine, 12), 0.0), 1.0)
     return count * cosine / (1 + (count - 1) * cosine)

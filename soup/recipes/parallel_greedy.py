@@ -1,13 +1,12 @@
-"""Greedy soup with several judges at once: the same soup as one by one, in a fraction of the time.
+"""Greedy soup with several judges at once (one for each device): the same soup in less time.
 
-Most candidates are rejected. So the next ones are judged against the present soup before it is
-known what becomes of the first, each by the next judge that is free (one a device), and decided in
-their order. When one is accepted, what was judged after it was judged against a soup that is no
-more, and is judged again. No decision differs from `greedy`'s, only the time does
-(`benchmarks/simulate_lanes.py`).
+Most candidates are rejected. Therefore several candidates are evaluated at once, each averaged with
+the present soup, as if none of them would be accepted; decisions are made in the order of `greedy`.
+When a candidate is accepted, the soup has changed, so the candidates after it are evaluated again.
+All decisions are those of `greedy` (`benchmarks/simulate_lanes.py` shows the time saved).
 
-One candidate more than there are judges is kept ready, so that with one judge, too, the next
-checkpoint is read while the present one is judged.
+One more mean is prepared than there are judges. With a single judge, too, the next checkpoint is
+read while the present one is judged.
 """
 
 from collections import deque
@@ -18,8 +17,8 @@ from threading import Event
 
 import torch
 
-from soup.recipes.greedy import Tie, bound, errors_of, require_tie
-from soup.recipes.ingredient import Ingredient, Soup, Trial
+from soup.recipes.greedy import Tie, most_errors, recorded_errors, require_tie
+from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
@@ -31,61 +30,66 @@ def parallel_greedy(
     tie: Tie = "keep",
     accumulate: torch.dtype = torch.float64,
 ) -> Soup:
-    """Cook the greedy soup with several judges of the same held-out set.
+    """Make the greedy soup with several judges of the same held-out set.
+
+    Args:
+        ingredients, tie, accumulate: see `greedy`.
+        judges: each is called by one thread at a time.
 
     Raises:
-        ValueError: no judge, no ingredient was scored, or the tie rule is unknown.
+        Unusable: there is no judge, two ingredients have the same name, none was scored, or the
+            tie rule is unknown.
         Incompatible: names or shapes differ.
     """
     require_tie(tie)
     if not judges:
-        raise ValueError("no judge was given")
+        raise Unusable("no judge was given")
     best, *rest = ranked(ingredients)
     mean = RunningMean(accumulate)
     mean.add(best.weights)
-    cost = errors_of(best)
-    trace = [Trial(best.name, cost, at_most=None, kept=True)]
-    free: SimpleQueue[Judge] = SimpleQueue()
+    errors = recorded_errors(best)
+    trace = [Trial(best.name, errors, at_most=None, kept=True)]
+    free_judges: SimpleQueue[Judge] = SimpleQueue()
     for judge in judges:
-        free.put(judge)
+        free_judges.put(judge)
 
-    def judged(
-        candidate: Ingredient, at_most: float, stale: Event, turn: Event, after: Event
+    def evaluate(
+        candidate: Ingredient, at_most: float, stale: Event, turn: Event, next_turn: Event
     ) -> float | None:
         try:
             weights = mean.value(candidate.weights)
-            turn.wait()  # those before it are decided first, so they are judged first
-            judge = free.get()
+            turn.wait()  # judges go to candidates in the order of the decisions
+            judge = free_judges.get()
         finally:
-            after.set()
+            next_turn.set()
         try:
             return None if stale.is_set() else judge(weights, at_most)
         finally:
-            free.put(judge)
+            free_judges.put(judge)
 
-    waiting: deque[tuple[Ingredient, Future[float | None]]] = deque()
-    stale = Event()  # set when the soup that is being judged is no more
+    pending: deque[tuple[Ingredient, Future[float | None]]] = deque()
+    stale = Event()  # set when the soup changes, so that the pending answers are of no use
     turn = Event()
     turn.set()
-    done = 0
+    decided = 0
     with ThreadPoolExecutor(len(judges) + 1) as pool:
-        while done < len(rest):
-            at_most = bound(cost, tie)
-            for candidate in rest[done + len(waiting) : done + len(judges) + 1]:
-                after = Event()
-                answer = pool.submit(judged, candidate, at_most, stale, turn, after)
-                waiting.append((candidate, answer))
-                turn = after
-            candidate, answer = waiting.popleft()
-            found = answer.result()
-            done += 1
-            kept = found is not None and found <= at_most
-            trace.append(Trial(candidate.name, found, at_most, kept))
-            if found is not None and kept:
+        while decided < len(rest):
+            at_most = most_errors(errors, tie)
+            for candidate in rest[decided + len(pending) : decided + len(judges) + 1]:
+                next_turn = Event()
+                answer = pool.submit(evaluate, candidate, at_most, stale, turn, next_turn)
+                pending.append((candidate, answer))
+                turn = next_turn
+            candidate, answer = pending.popleft()
+            errors_with = answer.result()
+            decided += 1
+            kept = errors_with is not None and errors_with <= at_most
+            trace.append(Trial(candidate.name, errors_with, at_most, kept))
+            if errors_with is not None and kept:
                 stale.set()
-                # The sum must not change under those that are still reading it.
-                wait([late for _, late in waiting])
-                waiting.clear()
+                # Other threads still read the sum, which must not change meanwhile.
+                wait([outdated for _, outdated in pending])
+                pending.clear()
                 mean.add(candidate.weights)
-                cost, stale = found, Event()
-    return Soup(mean.value(), tuple(t.name for t in trace if t.kept), cost, tuple(trace))
+                errors, stale = errors_with, Event()
+    return Soup(mean.value(), tuple(t.name for t in trace if t.kept), errors, tuple(trace))

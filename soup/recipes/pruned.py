@@ -1,12 +1,12 @@
-"""Pruned soup: start from all, and drop from the worst on whoever the soup does without.
+"""Pruned soup: start from all ingredients; drop each, worst first, without which errors don't rise.
 
 Dansereau et al., "Model soups to increase inference without increasing compute time", 2023 (arXiv
 2301.10092): S = all; for i = K..1, by decreasing held-out accuracy: if
 acc(mean(S - theta_i)) >= acc(mean(S)) then S = S - theta_i.
 
-Where the paper is silent: one pass, as its code does by default; the last one left stays; of equal
-scores the last given goes first; ingredients without a score have no place in the order and are
-left out.
+Where the paper is silent: there is one pass, as in its code by default; the last remaining
+ingredient stays; of ingredients with equal scores the last given is tried first; ingredients
+without a score are left out.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,29 @@ from soup.weights import average
 
 
 def pruned(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
-    """All, less those that the soup does without: where most ingredients are good.
+    """Average all, then drop models that do not help: where most ingredients are good.
 
-    The trace holds a trial for each, worst first: the soup's errors without it.
+    The trace holds a trial for each ingredient, worst first, with the errors of the soup without
+    it.
+
+    Args:
+        ingredients: all that have a score.
+        judge: counts the held-out errors of a mean.
 
     Raises:
-        ValueError: no ingredient was scored, or two have one name.
+        Unusable: no ingredient was scored, or two have the same name.
         Incompatible: names or shapes differ.
     """
     members = ranked(ingredients)
-    weights = average([each.weights for each in members])
+    weights = average([member.weights for member in members])
     errors = judge(weights)
     trace = []
-    for each in reversed(members):
-        rest = [other for other in members if other is not each]
-        without = average([other.weights for other in rest]) if rest else weights
-        found = judge(without, errors) if rest else None
-        dropped = found is not None and (errors is None or found <= errors)
-        trace.append(Trial(each.name, found, errors, kept=not dropped))
+    for candidate in reversed(members):
+        rest = [member for member in members if member is not candidate]
+        weights_without = average([member.weights for member in rest]) if rest else weights
+        errors_without = judge(weights_without, errors) if rest else None
+        dropped = errors_without is not None and (errors is None or errors_without <= errors)
+        trace.append(Trial(candidate.name, errors_without, errors, kept=not dropped))
         if dropped:
-            members, weights, errors = rest, without, found
-    return Soup(weights, tuple(each.name for each in members), errors, tuple(trace))
+            members, weights, errors = rest, weights_without, errors_without
+    return Soup(weights, tuple(member.name for member in members), errors, tuple(trace))

@@ -1,24 +1,23 @@
-"""The order in which ingredients are tried."""
+"""The order in which recipes try ingredients."""
 
 import math
 from collections.abc import Sequence
 
-from soup.recipes.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient, Unusable, require_unique_names
 
 
 def ranked(ingredients: Sequence[Ingredient]) -> list[Ingredient]:
-    """By increasing held-out errors; equal ones keep the given order, unscored (NaN) ones go.
+    """Sort ingredients by increasing held-out errors.
+
+    Ingredients with equal errors keep the given order; those without a score (NaN) are left out.
 
     Raises:
-        ValueError: two ingredients have one name, or none was scored.
+        Unusable: two ingredients have the same name, or none was scored.
     """
-    names = [i.name for i in ingredients]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"two ingredients of the same name: {', '.join(twice)}")
-    scored = [i for i in ingredients if not math.isnan(i.errors)]
+    require_unique_names(ingredients)
+    scored = [ingredient for ingredient in ingredients if not math.isnan(ingredient.errors)]
     if not scored:
-        raise ValueError(
+        raise Unusable(
             f"no ingredient with a held-out score among {len(ingredients)}: nothing to cook"
         )
-    return sorted(scored, key=lambda i: i.errors)
+    return sorted(scored, key=lambda ingredient: ingredient.errors)

@@ -1,20 +1,20 @@
-"""Greedy soup with removal: who came early may go again, once better company has come.
+"""Greedy soup with removal: after each addition, earlier members may be removed again.
 
 Wortsman et al., "Model soups", ICML 2022 (arXiv 2203.05482), Recipe 1, and after each acceptance
 the backward steps of Pudil et al., "Floating search methods in feature selection", Pattern
-Recognition Letters 15, 1994: while some member but the newcomer can go so that the soup gets
-better, the one goes without whom it is best.
+Recognition Letters 15, 1994: while removing a member other than the newest makes the soup better,
+remove the member without which the soup is best.
 
-What we decided: a newcomer stays where the soup gets no worse, as in Recipe 1, but a member goes
-only where it gets better, or one step would undo the other; of equals the earliest goes; who has
-gone is not tried again.
+Our decisions: an ingredient is added if the soup does not become worse, as in Recipe 1, but a
+member is removed only if the soup becomes better, because otherwise one step could undo the other;
+of equally good removals the earliest member goes; a removed member is not tried again.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from soup.recipes.greedy import bound, errors_of
+from soup.recipes.greedy import most_errors, recorded_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
@@ -22,51 +22,62 @@ from soup.weights import Weights, average
 
 
 class Subset(NamedTuple):
+    """Some of the ingredients, their mean and its held-out errors."""
+
     members: list[Ingredient]
     weights: Weights
     errors: float
 
 
 def removal(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
-    """Greedy that may take back: where the best single model makes a bad start.
+    """Greedy that may remove models again: where the best single model makes a bad start.
 
-    In the trace a second trial of a name is that of its removal: the soup's errors without it.
+    A second trial of a name in the trace is that of its removal, with the errors of the soup
+    without it.
+
+    Args:
+        ingredients: candidates, in any order.
+        judge: counts the held-out errors of a mean.
 
     Raises:
-        ValueError: no ingredient was scored, or two have one name.
+        Unusable: no ingredient was scored, or two have the same name.
         Incompatible: names or shapes differ.
     """
     best, *rest = ranked(ingredients)
-    bowl = Subset([best], average([best.weights]), errors_of(best))
-    trace = [Trial(best.name, bowl.errors, at_most=None, kept=True)]
+    soup = Subset([best], average([best.weights]), recorded_errors(best))
+    trace = [Trial(best.name, soup.errors, at_most=None, kept=True)]
     for candidate in rest:
-        members = [*bowl.members, candidate]
-        weights = average([each.weights for each in members])
-        found = judge(weights, bowl.errors)
-        kept = found is not None and found <= bowl.errors
-        trace.append(Trial(candidate.name, found, bowl.errors, kept))
-        if found is None or not kept:
+        members = [*soup.members, candidate]
+        weights = average([member.weights for member in members])
+        errors_with = judge(weights, soup.errors)
+        kept = errors_with is not None and errors_with <= soup.errors
+        trace.append(Trial(candidate.name, errors_with, soup.errors, kept))
+        if errors_with is None or not kept:
             continue
-        bowl = Subset(members, weights, found)
-        while (smaller := reduced(bowl, judge, trace)) is not None:
-            bowl = smaller
-    return Soup(bowl.weights, tuple(each.name for each in bowl.members), bowl.errors, tuple(trace))
+        soup = Subset(members, weights, errors_with)
+        while (smaller := remove_one(soup, judge, trace)) is not None:
+            soup = smaller
+    names = tuple(member.name for member in soup.members)
+    return Soup(soup.weights, names, soup.errors, tuple(trace))
 
 
-def reduced(bowl: Subset, judge: Judge, trace: list[Trial]) -> Subset | None:
-    """The best of the soups without one member, the last excepted, if better than with it.
+def remove_one(soup: Subset, judge: Judge, trace: list[Trial]) -> Subset | None:
+    """Return the best soup without one of its members other than the last.
 
-    The trials are added to the trace.
+    Trials are appended to the trace.
+
+    Returns:
+        The smaller soup, or None if none has fewer errors than `soup`.
     """
-    smaller, gone = None, None
-    for index, each in enumerate(bowl.members[:-1]):
-        at_most = bound((smaller or bowl).errors, "reject")
-        rest = bowl.members[:index] + bowl.members[index + 1 :]
-        weights = average([other.weights for other in rest])
-        found = judge(weights, at_most)
-        trace.append(Trial(each.name, found, at_most, kept=True))
-        if found is not None and found <= at_most:
-            smaller, gone = Subset(rest, weights, found), len(trace) - 1
-    if gone is not None:
-        trace[gone] = replace(trace[gone], kept=False)
-    return smaller
+    best, removed = None, None
+    for index, member in enumerate(soup.members[:-1]):
+        at_most = most_errors((best or soup).errors, "reject")
+        rest = soup.members[:index] + soup.members[index + 1 :]
+        weights = average([ingredient.weights for ingredient in rest])
+        errors_without = judge(weights, at_most)
+        trace.append(Trial(member.name, errors_without, at_most, kept=True))
+        if errors_without is not None and errors_without <= at_most:
+            best, removed = Subset(rest, weights, errors_without), len(trace) - 1
+    if removed is not None:
+        trace[removed] = replace(trace[removed], kept=False)
+    return best

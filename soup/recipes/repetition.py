@@ -1,20 +1,20 @@
-"""Greedy soup with repetition: add whoever helps most, again and again.
+"""Greedy soup with repetition: add the ingredient that helps most at each step, repeats allowed.
 
 Caruana et al., "Ensemble selection from libraries of models", ICML 2004, sections 2 and 2.1, with
 the average of predictions replaced by that of weights: S = {best}; repeat: i = argmin_i
 errors(mean(S + theta_i)) over all i, members too; S = S + theta_i. A model that is in the soup
 twice has twice the weight.
 
-What we decided: it stops as soon as no addition makes the soup strictly better (the paper takes a
-fixed number of steps, then the best of all soups on the way); it starts from the best single model;
-of equal additions the better ranked wins.
+Our decisions: the search stops as soon as no addition makes the soup strictly better (the paper
+takes a fixed number of steps, then the best of all soups on the way); it starts from the best
+single model; of equally good additions that of the better single model wins.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from soup.recipes.greedy import bound
+from soup.recipes.greedy import most_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.ranking import ranked
@@ -22,39 +22,43 @@ from soup.weights import Weights, average
 
 
 def repetition(ingredients: Sequence[Ingredient], judge: Judge, steps: int = 50) -> Soup:
-    """The best addition of all at each step, repeats too: the closest search, K judgements a step.
+    """Add the best model at each step, repeats too: the closest search, K judgements a step.
 
     `kept` and the trace name a repeated ingredient as often as it was added.
 
     Args:
+        ingredients: candidates, in any order.
+        judge: counts the held-out errors of a mean.
         steps: the most additions.
 
     Raises:
-        ValueError: no ingredient was scored, or two have one name.
+        Unusable: no ingredient was scored, or two have the same name.
         Incompatible: names or shapes differ.
     """
-    order = ranked(ingredients)
-    members = [0]
-    weights = mix(order, members)
+    candidates = ranked(ingredients)
+    members = [0]  # indices of candidates
+    weights = average_of(candidates, members)
     errors = judge(weights)
-    trace = [Trial(order[0].name, errors, at_most=None, kept=True)]
+    trace = [Trial(candidates[0].name, errors, at_most=None, kept=True)]
     for _ in range(steps):
         added = None
-        for place, candidate in enumerate(order):
-            at_most = None if errors is None else bound(errors, "reject")
-            larger = mix(order, [*members, place])
-            found = judge(larger, at_most)
-            trace.append(Trial(candidate.name, found, at_most, kept=False))
-            if found is not None and (at_most is None or found <= at_most):
-                added, weights, errors = (place, len(trace) - 1), larger, found
+        for index, candidate in enumerate(candidates):
+            at_most = None if errors is None else most_errors(errors, "reject")
+            weights_with = average_of(candidates, [*members, index])
+            errors_with = judge(weights_with, at_most)
+            trace.append(Trial(candidate.name, errors_with, at_most, kept=False))
+            if errors_with is not None and (at_most is None or errors_with <= at_most):
+                added, weights, errors = (index, len(trace) - 1), weights_with, errors_with
         if added is None:
             break
-        members.append(added[0])
-        trace[added[1]] = replace(trace[added[1]], kept=True)
-    return Soup(weights, tuple(order[place].name for place in members), errors, tuple(trace))
+        index, trial = added
+        members.append(index)
+        trace[trial] = replace(trace[trial], kept=True)
+    names = tuple(candidates[index].name for index in members)
+    return Soup(weights, names, errors, tuple(trace))
 
 
-def mix(order: Sequence[Ingredient], places: Sequence[int]) -> Weights:
-    """The mean of those at these places; who stands there twice is read once, and counts twice."""
-    counts = Counter(places)
-    return average([order[place].weights for place in counts], list(counts.values()))
+def average_of(candidates: Sequence[Ingredient], members: Sequence[int]) -> Weights:
+    """Return the mean of the candidates with these indices; a repeated one is read only once."""
+    counts = Counter(members)
+    return average([candidates[index].weights for index in counts], list(counts.values()))

@@ -2,9 +2,10 @@
 
 Ilharco et al., "Editing models with task arithmetic", ICLR 2023 (arXiv 2212.04089), section 2.
 
-What we decided: the paper scales the sum of task vectors of different tasks; ingredients of a soup
-learned one task, so the mean is scaled: s is K times the paper's lambda, s = 1 is the uniform soup,
-s > 1 goes on beyond it, s < 0 unlearns. The paper chooses on held-out data, and so does a judge.
+Our decisions: the paper scales the sum of the task vectors tau_i of different tasks by lambda. The
+ingredients of a soup were trained on one task, so their mean is scaled here: s is K times the
+paper's lambda. s = 1 is the uniform soup, s > 1 extrapolates beyond it, and s < 0 removes what the
+models learned. As in the paper, held-out data choose the scale, if there is a judge.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from soup.recipes.blending import search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.wise_ft import between
+from soup.recipes.wise_ft import from_base
 from soup.weights import Weights
 
 SCALES = tuple(quarter / 4 for quarter in range(1, 9))
@@ -24,13 +25,19 @@ def task(
     judge: Judge | None = None,
     scale: float | None = None,
 ) -> Soup:
-    """The mean change from the base, scaled: to go beyond the uniform soup, or away from a task.
+    """Scale the mean change from the base: to go beyond the uniform soup, or away from a task.
+
+    Args:
+        ingredients: all of them are averaged.
+        base: the weights that all ingredients were fine-tuned from.
+        judge: chooses the scale from `SCALES` if none is given.
+        scale: s; 1 if there is neither a scale nor a judge.
 
     Raises:
-        Unusable: no ingredients, or two of one name.
-        Incompatible: names or shapes differ, the base's too.
+        Unusable: there are no ingredients, or two have the same name.
+        Incompatible: names or shapes differ among the ingredients and the base.
     """
     models = weights_of(ingredients)
     return search_coefficient(
-        ingredients, lambda s: between(models, base, s), judge, "scale", scale, 1, SCALES
+        ingredients, lambda s: from_base(base, models, s), judge, "scale", scale, 1, SCALES
     )

@@ -5,10 +5,10 @@ Yadav et al., "TIES-merging: resolving interference when merging models", NeurIP
 largest k % in size stay, the others are 0; gamma = sgn(sum_i tau_i);
 theta = theta_base + s * mean of those tau_i whose sign is gamma.
 
-As in the authors' code, the k % are of a model's whole change, not of each tensor's: what matters
-is where a model changed most, and that is not the same share of each layer. Where the paper is
-silent: sizes are compared in float32, and equals of the last that stays, stay; where the sum is 0
-no sign is elected, and the base's number stays.
+As in the authors' code, the k % are chosen among all changes of a model, not in each tensor alone,
+because some layers change more than others. Where the paper is silent: sizes are compared in
+float32; changes as large as the smallest that stays, stay too; where the sum of the changes is 0,
+no sign is elected and the number of the base stays.
 """
 
 import math
@@ -18,8 +18,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import BLOCK, Unusable, blockwise, search_coefficient, weights_of
-from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.blending import BLOCK, blockwise, search_coefficient, weights_of
+from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
 from soup.recipes.task_arithmetic import SCALES
 from soup.weights import Weights, specs
@@ -32,52 +32,58 @@ def ties(
     density: float = 0.2,
     scale: float | None = None,
 ) -> Soup:
-    """The large changes on whose sign most agree, averaged: for models of different tasks.
+    """Average the large changes whose sign prevails: for models of different tasks.
 
     Args:
-        density: the share of each model's changes that stay.
+        ingredients: all of them are merged.
+        base: the weights that all ingredients were fine-tuned from.
+        judge: chooses the scale from `SCALES` if none is given.
+        density: k / 100, the share of the changes of each model that stay.
+        scale: s; 1 if there is neither a scale nor a judge.
 
     Raises:
-        Unusable: no ingredients, two of one name, or `density` is not in (0, 1].
-        Incompatible: names or shapes differ, the base's too.
+        Unusable: there are no ingredients, two have the same name, or `density` is not in (0, 1].
+        Incompatible: names or shapes differ among the ingredients and the base.
     """
     models = weights_of(ingredients)
     if not 0 < density <= 1:
         raise Unusable(f"density is the share of changes to keep, above 0 to 1, not {density}")
 
-    # Asked for by `merged`, which runs once names and shapes are known to fit.
+    # Computed on the first call of `merged`, after `blockwise` has checked names and shapes.
     @cache
-    def least(index: int) -> float:
-        return quantile(models[index], base, density)
+    def threshold(index: int) -> float:
+        return smallest_kept_change(models[index], base, density)
 
-    def cook(scale: float) -> Weights:
+    def merge(scale: float) -> Weights:
         def merged(_: str, block: list[Tensor]) -> Tensor:
-            *tuned, anchor = block
-            changes = [trimmed(each - anchor, least(i)) for i, each in enumerate(tuned)]
+            *tuned, base_block = block
+            changes = [trim(tensor - base_block, threshold(i)) for i, tensor in enumerate(tuned)]
             votes = sum(changes[1:], changes[0])
-            total, count = torch.zeros_like(anchor), torch.zeros_like(anchor)
-            for change, each in zip(changes, tuned, strict=True):
+            total, count = torch.zeros_like(base_block), torch.zeros_like(base_block)
+            for change, tensor in zip(changes, tuned, strict=True):
                 agrees = change.sign() == votes.sign()
-                total += torch.where(agrees, each, 0.0)
+                total += torch.where(agrees, tensor, 0.0)
                 count += agrees
-            # Asked of the votes, for torch's sign of NaN is 0: what diverged must not be lost.
-            mean = torch.where(votes == 0, anchor, total / count)
-            return torch.lerp(anchor, mean, scale)
+            # Compares the votes, not their sign: torch's sign of NaN is 0, which would hide the
+            # NaN of a model that diverged.
+            mean = torch.where(votes == 0, base_block, total / count)
+            return torch.lerp(base_block, mean, scale)
 
         return blockwise(merged, [*models, base])
 
-    return search_coefficient(ingredients, cook, judge, "scale", scale, 1, SCALES)
+    return search_coefficient(ingredients, merge, judge, "scale", scale, 1, SCALES)
 
 
-def trimmed(change: Tensor, least: float) -> Tensor:
-    return torch.where(change.float().abs() < least, 0.0, change)
+def trim(change: Tensor, threshold: float) -> Tensor:
+    """Set changes smaller than the threshold to 0."""
+    return torch.where(change.float().abs() < threshold, 0.0, change)
 
 
-def quantile(model: Weights, base: Weights, density: float) -> float:
-    """The size of the smallest change that stays, of all of a model's; float32.
+def smallest_kept_change(model: Weights, base: Weights, density: float) -> float:
+    """Return the size (float32) of the smallest change of a model that stays.
 
-    The bits of positive floats are ordered as they are: two passes count first their upper, then
-    their lower halves, so that no more than a tensor is held.
+    Positive floats sort like their bits read as integers. So a first pass over the model counts the
+    upper halves of the bits, and a second the lower halves; no more than a block is in memory.
     """
 
     floats = {
@@ -89,20 +95,21 @@ def quantile(model: Weights, base: Weights, density: float) -> float:
     def sizes() -> Iterator[Tensor]:
         for name in floats:
             tensor = model[name].reshape(-1)
-            anchor = base[name].reshape(-1).to(tensor.device)
-            for at in range(0, len(tensor), BLOCK):
-                change = tensor[at : at + BLOCK].double() - anchor[at : at + BLOCK].double()
-                # An infinite mask that base and model share has not changed.
+            base_tensor = base[name].reshape(-1).to(tensor.device)
+            for start in range(0, len(tensor), BLOCK):
+                part = slice(start, start + BLOCK)
+                change = tensor[part].double() - base_tensor[part].double()
+                # inf - inf, of an infinite mask in both, is NaN but no change.
                 yield change.nan_to_num(nan=0.0).float().abs().view(torch.int32)
 
     def nth_largest(halves: Iterator[Tensor], rank: int) -> tuple[int, int]:
-        """The rank-th largest of numbers below 2^16, and its rank among its equals."""
+        """Return the rank-th largest of numbers below 2^16, and its rank among equal numbers."""
         counts = torch.zeros(1 << 16, dtype=torch.int64)
         for half in halves:
             counts += torch.bincount(half, minlength=1 << 16).cpu()
         above = counts.flip(0).cumsum(0)
-        place = int((above < rank).sum())
-        return (1 << 16) - 1 - place, rank - int(above[place - 1] if place else 0)
+        larger = int((above < rank).sum())  # how many of the possible values are larger
+        return (1 << 16) - 1 - larger, rank - int(above[larger - 1] if larger else 0)
 
     kept = round(density * sum(math.prod(spec.shape) for spec in floats.values()))
     upper, rank = nth_largest((size >> 16 for size in sizes()), max(kept, 1))

@@ -2,8 +2,8 @@
 
 Wortsman et al., "Model soups", ICML 2022 (arXiv 2203.05482), section 2.
 
-Where the paper is silent: ingredients without a score are averaged too, for no score is asked for;
-the sum runs in the given order, which fixes its rounding.
+Where the paper is silent: ingredients without a score are averaged too, because no score is needed;
+the sum runs in the given order, so that its rounding does not vary.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,15 @@ def uniform(
     judge: Judge | None = None,
     accumulate: torch.dtype = torch.float64,
 ) -> Soup:
-    """The mean of all: without data, and where all ingredients were fine-tuned alike.
+    """Average all models: without held-out data, and where all were fine-tuned alike.
+
+    Args:
+        ingredients: all of them are averaged.
+        judge: counts the errors of the soup, if given.
+        accumulate: the dtype of the sum.
 
     Raises:
-        Unusable: no ingredients, or two of one name.
+        Unusable: there are no ingredients, or two have the same name.
         Incompatible: names or shapes differ.
     """
     return soup_of_all(ingredients, average(weights_of(ingredients), accumulate=accumulate), judge)

@@ -2,9 +2,10 @@
 
 Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (arXiv 2109.01903), equation 1.
 
-Where the paper is silent: the fine-tuned end is the uniform soup; a = 0.5 where there is no judge
-(the paper's advice without data of the shift); of equal a the larger, for the fine-tuned end knows
-the task. A judge on held-out data chooses for that data: the gain of this recipe is under shift.
+Where the paper is silent: the fine-tuned end is the uniform soup; a = 0.5 without a judge (the
+paper's advice if there is no data of the shift); of values a with equally few errors the larger
+wins, because the fine-tuned end was trained for the task. A judge on held-out data chooses a for
+accuracy on that distribution, while the gain of this recipe is on other distributions.
 """
 
 from collections.abc import Sequence
@@ -26,35 +27,35 @@ def interpolate(
     judge: Judge | None = None,
     alpha: float | None = None,
 ) -> Soup:
-    """The uniform soup drawn back towards the base: for robustness to shift; the judge finds alpha.
+    """Move the uniform soup back towards the base: for robustness to distribution shift.
+
+    Args:
+        ingredients: all of them are averaged.
+        base: the weights that all ingredients were fine-tuned from.
+        judge: chooses alpha from `ALPHAS` if none is given.
+        alpha: a, 0 for the base and 1 for the uniform soup; 0.5 without a judge.
 
     Raises:
-        Unusable: no ingredients, or two of one name.
-        Incompatible: names or shapes differ, the base's too.
+        Unusable: there are no ingredients, or two have the same name.
+        Incompatible: names or shapes differ among the ingredients and the base.
     """
     models = weights_of(ingredients)
     return search_coefficient(
-        ingredients, lambda a: between(models, base, a), judge, "alpha", alpha, 0.5, ALPHAS
+        ingredients, lambda a: from_base(base, models, a), judge, "alpha", alpha, 0.5, ALPHAS
     )
 
 
-def curve(
-    ingredients: Sequence[Ingredient],
-    base: Weights,
-    judge: Judge,
-    alphas: Sequence[float] = ALPHAS,
-) -> list[tuple[float, float | None]]:
-    """The WiSE-FT curve: each alpha with what the judge counts there, in full."""
-    models = weights_of(ingredients)
-    return [(alpha, judge(between(models, base, alpha))) for alpha in alphas]
+def from_base(base: Weights, models: Sequence[Weights], share: float) -> Weights:
+    """Return (1 - share) * base + share * (mean of the models); any share is allowed.
 
+    Raises:
+        Incompatible: names or shapes differ.
+        NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
+    """
 
-def between(models: Sequence[Weights], base: Weights, share: float) -> Weights:
-    """(1 - share) * base + share * (mean of the models); beyond them for shares above 1."""
+    def interpolated(_: str, block: list[Tensor]) -> Tensor:
+        *tuned, base_block = block
+        # Unlike base + share * (mean - base), lerp is exact at both ends and where they are equal.
+        return torch.lerp(base_block, mean(tuned), share)
 
-    def step(_: str, block: list[Tensor]) -> Tensor:
-        *tuned, anchor = block
-        # Exact at both ends and where they agree, which base + share * (mean - base) is not.
-        return torch.lerp(anchor, mean(tuned), share)
-
-    return blockwise(step, [*models, base])
+    return blockwise(interpolated, [*models, base])

@@ -1,4 +1,4 @@
-"""A running mean of models, with which greedy selection reads each model only once."""
+"""A running mean, with which greedy selection adds a model without reading the others again."""
 
 import torch
 from torch import Tensor

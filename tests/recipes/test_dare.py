@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soup.recipes.blending import Unusable
 from soup.recipes.dare import dare
-from soup.recipes.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient, Unusable
 from soup.recipes.task_arithmetic import task
 from tests import reference_merges
 from tests.recipes.families import Family, Model, assert_close, families, named, same

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soup.recipes.blending import Unusable
 from soup.recipes.fisher import fisher
+from soup.recipes.ingredient import Unusable
 from soup.recipes.uniform import uniform
 from soup.weights import NotFinite
 from tests import reference_merges

@@ -14,9 +14,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from soup.evaluation.heldout_loss import HeldoutLoss
-from soup.recipes.blending import Unusable
-from soup.recipes.ingredient import Ingredient
-from soup.recipes.learned import By, Slope, layer, learn, learned
+from soup.recipes.ingredient import Ingredient, Unusable
+from soup.recipes.learned import By, Gradients, layer_of, learn, learned
 from soup.weights import NotFinite, Weights
 from soup.weights.checkpoint import Checkpoint, save
 from tests.strategies import NAN, alike, seeds
@@ -37,9 +36,9 @@ class Target:
     def batches(self, epoch: int) -> Iterator[int]:
         return iter(range(self.steps))
 
-    def __call__(self, weights: Weights, beta: float, batch: Any) -> Slope:
+    def __call__(self, weights: Weights, beta: float, batch: Any) -> Gradients:
         gaps = {n: weights[n].double() - t.double() for n, t in self.target.items()}
-        return Slope(sum(float((g**2).sum()) / 2 for g in gaps.values()), gaps, 0.0)
+        return Gradients(sum(float((g**2).sum()) / 2 for g in gaps.values()), gaps, 0.0)
 
     def check(self, weights: Weights, beta: float) -> float | None:
         self.checked.append({n: t.clone() for n, t in weights.items()})
@@ -269,7 +268,7 @@ def test_unknown_groups_and_names_given_twice_are_refused() -> None:
     ],
 )
 def test_the_layer_of_a_tensor_is_its_block(name: str, expected: str) -> None:
-    assert layer(name) == expected
+    assert layer_of(name) == expected
 
 
 def test_a_tensor_without_a_gradient_follows_its_layer_or_keeps_equal_shares() -> None:

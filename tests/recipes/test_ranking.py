@@ -5,7 +5,7 @@ from math import isnan
 import pytest
 from hypothesis import given
 
-from soup.recipes.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient, Unusable
 from soup.recipes.ranking import ranked
 from tests import reference
 from tests.strategies import NAN, pools
@@ -18,11 +18,11 @@ def test_the_order_is_that_of_the_paper(pool: list[Ingredient]) -> None:
 
 
 def test_a_pool_without_a_score_is_an_error_that_counts_it() -> None:
-    with pytest.raises(ValueError, match="no ingredient with a held-out score among 2"):
+    with pytest.raises(Unusable, match="no ingredient with a held-out score among 2"):
         ranked([Ingredient("a", {}, NAN), Ingredient("b", {}, NAN)])
 
 
 def test_names_given_twice_are_all_listed() -> None:
     pool = [Ingredient(name, {}, 1) for name in ["b", "a", "c", "b", "a"]]
-    with pytest.raises(ValueError, match=r"of the same name: a, b$"):
+    with pytest.raises(Unusable, match=r"of the same name: a, b; give each a name of its own$"):
         ranked(pool)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soup.recipes.blending import Unusable
+from soup.recipes.ingredient import Unusable
 from soup.recipes.slerp import slerp
 from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named, same

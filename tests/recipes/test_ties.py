@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soup.recipes.blending import Unusable
-from soup.recipes.ties import quantile, ties
+from soup.recipes.ingredient import Unusable
+from soup.recipes.ties import smallest_kept_change, ties
 from soup.recipes.uniform import uniform
 from tests import reference_merges
 from tests.recipes.families import Family, assert_close, families, named
@@ -80,7 +80,7 @@ def test_the_threshold_is_that_of_sorting(seed: int, count: int, density: float)
     model = {"a": torch.tensor(sizes[::2]), "b": torch.tensor(sizes[1::2]), "i": torch.tensor(9)}
     base = {name: torch.zeros_like(tensor) for name, tensor in model.items()}
     order = np.sort(np.abs(sizes).astype(np.float32))[::-1]
-    assert quantile(model, base, density) == order[max(round(density * count), 1) - 1]
+    assert smallest_kept_change(model, base, density) == order[max(round(density * count), 1) - 1]
 
 
 def test_a_tied_tensor_is_counted_once() -> None:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from soup.recipes.blending import Unusable
-from soup.recipes.ingredient import Ingredient
+from soup.recipes.ingredient import Ingredient, Unusable
 from soup.recipes.uniform import uniform
 from soup.weights import Weights
 from tests import reference

@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soup.recipes.uniform import uniform
-from soup.recipes.wise_ft import curve, interpolate
-from soup.weights import Weights
+from soup.recipes.wise_ft import interpolate
 from tests import reference_merges
-from tests.recipes.families import Family, assert_close, families, named
+from tests.recipes.families import Family, assert_close, families
 
 
 @settings(max_examples=40)
@@ -26,22 +25,3 @@ def test_its_ends_are_the_base_and_the_uniform_soup(family: Family) -> None:
     assert all(torch.equal(start[name], family.base[name]) for name in floats)
     end = interpolate(family.ingredients, family.base, alpha=1)
     assert_close(end.weights, uniform(family.ingredients).weights)
-
-
-def test_the_curve_is_judged_in_full_at_each_alpha() -> None:
-    asked = []
-
-    def judge(weights: Weights, at_most: float | None = None) -> int:
-        assert at_most is None
-        asked.append(float(weights["w"]))
-        return len(asked)
-
-    models = named([{"w": torch.tensor(v)} for v in (3.0, 5.0)])
-    points = curve(models, {"w": torch.tensor(2.0)}, judge, alphas=(0, 0.5, 1))
-    assert asked == [2, 3, 4]
-    assert points == [(0, 1), (0.5, 2), (1, 3)]
-    assert len(curve(models, {"w": torch.tensor(2.0)}, judge_of_all)) == 11
-
-
-def judge_of_all(weights: Weights, at_most: float | None = None) -> int:
-    return 0
