@@ -1,4 +1,4 @@
-"""The report: frames in, one self-contained HTML page out."""
+"""The report: turns data frames of results into one self-contained HTML page."""
 
 from soup.report.figures import accuracy_plane, hyperparameters, png, svg
 from soup.report.greedy_trace import greedy_trace

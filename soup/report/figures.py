@@ -1,8 +1,9 @@
-"""The report's figures, for the page (SVG) and for MLflow (PNG).
+"""The figures of the report, for the page (SVG) and for MLflow (PNG).
 
-Each is built from frames alone, object by object, never through pyplot. Matplotlib's settings
-are process-wide while a figure is drawn or written, so draw in one thread at a time. Ink is one
-mid-grey that reads on white and on black; in SVG it becomes the surrounding text's colour.
+Figures are drawn from data frames with matplotlib's object interface, without pyplot. Matplotlib's
+settings are global while a figure is drawn or written, so draw in one thread at a time. Text and
+axes have one mid-grey that can be read on white and on black; in SVG they take the colour of the
+text around the figure.
 """
 
 import html
@@ -20,13 +21,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from soup.errors import some
 from soup.report import formatting
-from soup.report.label_layout import apart, near, side_by_side
+from soup.report.label_layout import not_far_below, side_by_side, spread
 from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 from soup.report.tables import settings
 
-# kind -> marker, colour, size in points. Shape and colour both tell the kinds apart; the colours
-# are Okabe and Ito's, some darkened or lightened until they read on white and on black alike.
-LOOKS = {
+# Marker, colour and size in points of each kind of model. Kinds differ in shape and in colour; the
+# colours are those of Okabe and Ito, some made darker or lighter to be seen on white and on black.
+MARKERS = {
     "ingredient": ("o", INK, 4.5),
     "zero-shot": ("P", INK, 7.0),
     "initialisation": ("X", INK, 7.0),
@@ -36,7 +37,7 @@ LOOKS = {
     "ensemble": ("s", "#bb6699", 6.5),
     "greedy ensemble": ("p", "#bb6699", 8.0),
 }
-HAIR: dict[str, Any] = {
+LEADER_LINE: dict[str, Any] = {
     "arrowstyle": "-",
     "linewidth": 0.5,
     "alpha": 0.6,
@@ -44,16 +45,21 @@ HAIR: dict[str, Any] = {
     "shrinkA": 2,
     "shrinkB": 5,
 }
-WIDTH = 28  # characters below one small plot
+LABEL_CHARACTERS = 28  # that fit below one small plot
 LOGARITHMIC = ("lr", "weight_decay")
 
 
 @matplotlib.rc_context(STYLE)
 def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
-    """The paper's Figure 1: test accuracy against mean accuracy under shift, one mark a model.
+    """Draw each model's accuracy on test (x) and its mean accuracy under shift (y).
 
-    Without shifts it is held-out accuracy against test accuracy. A model far below the others is
-    named in a corner rather than squeezing the rest together.
+    It follows Figure 1 of Wortsman et al., 2022. Without shifts x is held-out accuracy and y is
+    test accuracy. Models far below the others are listed in a corner, because they would squeeze
+    the other marks together.
+
+    Args:
+        results: as in `soup.report.page.Report`.
+        recipe: of the soup to emphasise.
     """
     wide = results.pivot(index="model", columns="split", values=["accuracy", "low", "high"])
     kinds = results.drop_duplicates("model").set_index("model")["kind"]
@@ -68,9 +74,9 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
     if points.empty:
         return empty(figure, "No accuracy is known.")
     axes = figure.add_axes((0.1, 0.13, 0.66, 0.84))
-    shown = near(points["x"]) & near(points["y"])
-    shown |= points["kind"].isin([recipe, "best single"])  # what the page is about, wherever it is
-    for kind, (marker, colour, plain) in LOOKS.items():
+    shown = not_far_below(points["x"]) & not_far_below(points["y"])
+    shown |= points["kind"].isin([recipe, "best single"])  # the page compares these two
+    for kind, (marker, colour, plain) in MARKERS.items():
         group = points[shown & (points["kind"] == kind)]
         size = SPECKS["markersize"] if len(group) > MANY else plain
         hollow = "ensemble" in kind or kind == "ingredient"
@@ -110,14 +116,18 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def hyperparameters(ingredients: pd.DataFrame) -> Figure:
-    """Held-out accuracy against each hyperparameter that varies; kept ingredients are filled.
+    """Draw held-out accuracy against each hyperparameter that varies.
 
-    A failed ingredient is a cross on the axis; a far outlier is a triangle on it.
+    Marks of kept ingredients are filled. A failed ingredient is a cross on the x axis; one that is
+    far below the others is a triangle on it.
+
+    Args:
+        ingredients: as in `soup.report.page.Report`.
     """
-    # A seed of one's own for every run is no scale to look for a trend on.
     varied = [name for name in settings(ingredients) if ingredients[name].nunique() > 1]
-    own = "seed" in varied and bool(ingredients["seed"].dropna().is_unique)
-    names = [name for name in varied if name != "seed" or not own]
+    # If each run has a different seed, accuracy against seed shows nothing.
+    unique_seeds = "seed" in varied and bool(ingredients["seed"].dropna().is_unique)
+    names = [name for name in varied if name != "seed" or not unique_seeds]
     columns = min(4, max(1, len(names)))
     rows = -(-len(names) // columns) or 1
     figure = Figure(
@@ -129,20 +139,20 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
         return empty(figure, "No hyperparameter varied.")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     accuracy = 100 * ingredients["heldout_accuracy"]
-    usual, kept = near(accuracy), ingredients["kept"].astype(bool)
+    usual, kept = not_far_below(accuracy), ingredients["kept"].astype(bool)
     size = SPECKS if len(ingredients) > MANY else DOTS
     for index, axes in enumerate(grid.flat):
         if index >= len(names):
             axes.remove()
             continue
         axes.set_title(names[index].replace("_", " "))
-        x = _place(axes, names[index], ingredients[names[index]])
+        x = _set_up_x_axis(axes, names[index], ingredients[names[index]])
         plain = usual & ~kept
         axes.plot(x[plain], accuracy[plain], "o", color=INK, markerfacecolor="none", **size)
         axes.plot(x[usual & kept], accuracy[usual & kept], "o", color=CHOSEN, zorder=3, **size)
         floor: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         for mask, marker in ((accuracy.isna(), "x"), (accuracy.notna() & ~usual, "v")):
-            if mask.any():  # an empty one, not clipped, has no extent that a layout could use
+            if mask.any():  # the layout engine cannot handle an empty plot that is not clipped
                 axes.plot(x[mask], np.zeros(int(mask.sum())), marker, color=INK, **floor, **size)
         axes.margins(0.12)
     figure.supylabel("Held-out accuracy (%)", fontsize=9.5)
@@ -150,23 +160,26 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element: the same bytes for the same figure, its label spoken."""
+    """Return the figure as an `<svg>` element, whose `aria-label` is the figure's label.
+
+    The same figure gives the same bytes.
+    """
     label = figure.get_label()
-    # The salt also keeps the definitions of two figures on one page apart.
+    # The salt makes ids reproducible, and different in the figures of one page.
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": str(label)}):
         stream = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=nothing)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=no_metadata)
     text = stream.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    # Groups are numbered anew in each figure; nothing refers to them, and ids must be unique.
+    # Matplotlib numbers groups from 1 in each figure, but ids must be unique in a page.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
-    spoken = html.escape(str(label), quote=True)
-    return text.replace("<svg", f'<svg role="img" aria-label="{spoken}"', 1)
+    aria_label = html.escape(str(label), quote=True)
+    return text.replace("<svg", f'<svg role="img" aria-label="{aria_label}"', 1)
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG at twice its nominal size, transparent: the same bytes each time."""
+    """Return the figure as a transparent PNG of 200 dots per inch; always the same bytes."""
     stream = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(stream, format="png", dpi=200, metadata={"Software": None})
@@ -180,25 +193,25 @@ def _interval(axes: Axes, x: pd.Series, y: pd.Series, colour: str) -> None:
 
 
 def _label(axes: Axes, points: pd.DataFrame, recipe: str, floor: float) -> None:
-    """Names in a column at the right, kept apart, each with a hair line to its mark."""
+    """Write the names of models in a column at the right, with a line from each to its mark."""
     low, high = axes.get_ylim()
     points = points.sort_values("y")
-    heights = apart(((points["y"] - low) / (high - low)).to_numpy(), gap=0.075, floor=floor)
+    heights = spread(((points["y"] - low) / (high - low)).to_numpy(), gap=0.075, floor=floor)
     for height, row in zip(heights, points.itertuples(), strict=True):
         axes.annotate(
             f"{row.kind} soup" if row.kind in ("greedy", "uniform") else str(row.kind),
             (row.x, row.y),
             xytext=(1.04, height),
             textcoords="axes fraction",
-            color=LOOKS[row.kind][1],
+            color=MARKERS[row.kind][1],
             fontweight="bold" if row.kind == recipe else "normal",
             verticalalignment="center",
-            arrowprops=HAIR | {"color": LOOKS[row.kind][1]},
+            arrowprops=LEADER_LINE | {"color": MARKERS[row.kind][1]},
         )
 
 
-def _place(axes: Axes, name: str, values: pd.Series) -> pd.Series:
-    """Where to draw each value, with the axis set up for it: logarithmic, linear or categories."""
+def _set_up_x_axis(axes: Axes, name: str, values: pd.Series) -> pd.Series:
+    """Make the x axis logarithmic, linear or categorical, and return the x of each value."""
     numbers = pd.to_numeric(values, errors="coerce")
     numeric = values.dtype != bool and bool(numbers.notna().equals(values.notna()))
     short = FuncFormatter(lambda value, _: formatting.setting(float(value)))
@@ -217,10 +230,10 @@ def _place(axes: Axes, name: str, values: pd.Series) -> pd.Series:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(short)
         return numbers
-    known = sorted(values.dropna().unique(), key=lambda value: (str(type(value)), value))
-    names = [formatting.setting(each)[:12] for each in known]
-    fit = len("_".join(names)) <= WIDTH
-    most = None if fit else max(2, WIDTH // (max(map(len, names)) + 1))
-    axes.xaxis.set_major_locator(FixedLocator(list(range(len(known))), most))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: names[round(place)]))
-    return side_by_side(values, known)
+    categories = sorted(values.dropna().unique(), key=lambda value: (str(type(value)), value))
+    labels = [formatting.setting(category)[:12] for category in categories]
+    fit = len("_".join(labels)) <= LABEL_CHARACTERS
+    most = None if fit else max(2, LABEL_CHARACTERS // (max(map(len, labels)) + 1))
+    axes.xaxis.set_major_locator(FixedLocator(list(range(len(categories))), most))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: labels[round(x)]))
+    return side_by_side(values, categories)

@@ -1,12 +1,12 @@
-"""Numbers as a reader wants them. Whatever is missing (None, NaN) reads as a dash."""
+"""Format numbers for a reader; missing values (None, NaN) become a dash."""
 
 import math
 
-# Spelled out because the tests check types at run time, where an int is no float.
+# Not just `float`: under pytest types are checked at run time, where an int is not a float.
 Number = int | float
 
 MISSING = "—"
-# Those that are no shift, in the order in which they are read.
+# Names of the splits that are not shifts, in the order of the report's columns.
 SPLITS = {
     "heldout": "held-out",
     "test": "test",
@@ -16,38 +16,38 @@ SPLITS = {
 
 
 def split(name: str) -> str:
-    """A split's name in running text."""
+    """Return a split's name for a sentence: "heldout" -> "held-out"."""
     return SPLITS.get(name, name)
 
 
 def percent(fraction: Number, digits: int = 1) -> str:
-    """0.9137 -> "91.4"; the unit stands in the header or is added by the sentence."""
+    """Format a fraction in percent, without the sign: 0.9137 -> "91.4"."""
     return MISSING if math.isnan(fraction) else f"{100 * fraction:.{digits}f}"
 
 
 def points(difference: Number) -> str:
-    """A difference of two fractions in percentage points, signed: 0.0075 -> "+0.75"."""
+    """Format a difference of two fractions in percentage points: 0.0075 -> "+0.75"."""
     if math.isnan(difference):
         return MISSING
-    # Adding zero turns a rounded -0.0 into 0.0: no sign where there is no difference.
+    # Adding zero turns a rounded -0.0 into 0.0, which has no sign.
     rounded = round(100 * difference, 2) + 0.0
     return f"{rounded:+.2f}".replace("-", "\u2212") if rounded else "0.00"
 
 
 def probability(p: Number) -> str:
-    """A p-value, never rounded to zero."""
+    """Format a p-value; small ones become "< 0.001"."""
     if math.isnan(p):
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def count(value: Number) -> str:
-    """A number of images: 12345.0 -> "12,345"."""
+    """Format a number of images: 12345.0 -> "12,345"."""
     return MISSING if math.isnan(value) else f"{value:,.0f}"
 
 
 def duration(seconds: Number) -> str:
-    """Two units at most: "0.4 s", "12 s", "3 min 20 s", "2 h 05 min"."""
+    """Format seconds in at most two units: "0.4 s", "12 s", "3 min 20 s", "2 h 05 min"."""
     if math.isnan(seconds):
         return MISSING
     if seconds < 10:
@@ -61,14 +61,14 @@ def duration(seconds: Number) -> str:
 
 
 def setting(value: object) -> str:
-    """A hyperparameter: 3e-05 -> "3e-5", True -> "yes", 4.0 -> "4", anything else as it is."""
+    """Format a hyperparameter: 3e-05 -> "3e-5", True -> "yes", 4.0 -> "4", "adamw" -> "adamw"."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
-    # str first: NumPy's booleans are neither bool nor int.
+    # Compared as text because NumPy's booleans are neither bool nor int.
     if str(value) in ("True", "False"):
         return "yes" if value else "no"
     if isinstance(value, float):
-        # %g turns to powers of ten only below 1e-4; learning rates read better from 1e-3 down.
+        # %g uses powers of ten only below 1e-4; learning rates read better with them below 1e-3.
         if 0 < abs(value) < 1e-3:
             mantissa, exponent = f"{value:.2e}".split("e")
             return f"{float(mantissa):g}e{int(exponent)}"

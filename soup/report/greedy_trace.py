@@ -1,4 +1,4 @@
-"""The figure of a greedy search: what was tried, kept and dropped, and what it cost."""
+"""The figure of a greedy search: which candidates were kept, and how many images each took."""
 
 from typing import Any
 
@@ -13,10 +13,14 @@ from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 
 @matplotlib.rc_context(STYLE)
 def greedy_trace(trace: pd.DataFrame) -> Figure:
-    """The soup's held-out accuracy with each candidate tried, over the images that it took.
+    """Draw the held-out accuracy with each candidate, and the share of images it was judged on.
 
-    A candidate dropped early has no accuracy, only an upper bound: a triangle at the bar. Among
-    many it has no mark, and the images are means over neighbours.
+    A candidate that was dropped early has no accuracy, only an upper bound: the accuracy that it
+    failed to reach, marked by a triangle. With more than `MANY` candidates there are no triangles,
+    and the shares of images are means over neighbouring candidates.
+
+    Args:
+        trace: as in `soup.report.page.Report`.
     """
     figure = Figure(figsize=(6.2, 4.0), label="Greedy soup, candidate by candidate")
     if trace.empty:
@@ -27,9 +31,8 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
     steps, images = trace["step"], trace["heldout_n"]
     kept = trace["kept"].astype(bool)
     accuracy = 100 * (1 - trace["heldout_errors"] / images)
-    bar = 100 * (1 - trace["at_most"] / images)
-    # The bar that the next candidate must reach: the soup as it stands.
-    soup = accuracy.where(kept).ffill()
+    required = 100 * (1 - trace["at_most"] / images)
+    soup = accuracy.where(kept).ffill()  # accuracy of the soup after each candidate
     top.step(steps, soup, where="post", color=CHOSEN, linewidth=1.1, zorder=2)
     early = accuracy.isna() & ~kept
     full = ~kept & ~early
@@ -38,7 +41,7 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
         (full, accuracy, "o", INK, "none", "rejected"),
         (
             early & ~pd.Series(many, trace.index),
-            bar,
+            required,
             "v",
             INK,
             INK,
@@ -53,19 +56,19 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
     top.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, columnspacing=1.4)
     top.set_ylabel("Held-out accuracy (%)")
     top.tick_params(axis="x", length=0)
-    _looked_at(bottom, trace, many)
+    _draw_images_seen(bottom, trace, many)
     bottom.set_ylim(0, 100)
     bottom.set_yticks([0, 50, 100])
-    bottom.set_ylabel("Looked at (%)")
+    bottom.set_ylabel("Images (%)")
     bottom.set_xlabel("Candidate, best held-out accuracy first")
     bottom.xaxis.set_major_locator(MaxNLocator(16, integer=True))
-    if many:  # a tick outside of the candidates would be cut off
+    if many:  # else the label of a tick beyond the last candidate would be cut off
         bottom.set_xlim(-0.02 * len(trace), 1.01 * len(trace))
     figure.align_ylabels()
     return figure
 
 
-def _looked_at(axes: Axes, trace: pd.DataFrame, many: bool) -> None:
+def _draw_images_seen(axes: Axes, trace: pd.DataFrame, many: bool) -> None:
     share = 100 * trace["examples_seen"] / trace["heldout_n"]
     if not many:
         axes.bar(trace["step"], 100, width=0.7, color=INK, alpha=0.16)
@@ -73,5 +76,5 @@ def _looked_at(axes: Axes, trace: pd.DataFrame, many: bool) -> None:
         axes.bar(trace["step"], share, width=0.7, color=colours)
         return
     neighbours = pd.cut(trace["step"], 100, labels=False)
-    middles, means = (each.groupby(neighbours).mean() for each in (trace["step"], share))
+    middles, means = (column.groupby(neighbours).mean() for column in (trace["step"], share))
     axes.bar(middles, means, width=0.8 * len(trace) / 100, color=INK)

@@ -1,4 +1,4 @@
-"""The headline: is the soup better than the best single model, and is that more than noise?"""
+"""The verdict: whether the soup is better than the best single model, and by more than noise."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,13 @@ PHRASES: dict[Outcome, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence, the numbers behind it, and the outcome on each split that it speaks of."""
+    """The answer of the report to whether the soup helped.
+
+    Attributes:
+        headline: one sentence.
+        details: the numbers, a sentence for each split.
+        outcomes: of the splits that the headline names.
+    """
 
     headline: str
     details: tuple[str, ...]
@@ -32,10 +38,16 @@ class Verdict:
 def outcome(
     difference: float, low: float, high: float, p_value: float, differing: float
 ) -> Outcome:
-    """What a paired comparison says, at 95%; `differing` images are answered differently.
+    """Classify a paired comparison of the soup with the best single model.
 
-    Interval and test must agree before anything is called better or worse; where only one of
-    them is known it decides alone, and where neither is, nothing is claimed.
+    The soup is "better" or "worse" only if the 95% interval excludes zero and p < 0.05. If only one
+    of the two is known, it decides alone; if neither is, the outcome is "unknown".
+
+    Args:
+        difference: accuracy of the soup less that of the single model, as a fraction.
+        low, high: bounds of the 95% interval of the difference; NaN if unknown.
+        p_value: of a paired test; NaN if unknown.
+        differing: number of images that exactly one of the two models classifies correctly.
     """
     if differing == 0 and difference == 0:
         return "the same"
@@ -52,7 +64,7 @@ def outcome(
 
 
 def outcomes(tests: pd.DataFrame) -> dict[str, Outcome]:
-    """The outcome on each tested split."""
+    """Return the outcome on each split, from `tests` as in `soup.report.page.Report`."""
     numbers = tests[["difference", "low", "high", "p_value"]].astype(float)
     numbers["differing"] = tests["soup_only"].astype(float) + tests["single_only"].astype(float)
     rows = zip(tests["split"], numbers.itertuples(index=False, name=None), strict=True)
@@ -60,50 +72,55 @@ def outcomes(tests: pd.DataFrame) -> dict[str, Outcome]:
 
 
 def verdict(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> Verdict:
-    """The soup made by `recipe` against the best single model, on test and on the shifts' mean."""
-    known = outcomes(tests)
+    """Compare the soup with the best single model, on test and on the mean of the shifts.
+
+    Args:
+        results, tests, recipe: as in `soup.report.page.Report`.
+    """
+    tested = outcomes(tests)
     shifts = set(results["split"]) - formatting.SPLITS.keys()
     splits = ["test", "shifts"] if shifts else ["test"]
-    said = {split: known.get(split, "unknown") for split in splits}
+    by_split = {split: tested.get(split, "unknown") for split in splits}
     where = {"test": "on test", "shifts": f"on the mean of {len(shifts)} shifts"}
     if len(shifts) == 1:
         where["shifts"] = f"on {min(shifts)}, the only shift"
-    first, last = said["test"], said[splits[-1]]
+    first, last = by_split["test"], by_split[splits[-1]]
     text = f"The {recipe} soup {PHRASES[first].format('the best single model')} {where['test']}"
     if len(splits) == 2 and first == last:
         text += f" and {where['shifts']}"
     elif len(splits) == 2:
         text += f", but {PHRASES[last].format('it')} {where['shifts']}"
-    details = [_detail(results, tests, recipe, split, said[split]) for split in splits]
-    single = {split: known[split] for split in known if split in shifts}
-    if len(single) > 1:
-        details.append(_by_shift(single))
-    return Verdict(text + ".", tuple(details), said)
+    details = [_detail(results, tests, recipe, split, by_split[split]) for split in splits]
+    by_shift = {split: tested[split] for split in tested if split in shifts}
+    if len(by_shift) > 1:
+        details.append(_shift_by_shift(by_shift))
+    return Verdict(text + ".", tuple(details), by_split)
 
 
-def _by_shift(said: dict[str, Outcome]) -> str:
-    """A mean can hide a loss, so each shift is named."""
+def _shift_by_shift(by_shift: dict[str, Outcome]) -> str:
+    """Return a sentence that names each shift, because a mean can hide a loss."""
     groups = {
-        result: [split for split, found in said.items() if found == result] for result in PHRASES
+        outcome: [shift for shift, other in by_shift.items() if other == outcome]
+        for outcome in PHRASES
     }
-    parts = [f"{result} on {', '.join(names)}" for result, names in groups.items() if names]
+    parts = [f"{outcome} on {', '.join(names)}" for outcome, names in groups.items() if names]
     return f"Shift by shift: {'; '.join(parts)}."
 
 
 def _detail(
-    results: pd.DataFrame, tests: pd.DataFrame, recipe: str, split: str, said: Outcome
+    results: pd.DataFrame, tests: pd.DataFrame, recipe: str, split: str, outcome: Outcome
 ) -> str:
-    on = results[results["split"] == split].drop_duplicates("kind").set_index("kind")
-    soup, single = (float(on["accuracy"].get(kind, math.nan)) for kind in (recipe, "best single"))
+    rows = results[results["split"] == split].drop_duplicates("kind").set_index("kind")
+    soup, single = (float(rows["accuracy"].get(kind, math.nan)) for kind in (recipe, "best single"))
     name = formatting.split(split).capitalize()
     text = f"{name}: {formatting.percent(soup)}% against {formatting.percent(single)}%"
-    row = tests[tests["split"] == split]
-    if said == "unknown" or row.empty:
+    test = tests[tests["split"] == split]
+    if outcome == "unknown" or test.empty:
         return f"{text}. There is no paired test, so nothing is claimed."
-    if said == "the same":
-        return f"{text}. Not one answer differs."
+    if outcome == "the same":
+        return f"{text}. Both give the same answer to every image."
     difference, low, high, p = (
-        float(row[column].iloc[0]) for column in ("difference", "low", "high", "p_value")
+        float(test[column].iloc[0]) for column in ("difference", "low", "high", "p_value")
     )
     change = "gain" if difference > 0 else "loss" if difference < 0 else "difference"
     evidence = []
@@ -113,8 +130,8 @@ def _detail(
         sign = "" if p < 0.001 else "= "
         evidence.append(f"p {sign}{formatting.probability(p)}".replace(" ", "\u00a0"))
     text += f", a {change} of {abs(100 * difference):.2f} points ({'; '.join(evidence)})"
-    if said == "within noise":
-        images = float(on["n"].get(recipe, math.nan))
+    if outcome == "within noise":
+        images = float(rows["n"].get(recipe, math.nan))
         many = "these" if math.isnan(images) else formatting.count(images)
         return f"{text}. This is within noise: {many} images cannot tell them apart."
     return f"{text}. This is more than noise."

@@ -1,6 +1,7 @@
-"""The page: everything a run found out, in one HTML file that opens from disk and asks for nothing.
+"""The page: the results of a run in one HTML file that opens from disk and loads nothing.
 
-Figures are inline SVG, the style sheet is inlined, and the page forbids itself any request.
+Figures are inline SVG, the style sheet is in the page, and a content security policy forbids every
+request.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from soup.report import figures, formatting, tables
-from soup.report.caveats import notes
+from soup.report.caveats import caveats
 from soup.report.greedy_trace import greedy_trace
 from soup.report.headline import verdict
 
@@ -24,13 +25,13 @@ COMPARED = [
 
 @dataclass(frozen=True)
 class Report:
-    """What the page is made of. Accuracies are fractions; whatever is unknown is NaN or absent."""
+    """The data on the page. Accuracies are fractions; unknown values are NaN or absent."""
 
     title: str
     recipe: str
     """The chosen soup: "greedy" or "uniform"."""
     results: pd.DataFrame
-    """One row a model and split: model, kind, split, n, accuracy, low, high, nll, ece."""
+    """A row for each model and split: model, kind, split, n, accuracy, low, high, nll, ece."""
     ingredients: pd.DataFrame
     """name, run_id, url, status, reason, kept, heldout_accuracy; the rest are hyperparameters."""
     trace: pd.DataFrame
@@ -39,27 +40,27 @@ class Report:
     """Soup against best single: split, soup_only, single_only, p_value, difference, low, high."""
     lineage: Mapping[str, str]
     """Label to value, in the order to show; a value that starts with http becomes a link."""
-    took: Mapping[str, formatting.Number]
-    """Stage to seconds."""
+    stage_seconds: Mapping[str, formatting.Number]
+    """Stage to its duration in seconds."""
 
 
 def page(report: Report) -> str:
-    """The report as one HTML document; the same report gives the same bytes."""
+    """Return the report as one HTML document; the same report gives the same bytes."""
     drawn = {
         "plane": figures.accuracy_plane(report.results, report.recipe),
         "trace": greedy_trace(report.trace),
         "settings": figures.hyperparameters(report.ingredients),
     }
     ingredients = report.ingredients
-    if len(ingredients) > tables.MOST:
+    if len(ingredients) > tables.UNFOLDED_ROWS:
         ingredients = ingredients.sort_values("heldout_accuracy", ascending=False, kind="stable")
-    judged = report.trace[report.trace["at_most"].notna()]  # the first is not: it sets the bar
-    looked, possible = (float(judged[name].sum()) for name in ("examples_seen", "heldout_n"))
+    judged = report.trace[report.trace["at_most"].notna()]  # without the first, the best single
+    seen, possible = (float(judged[name].sum()) for name in ("examples_seen", "heldout_n"))
     return _template().render(
         report=report,
         verdict=verdict(report.results, report.tests, report.recipe),
-        notes=notes(report.results, report.ingredients, report.trace, report.recipe),
-        # Ours and not the reader's: figures escape the names that they show.
+        caveats=caveats(report.results, report.ingredients, report.trace, report.recipe),
+        # Safe as markup, because `svg` escapes the names in a figure.
         figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},
         splits=tables.splits(report.results),
         compared=tables.accuracies(report.results, COMPARED),
@@ -69,8 +70,8 @@ def page(report: Report) -> str:
         constant=tables.constant(report.ingredients),
         ingredients=tables.folded(tables.records(ingredients)),
         trace=tables.folded(tables.records(report.trace)),
-        saved=1 - looked / possible if possible else 0.0,
-        longest=max(report.took.values(), default=0.0),
+        saved=1 - seen / possible if possible else 0.0,
+        longest=max(report.stage_seconds.values(), default=0.0),
     )
 
 

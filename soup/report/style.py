@@ -1,4 +1,4 @@
-"""How the report's figures look: ink, marks, and matplotlib's settings."""
+"""The style of the report's figures: colours, marks and matplotlib's settings."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ INK = "#7d8087"
 CHOSEN = "#d95f0e"
 DOTS: dict[str, Any] = {"markersize": 5, "markeredgewidth": 0.9, "linestyle": "none"}
 SPECKS: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0.5, "linestyle": "none"}
-MANY = 150  # marks, from which on they are specks, and bars are means over neighbours
+MANY = 150  # with more marks than this they are drawn small, and bars are means over neighbours
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "svg.fonttype": "none",  # text stays text: selectable, small, in the page's own font
-    "text.parse_math": False,  # a name with dollars in it is a name
+    "text.parse_math": False,  # a model's name may contain dollar signs
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -35,8 +35,8 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def empty(figure: Figure, why: str) -> Figure:
-    """The figure, with nothing but a reason in it."""
+def empty(figure: Figure, reason: str) -> Figure:
+    """Return the figure, made small, with the reason why nothing is drawn in it."""
     figure.set_size_inches(6.2, 0.8)
-    figure.text(0.5, 0.5, why, horizontalalignment="center", verticalalignment="center")
+    figure.text(0.5, 0.5, reason, horizontalalignment="center", verticalalignment="center")
     return figure

@@ -1,4 +1,4 @@
-"""Frames turned into the rows of the page's tables."""
+"""Turn data frames into the rows of the page's tables."""
 
 import math
 from dataclasses import dataclass
@@ -9,24 +9,25 @@ import pandas as pd
 from soup.report import formatting
 from soup.report.headline import Outcome, outcomes
 
-FEW, MOST = 40, 100  # rows shown of a table that is folded, and of one that is not
-FIXED = ("name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy")
+UNFOLDED_ROWS = 100  # a table with more rows than this shows the first FIRST_ROWS and folds others
+FIRST_ROWS = 40
+NOT_SETTINGS = ("name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model on one split; fractions, NaN where unknown."""
+    """One model on one split: accuracy and its 95% interval as fractions, NaN if unknown."""
 
     accuracy: float
     low: float
     high: float
-    difference: float  # to the best single model
-    best: bool
+    difference: float  # from the accuracy of the best single model
+    best: bool  # in its column
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model on all splits, and its calibration on test."""
+    """One model on all splits, with its negative log-likelihood and calibration error on test."""
 
     model: str
     kind: str
@@ -37,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Span:
-    """An interval, its middle and zero, as places on a scale from 0 to 1 that all splits share."""
+    """An interval, its middle and zero, on a scale from 0 to 1 that is common to all splits."""
 
     low: float
     middle: float
@@ -47,10 +48,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Soup against best single on one split."""
+    """The soup compared with the best single model on one split."""
 
     split: str
-    said: Outcome
+    outcome: Outcome
     difference: float
     low: float
     high: float
@@ -61,14 +62,14 @@ class Comparison:
 
 
 def splits(results: pd.DataFrame) -> list[str]:
-    """Held-out, test (and ReaL) and the shifts' mean first, then each shift as given."""
+    """Return the splits: held-out, test (by ReaL labels too), mean of shifts, then each shift."""
     order = list(dict.fromkeys(str(split) for split in results["split"]))
     first = [split for split in formatting.SPLITS if split in order]
     return first + [split for split in order if split not in first]
 
 
 def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
-    """Rows of the models of these kinds, in that order; the best of them is marked per split."""
+    """Return a row for each model of these kinds, in the order of `kinds`."""
     order = splits(results)
     values = {(str(row.model), str(row.split)): row for row in results.itertuples()}
     names = results[results["kind"].isin(kinds)].drop_duplicates("model")
@@ -79,7 +80,7 @@ def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
     def number(model: str | None, split: str, column: str) -> float:
         return float(getattr(values.get((str(model), split)), column, math.nan))
 
-    tops = {
+    best = {
         split: max((number(model, split, "accuracy") for model, _ in models), key=_nan_last)
         for split in order
         if models
@@ -92,7 +93,7 @@ def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
             number(model, split, "low"),
             number(model, split, "high"),
             accuracy - number(single, split, "accuracy"),
-            accuracy == tops[split],
+            accuracy == best[split],
         )
 
     return [
@@ -108,23 +109,23 @@ def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
 
 
 def comparisons(tests: pd.DataFrame) -> list[Comparison]:
-    """The paired tests, in the order given, with what each of them says."""
-    said = outcomes(tests)
+    """Return the paired tests, in the given order, with the outcome of each."""
+    by_split = outcomes(tests)
     numbers = tests[["low", "difference", "high"]].astype(float)
     left = min(0.0, float(numbers.min().min())) if len(tests) else 0.0
     right = max(0.0, float(numbers.max().max())) if len(tests) else 0.0
 
     def scaled(row: Any) -> Span | None:
-        places = (row.low, row.difference, row.high, 0.0)
-        if right == left or any(math.isnan(place) for place in places):
+        values = (row.low, row.difference, row.high, 0.0)
+        if right == left or any(math.isnan(value) for value in values):
             return None
-        low, middle, high, zero = (float(place - left) / (right - left) for place in places)
+        low, middle, high, zero = (float(value - left) / (right - left) for value in values)
         return Span(low, middle, high, zero)
 
     return [
         Comparison(
             str(row.split),
-            said[str(row.split)],
+            by_split[str(row.split)],
             float(row.difference),
             float(row.low),
             float(row.high),
@@ -138,8 +139,8 @@ def comparisons(tests: pd.DataFrame) -> list[Comparison]:
 
 
 def settings(ingredients: pd.DataFrame) -> list[str]:
-    """The hyperparameters' columns: all that are not an ingredient's identity or outcome."""
-    return [str(column) for column in ingredients.columns if column not in FIXED]
+    """Return the names of the columns that are hyperparameters."""
+    return [str(column) for column in ingredients.columns if column not in NOT_SETTINGS]
 
 
 def varied(ingredients: pd.DataFrame) -> list[str]:
@@ -158,13 +159,13 @@ def constant(ingredients: pd.DataFrame) -> list[tuple[str, Any]]:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dictionary a row."""
+    """Return a dictionary for each row."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def folded(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows that are shown, and those that a reader may unfold."""
-    shown = len(rows) if len(rows) <= MOST else FEW
+    """Split rows into those that are shown and those that a reader may unfold."""
+    shown = len(rows) if len(rows) <= UNFOLDED_ROWS else FIRST_ROWS
     return rows[:shown], rows[shown:]
 
 

@@ -113,7 +113,7 @@ def make() -> Callable[..., Report]:
             trace=trace(),
             tests=tests(gain, half, p_value, splits),
             lineage={"Soup digest": "3f2a91bc", "MLflow run": "http://localhost:5000/#/runs/3f2a"},
-            took={"prepare": 2.4, "finetune": 4210.0, "evaluate": 95.0},
+            stage_seconds={"prepare": 2.4, "finetune": 4210.0, "evaluate": 95.0},
         )
         return replace(report, **changes)  # type: ignore[arg-type]  # by the field's name
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable
 
 from soup.report import Report
-from soup.report.caveats import notes
+from soup.report.caveats import caveats
 
 Make = Callable[..., Report]
 
 
 def noted(report: Report) -> list[str]:
-    return notes(report.results, report.ingredients, report.trace, report.recipe)
+    return caveats(report.results, report.ingredients, report.trace, report.recipe)
 
 
 def lonely(make: Make, **changes: object) -> Report:
@@ -36,7 +36,7 @@ def test_failures_are_counted_without_the_probe(make: Make) -> None:
 def test_greedy_kept_only_the_best_says_why(make: Make) -> None:
     why = noted(lonely(make))[1]
     assert why.startswith("Greedy kept only the best model. The uniform soup holds up (92.2%")
-    assert "sweet-3 missed by 3 images." in why
+    assert "The closest candidate, sweet-3, missed by 3 images." in why
     assert "With 2,000 held-out images an accuracy is known to ±1.2 points" in why
     assert "Learning rates reach from 1e-5 to 0.003" in why
 

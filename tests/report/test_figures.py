@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from soup.report import Report, accuracy_plane, greedy_trace, hyperparameters, png, svg
-from soup.report.label_layout import apart, near, side_by_side
+from soup.report.label_layout import not_far_below, side_by_side, spread
 
 Make = Callable[..., Report]
 
@@ -162,17 +162,17 @@ def test_names_in_figures_are_escaped_and_never_typeset(make: Make) -> None:
 
 def test_near_leaves_out_the_missing_and_the_far_below_only() -> None:
     values = pd.Series([90.0, 91.0, 92.0, 93.0, 10.0, math.nan, 150.0])
-    assert near(values).tolist() == [True, True, True, True, False, False, True]
-    assert near(pd.Series([5.0, 5.0, math.nan])).tolist() == [True, True, False]
+    assert not_far_below(values).tolist() == [True, True, True, True, False, False, True]
+    assert not_far_below(pd.Series([5.0, 5.0, math.nan])).tolist() == [True, True, False]
 
 
 def test_apart_keeps_order_gap_and_range() -> None:
-    heights = apart(np.array([0.1, 0.5, 0.51, 0.52, 0.99]), gap=0.1)
+    heights = spread(np.array([0.1, 0.5, 0.51, 0.52, 0.99]), gap=0.1)
     assert (np.diff(heights) >= 0.1 - 1e-12).all()
     assert heights[0] == pytest.approx(0.1)  # has room, so does not move
-    assert apart(np.array([0.99, 1.0]), gap=0.1).tolist() == pytest.approx([0.9, 1.0])
-    assert apart(np.array([0.0]), gap=0.1, floor=0.2).tolist() == [0.2]
-    assert apart(np.array([]), gap=0.1).size == 0
+    assert spread(np.array([0.99, 1.0]), gap=0.1).tolist() == pytest.approx([0.9, 1.0])
+    assert spread(np.array([0.0]), gap=0.1, floor=0.2).tolist() == [0.2]
+    assert spread(np.array([]), gap=0.1).size == 0
 
 
 def test_members_of_a_category_stand_side_by_side() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from soup.report import Report
-from soup.report.caveats import notes
+from soup.report.caveats import caveats
 from soup.report.headline import Outcome, Verdict, outcome, verdict
 from soup.report.tables import splits
 
@@ -70,7 +70,7 @@ def test_real_labels_are_another_score_of_test_and_no_shift(make: Make) -> None:
     again = alone.results[alone.results["split"] == "test"].assign(split="real")
     report = replace(alone, results=pd.concat([alone.results, again], ignore_index=True))
     assert said(report) == said(alone)
-    told = notes(report.results, report.ingredients, report.trace, report.recipe)
+    told = caveats(report.results, report.ingredients, report.trace, report.recipe)
     assert any("No shift was evaluated" in note for note in told)
 
 

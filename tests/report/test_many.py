@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from soup.report import Report, accuracy_plane, greedy_trace, hyperparameters, page, svg
-from soup.report.tables import FEW, MOST, folded
+from soup.report.tables import FIRST_ROWS, UNFOLDED_ROWS, folded
 from tests.report.test_page import Document
 
 Make = Callable[..., Report]
@@ -72,15 +72,15 @@ def test_what_is_not_the_best_is_folded_away_and_nothing_is_lost(
     assert "The same for every ingredient (1,000)" in text
     shown = re.findall(r'<th scope="row"><a[^>]*>\s*([\w-]+)', outside.replace("\n", ""))
     best = thousand.ingredients.sort_values("heldout_accuracy", ascending=False, kind="stable")
-    assert shown == best["name"].head(FEW).tolist()
+    assert shown == best["name"].head(FIRST_ROWS).tolist()
     for name in thousand.ingredients["name"]:
         assert name in text
 
 
 def test_a_hundred_rows_are_not_folded() -> None:
-    rows: list[dict[str, object]] = [{"n": n} for n in range(MOST + 1)]
-    assert folded(rows[:MOST]) == (rows[:MOST], [])
-    assert folded(rows) == (rows[:FEW], rows[FEW:])
+    rows: list[dict[str, object]] = [{"n": n} for n in range(UNFOLDED_ROWS + 1)]
+    assert folded(rows[:UNFOLDED_ROWS]) == (rows[:UNFOLDED_ROWS], [])
+    assert folded(rows) == (rows[:FIRST_ROWS], rows[FIRST_ROWS:])
 
 
 def test_few_ingredients_stay_in_their_order_unfolded(make: Make) -> None:

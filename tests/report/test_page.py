@@ -169,7 +169,7 @@ def test_a_report_of_next_to_nothing_still_makes_a_page(make: Make) -> None:
         trace=full.trace[:0],
         tests=full.tests[:0],
         lineage={},
-        took={},
+        stage_seconds={},
     )
     document = Document(page(report))
     assert "could not be compared" in document.text("h1")

@@ -41,7 +41,7 @@ def run(project: Project) -> dict[str, Any]:
                 "Commit": soup.tags["commit"] or "unknown",
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
-            took={name: record["seconds"] for name, record in records.items()},
+            stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
     )
     write_text(out / "report.html", content)
