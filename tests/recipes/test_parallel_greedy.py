@@ -40,17 +40,17 @@ class Busy:
     problem=problems(),
     delays=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=4, max_size=4),
 )
-def test_one_two_and_four_lanes_make_the_same_bytes_and_the_same_trace(
+def test_one_two_and_four_judges_make_the_same_bytes_and_the_same_trace(
     tmp_path_factory: pytest.TempPathFactory, tie: str, problem: Problem, delays: list[list[int]]
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
     one_by_one = greedy(problem.ingredients, Busy(problem, [0]), tie)
     save(one_by_one.weights, folder / "greedy")
-    for lanes in (1, 2, 4):
-        judges: list[Judge] = [Busy(problem, delays[lane]) for lane in range(lanes)]
+    for count in (1, 2, 4):
+        judges: list[Judge] = [Busy(problem, delays[index]) for index in range(count)]
         soup = parallel_greedy(problem.ingredients, judges, tie)
-        save(soup.weights, folder / "lanes")
-        assert (folder / "lanes").read_bytes() == (folder / "greedy").read_bytes()
+        save(soup.weights, folder / "parallel")
+        assert (folder / "parallel").read_bytes() == (folder / "greedy").read_bytes()
         assert (soup.kept, soup.errors) == (one_by_one.kept, one_by_one.errors)
         assert soup.trace == one_by_one.trace
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from soup.weights import Incompatible, LazyWeights, Spec, Weights, specs
-from soup.weights import mixer as mixing
+from soup.weights import mixer as mixer_module
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.mixer import Mixer
 from tests.strategies import alike, seeds
@@ -60,7 +60,7 @@ def test_a_mix_is_the_literal_sum_whatever_is_held(
     models: list[Model], seed: int, memory: float, columns: int
 ) -> None:
     shares = shares_of(models, seed)
-    with patch.object(mixing, "COLUMNS", columns):
+    with patch.object(mixer_module, "COLUMNS", columns):
         mixed = Mixer(models, memory=memory).mix(shares)
     assert list(mixed) == list(models[0])
     for name, first in models[0].items():
@@ -82,7 +82,7 @@ def test_products_are_the_literal_inner_products_whatever_is_held(
     models: list[Model], seed: int, memory: float, columns: int
 ) -> None:
     gradients = gradients_of(models[0], seed)
-    with patch.object(mixing, "COLUMNS", columns):
+    with patch.object(mixer_module, "COLUMNS", columns):
         products = Mixer(models, memory=memory).products(gradients)
     tied = specs(models[0]).get("tied", Spec(torch.float32, (), "tied")).tied != "tied"
     assert list(products) == [n for n in gradients if n != "tied" or not tied]
