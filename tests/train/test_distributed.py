@@ -17,6 +17,7 @@ from soup.evaluation import prediction_file
 from soup.train.distributed import UnknownJob, read, write
 from soup.train.finetune import Job, Results, finished
 from soup.train.worker_process import Crashed, Failed, run
+from soup.weights.checkpoint import Checkpoint
 from tests.gates import gated
 from tests.worlds import job, put, silent, tiny, world
 

@@ -14,6 +14,7 @@ from flows.finetune import fan_out
 from flows.limits import device_limit, holders
 from flows.runners import work_pool
 from flows.runners.runner import Runner
+from flows.server import client as server_client
 from flows.server.client import PrefectError
 from soup.config.params import Compute
 from soup.config.runner import RunnerConfig
@@ -41,7 +42,7 @@ def begun(
 ) -> Iterator[Callable[..., "Sweep"]]:
     """Start a sweep; whatever comes, it ends."""
     # A server takes as long as it takes to start again: leases and patience outlast it.
-    monkeypatch.setattr(limit, "LEASE", 2 * PATIENCE)
+    monkeypatch.setattr(device_limit, "LEASE", 2 * PATIENCE)
     monkeypatch.setattr(server_client, "AWAY", PATIENCE)
     made: list[Sweep] = []
 

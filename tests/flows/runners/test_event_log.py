@@ -28,14 +28,14 @@ class Listener:
 def test_all_is_told_and_the_outcome_is_that_of_the_other_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "OFTEN", 1e-9)
+    monkeypatch.setattr(event_log, "OFTEN", 1e-9)
     listener = Listener()
     reader = Reader(tmp_path / "a.jsonl", listener)
     reader.read()
     assert reader.heard is None
     with Writer(tmp_path / "a.jsonl") as writer:
         writer.step("ft-000", 1, {"train/loss": 0.5})
-        monkeypatch.setattr(journal, "OFTEN", 1e9)
+        monkeypatch.setattr(event_log, "OFTEN", 1e9)
         writer.step("ft-000", 2, {"train/loss": 0.4})  # too soon
         writer.step("ft-000", 3, {"heldout/accuracy": 0.75})
         reader.read()
