@@ -14,7 +14,7 @@ import timm.data  # noqa: F401  (seconds, which no one test should be charged)
 from PIL import Image
 
 from soup.config.data import Data, Shift
-from soup.data.shifts.arrange import Asked, arrange
+from soup.data.shifts.arrange import Arranged, arrange
 from soup.data.shifts.imagenet import wnids
 from soup.data.sources.folders import scan
 
@@ -94,7 +94,7 @@ def objectnet(folder: Path, each: int = 3) -> Path:
     return folder
 
 
-def asked(root: Path, known: Sequence[str], **shift: Any) -> Asked:
+def asked(root: Path, known: Sequence[str], **shift: Any) -> Arranged:
     """What train's classes are asked by one shift, which is in the folder 'shift'."""
     data = Data(root=str(root), shifts={"shift": Shift(folder="shift", **shift)})
     return arrange(data, {"shift": scan(root, "shift")[0]}, known, root)

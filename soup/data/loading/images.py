@@ -39,7 +39,7 @@ class Images:
         pixels: uint8 (examples, height, width, 3), or None when they are not held at one size.
         labels: class indices, int64 (examples,).
         paths: absolute paths, in the same order.
-        held: without pixels, where images are in memory at sizes of their own (`memory.py`).
+        held: without pixels, where images are in memory at sizes of their own (`packed.py`).
         resize: what an image that is not among pixels goes through when it is read.
         digest: names the images in their order, and what was done to them; '' if nobody did.
         contents: fingerprints when the split was made; a file read must still have its own.

@@ -17,7 +17,7 @@ PLAIN = 89_000_000  # pixels; of larger JPEG Pillow decides whether they are an 
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """An image as upright 8-bit RGB (`modes.py`).
+    """An image as upright 8-bit RGB (`color_modes.py`).
 
     Raises:
         OSError, SyntaxError, ValueError, DecompressionBombError: it cannot be decoded.

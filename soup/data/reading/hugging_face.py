@@ -1,7 +1,7 @@
 """Hugging Face data sets, through timm's reader: `hfds/NAME` as timm names them.
 
-timm's other reader of shards, of webdataset's, streams them and finds no single image again; these
-are read by `soup.data.webdataset`.
+timm's reader of webdataset shards streams them and cannot find a single image again, so that shards
+are read by `soup.data.sources.tar_listing`.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ MARK = "hfds:"
 
 
 def path_of(name: str, split: str, index: int) -> str:
-    """What stands in a manifest for a row of a data set."""
+    """The path that a manifest has for a row of a data set."""
     return f"{MARK}{name}@{split}::{index:07d}"
 
 
@@ -25,8 +25,8 @@ def row(path: Path) -> tuple[str, str, int] | None:
     at = text.find(f"/{MARK}")
     if at < 0:
         return None
-    place, _, index = text[at + 1 + len(MARK) :].rpartition("::")
-    name, _, split = place.rpartition("@")
+    source, _, index = text[at + 1 + len(MARK) :].rpartition("::")
+    name, _, split = source.rpartition("@")
     return (name, split, int(index)) if index.isdecimal() and name else None
 
 
@@ -56,13 +56,13 @@ def labels(name: str, split: str) -> tuple[list[str], bool]:
             f"{PREFIX}{name} has no column '{opened.label_key}': "
             f"it has {', '.join(opened.dataset.column_names)}"
         )
-    found = [int(label) for label in opened.dataset[opened.label_key]]
-    known = {index: label for label, index in opened.class_to_idx.items()}
-    return [str(known.get(label, label)) for label in found], not known
+    numbers = [int(label) for label in opened.dataset[opened.label_key]]
+    names = {index: name for name, index in opened.class_to_idx.items()}
+    return [str(names.get(number, number)) for number in numbers], not names
 
 
 def state(name: str, split: str) -> str:
-    """Changes when the data set does."""
+    """A text that changes when the data set changes."""
     return str(getattr(reader(name, split).dataset, "_fingerprint", len(reader(name, split))))
 
 

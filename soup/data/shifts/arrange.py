@@ -1,4 +1,4 @@
-"""From the images found to what is asked of them: shifts under train's classes, ReaL labels."""
+"""Labels of the evaluation images: each shift's under train's classes, and the ReaL labels."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from soup.errors import some
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What test and shifts are asked.
+class Arranged:
+    """How the test images and the shifts are labelled and judged.
 
     Attributes:
-        images: shift -> its images, under the labels of the manifest.
-        reassessed: path of a test image -> its ReaL labels, join_labels.
-        protocols: of shifts and ReaL.
-        notes: lines for people: how a shift was read.
-        problems: why it cannot be read.
+        images: shift -> its images, with the labels that the manifest will have.
+        reassessed: path of a test image -> its ReaL labels, joined by `join_labels`.
+        protocols: shift or 'real' -> how it is judged.
+        notes: lines for the user: how each shift was read.
+        problems: lines for the user: why a shift cannot be read.
     """
 
     images: Mapping[str, list[Found]]
@@ -34,7 +34,7 @@ class Asked:
 
 def arrange(
     data: Data, found: Mapping[str, Sequence[Found]], classes: Sequence[str], root: Path
-) -> Asked:
+) -> Arranged:
     """Read every shift in its layout, and the ReaL labels if there are any.
 
     Args:
@@ -48,7 +48,7 @@ def arrange(
     notes: list[str] = []
     problems: list[str] = []
     for name, shift in data.shifts.items():
-        if not found[name]:  # which was said when its labels were read
+        if not found[name]:  # reported when its labels were read
             continue
         try:
             images[name], protocols[name], note = _read(shift, found[name], classes, root)
@@ -63,19 +63,19 @@ def arrange(
             notes.append(f"ReaL: {len(reassessed)} of {len(paths)} test images have labels")
         except DataError as error:
             problems.append(str(error))
-    return Asked(images, reassessed, protocols, tuple(notes), tuple(problems))
+    return Arranged(images, reassessed, protocols, tuple(notes), tuple(problems))
 
 
 def files(data: Data, root: Path) -> list[str]:
-    """The files beside the images that all this is read from, relative to the root.
+    """The files other than images that `arrange` reads, relative to the root.
 
-    Those that are not there are left out.
+    Files that are missing are left out.
     """
     shifts = data.shifts.values()
-    found = [root / shift.classes for shift in shifts if shift.classes]
-    found += [path for s in shifts for path in objectnet.mappings(root / s.folder).values()]
-    found += [root / data.real] if data.real else []
-    return [os.path.relpath(path, root) for path in found if path.is_file()]
+    paths = [root / shift.classes for shift in shifts if shift.classes]
+    paths += [path for s in shifts for path in objectnet.mappings(root / s.folder).values()]
+    paths += [root / data.real] if data.real else []
+    return [os.path.relpath(path, root) for path in paths if path.is_file()]
 
 
 def _read(
@@ -90,7 +90,7 @@ def _read(
     place = Place(base, frozenset(folders), classes, map_file)
     meaning = layout.meaning(place)
     _complete(meaning, place, kind, layout)
-    groups = {folder: tuple(sorted(set(each))) for folder, each in meaning.items() if each}
+    groups = {folder: tuple(sorted(set(names))) for folder, names in meaning.items() if names}
     images = [
         Found(image.path, join_labels(groups[folder]))
         for image, folder in zip(found, folders, strict=True)
@@ -126,11 +126,11 @@ def _complete(meaning: Meaning, place: Place, kind: str, layout: Layout) -> None
 
 
 def _distinct(answers: Mapping[str, tuple[str, ...]]) -> None:
-    classes = [one for group in answers.values() for one in group]
-    shared = sorted({one for one in classes if classes.count(one) > 1})
+    classes = [name for group in answers.values() for name in group]
+    shared = sorted({name for name in classes if classes.count(name) > 1})
     if shared:
         raise DataError(f"classes that stand in several different answers: {some(shared, 10)}")
-    separated = sorted({one for one in classes if SEPARATOR in one})
+    separated = sorted({name for name in classes if SEPARATOR in name})
     if separated:
         raise DataError(
             f"classes with {SEPARATOR!r} in their name: {some(separated, 10)}; rename them"

@@ -1,7 +1,8 @@
-"""A shift of one's own: a file that says which of train's classes each class folder means.
+"""Class maps: a user's file that says which of train's classes each class folder of a shift means.
 
 YAML or JSON: a table of folder -> class, list of classes, or null for a folder to leave out.
-CSV: the columns `folder` and `class`, a line for each class of a folder; none: left out.
+CSV: the columns `folder` and `class`, a line for each class of a folder; without a class the folder
+is left out.
 """
 
 import csv
@@ -15,7 +16,7 @@ from soup.data.errors import DataError
 
 
 def read(path: Path) -> dict[str, tuple[str, ...]]:
-    """Class folder -> classes that it means; none: the folder is left out.
+    """Class folder -> classes that it means; () for a folder to leave out.
 
     Raises:
         DataError: the file is missing, is none of the three kinds, or is not such a table.
@@ -38,9 +39,9 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     wrong: list[str] = []
     for folder, value in raw.items():
         classes = [] if value is None else value if isinstance(value, list) else [value]
-        if any(isinstance(one, (list, dict, bool, float)) or one is None for one in classes):
+        if any(isinstance(c, (list, dict, bool, float)) or c is None for c in classes):
             wrong.append(str(folder))
-        table[str(folder)] = tuple(dict.fromkeys(str(one) for one in classes))
+        table[str(folder)] = tuple(dict.fromkeys(map(str, classes)))
     if wrong:
         raise DataError(
             f"class map {path}: must be a class, a list of classes, or null: {', '.join(wrong)}"

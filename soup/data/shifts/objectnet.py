@@ -1,6 +1,6 @@
 """ObjectNet's own mapping files: from its class folders to positions among ImageNet's 1,000.
 
-Barbu et al., "ObjectNet", NeurIPS 2019. The files are join_labels as in the published evaluation of
+Barbu et al., "ObjectNet", NeurIPS 2019. The files are joined as in the published evaluation of
 model soups and of WiSE-FT (`datasets/objectnet.py` of mlfoundations/model-soups): an ObjectNet
 class may stand for several of ImageNet's, and 113 of its 313 folders stand for any.
 """
@@ -14,7 +14,7 @@ from soup.data.errors import DataError
 from soup.data.shifts.imagenet import CLASSES
 from soup.errors import some
 
-# As downloaded; one of the names of each file, which have varied.
+# The names of each file as downloaded; the names have varied.
 FILES = {
     "folders": ("folder_to_objectnet_label.json",),
     "meaning": ("objectnet_to_imagenet_1k.json",),
@@ -24,17 +24,18 @@ FILES = {
 
 
 def mappings(base: Path) -> dict[str, Path]:
-    """The mapping files of a download, of which `base` is the whole or its 'images'.
+    """Kind of mapping file -> path; files that are missing are left out.
 
-    Those that are not there are left out.
+    Args:
+        base: the downloaded folder, or the folder 'images' in it.
     """
-    place = (base.parent if base.name == "images" else base) / "mappings"
-    found: dict[str, Path] = {}
-    for key, names in FILES.items():
+    folder = (base.parent if base.name == "images" else base) / "mappings"
+    files: dict[str, Path] = {}
+    for kind, names in FILES.items():
         for name in names:
-            if key not in found and (place / name).is_file():
-                found[key] = place / name
-    return found
+            if kind not in files and (folder / name).is_file():
+                files[kind] = folder / name
+    return files
 
 
 def positions(base: Path) -> dict[str, tuple[int, ...]]:
@@ -43,32 +44,34 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         DataError: a file is missing, or the files do not fit together; all problems are listed.
     """
-    found = mappings(base)
-    missing = [" or ".join(names) for key, names in FILES.items() if key not in found]
+    files = mappings(base)
+    missing = [" or ".join(names) for kind, names in FILES.items() if kind not in files]
     if missing:
         raise DataError(
             f"ObjectNet's mapping files are incomplete: no {some(missing, 10)} in the folder "
             f"'mappings' of {base}; put them there as downloaded"
         )
-    folder_of = {label: folder for folder, label in _texts(found["folders"]).items()}
-    place_of = {number: int(place) for place, number in _numbers(found["numbers"]).items()}
-    called = [line.strip() for line in found["lines"].read_text(encoding="utf-8").splitlines()]
+    folder_of = {label: folder for folder, label in _texts(files["folders"]).items()}
+    position_of = {number: int(key) for key, number in _numbers(files["numbers"]).items()}
+    names_in_order = [
+        line.strip() for line in files["lines"].read_text(encoding="utf-8").splitlines()
+    ]
     # Two of the 1,000 lines are 'crane', which stands for nothing here; the last counts.
-    number_of = {name: number for number, name in enumerate(called) if name}
+    number_of = {name: number for number, name in enumerate(names_in_order) if name}
     problems: list[str] = []
     result: dict[str, tuple[int, ...]] = {}
-    for label, text in _texts(found["meaning"]).items():
+    for label, text in _texts(files["meaning"]).items():
         names = text.split("; ")
-        unknown = [name for name in names if number_of.get(name) not in place_of]
+        unknown = [name for name in names if number_of.get(name) not in position_of]
         problems += [f"{label} stands for {name!r}, which has no number" for name in unknown]
         if label not in folder_of:
             problems.append(f"{label} has no folder")
         elif not unknown:
-            result[folder_of[label]] = tuple(place_of[number_of[name]] for name in names)
+            result[folder_of[label]] = tuple(position_of[number_of[name]] for name in names)
     problems += [
         f"{folder} has a position beyond {CLASSES - 1}"
-        for folder, places in result.items()
-        if not all(0 <= place < CLASSES for place in places)
+        for folder, of_folder in result.items()
+        if not all(0 <= position < CLASSES for position in of_folder)
     ]
     if problems:
         raise DataError(f"the mapping files in {base} do not fit together: {some(problems, 10)}")

@@ -1,7 +1,7 @@
-"""The protocol of a split: what counts as an answer to it, and what is cut off its images.
+"""The evaluation protocol of a split: which answers are possible, and how its images are cropped.
 
-`prepare` writes one for each split that is not judged in the plain way, which is: an image has one
-class of train, and is answered among the classes that the split has.
+By default an image has one of train's classes, and the model chooses among the classes that occur
+in the split. `prepare` writes a protocol for each split that is judged in another way.
 """
 
 import json
@@ -21,10 +21,11 @@ class EvaluationProtocol:
     """How a split is judged.
 
     Attributes:
-        answers: answer -> train's classes that mean it, of which the largest logit is the answer's.
-            Empty: the classes that the split has.
+        answers: answer -> train's classes that mean it; the answer's logit is the largest of
+            theirs. Empty: the answers are the classes that occur in the split.
         border: pixels cut off each side of an image before it is resized.
-        of: the split whose images these are, so that answers to them are not made twice; '': own.
+        of: the split whose images this split shares, so that the logits are not computed twice;
+            '' if the split has images of its own.
     """
 
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -33,28 +34,28 @@ class EvaluationProtocol:
 
 
 def join_labels(classes: tuple[str, ...]) -> str:
-    """The label of an image that is right with any of several classes."""
+    """The label of an image for which each of several classes is right."""
     return SEPARATOR.join(classes)
 
 
 def labels(label: str, answers: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The answers that a manifest's label calls right: itself, or several, join_labels."""
+    """The right answers of a label in a manifest: one, or several that `join_labels` joined."""
     return (label,) if label in answers else tuple(label.split(SEPARATOR))
 
 
 def save(protocols: Mapping[str, EvaluationProtocol], path: Path) -> None:
-    """Write those that differ from the plain one, as JSON."""
-    plain = EvaluationProtocol()
+    """Write the protocols that differ from the default one, as JSON."""
+    default = EvaluationProtocol()
     write_json(
         path,
         {
             split: {
-                "answers": {name: list(classes) for name, classes in one.answers.items()},
-                "border": one.border,
-                "of": one.of,
+                "answers": {name: list(classes) for name, classes in protocol.answers.items()},
+                "border": protocol.border,
+                "of": protocol.of,
             }
-            for split, one in protocols.items()
-            if one != plain
+            for split, protocol in protocols.items()
+            if protocol != default
         },
     )
 
@@ -63,16 +64,16 @@ def load(path: Path) -> dict[str, EvaluationProtocol]:
     """Read what `save` wrote.
 
     Raises:
-        DataError: it is missing or is something else.
+        DataError: the file is missing or holds something else.
     """
     try:
         return {
             split: EvaluationProtocol(
-                {name: tuple(classes) for name, classes in one["answers"].items()},
-                int(one["border"]),
-                str(one["of"]),
+                {name: tuple(classes) for name, classes in fields["answers"].items()},
+                int(fields["border"]),
+                str(fields["of"]),
             )
-            for split, one in json.loads(path.read_text()).items()
+            for split, fields in json.loads(path.read_text()).items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} holds no protocols: {error!r}; run prepare") from None

@@ -1,8 +1,8 @@
-"""ReaL: reassessed labels of ImageNet's validation images, several an image, as another score.
+"""ReaL: reassessed labels of ImageNet's validation images, several for an image.
 
 Beyer et al., "Are we done with ImageNet?", 2020 (arXiv 2006.07159). `real.json` is a list of label
-lists in the order of the validation images; an answer is right if it is among an image's labels,
-and images without a label are left out.
+lists in the order of the validation images. An answer is right if it is among the image's labels;
+images without a label are left out.
 """
 
 import json
@@ -20,7 +20,9 @@ NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
 def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
-    """Path of a test image -> its ReaL labels under train's names, join_labels; none: left out.
+    """Path of a test image -> its ReaL labels under train's names, joined by `join_labels`.
+
+    Images of which no label is one of train's classes are left out.
 
     Args:
         file: `real.json`.
@@ -31,24 +33,24 @@ def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str
         DataError: train's classes are not ImageNet's, the file is not such a list, or an image has
             no place in it.
     """
-    known = recognised(classes)
+    name_of = recognised(classes)
     sets = _read(file)
-    found: dict[str, str] = {}
+    labels_of: dict[str, str] = {}
     strange: list[str] = []
     for path in paths:
         number = NUMBER.match(PurePosixPath(path).name)
         if number is None or not 1 <= int(number[1]) <= len(sets):
             strange.append(path)
             continue
-        names = tuple(known[at] for at in sorted(set(sets[int(number[1]) - 1])) if at in known)
+        names = tuple(name_of[p] for p in sorted(set(sets[int(number[1]) - 1])) if p in name_of)
         if names:
-            found[path] = join_labels(names)
+            labels_of[path] = join_labels(names)
     if strange:
         raise DataError(
             f"{file} has labels for ILSVRC2012_val_00000001 to {len(sets):08d}; these test images "
             f"are none of them: {some(strange, 10)}"
         )
-    return found
+    return labels_of
 
 
 def _read(file: Path) -> list[list[int]]:
@@ -56,9 +58,9 @@ def _read(file: Path) -> list[list[int]]:
         sets = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"data.real: {file} cannot be read: {error}") from None
-    if not isinstance(sets, list) or not all(isinstance(each, list) for each in sets):
+    if not isinstance(sets, list) or not all(isinstance(image, list) for image in sets):
         raise DataError(f"data.real: {file} must be a list of lists of class positions")
-    wrong = [f"image {at}: {each}" for at, each in enumerate(sets, 1) if not all(map(_is, each))]
+    wrong = [f"image {i}: {s}" for i, s in enumerate(sets, 1) if not all(map(_is_position, s))]
     if wrong:
         raise DataError(
             f"data.real: {file} has labels that are no position below {CLASSES}: {some(wrong, 10)}"
@@ -66,5 +68,5 @@ def _read(file: Path) -> list[list[int]]:
     return sets
 
 
-def _is(label: Any) -> bool:
+def _is_position(label: Any) -> bool:
     return isinstance(label, int) and 0 <= label < CLASSES

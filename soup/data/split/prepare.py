@@ -89,12 +89,12 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         if unknown:
             near = [_with_nearest(name, classes) for name in unknown[:SHOWN]] + unknown[SHOWN:]
             errors.append(f"{split} has classes that train does not have: {some(near, SHOWN)}")
-    asked = shifts.arrange(data, found, classes, root)
-    errors += asked.problems
+    arranged = shifts.arrange(data, found, classes, root)
+    errors += arranged.problems
     if errors:
         raise DataError("\n".join(errors))
 
-    found |= asked.images
+    found |= arranged.images
     rows: dict[str, list[Row]] = {}
     for split, images in found.items():
         good, bad = check(root, images, data.check, advance)
@@ -102,9 +102,9 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         problems += bad
     if data.real:
         rows[REAL] = [
-            replace(row, label=asked.reassessed[row.path], split=REAL)
+            replace(row, label=arranged.reassessed[row.path], split=REAL)
             for row in rows["test"]
-            if row.path in asked.reassessed
+            if row.path in arranged.reassessed
         ]
     if problems and data.strict:
         raise DataError(
@@ -124,8 +124,8 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         Manifest(tuple(development)),
         Manifest(tuple(evaluation)),
         tuple(problems),
-        asked.protocols,
-        (*asked.notes, *notes),
+        arranged.protocols,
+        (*arranged.notes, *notes),
     )
 
 

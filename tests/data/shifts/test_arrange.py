@@ -8,7 +8,7 @@ import pytest
 
 from soup.config.data import Data, HeldOut, Shift
 from soup.config.params import load
-from soup.data.shifts.arrange import Asked, arrange, files
+from soup.data.shifts.arrange import Arranged, arrange, files
 from soup.data.shifts.imagenet import IMAGENET_A, IMAGENET_R, wnids
 from soup.data.shifts.protocol import REAL
 from soup.data.sources.folders import DataError, scan
@@ -37,7 +37,7 @@ KINDS: Mapping[str, tuple[Callable[[Path], Path], Score]] = {
 }
 
 
-def right(made: Asked, split: str, classes: tuple[str, ...], logits: np.ndarray) -> np.ndarray:
+def right(made: Arranged, split: str, classes: tuple[str, ...], logits: np.ndarray) -> np.ndarray:
     """As evaluate does it: logits in the order of the rows."""
     rows = [(image.path, image.label) for image in made.images[split]]
     own = key(split, rows, classes, made.protocols[split], {})
