@@ -1,4 +1,4 @@
-"""What is wrong with images, in words."""
+"""The error for images that cannot be used."""
 
 from soup.errors import BadInput
 

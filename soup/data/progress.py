@@ -1,6 +1,4 @@
-"""How far a piece of work is. What does the work tells it; who shows it, and where, is not its
-concern (`flows/terminal/progress.py`).
-"""
+"""Reporting how far a piece of work is; `flows/terminal/progress.py` displays it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,16 +8,21 @@ Advance = Callable[[int], None]
 
 
 class Track(Protocol):
-    """Opens a piece of work of `total` units (None if nobody knows); in it, each call of what it
-    gives tells of so many more that are done.
-    """
+    """Opens a piece of work; gives a function that is told how many more units are done."""
 
     def __call__(
         self, what: str, total: int | None = None, unit: str = "images"
-    ) -> AbstractContextManager[Advance]: ...
+    ) -> AbstractContextManager[Advance]:
+        """
+        Args:
+            what: names the work.
+            total: units in all; None if that is not known.
+            unit: what is counted.
+        """
+        ...
 
 
 @contextmanager
 def no_progress(*_: object, **__: object) -> Iterator[Advance]:
-    """Work that nobody watches."""
+    """A `Track` that displays nothing."""
     yield lambda _: None

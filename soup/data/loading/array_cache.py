@@ -1,10 +1,13 @@
-"""Arrays that can be made again, kept on disk, mapped into memory, within a limit for all of them.
+"""A disk cache of arrays, mapped into memory, with a size limit for all of them together.
 
-Who maps an array holds a shared lock on its file (`flock`, which the kernel gives back when the
-last map or the process ends), and only what can be locked alone is removed: never one in use, and
-of the others the one that was asked for longest ago. Who makes an array holds a lock of its name,
-on which others wait that want the same. Without `flock` (Windows) nothing is removed, and two who
-ask at once may make the same array twice.
+A process that maps an array holds a shared lock (`flock`) on its file, which the kernel releases
+when the last map is gone or the process ends. To make room, the array used longest ago that can be
+locked exclusively is removed, so that no array in use is. A process that computes an array holds a
+lock of the array's name, on which other processes wait that want the same array. Without `flock`
+(Windows) nothing is removed, and two processes may compute the same array at the same time.
+
+filelock's locks do not suffice: its read-write lock (SQLite) is released by an explicit call and
+not by the end of a map, a forked process loses it, and on Unix the files of its locks stay.
 """
 
 import logging
@@ -32,51 +35,54 @@ _log = logging.getLogger(__name__)
 def kept(
     file: Path, count: int, blocks: Blocks, gib: float = DEFAULT_CACHE_GIB, otherwise: str = ""
 ) -> NDArray[Any] | None:
-    """The array in `file`, mapped, made first if it is not there or is not whole.
+    """The array in `file`, mapped into memory; computed first if it is missing or incomplete.
 
     Args:
-        file: 'NAME.npy', where NAME is a digest of what is in it.
+        file: 'NAME.npy', where NAME is a digest of what decides the array's content.
         count: length of the array's first axis.
-        blocks: the array from its start in parts along the first axis, all alike but in length;
-            called only if it has to be made, and by one process at a time.
-        gib: what all arrays of the folder may take.
-        otherwise: what is done if it has no room, which is then said.
+        blocks: yields the array from its start, in parts along the first axis; called only if the
+            array has to be computed, and by one process at a time.
+        gib: the most that all arrays of the folder may take together, GiB.
+        otherwise: what the caller does if there is no room; logged as a warning.
 
     Returns:
-        The array (writes to it stay private), or None if it has no room beside those in use.
+        The array (writes to it stay private to the process), or None if there is no room for it
+        beside the arrays in use.
 
     Raises:
-        OSError: the disk is full, or refuses; nothing is left.
+        OSError: the disk is full or refuses the write; no file is left.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    found = _opened(file, count)
-    if found is not None:
-        return found
+    array = _opened(file, count)
+    if array is not None:
+        return array
     with _exclusive_lock(file.with_suffix(".lock")):
-        found = _opened(file, count)
-        if found is None and file.exists():
+        array = _opened(file, count)
+        if array is not None:
+            return array
+        if file.exists():
             _log.warning("%s is damaged and is made again", file)
             with _exclusive_lock(file.parent / ".lock"):
                 file.unlink()
-        return _made(file, count, blocks(), gib, otherwise) if found is None else found
+        return _computed(file, count, blocks(), gib, otherwise)
 
 
 def _opened(file: Path, count: int) -> NDArray[Any] | None:
-    """The array, if it is there and whole."""
+    """The array, if its file is there and complete."""
     try:
         with file.open("rb") as raw:
             _lock(raw, shared=True)
-            if os.fstat(raw.fileno()).st_nlink == 0:  # removed before the lock was there
+            if os.fstat(raw.fileno()).st_nlink == 0:  # removed before it was locked
                 return None
-            found = _mapped(raw, count)
+            array = _mapped(raw, count)
     except (FileNotFoundError, ValueError):
         return None
-    if found is not None:
+    if array is not None:
         os.utime(file)
-    return found
+    return array
 
 
-def _made(
+def _computed(
     file: Path, count: int, blocks: Iterator[NDArray[Any]], gib: float, otherwise: str
 ) -> NDArray[Any] | None:
     first = next(blocks)
@@ -84,7 +90,7 @@ def _made(
     header["shape"] = (count, *first.shape[1:])
     size = count * math.prod(first.shape[1:]) * first.itemsize
     with ExitStack() as until_mapped:
-        with ExitStack() as until_whole:
+        with ExitStack() as until_written:
             with _exclusive_lock(file.parent / ".lock"):
                 if not _room(file.parent, size, int(gib * 2**30)):
                     if otherwise:
@@ -94,12 +100,12 @@ def _made(
                             *(size / 2**30, file.parent, gib, otherwise),
                         )
                     return None
-                aside = until_whole.enter_context(atomic_write(file))
+                aside = until_written.enter_context(atomic_write(file))
                 guard = until_mapped.enter_context(aside.open("rb"))
                 _lock(guard, shared=False)
             # Written in order, not through a map: a full disk is then an error, not a bus error.
             with aside.open("wb") as out:
-                os.truncate(aside, size)  # which others count from now on
+                os.truncate(aside, size)  # other processes count this size from now on
                 np.lib.format.write_array_header_1_0(out, header)
                 out.write(np.ascontiguousarray(first).tobytes())
                 for block in blocks:
@@ -110,31 +116,29 @@ def _made(
 
 
 def _mapped(raw: BinaryIO, count: int) -> NDArray[Any] | None:
-    """A map of an open file, which keeps the file's lock, or None if its length is not right."""
+    """A map of an open file, which keeps the file's lock; None if the file's length is wrong."""
     version = np.lib.format.read_magic(raw)
     if version != (1, 0):
         return None
     shape, _, dtype = np.lib.format.read_array_header_1_0(raw)
-    at = raw.tell()
-    if (
-        shape[0] != count
-        or os.fstat(raw.fileno()).st_size != at + math.prod(shape) * dtype.itemsize
-    ):
+    start = raw.tell()
+    size = start + math.prod(shape) * dtype.itemsize
+    if shape[0] != count or os.fstat(raw.fileno()).st_size != size:
         return None
-    return np.memmap(raw, dtype, "c", at, shape)
+    return np.memmap(raw, dtype, "c", start, shape)
 
 
 def _room(folder: Path, size: int, limit: int) -> bool:
-    """Whether so many bytes fit, after the removal of what was not asked for longest."""
-    found = []
-    for path in folder.glob("*.npy"):  # those that are being made too, whose names are hidden
+    """Whether so many bytes fit, after the removal of the arrays used longest ago."""
+    files = []
+    for path in folder.glob("*.npy"):  # includes arrays being written, whose names are hidden
         with suppress(FileNotFoundError):  # it was finished or given up at this moment
-            found.append((not path.name.startswith("."), path.stat().st_mtime_ns, path))
-    total = sum(_size(path) for _, _, path in found)
+            files.append((not path.name.startswith("."), path.stat().st_mtime_ns, path))
+    total = sum(_size(path) for _, _, path in files)
     with ExitStack() as stack:
         evicted = []
-        # What a killed process left half made goes first; a living one has it locked.
-        for complete, _, path in sorted(found):
+        # Incomplete files of killed processes go first; those of living processes are locked.
+        for complete, _, path in sorted(files):
             if size > limit or (complete and total + size <= limit):
                 break
             with suppress(FileNotFoundError):
@@ -156,7 +160,7 @@ def _size(path: Path) -> int:
 
 
 def _lock(file: BinaryIO, shared: bool, wait: bool = True) -> bool:
-    """Lock an open file until its last copy and map are closed; False if another has it."""
+    """Lock an open file until its last copy and map are closed; False if it is locked already."""
     if sys.platform == "win32":
         return wait
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -169,15 +173,15 @@ def _lock(file: BinaryIO, shared: bool, wait: bool = True) -> bool:
 
 @contextmanager
 def _exclusive_lock(path: Path) -> Iterator[None]:
-    """One at a time among processes and threads; the file goes with the last one."""
+    """A lock among processes and threads; the last holder removes the file."""
     while True:
         with path.open("ab") as file:
             _lock(file, shared=False)
             try:
-                held = os.fstat(file.fileno()).st_ino == path.stat().st_ino
+                current = os.fstat(file.fileno()).st_ino == path.stat().st_ino
             except FileNotFoundError:
-                held = False
-            if held:
+                current = False
+            if current:  # else the holder before removed the file that was locked here
                 try:
                     yield
                 finally:

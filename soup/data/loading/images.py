@@ -1,8 +1,8 @@
-"""A split's images: decoded once, kept on disk, shared between processes; or read file by file.
+"""The images of a split: decoded once into an array on disk, or read file by file.
 
-Sets whose images are looked at again and again (held-out by every candidate soup, test by every
-model) are decoded and resized once into one uint8 array, named by a digest of what is in it and
-memory-mapped by whoever needs it (`array_cache.py`).
+Held-out images are used by every candidate soup, test images by every model. They are decoded and
+resized once into a uint8 array, named by a digest of its content, which every process maps into
+its memory (`array_cache.py`).
 """
 
 import os
@@ -39,10 +39,11 @@ class Images:
         pixels: uint8 (examples, height, width, 3), or None when they are not held at one size.
         labels: class indices, int64 (examples,).
         paths: absolute paths, in the same order.
-        held: without pixels, where images are in memory at sizes of their own (`packed.py`).
-        resize: what an image that is not among pixels goes through when it is read.
-        digest: names the images in their order, and what was done to them; '' if nobody did.
-        contents: fingerprints when the split was made; a file read must still have its own.
+        held: the images in memory at their own sizes (`packed.py`); None if they are not, or if
+            there are pixels.
+        resize: applied to an image that is read from a file or from `held`.
+        digest: names the images, their order and how they were resized; '' if it is not known.
+        contents: fingerprints when the split was made; a file that is read must still have its own.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -57,9 +58,10 @@ class Images:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Image.Image:
-        """
+        """One image.
+
         Raises:
-            DataError: it is read from its file, and cannot be.
+            DataError: the image cannot be read from its file.
         """
         if self.pixels is not None:
             return Image.fromarray(self.pixels[index])
@@ -102,24 +104,24 @@ def decoded(
     """
     key, root = digest(rows, store.root, how), store.root
 
-    def one(row: Row) -> NDArray[np.uint8]:
+    def read(row: Row) -> NDArray[np.uint8]:
         return np.asarray(resize(image_file.image(root / row.path, row.content)), dtype=np.uint8)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         with store.progress(f"decoding {rows[0].split}", len(rows)) as advance:
-            # The first images alone say how large all will be.
+            # The first few images tell the size of the whole array.
             for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
-                yield np.stack(in_threads(one, rows[start:stop]))
+                yield np.stack(in_threads(read, rows[start:stop]))
                 advance(stop - start)
 
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
     pixels = store.array(key, len(rows), blocks, otherwise)
-    read_anew = from_files(rows, root, classes)
-    return replace(read_anew, pixels=pixels, resize=resize, digest=key)
+    from_disk = from_files(rows, root, classes)
+    return replace(from_disk, pixels=pixels, resize=resize, digest=key)
 
 
 def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Images:
-    """The images, to be read one by one at their own sizes: for sets too large to hold decoded."""
+    """The images, each read from its file when it is asked for, at its own size."""
     return Images(
         None,
         labels_of(rows, classes),
@@ -136,15 +138,15 @@ def labels_of(rows: Sequence[Row], classes: Sequence[str]) -> NDArray[np.int64]:
 
 def digest(rows: Sequence[Row], root: Path, how: str) -> str:
     """Names these images in this order, treated in this way by the present code."""
-    # A size does not tell two images apart, as a digest does; then the place has to.
+    # A fingerprint that is only a size does not tell two images apart; the folder then has to.
     sized = any(row.content.endswith("-bytes") for row in rows)
-    place = str(root.resolve()) if sized else ""
+    folder = str(root.resolve()) if sized else ""
     code = of_code("soup.data.loading", "soup.data.reading")
-    return of_value([code, how, place, [(row.path, row.content) for row in rows]])
+    return of_value([code, how, folder, [(row.path, row.content) for row in rows]])
 
 
 def in_threads(work: Callable[[T], S], items: Sequence[T]) -> list[S]:
-    """What `work` makes of each; decoding and resizing run outside the interpreter's lock."""
+    """`work` applied to each item; decoding and resizing release the interpreter's lock."""
     return [*_threads().map(work, items)]
 
 

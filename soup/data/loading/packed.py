@@ -1,7 +1,8 @@
 """Training images in memory at their own sizes: a random crop must see the whole image.
 
-Decoded where all of them fit; else encoded, as in their files; else they are read from the files.
-The memory is that of a mapped file in the cache: fine-tunes that run at once share it.
+They are held decoded if the cache has room for all of them, else encoded as in their files, else
+they are read from the files. The memory is a mapped file of the cache, which fine-tunes that run at
+the same time share.
 """
 
 import logging
@@ -28,7 +29,7 @@ HEAD = 8  # bytes before an image's pixels: its height and its width, uint32 eac
 
 
 class Packed(Sequence[Image.Image]):
-    """Images one after the other in an array of bytes."""
+    """A sequence of images, stored one after the other in an array of bytes."""
 
     def __init__(
         self,
@@ -38,7 +39,8 @@ class Packed(Sequence[Image.Image]):
     ) -> None:
         """
         Args:
-            lengths: bytes of each image.
+            data: uint8 (bytes of all images,).
+            lengths: bytes of each image, (images,).
             unpack: an image's bytes -> the image, RGB.
         """
         self._data, self._unpack = data, unpack
@@ -95,29 +97,29 @@ class _Arrays:
     digest: str
 
     def table(self, what: str, measure: Callable[[Row], tuple[int, ...]]) -> NDArray[np.int64]:
-        """A few integers an image, (images, integers)."""
+        """A few integers of each image, (images, integers), measured once."""
 
         def blocks() -> Iterator[NDArray[np.int64]]:
             for part in _parts(self.rows):
                 yield np.array(in_threads(lambda row: _measured(measure, row), part), np.int64)
 
-        found = self.store.array(self._key(what), len(self.rows), blocks)
-        return np.concatenate([*blocks()]) if found is None else found
+        mapped = self.store.array(self._key(what), len(self.rows), blocks)
+        return np.concatenate([*blocks()]) if mapped is None else mapped
 
     def packed(
         self, what: str, pack: Callable[[Row], NDArray[np.uint8]], lengths: NDArray[np.int64]
     ) -> NDArray[np.uint8] | None:
-        """Bytes of all images, or None if they have no room."""
+        """The bytes of all images, or None if the cache has no room for them."""
 
         def blocks() -> Iterator[NDArray[np.uint8]]:
-            at = 0
+            start = 0
             for part in _parts(self.rows):
-                found = in_threads(pack, part)
-                wanted = lengths[at : (at := at + len(part))]
-                for row, one, length in zip(part, found, wanted, strict=True):
-                    if len(one) != length:
+                images = in_threads(pack, part)
+                expected = lengths[start : (start := start + len(part))]
+                for row, image, length in zip(part, images, expected, strict=True):
+                    if len(image) != length:
                         raise DataError(f"{row.path} was changed while it was read; try again")
-                yield np.concatenate(found)
+                yield np.concatenate(images)
 
         return self.store.array(self._key(what), int(lengths.sum()), blocks)
 
@@ -126,7 +128,7 @@ class _Arrays:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Few at first, which say what all will be like, and may then turn out to have no room."""
+    """The rows in parts. The first part is small: it shows whether the cache has room at all."""
     for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
         yield rows[start:stop]
 

@@ -1,4 +1,4 @@
-"""The next batch is made ready while the model works on this one."""
+"""Prefetching: the next batch is prepared while the model computes on the present one."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +16,14 @@ Group = tuple[Tensor, ...]
 def on_device(
     batches: Iterable[Group], device: torch.device, prepare: Callable[[Tensor], Tensor]
 ) -> Iterator[Group]:
-    """Batches on the device, the first tensor of each as `prepare` makes it there.
+    """Move batches to a device, and apply `prepare` there to the first tensor of each.
 
-    On CUDA a batch goes over, from pinned memory, on a stream of its own while the one before is
-    computed with. On the CPU there is nothing to overlap: it is the same cores that would do both.
+    On CUDA the next batch is copied from pinned memory on a stream of its own, while the model
+    computes on the present one. On the CPU nothing overlaps: the same cores would do both.
+
+    Args:
+        batches: tuples of tensors.
+        prepare: the first tensor of a batch, on the device -> the model's input.
     """
     if device.type != "cuda":
         for first, *others in batches:
@@ -41,14 +45,14 @@ def _arrived(batch: Group, sent: torch.cuda.Event, device: torch.device) -> Grou
     stream = torch.cuda.current_stream(device)
     stream.wait_event(sent)
     for tensor in batch:
-        tensor.record_stream(stream)  # whose memory must not be given away before it is used
+        tensor.record_stream(stream)  # its memory must not be reused before the stream is done
     return batch
 
 
 def parts(images: Images, indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.uint8]]:
     """The images at `indices`, `size` at a time: uint8 (images, height, width, 3).
 
-    Images that are not held are decoded one part ahead, in threads.
+    Images without `pixels` are decoded one part ahead, in threads.
     """
     chosen = [indices[start : start + size] for start in range(0, len(indices), size)]
     if images.pixels is not None:

@@ -1,1 +1,1 @@
-"""Which images train, which are held out, which are for evaluation only."""
+"""The split: which images train, which are held out, which are for evaluation only."""

@@ -1,9 +1,10 @@
 """Which of train's images are held out: by a hash, by a published index, or as a set of its own.
 
-The published index of ImageNet (`imagenet_98_idxs.npy`: a mask over 1,281,167 positions, 26 a
-class) says which *positions of a listing* are held out. It means other images as soon as one file
-is missing, added or renamed; its authors guard it by the name of one image. So lengths, numbers a
-class and that name are checked here, and a hash of the path is the default.
+The default is a hash of the image's path. The published index of ImageNet (`imagenet_98_idxs.npy`,
+a mask over 1,281,167 positions that holds out 26 images a class) gives positions in a sorted
+listing: it selects other images as soon as one file is missing, added or renamed. Therefore the
+number of images, the number held out in each class and the name of one image are checked, as the
+index's authors do.
 """
 
 import hashlib
@@ -23,14 +24,21 @@ from soup.data.split.manifest import Row
 from soup.errors import some
 
 Inside = Callable[[str], str]
-# Images in train, a place among the held-out ones, and the name there (model-soups, utils.py).
+# Images in train, a position among the held-out images, and the name there (model-soups, utils.py).
 PUBLISHED = (1_281_167, 1000, "n01675722_4108.JPEG")
 
 
 def by_hash(rows: Sequence[Row], how: HeldOut, inside: Inside) -> list[Row]:
-    """Set aside the images of each class whose path inside the source hashes lowest.
+    """Hold out the images of each class whose path inside the source has the lowest hash.
 
     A hash of the path, unlike a position in a listing, is the same on every file system.
+
+    Args:
+        how: its 'per_class' or 'fraction' says how many.
+        inside: path -> path within the source.
+
+    Returns:
+        All rows, sorted, each with its split.
 
     Raises:
         DataError: a class has too few images.
@@ -59,27 +67,32 @@ def by_hash(rows: Sequence[Row], how: HeldOut, inside: Inside) -> list[Row]:
 def by_index(
     rows: Sequence[Row], found: Sequence[Found], how: HeldOut, root: Path, inside: Inside
 ) -> list[Row]:
-    """Set aside the images that an index names.
+    """Hold out the images that an index names, by position or by path.
 
     Args:
         rows: train's images that can be used.
-        found: all of train's images, which positions count.
-        how: its 'index', and 'per_class' to check it by.
+        found: all of train's images, which positions refer to.
+        how: its 'index' is a file; 'per_class' is checked if it is given.
+        root: what the index's path is relative to.
+        inside: path -> path within the source.
+
+    Returns:
+        All rows, sorted, each with its split.
 
     Raises:
         DataError: the index does not match the images.
     """
     file = root / (how.index or "")
-    order = sorted(found, key=lambda f: (f.label, inside(f.path)))
-    held = _chosen(_read_index(file), order, file, inside)
-    if len(order) == PUBLISHED[0] and len(held) > PUBLISHED[1]:
+    listing = sorted(found, key=lambda f: (f.label, inside(f.path)))
+    held = _chosen(_read_index(file), listing, file, inside)
+    if len(listing) == PUBLISHED[0] and len(held) > PUBLISHED[1]:
         guard = held[PUBLISHED[1]].path
         if not guard.endswith(PUBLISHED[2]):
             raise DataError(
                 f"{file} does not match these images: held-out image {PUBLISHED[1]} is {guard}, "
                 f"and was {PUBLISHED[2]} where the index was made; a file was added or renamed"
             )
-    counts, whole = Counter(f.label for f in held), Counter(f.label for f in order)
+    counts, whole = Counter(f.label for f in held), Counter(f.label for f in listing)
     if how.per_class:
         odd = [f"{c} ({counts[c]})" for c in sorted(whole) if counts[c] != how.per_class]
         if odd:
@@ -93,12 +106,13 @@ def by_index(
 def apart(
     train: Sequence[Row], held: Sequence[Row], inside: Inside, inside_held: Inside
 ) -> tuple[list[Row], int]:
-    """Held-out images that stand apart; those that train holds too are taken from train.
+    """Hold out a set of its own; images that train has too no longer train.
 
-    They are the same by class and path inside the source, or by content where it is digested.
+    Two images are the same if class and path inside their source agree, or if the digests of their
+    contents agree.
 
     Returns:
-        all rows, and how many were taken from train.
+        All rows, sorted, and how many images were taken from train.
 
     Raises:
         DataError: a class is left without a training image.
@@ -139,12 +153,12 @@ def _read_index(file: Path) -> list[str] | list[int]:
 def _chosen(
     index: list[str] | list[int], order: Sequence[Found], file: Path, inside: Inside
 ) -> list[Found]:
-    """The images that an index names, in its order (a mask's: that of the listing)."""
+    """The images that an index names, in the index's order; those of a mask in the listing's."""
     if not index:
         raise DataError(f"{file} is empty")
-    if any(isinstance(each, str) for each in index):
-        return _named([str(each) for each in index], order, file, inside)
-    numbers = [int(each) for each in index]
+    if any(isinstance(entry, str) for entry in index):
+        return _named([str(entry) for entry in index], order, file, inside)
+    numbers = [int(entry) for entry in index]
     if set(numbers) <= {0, 1} and len(numbers) > 2:
         if len(numbers) != len(order):
             raise DataError(
@@ -163,11 +177,11 @@ def _chosen(
 
 
 def _named(paths: list[str], order: Sequence[Found], file: Path, inside: Inside) -> list[Found]:
-    known = {inside(f.path): f for f in order} | {f.path: f for f in order}
-    missing = [path for path in paths if path not in known]
+    by_path = {inside(f.path): f for f in order} | {f.path: f for f in order}
+    missing = [path for path in paths if path not in by_path]
     if missing:
         raise DataError(f"{file} holds out {len(missing)} images train lacks: {some(missing, 20)}")
-    if len({known[path].path for path in paths}) < len(paths):
+    if len({by_path[path].path for path in paths}) < len(paths):
         twice = [path for path, count in Counter(paths).items() if count > 1]
         raise DataError(f"{file} names images more than once: {some(twice, 20)}")
-    return [known[path] for path in paths]
+    return [by_path[path] for path in paths]

@@ -1,8 +1,8 @@
-"""The split: which image trains, which is held out, which is looked at only in the end.
+"""Making the split: which image trains, which is held out, which only evaluates the result.
 
-Two manifests rather than one: what is fitted and selected on (train, held-out) stands in
-`development.csv`, what the result is proven on (test, shifts) in `evaluation.csv`. A stage that may
-not see test or shifts is not given the second file.
+There are two manifests: `development.csv` lists the images that models are fitted and selected on
+(train, held-out), `evaluation.csv` those that the result is measured on (test, shifts). A stage
+that may not see test and shifts is not given the second file.
 """
 
 import difflib
@@ -26,11 +26,14 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Prepared:
-    """The two manifests, each sorted by path, the images left out, and what else is to be said.
+    """What `prepare` makes.
 
     Attributes:
-        protocols: how splits are judged that are not in the plain way.
-        notes: lines for people.
+        development: train and held-out, sorted by path.
+        evaluation: test and shifts, sorted by path.
+        problems: the images that were left out, and why.
+        protocols: split -> how it is judged, where that is not the default way.
+        notes: lines for the user.
     """
 
     development: Manifest
@@ -41,44 +44,51 @@ class Prepared:
 
 
 def sources(data: Data) -> dict[str, Source]:
-    """Split -> where its images are; 'train' is still whole here, unless held-out stands apart."""
+    """Split -> where its images are.
+
+    'train' includes the held-out images, unless these have a folder of their own.
+    """
     held = {"heldout": data.heldout.folder} if data.heldout.folder else {}
     shifts = {name: Source(path=shift.folder) for name, shift in data.shifts.items()}
     return {"train": data.train, **held, "test": data.test, **shifts}
 
 
 def listing(data: Data, root: Path) -> str:
-    """A digest of which image files there are, with sizes and times: must prepare look again?
+    """A digest of the paths, sizes and times of all image files; if it differs, prepare runs again.
 
     Raises:
         DataError: a folder is missing or empty.
     """
-    made = [listed(source, root, part) for part, source in sources(data).items()]
-    beside = shifts.files(data, root) + ([data.heldout.index] if data.heldout.index else [])
+    listings = [listed(source, root, split) for split, source in sources(data).items()]
+    others = shifts.files(data, root) + ([data.heldout.index] if data.heldout.index else [])
     try:
-        found = [state for each in made for state in states(each, root)]
-        stats = ((name, (root / name).stat()) for name in beside)
-        found += [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        files = [state for images in listings for state in states(images, root)]
+        stats = ((name, (root / name).stat()) for name in others)
+        files += [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
-    return of_value(found)
+    return of_value(files)
 
 
 def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None) -> Prepared:
-    """Split the images that `data` names; `advance` is called once an image.
+    """Check and split the images that `data` names.
+
+    Args:
+        root: the data root, which the manifests' paths are relative to.
+        advance: called after each image.
 
     Raises:
         DataError: no images, classes that train lacks, too few images for the held-out set, or,
             with `data.strict`, an image that cannot be used. All problems found are listed.
     """
-    made = _listed(data, root)
+    listings = _listings(data, root)
     errors: list[str] = []
-    found = {split: each.found for split, each in made.items()}
-    problems = [problem for each in made.values() for problem in each.misplaced]
+    found = {split: listing.found for split, listing in listings.items()}
+    problems = [problem for listing in listings.values() for problem in listing.misplaced]
     classes = sorted({image.label for image in found["train"]})
-    for split, each in made.items():
-        if each.numbered and not made["train"].numbered:
-            found[split] = by_number(each.found, classes, split, errors)
+    for split, listing in listings.items():
+        if listing.numbered and not listings["train"].numbered:
+            found[split] = by_number(listing.found, classes, split, errors)
     trained = {image.path for image in found["train"]}
     for split, images in found.items():
         shared = sorted(i.path for i in images if i.path in trained)
@@ -114,12 +124,12 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     lost = sorted(set(classes) - {row.label for row in rows["train"]})
     if lost:
         errors.append(f"classes of which no train image can be used: {some(lost, SHOWN)}")
-    errors += [f"{split}: no image can be used" for split, each in rows.items() if not each]
+    errors += [f"{split}: no image can be used" for split, usable in rows.items() if not usable]
     if errors:
         raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
-    development, notes = _hold_out(data, rows, made, root)
-    looked_at_last = [each for split, each in rows.items() if split not in ("train", "heldout")]
-    evaluation = sorted(row for each in looked_at_last for row in each)
+    development, notes = _hold_out(data, rows, listings, root)
+    held_back = [images for split, images in rows.items() if split not in ("train", "heldout")]
+    evaluation = sorted(row for images in held_back for row in images)
     return Prepared(
         Manifest(tuple(development)),
         Manifest(tuple(evaluation)),
@@ -129,30 +139,31 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     )
 
 
-def _listed(data: Data, root: Path) -> dict[str, Listed]:
-    made: dict[str, Listed] = {}
+def _listings(data: Data, root: Path) -> dict[str, Listed]:
+    """Split -> its images; all problems are raised at once."""
+    listings: dict[str, Listed] = {}
     errors: list[str] = []
     for split, source in sources(data).items():
         try:
-            made[split] = listed(source, root, split)
+            listings[split] = listed(source, root, split)
         except DataError as error:
             errors.append(str(error))
     if errors:
         raise DataError("\n".join(errors))
-    return made
+    return listings
 
 
 def _hold_out(
-    data: Data, rows: Mapping[str, list[Row]], made: Mapping[str, Listed], root: Path
+    data: Data, rows: Mapping[str, list[Row]], listings: Mapping[str, Listed], root: Path
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """Train and held-out, and what is to be said of them."""
-    train, inside = rows["train"], made["train"].inside
+    """The rows of train and held-out, and lines for the user."""
+    train, inside = rows["train"], listings["train"].inside
     if "heldout" in rows:
-        split, taken = apart(train, rows["heldout"], inside, made["heldout"].inside)
+        split, taken = apart(train, rows["heldout"], inside, listings["heldout"].inside)
         note = f"{taken} images of train stand in data.heldout.folder too, and do not train"
         return split, (note,) if taken else ()
     if data.heldout.index:
-        return by_index(train, made["train"].found, data.heldout, root, inside), ()
+        return by_index(train, listings["train"].found, data.heldout, root, inside), ()
     return by_hash(train, data.heldout, inside), ()
 
 
