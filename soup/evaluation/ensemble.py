@@ -1,35 +1,62 @@
 """Ensembles of raw (unnormalised) logits: the costlier rival that a soup is measured against.
 
 Wortsman et al., "Model soups", ICML 2022, section 2 and the appendix on ensembles.
+
+A model's logits are added to a running sum, so that one model's are in memory at a time. The sum is
+float64: of logits that are float16 it is exact, and so does not depend on their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from soup.evaluation.metrics import Labels, Logits, correct
 
 
-def mean(logits: Sequence[Logits]) -> Logits:
-    """The mean of several models' logits, accumulated in float64."""
-    return np.asarray(np.mean(np.stack(logits), axis=0, dtype=np.float64))
+class LogitSum:
+    """The running sum of several models' logits on the same examples."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum: Logits | None = None
+
+    def add(self, logits: Logits) -> None:
+        """Count one more model: float (examples, classes)."""
+        if self._sum is None:
+            self._sum = logits.astype(np.float64)
+        else:
+            self._sum += logits
+        self.count += 1
+
+    def mean(self) -> Logits:
+        """The ensemble's logits, float64 (examples, classes). The sum is used up.
+
+        Raises:
+            ValueError: no model was counted.
+        """
+        if self._sum is None:
+            raise ValueError("an ensemble needs a model")
+        mean, self._sum = self._sum, None
+        mean /= self.count
+        return mean
 
 
-def greedy(heldout: Sequence[Logits], labels: Labels) -> list[int]:
+def greedy(ranked: Iterable[Logits], labels: Labels) -> list[int]:
     """Recipe 1 over averages of logits: the indices kept, in the order of acceptance.
 
-    Models are tried by decreasing held-out accuracy, equal ones in the given order; an equal score
-    is kept.
+    An equal score is kept.
+
+    Args:
+        ranked: the models' held-out logits, by decreasing held-out accuracy; each is asked for
+            once, and only the sum of those kept stays in memory.
     """
-    hits = [int(correct(each, labels).sum()) for each in heldout]
-    order = sorted(range(len(heldout)), key=lambda i: -hits[i])
     kept: list[int] = []
-    total = np.zeros_like(heldout[0], dtype=np.float64)
+    total: Logits | None = None
     best = -1
-    for index in order:
-        candidate = total + heldout[index]
-        hit = int(correct(candidate, labels).sum())
-        if hit >= best:
+    for index, logits in enumerate(ranked):
+        candidate = logits.astype(np.float64) if total is None else total + logits
+        right = int(correct(candidate, labels).sum())
+        if right >= best:
             kept.append(index)
-            total, best = candidate, hit
+            total, best = candidate, right
     return kept

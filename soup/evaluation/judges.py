@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soup.evaluation.metrics import Correct
+from soup.evaluation.metrics import Correct, Logits
 from soup.weights import Weights
 
 Load = Callable[[nn.Module, Weights], None]
@@ -67,6 +67,7 @@ class ErrorJudge:
         examples_seen: examples looked at, one entry a call.
         answers: for each call that looked at all, which examples were right, in the given order;
             None for a call that stopped early.
+        logits: of the last call that looked at all, float32 (examples, classes), in that order.
     """
 
     def __init__(
@@ -100,18 +101,20 @@ class ErrorJudge:
         self._batch_size = batch_size
         self.examples_seen: list[int] = []
         self.answers: list[Correct | None] = []
+        self.logits: Logits | None = None
 
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> int | None:
         self._load(self._model, weights)
         errors, n = 0, len(self._labels)
-        right = torch.empty(n, dtype=torch.bool)
+        right, outputs = torch.empty(n, dtype=torch.bool), []
         for start in range(0, n, self._batch_size):
             stop = min(start + self._batch_size, n)
             part = self._order[start:stop]
             logits = self._model(self._prepare(self._inputs[part]))
             wrong = self._wrong(logits, self._labels[part]).cpu()
             right[part.cpu()] = ~wrong
+            outputs.append(logits.float().cpu())
             errors += int(wrong.sum())
             if at_most is not None and errors > at_most:
                 self.examples_seen.append(stop)
@@ -119,6 +122,7 @@ class ErrorJudge:
                 return None
         self.examples_seen.append(n)
         self.answers.append(right.numpy())
+        self.logits = torch.cat(outputs)[self._order.argsort().cpu()].numpy()
         if at_most is not None and self._correct:
             order = hardest_first(self._correct, right.numpy())
             self._order = torch.from_numpy(order).to(self._order.device)

@@ -18,9 +18,26 @@ LabelSets = Int[ndarray, "examples most"]  # any of a row is right; -1 fills row
 Correct = Bool[ndarray, " examples"]
 
 
+ROWS = 2048  # examples whose probabilities are in memory at once
+
+
 class Interval(NamedTuple):
     low: float
     high: float
+
+
+class Score(NamedTuple):
+    """How a model does on the examples of a split.
+
+    Attributes:
+        right: which examples it gets right.
+        nll: the mean negative log-likelihood of the labels, in nats.
+        ece: the expected calibration error, a fraction.
+    """
+
+    right: Correct
+    nll: float
+    ece: float
 
 
 def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
@@ -31,32 +48,61 @@ def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
     return right
 
 
-def nll(logits: Logits, labels: Labels | LabelSets) -> float:
-    """The mean negative log-likelihood in nats; of several labels, that it is any of them."""
-    chance = log_softmax(logits.astype(np.float64), axis=1)
+def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
+    """Which examples are right, the mean negative log-likelihood, and the calibration error.
+
+    Computed in float64, some thousand examples at a time: the logits of a large split in float64,
+    with their exponentials, would take several times the memory of the logits.
+
+    Args:
+        logits: of any precision; examples with a NaN are wrong, and make the figures NaN.
+        bins: of the calibration error.
+    """
+    right = np.empty(len(labels), dtype=np.bool_)
+    log_likelihood, confidence = np.empty(len(labels)), np.empty(len(labels))
     rows = _rows(labels)
-    each = np.take_along_axis(chance, np.maximum(rows, 0), axis=1)
+    for start in range(0, len(labels), ROWS):
+        part = slice(start, start + ROWS)
+        some = logits[part].astype(np.float64)
+        log_probabilities = log_softmax(some, axis=1)
+        right[part] = correct(some, rows[part])
+        log_likelihood[part] = _log_likelihood(log_probabilities, rows[part])
+        confidence[part] = np.exp(log_probabilities).max(axis=1)
+    nll = float(-log_likelihood.mean())
+    return Score(right, nll, expected_calibration_error(confidence, right, bins))
+
+
+def _log_likelihood(
+    log_probabilities: Float[ndarray, "examples classes"], labels: LabelSets
+) -> Float[ndarray, " examples"]:
+    """Of the label; where there are several, that it is any of them."""
+    picked = np.take_along_axis(log_probabilities, np.maximum(labels, 0), axis=1)
     with np.errstate(invalid="ignore"):  # NaN logits give NaN, as they should
-        picked = np.logaddexp.reduce(np.where(rows < 0, -np.inf, each), axis=1)
-    return float(-picked.mean())
+        likelihood: Float[ndarray, " examples"] = np.logaddexp.reduce(
+            np.where(labels < 0, -np.inf, picked), axis=1
+        )
+    return likelihood
 
 
 def _rows(labels: Labels | LabelSets) -> LabelSets:
     return labels.reshape(len(labels), -1)
 
 
-def expected_calibration_error(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> float:
+def expected_calibration_error(
+    confidence: Float[ndarray, " examples"], right: Correct, bins: int
+) -> float:
     """ECE with equal-mass bins: mean |confidence - accuracy| over bins of (nearly) equal size.
 
     The paper's calibration figure uses equal-mass bins; examples are ordered by confidence, ties by
     position, and cut into `bins` parts whose sizes differ by at most one.
+
+    Args:
+        confidence: the largest probability of each example.
     """
-    confidence = np.exp(log_softmax(logits.astype(np.float64), axis=1)).max(axis=1)
-    hit = correct(logits, labels)
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
-    gaps = [abs(confidence[part].mean() - hit[part].mean()) * len(part) for part in parts]
-    return float(sum(gaps) / len(labels))
+    gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts]
+    return float(sum(gaps) / len(right))
 
 
 def bootstrap(

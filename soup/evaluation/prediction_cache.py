@@ -1,15 +1,20 @@
-"""Every model's answers on every set: those that a run has kept, or computed now."""
+"""A model's logits on a set of images: those that a run keeps, or computed now.
+
+All are rounded to float16: those that a run keeps are, and so are the held-out logits of every
+ingredient. Likelihood and calibration of all models then have one precision, and a model that is
+evaluated again from what is kept has the same figures. Accuracy does not change by the rounding.
+"""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
+from soup.evaluation.targets import Targets
 from soup.files import of_code, of_value
 from soup.models import Architecture
 from soup.weights import Weights
@@ -19,61 +24,73 @@ Keep = Callable[[str, str, str, Logits], None]
 
 
 @dataclass(frozen=True)
-class PredictionCache:
-    """Answers on sets of images, float32 (examples, classes) by split.
-
-    A split that is kept is rounded as in its file, so that finding it gives the same results as
-    computing it.
+class Source:
+    """Where the logits of a model come from.
 
     Attributes:
+        name, kind: as in the result table.
+        run_id: the run that keeps its predictions.
+        weights: called for each set of images, so that no more than one model's are in memory.
+        digest: of the weights; called where predictions are kept.
+        heldout: reads its held-out logits; None where they are not known.
+    """
+
+    name: str
+    kind: str
+    run_id: str
+    weights: Callable[[], Weights]
+    digest: Callable[[], str]
+    heldout: Callable[[], Logits] | None = None
+
+
+@dataclass(frozen=True)
+class PredictionCache:
+    """Logits of models on sets of images, float16 (examples, classes).
+
+    Attributes:
+        sets: the images, by split.
+        targets: by split; the likeliest class among a split's own answers survives the rounding.
         compute: weights, images -> logits.
-        kept: splits whose answers are kept.
-        find: split, digest -> answers that a run has, or None.
+        kept: splits whose logits the models' runs keep.
+        find: split, digest -> logits that a run keeps, or None.
+        keep: run id, split, digest, logits; stores them.
+        how: whatever else decides the logits; part of the digest.
     """
 
     sets: Mapping[str, Examples]
+    targets: Mapping[str, Targets]
     architecture: Architecture
     compute: Callable[[Weights, Examples], Logits]
     kept: Collection[str] = ()
     find: Find = lambda _split, _digest: None
+    keep: Keep = lambda _run_id, _split, _digest, _logits: None
     how: str = ""
-    _new: dict[str, list[tuple[str, str, Logits]]] = field(default_factory=dict)
 
-    def __call__(
-        self, name: str, weights: Weights, digest: str, heldout: Logits | None = None
-    ) -> dict[str, Logits]:
-        """A model's answers.
+    def __call__(self, model: Source, split: str) -> Logits:
+        """A model's logits on a split."""
+        if split == "heldout" and model.heldout is not None:
+            return to_float16_keeping_argmax(model.heldout())
+        if split not in self.kept:
+            return self._computed(model, split)
+        digest = self._digest(model, split)
+        logits = self.find(split, digest)
+        if logits is None:
+            logits = self._computed(model, split)
+            self.keep(model.run_id, split, digest, logits)
+        return logits
 
-        Args:
-            name: of the model, by which `store` knows it again.
-            digest: of its weights.
-            heldout: its answers on held-out, if they are known.
-        """
-        answers = {}
-        for split, examples in self.sets.items():
-            if split == "heldout" and heldout is not None:
-                answers[split] = heldout.astype(np.float32)
-            elif split not in self.kept:
-                answers[split] = self.compute(weights, examples)
-            else:
-                code = of_code("soup.models", "soup.evaluation.predict")
-                made_by = [code, self.architecture.text(), self.how]
-                key = of_value([digest, examples.digest, made_by])
-                found = self.find(split, key)
-                if found is None:
-                    found = to_float16_keeping_argmax(self.compute(weights, examples))
-                    self._new.setdefault(name, []).append((split, key, found))
-                answers[split] = found.astype(np.float32)
-        return answers
+    def _computed(self, model: Source, split: str) -> Logits:
+        exact = self.compute(model.weights(), self.sets[split])
+        return to_float16_keeping_argmax(exact, self.targets[split].columns)
 
-    def store(self, name: str, run_id: str, keep: Keep) -> None:
-        """Give what was computed of a model, and is to be kept, to `keep`, once."""
-        for split, key, found in self._new.pop(name, []):
-            keep(run_id, split, key, found)
+    def _digest(self, model: Source, split: str) -> str:
+        code = of_code("soup.models", "soup.evaluation.predict")
+        made_by = [code, self.architecture.text(), self.how, self.targets[split].columns.tolist()]
+        return of_value([model.digest(), self.sets[split].digest, made_by])
 
 
 def digest_of(weights: Weights) -> str:
-    """SHA-256 of weights that stand in no file."""
+    """SHA-256 of the names, dtypes, shapes and numbers of weights, for such as have no file."""
     total = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

@@ -1,89 +1,80 @@
-"""From every model's answers to the tables of the result: scores with intervals, paired tests."""
+"""From every model's scores to the tables of the result: intervals and paired tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from soup.config.params import Evaluate
-from soup.evaluation.metrics import (
-    Correct,
-    Logits,
-    bootstrap,
-    correct,
-    expected_calibration_error,
-    mcnemar,
-    nll,
-    permutation,
-)
-from soup.evaluation.targets import Targets
+from soup.evaluation.metrics import Correct, Score, bootstrap, mcnemar, permutation
 
 SHIFTS = "shifts"
 
 
+class Resampling(NamedTuple):
+    """How the confidence intervals are drawn.
+
+    Attributes:
+        resamples: of the bootstrap.
+        confidence: that the interval covers, a fraction.
+        seed: of the bootstrap, and of the permutation test.
+    """
+
+    resamples: int
+    confidence: float
+    seed: int
+
+
 @dataclass(frozen=True)
 class Model:
-    """One line of the result table.
+    """A model's rows of the result table.
 
     Attributes:
         name: as shown.
         kind: 'zero-shot', 'initialisation', 'ingredient', 'best single', 'uniform', 'greedy',
-            'ensemble' or 'greedy ensemble'.
-        logits: split -> float (examples, classes of train).
+            'ensemble', 'greedy ensemble' or 'registered'.
+        scores: by split, in the order of the table.
     """
 
     name: str
     kind: str
-    logits: Mapping[str, Logits]
+    scores: Mapping[str, Score]
 
 
-def table(
-    models: Sequence[Model], keys: Mapping[str, Targets], shifts: Sequence[str], params: Evaluate
-) -> pd.DataFrame:
-    """One row a model and split, and one for the mean of the shifts.
-
-    A split is judged by its key: likelihood and calibration are of its answers, not of all classes.
+def table(models: Sequence[Model], shifts: Sequence[str], resampling: Resampling) -> pd.DataFrame:
+    """One row a model and split, and one for the mean of the shifts, if there are any.
 
     Columns: model, kind, split, n, accuracy, low, high, nll, ece (fractions; NLL in nats).
     """
     rows: list[dict[str, Any]] = []
     for model in models:
-        right: dict[str, Correct] = {}
-        for split, key in keys.items():
-            logits = key.project(model.logits)
-            right[split] = correct(logits, key.labels)
-            rows.append(
-                {
-                    **_row(model, split, [right[split]], params),
-                    "nll": nll(logits, key.labels),
-                    "ece": expected_calibration_error(logits, key.labels, params.ece_bins),
-                }
-            )
+        for split, score in model.scores.items():
+            row = _row(model, split, [score.right], resampling)
+            rows.append({**row, "nll": score.nll, "ece": score.ece})
         if shifts:
-            rows.append(_row(model, SHIFTS, [right[name] for name in shifts], params))
+            right = [model.scores[name].right for name in shifts]
+            rows.append(_row(model, SHIFTS, right, resampling))
     return pd.DataFrame(rows)
 
 
 def paired(
-    soup: Model,
-    single: Model,
-    keys: Mapping[str, Targets],
-    shifts: Sequence[str],
-    params: Evaluate,
+    soup: Model, single: Model, shifts: Sequence[str], resampling: Resampling
 ) -> pd.DataFrame:
     """The soup against the best single model on the same examples, split by split.
 
     A single split is tested by the exact McNemar test, the mean of the shifts by permutation; `low`
     and `high` bound the difference in accuracy (paired bootstrap).
+
+    Columns: split, soup_only and single_only (examples that one alone gets right), p_value,
+    difference, low, high (fractions).
     """
-    right = {split: (_right(soup, key), _right(single, key)) for split, key in keys.items()}
-    rows = [_pair(split, [a], [b], mcnemar(a, b), params) for split, (a, b) in right.items()]
+    right = {s: (score.right, single.scores[s].right) for s, score in soup.scores.items()}
+    rows = [_pair(split, [a], [b], mcnemar(a, b), resampling) for split, (a, b) in right.items()]
     if shifts:
         a, b = [right[s][0] for s in shifts], [right[s][1] for s in shifts]
-        rows.append(_pair(SHIFTS, a, b, permutation(a, b, seed=params.seed), params))
+        rows.append(_pair(SHIFTS, a, b, permutation(a, b, seed=resampling.seed), resampling))
     return pd.DataFrame(rows)
 
 
@@ -103,12 +94,10 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
     return figures
 
 
-def _right(model: Model, key: Targets) -> Correct:
-    return correct(key.project(model.logits), key.labels)
-
-
-def _row(model: Model, split: str, hits: Sequence[Correct], params: Evaluate) -> dict[str, Any]:
-    low, high = _interval([h.astype(float) for h in hits], params)
+def _row(
+    model: Model, split: str, hits: Sequence[Correct], resampling: Resampling
+) -> dict[str, Any]:
+    low, high = _interval([h.astype(float) for h in hits], resampling)
     return {
         "model": model.name,
         "kind": model.kind,
@@ -121,10 +110,10 @@ def _row(model: Model, split: str, hits: Sequence[Correct], params: Evaluate) ->
 
 
 def _pair(
-    split: str, a: Sequence[Correct], b: Sequence[Correct], p_value: float, params: Evaluate
+    split: str, a: Sequence[Correct], b: Sequence[Correct], p_value: float, resampling: Resampling
 ) -> dict[str, Any]:
     differences = [x.astype(float) - y.astype(float) for x, y in zip(a, b, strict=True)]
-    low, high = _interval(differences, params)
+    low, high = _interval(differences, resampling)
     return {
         "split": split,
         "soup_only": sum(int((x & ~y).sum()) for x, y in zip(a, b, strict=True)),
@@ -136,5 +125,5 @@ def _pair(
     }
 
 
-def _interval(groups: Sequence[NDArray[np.float64]], params: Evaluate) -> tuple[float, float]:
-    return bootstrap(groups, params.bootstrap, params.confidence, params.seed)
+def _interval(groups: Sequence[NDArray[np.float64]], resampling: Resampling) -> tuple[float, float]:
+    return bootstrap(groups, *resampling)

@@ -19,10 +19,10 @@ from soup.evaluation.metrics import Labels, LabelSets, Logits
 
 @dataclass(frozen=True)
 class Targets:
-    """The key to a split's answers.
+    """The right answers of a split's examples, and which answers there are.
 
     Attributes:
-        of: the split whose logits are judged.
+        of: the split whose logits are judged: the split itself, or another one that has its images.
         groups: the columns of the logits that mean each answer.
         labels: the right answer of each example, or several, -1 where there are fewer.
         rows: which of that split's examples, in order; None: all.
@@ -33,14 +33,19 @@ class Targets:
     labels: Labels | LabelSets
     rows: NDArray[np.int64] | None = None
 
-    def project(self, logits: Mapping[str, Logits]) -> Float[np.ndarray, "examples answers"]:
-        """Logits of the answers, from those of each split's classes."""
-        raw = logits[self.of] if self.rows is None else logits[self.of][self.rows]
-        columns = [column for group in self.groups for column in group]
-        if len(columns) == len(self.groups):
-            return raw[:, columns]
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """Every column of the logits that means an answer, group by group."""
+        return np.array([column for group in self.groups for column in group], dtype=np.int64)
+
+    def project(self, logits: Logits) -> Float[np.ndarray, "examples answers"]:
+        """Logits of the answers, from those of the classes on the split `of`."""
+        raw = logits if self.rows is None else logits[self.rows]
+        if len(self.columns) == len(self.groups):
+            plain = np.array_equal(self.columns, np.arange(raw.shape[1]))
+            return raw if plain else raw[:, self.columns]  # without a copy where none is needed
         starts = np.cumsum([0, *(len(group) for group in self.groups[:-1])])
-        answers: NDArray[np.floating] = np.maximum.reduceat(raw[:, columns], starts, axis=1)
+        answers: NDArray[np.floating] = np.maximum.reduceat(raw[:, self.columns], starts, axis=1)
         return answers
 
 

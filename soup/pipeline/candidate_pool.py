@@ -1,4 +1,4 @@
-"""Ingredients, a judge and a recipe brought together."""
+"""The ingredients of a sweep, judged on held-out images: what any recipe is cooked from."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
+from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import heldout_judge
 from soup.models import Architecture, build
 from soup.pipeline.heldout import heldout_of
@@ -18,36 +19,46 @@ from soup.tracking import Store, ingredients
 
 @dataclass(frozen=True)
 class SoupResult:
-    """A soup, and its trace as a table.
+    """A soup, its held-out logits, and its trace as a table.
 
     Columns of the trace: step, name, heldout_errors (NaN where judging stopped early),
     heldout_accuracy, at_most, kept, examples_seen (images judged), heldout_n.
+
+    Attributes:
+        heldout: float (examples, classes), from the judge's pass over the soup; of a soup of one
+            ingredient, which no judge looked at, the ingredient's own.
     """
 
     soup: Soup
     trace: pd.DataFrame
+    heldout: Logits
 
 
 class CandidatePool:
     """Cooks any recipe from the same ingredients, judged on the same held-out images.
 
     Attributes:
-        ranked: the ingredients, ranked, at least one.
+        everyone: the runs of the sweep that were asked for, ranked.
+        ranked: those of them that the soup may be made of, at least one.
         architecture: of all of them.
         heldout: the examples that soups are judged on.
         model: one to load weights into.
     """
 
-    def __init__(self, project: Project, store: Store) -> None:
-        """Pull the sweep's ingredients that the soup may be made of, ranked.
+    def __init__(self, project: Project, store: Store, probe_too: bool = False) -> None:
+        """Pull the sweep's runs, and check that their files are what was stored.
+
+        Args:
+            probe_too: pull the linear probe also where the soup may not be made of it.
 
         Raises:
             TrackingError: none was scored, they do not belong together, or weights were changed.
         """
         runs = json.loads((project.out / "finetune.json").read_text())["runs"]
-        probe_too = project.params.soup.include_probe
-        wanted = [run_id for name, run_id in runs.items() if probe_too or name != "probe"]
-        self.ranked = ingredients(store, wanted, project.cache / "models")
+        in_soup = [n for n in runs if n != "probe" or project.params.soup.include_probe]
+        wanted = [*runs] if probe_too else in_soup
+        self.everyone = ingredients(store, [runs[n] for n in wanted], project.cache / "models")
+        self.ranked = [stored for stored in self.everyone if stored.ingredient.name in in_soup]
         self.architecture = Architecture.load(self.ranked[0].folder / "model.json")
         self.heldout = heldout_of(project, self.architecture)
         self.model = build(self.architecture).to(project.device())
@@ -66,12 +77,17 @@ class CandidatePool:
         correct = [stored.correct for stored in self.ranked]
         name, size = self.architecture.model, self._batch_size
         judge = heldout_judge(self.model, self.heldout, name, correct, size)
-        made = (
+        soup = (
             uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
         )
+        # The judge stops early at every candidate but those that the soup keeps, so that the last
+        # one it saw all images of is the soup.
+        heldout = judge.logits
+        if heldout is None:
+            heldout = next(s for s in self.ranked if s.ingredient.name == soup.kept[0]).logits
         n = len(self.heldout)
         # The first of a greedy trace is not judged, nor are a uniform soup's one by one.
-        examples_seen = [0, *judge.examples_seen] if recipe == "greedy" else [0] * len(made.trace)
+        examples_seen = [0, *judge.examples_seen] if recipe == "greedy" else [0] * len(soup.trace)
         trace = pd.DataFrame(
             {
                 "step": step,
@@ -83,8 +99,8 @@ class CandidatePool:
                 "examples_seen": images,
                 "heldout_n": n,
             }
-            for step, (trial, images) in enumerate(zip(made.trace, examples_seen, strict=True))
+            for step, (trial, images) in enumerate(zip(soup.trace, examples_seen, strict=True))
         )
         numbers = ["heldout_errors", "heldout_accuracy", "at_most"]
         trace[numbers] = trace[numbers].astype(float)
-        return SoupResult(made, trace)
+        return SoupResult(soup, trace, heldout)

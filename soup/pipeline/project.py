@@ -61,6 +61,12 @@ class Project:
         return self.out / "split" / "protocols.json"
 
     @property
+    def soup_heldout(self) -> Path:
+        """The soup's held-out logits, and which are right; not beside its weights, whose folder
+        is registered as it is."""
+        return self.out / "soup-heldout.npz"
+
+    @property
     def cache(self) -> Path:
         return self.root / ".cache" / "soup"
 

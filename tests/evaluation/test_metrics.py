@@ -13,13 +13,13 @@ from torchmetrics.functional.classification import (
     multiclass_calibration_error,
 )
 
+from soup.evaluation import metrics
 from soup.evaluation.metrics import (
     bootstrap,
     correct,
-    expected_calibration_error,
     mcnemar,
-    nll,
     permutation,
+    score,
 )
 from tests import reference
 from tests.strategies import seeds
@@ -50,7 +50,9 @@ def test_accuracy_and_likelihood_are_those_of_torch(seed: int) -> None:
     x, y = torch.from_numpy(logits), torch.from_numpy(labels)
     accuracy = float(multiclass_accuracy(x, y, num_classes=4, average="micro"))
     assert correct(logits, labels).mean() == pytest.approx(accuracy)
-    assert nll(logits, labels) == pytest.approx(float(torch.nn.functional.cross_entropy(x, y)))
+    assert score(logits, labels).nll == pytest.approx(
+        float(torch.nn.functional.cross_entropy(x, y))
+    )
 
 
 def test_an_example_with_a_nan_among_its_logits_is_wrong() -> None:
@@ -59,14 +61,14 @@ def test_an_example_with_a_nan_among_its_logits_is_wrong() -> None:
 
 
 def test_large_logits_do_not_overflow_the_likelihood() -> None:
-    assert nll(np.array([[1000.0, 0.0]], dtype=np.float32), np.array([1])) == 1000
+    assert score(np.array([[1000.0, 0.0]], dtype=np.float32), np.array([1])).nll == 1000
 
 
 @given(seed=seeds, n=st.integers(1, 60), bins=st.integers(1, 20))
 def test_calibration_is_that_of_equal_mass_bins(seed: int, n: int, bins: int) -> None:
     logits, labels = scores(seed, n)
     expected = reference.equal_mass_ece(logits, labels, bins)
-    assert expected_calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-12)
+    assert score(logits, labels, bins).ece == pytest.approx(expected, abs=1e-12)
 
 
 def test_calibration_in_one_bin_is_that_of_torchmetrics() -> None:
@@ -75,7 +77,16 @@ def test_calibration_in_one_bin_is_that_of_torchmetrics() -> None:
     expected = multiclass_calibration_error(
         torch.from_numpy(logits).softmax(1), torch.from_numpy(labels), num_classes=4, n_bins=1
     )
-    assert expected_calibration_error(logits, labels, 1) == pytest.approx(float(expected))
+    assert score(logits, labels, 1).ece == pytest.approx(float(expected))
+
+
+def test_examples_are_scored_part_by_part_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = scores(0)
+    whole = score(logits, labels)
+    monkeypatch.setattr(metrics, "ROWS", 7)
+    parts = score(logits, labels)
+    assert (parts.nll, parts.ece) == (whole.nll, whole.ece)
+    np.testing.assert_array_equal(parts.right, correct(logits, labels))
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.8, 0.9])

@@ -1,5 +1,6 @@
-"""Answers that are kept are asked for once, by what made them."""
+"""Logits that are kept are computed once, by what made them; all are rounded alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,8 +11,10 @@ from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
 from soup.evaluation import prediction_cache
 from soup.evaluation.metrics import Logits
-from soup.evaluation.prediction_cache import PredictionCache, digest_of
+from soup.evaluation.prediction_cache import PredictionCache, Source, digest_of
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
+from soup.evaluation.split_scores import score_splits
+from soup.evaluation.targets import Targets, among_present
 from soup.models.transforms import image_input
 from soup.weights import Weights
 from tests.worlds import architecture
@@ -22,8 +25,15 @@ def named(name: str) -> ImageExamples:
     return as_examples(images, image_input(architecture()))
 
 
-SETS = {name: named(name) for name in ("heldout", "test", "r")}
+SPLITS = ("heldout", "test", "r")
+SETS = {name: named(name) for name in SPLITS}
+TARGETS = {name: among_present(name, np.array([0, 1, 2, 0])) for name in SPLITS}
 WEIGHTS = {"w": torch.tensor([3.1])}
+
+
+def source(name: str = "a", digest: str = "digest of a", heldout: Logits | None = None) -> Source:
+    known = None if heldout is None else lambda: heldout
+    return Source(name, "ingredient", f"run of {name}", lambda: WEIGHTS, lambda: digest, known)
 
 
 @dataclass
@@ -42,68 +52,108 @@ class World:
         self.runs.append((run_id, split))
         self.kept[split, digest] = logits
 
-    def answers(self, **options: object) -> PredictionCache:
-        given = {"kept": ["test"], "find": lambda *key: self.kept.get(key), **options}
-        return PredictionCache(SETS, architecture(), self.compute, **given)
+    def cache(self, **options: object) -> PredictionCache:
+        given = {"kept": ["test"], "find": lambda *key: self.kept.get(key), "keep": self.keep}
+        return PredictionCache(SETS, TARGETS, architecture(), self.compute, **{**given, **options})
+
+
+def every(cache: PredictionCache, model: Source) -> Mapping[str, Logits]:
+    return {split: cache(model, split) for split in cache.sets}
 
 
 @pytest.fixture
 def world() -> World:
     """In which the answers of one model on test are kept."""
     made = World()
-    answers = made.answers()
-    answers("a", WEIGHTS, "digest of a")
+    every(made.cache(), source())
     assert made.computed == ["heldout", "test", "r"]
-    answers.store("a", "run", made.keep)
-    answers.store("a", "run", made.keep)
-    answers.store("b", "run of b", made.keep)
-    assert made.runs == [("run", "test")]
+    assert made.runs == [("run of a", "test")]
     made.computed.clear()
     return made
 
 
 def test_what_is_kept_is_not_computed_again_and_gives_the_same(world: World) -> None:
-    first = World().answers()("a", WEIGHTS, "digest of a")
-    answers = world.answers()
-    second = answers("a", WEIGHTS, "digest of a")
+    first = every(World().cache(), source())
+    second = every(world.cache(), source("the same by another name"))
     assert world.computed == ["heldout", "r"]
     for split in SETS:
-        assert second[split].dtype == np.float32
         np.testing.assert_array_equal(second[split], first[split])
-    answers.store("a", "other run", world.keep)
-    assert world.runs == [("run", "test")]
+    assert world.runs == [("run of a", "test")]
 
 
-@pytest.mark.parametrize("changed", ["weights", "images", "architecture", "how", "code"])
+@pytest.mark.parametrize("changed", ["weights", "images", "architecture", "how", "code", "answers"])
 def test_what_was_made_otherwise_is_computed(
     world: World, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    answers = world.answers(how="bf16" if changed == "how" else "")
+    cache = world.cache(how="bf16" if changed == "how" else "")
     if changed == "code":
         monkeypatch.setattr(prediction_cache, "of_code", lambda *_: "later")
     if changed == "images":
-        answers = replace(answers, sets={"test": replace(SETS["test"], digest="other")})
+        cache = replace(cache, sets={"test": replace(SETS["test"], digest="other")})
     if changed == "architecture":
-        answers = replace(answers, architecture=architecture(24))
-    answers("a", WEIGHTS, "other" if changed == "weights" else "digest of a")
-    assert len(world.computed) == len(answers.sets)
+        cache = replace(cache, architecture=architecture(24))
+    if changed == "answers":
+        cache = replace(cache, targets={**TARGETS, "test": among_present("test", np.array([0, 2]))})
+    every(cache, source(digest="other" if changed == "weights" else "digest of a"))
+    assert len(world.computed) == len(cache.sets)
 
 
 def test_known_answers_on_held_out_cost_nothing(world: World) -> None:
     known = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float16)
-    found = world.answers()("a", WEIGHTS, "digest of a", heldout=known)
-    np.testing.assert_array_equal(found["heldout"], known.astype(np.float32))
+    found = every(world.cache(), source(heldout=known))
+    np.testing.assert_array_equal(found["heldout"], known)
     assert world.computed == ["r"]
 
 
-def test_what_is_kept_is_rounded_and_what_is_not_is_not() -> None:
-    found = World().answers()("a", WEIGHTS, "d")
-    exact = World().compute(WEIGHTS, SETS["test"])
-    assert (found["test"] != exact).all()
-    np.testing.assert_array_equal(
-        found["test"], to_float16_keeping_argmax(exact).astype(np.float32)
+def test_all_is_rounded_alike_whether_it_is_kept_or_not() -> None:
+    found = every(World().cache(), source())
+    for split, images in SETS.items():
+        exact = World().compute(WEIGHTS, images)
+        assert found[split].dtype == np.float16
+        assert (found[split] != exact).all()
+        np.testing.assert_array_equal(found[split], to_float16_keeping_argmax(exact))
+
+
+def test_digests_are_asked_for_only_where_predictions_are_kept() -> None:
+    def costly() -> str:
+        raise AssertionError
+
+    every(World().cache(kept=[]), replace(source(), digest=costly))
+
+
+def test_a_model_and_a_soup_of_it_alone_have_the_same_figures() -> None:
+    """An ingredient's held-out logits come from its float16 file, a soup's are computed."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=300)
+    exact = (5 * rng.normal(size=(300, 3))).astype(np.float32)
+    exact[:100, 1] = exact[:100, 0] * (1 + 1e-5)  # float16 cannot tell these apart
+    sets = {split: replace(SETS[split], labels=labels) for split in ("heldout", "test")}
+    targets = {split: among_present(split, labels) for split in sets}
+    cache = PredictionCache(sets, targets, architecture(), lambda *_: exact)
+    models = {
+        "ingredient": source("ingredient", heldout=to_float16_keeping_argmax(exact)),
+        "soup": source("soup"),
+    }
+    ensembles = {"ensemble": ["ingredient"], "ensemble of twins": ["ingredient", "soup"]}
+    scores = score_splits(
+        [*models], ensembles, targets, lambda name, split: cache(models[name], split), 15
     )
-    np.testing.assert_array_equal(found["r"], World().compute(WEIGHTS, SETS["r"]))
+    for split in sets:
+        own = scores["ingredient"][split]
+        assert own.right.tolist() == (exact.argmax(axis=1) == labels).tolist()
+        for name in ("soup", *ensembles):
+            assert (scores[name][split].nll, scores[name][split].ece) == (own.nll, own.ece)
+            np.testing.assert_array_equal(scores[name][split].right, own.right)
+
+
+def test_the_likeliest_of_a_splits_own_answers_survives_the_rounding() -> None:
+    """Where a split has some of the classes, rounding may make ties below the very top."""
+    exact = np.array([[9, 1, 1 + 1e-5], [9, 1 + 1e-5, 1]], dtype=np.float32)
+    targets = {"r": Targets("r", ((1,), (2,)), np.array([1, 0]))}
+    sets = {"r": replace(SETS["r"], labels=np.array([2, 1]))}
+    cache = PredictionCache(sets, targets, architecture(), lambda *_: exact)
+    scores = score_splits(["a"], {}, targets, lambda _, split: cache(source(), split), 15)
+    assert scores["a"]["r"].right.all()
 
 
 def test_a_digest_tells_weights_apart_by_names_shapes_and_numbers() -> None:

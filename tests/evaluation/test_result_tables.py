@@ -1,6 +1,7 @@
 """From answers to tables, against figures worked out by hand or by another library."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,12 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import binomtest
 
-from soup.config.params import Evaluate
-from soup.evaluation.result_tables import SHIFTS, Model, headline, paired, table
+from soup.evaluation import result_tables
+from soup.evaluation.result_tables import SHIFTS, Resampling, headline
+from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import Targets, among_present
 
-PARAMS = Evaluate(bootstrap=400)
+RESAMPLING = Resampling(resamples=400, confidence=0.95, seed=0)
 CLASSES = 5
 LABELS = {
     "heldout": np.arange(40) % CLASSES,
@@ -22,6 +24,31 @@ LABELS = {
 }
 KEYS = {split: among_present(split, own) for split, own in LABELS.items()}
 SHIFTED = ["r", "v2"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose answers are all there."""
+
+    name: str
+    kind: str
+    logits: Mapping[str, np.ndarray]
+
+    def scored(self, keys: Mapping[str, Targets]) -> result_tables.Model:
+        scores = score_splits([self.name], {}, keys, lambda _, split: self.logits[split], 15)
+        return result_tables.Model(self.name, self.kind, scores[self.name])
+
+
+def table(
+    models: Sequence[Model], keys: Mapping[str, Targets], shifts: Sequence[str]
+) -> pd.DataFrame:
+    return result_tables.table([model.scored(keys) for model in models], shifts, RESAMPLING)
+
+
+def paired(
+    soup: Model, single: Model, keys: Mapping[str, Targets], shifts: Sequence[str]
+) -> pd.DataFrame:
+    return result_tables.paired(soup.scored(keys), single.scored(keys), shifts, RESAMPLING)
 
 
 def answers(name: str, kind: str, seed: int, strength: float) -> Model:
@@ -68,7 +95,7 @@ def test_a_shift_with_some_classes_is_scored_among_those_alone() -> None:
     labels = np.array([1, 3, 3])
     logits = np.array([[9.0, 2, 0, 1, 0], [0, 1, 9, 2, 9], [0, 2, 0, 1, 0]])
     model = Model("m", "greedy", {"r": logits})
-    row = get(table([model], {"r": among_present("r", labels)}, ["r"], PARAMS), split="r")
+    row = get(table([model], {"r": among_present("r", labels)}, ["r"]), split="r")
     assert row["accuracy"] == pytest.approx(2 / 3)
     expected = -np.log(softmax([[2, 1], [1, 2], [2, 1]], axis=1)[[0, 1, 2], [0, 1, 1]]).mean()
     assert row["nll"] == pytest.approx(expected)
@@ -78,7 +105,7 @@ def test_a_key_to_another_splits_answers_scores_those_again(models: list[Model])
     """ReaL: the test images that have labels, each right with any of its own."""
     rows, sets = np.array([0, 2, 5, 7]), np.array([[0, 1], [2, -1], [3, 4], [1, -1]])
     keys = {**KEYS, "real": Targets("test", tuple((c,) for c in range(CLASSES)), sets, rows)}
-    frame = table(models, keys, SHIFTED, PARAMS)
+    frame = table(models, keys, SHIFTED)
     assert "real" not in models[0].logits
     hits = {}
     for model in models:
@@ -92,16 +119,16 @@ def test_a_key_to_another_splits_answers_scores_those_again(models: list[Model])
             p[[k for k in known if k >= 0]].sum() for p, known in zip(chances, sets, strict=True)
         ]
         assert row["nll"] == pytest.approx(-np.log(likely).mean())
-    told = get(paired(models[3], models[0], keys, SHIFTED, PARAMS), split="real")
+    told = get(paired(models[3], models[0], keys, SHIFTED), split="real")
     assert told["difference"] == pytest.approx(np.mean(hits["greedy"]) - np.mean(hits["a"]))
-    before = table(models, KEYS, SHIFTED, PARAMS)
+    before = table(models, KEYS, SHIFTED)
     pd.testing.assert_frame_equal(frame[frame.split != "real"].reset_index(drop=True), before)
 
 
 def test_there_is_a_row_for_each_model_and_split_and_for_the_mean_shift(
     models: list[Model],
 ) -> None:
-    frame = table(models, KEYS, SHIFTED, PARAMS)
+    frame = table(models, KEYS, SHIFTED)
     columns = ["model", "kind", "split", "n", "accuracy", "low", "high", "nll", "ece"]
     assert list(frame.columns) == columns
     keys = list(zip(frame.model, frame.split, strict=True))
@@ -116,7 +143,7 @@ def test_there_is_a_row_for_each_model_and_split_and_for_the_mean_shift(
 
 
 def test_the_shifts_count_alike_whatever_their_size(models: list[Model]) -> None:
-    frame = table(models, KEYS, SHIFTED, PARAMS)
+    frame = table(models, KEYS, SHIFTED)
     for model in models:
         each = [get(frame, model=model.name, split=s)["accuracy"] for s in SHIFTED]
         row = get(frame, model=model.name, split=SHIFTS)
@@ -128,13 +155,13 @@ def test_the_shifts_count_alike_whatever_their_size(models: list[Model]) -> None
 
 def test_without_shifts_there_is_no_mean_of_them(models: list[Model]) -> None:
     own = {"test": KEYS["test"]}
-    assert set(table(models, own, [], PARAMS)["split"]) == {"test"}
-    assert set(paired(models[3], models[2], own, [], PARAMS)["split"]) == {"test"}
+    assert set(table(models, own, [])["split"]) == {"test"}
+    assert set(paired(models[3], models[2], own, [])["split"]) == {"test"}
 
 
 def test_soup_and_best_single_are_compared_example_by_example(models: list[Model]) -> None:
     soup, single = models[3], models[2]
-    tests = paired(soup, single, KEYS, SHIFTED, PARAMS)
+    tests = paired(soup, single, KEYS, SHIFTED)
     assert tests["split"].tolist() == [*LABELS, SHIFTS]
     for split, labels in LABELS.items():
         row = get(tests, split=split)
@@ -150,7 +177,7 @@ def test_soup_and_best_single_are_compared_example_by_example(models: list[Model
 
 
 def test_the_mean_of_the_shifts_is_tested_as_one(models: list[Model]) -> None:
-    tests = paired(models[3], models[2], KEYS, SHIFTED, PARAMS)
+    tests = paired(models[3], models[2], KEYS, SHIFTED)
     mean, (r, v2) = get(tests, split=SHIFTS), (get(tests, split=s) for s in SHIFTED)
     assert mean["difference"] == pytest.approx((r["difference"] + v2["difference"]) / 2)
     assert mean["soup_only"] == r["soup_only"] + v2["soup_only"]
@@ -166,14 +193,14 @@ def test_the_mean_of_the_shifts_is_tested_as_one(models: list[Model]) -> None:
 
 
 def test_a_model_against_itself_differs_in_nothing(models: list[Model]) -> None:
-    tests = paired(models[3], models[3], KEYS, SHIFTED, PARAMS)
+    tests = paired(models[3], models[3], KEYS, SHIFTED)
     assert (tests[["soup_only", "single_only", "difference", "low", "high"]] == 0).all(axis=None)
     assert (tests["p_value"] == 1).all()
 
 
 def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None:
-    results = table(models, KEYS, SHIFTED, PARAMS)
-    tests = paired(models[3], models[2], KEYS, SHIFTED, PARAMS)
+    results = table(models, KEYS, SHIFTED)
+    tests = paired(models[3], models[2], KEYS, SHIFTED)
     figures = headline(results, tests, "greedy")
     assert list(figures) == [*LABELS, SHIFTS]
     for split, line in figures.items():
@@ -193,9 +220,9 @@ def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None
 def test_answers_that_are_no_numbers_are_wrong_and_not_an_error() -> None:
     keys = {"test": among_present("test", np.array([0, 1]))}
     broken = Model("x", "greedy", {"test": np.array([[np.nan, 0.0], [0.0, 1.0]])})
-    assert get(table([broken], keys, [], PARAMS), split="test")["accuracy"] == 0.5
+    assert get(table([broken], keys, []), split="test")["accuracy"] == 0.5
 
 
 def test_the_same_seed_gives_the_same_tables(models: list[Model]) -> None:
-    again = [table(models, KEYS, SHIFTED, PARAMS) for _ in range(2)]
+    again = [table(models, KEYS, SHIFTED) for _ in range(2)]
     pd.testing.assert_frame_equal(*again)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soup.data.shifts.protocol import EvaluationProtocol
-from soup.evaluation.metrics import correct, expected_calibration_error, nll
+from soup.evaluation.metrics import correct, score
 from soup.evaluation.targets import Targets, among_present, key
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -16,7 +16,7 @@ def test_a_plain_key_is_the_classes_that_the_split_has() -> None:
     labels = np.array([1, 3, 3])
     own = among_present("r", labels)
     logits = np.array([[9.0, 2, 0, 1, 0], [0, 1, 9, 2, 9], [0, 2, 0, 1, 0]])
-    np.testing.assert_array_equal(own.project({"r": logits}), [[2, 1], [1, 2], [2, 1]])
+    np.testing.assert_array_equal(own.project(logits), [[2, 1], [1, 2], [2, 1]])
     assert own.labels.tolist() == [0, 1, 1]
 
 
@@ -28,25 +28,25 @@ def test_figures_of_a_plain_key_are_what_they_always_were() -> None:
     own = among_present("r", labels)
     present, renumbered = np.unique(labels, return_inverse=True)
     before = LOGITS[:, present]
-    made = own.project({"r": LOGITS})
+    made = own.project(LOGITS)
     assert made.dtype == before.dtype
     assert made.strides == before.strides
     np.testing.assert_array_equal(made, before)
     np.testing.assert_array_equal(correct(made, own.labels), before.argmax(axis=1) == renumbered)
     chances = log_softmax(before.astype(np.float64), axis=1)
-    assert nll(made, own.labels) == float(-chances[np.arange(50), renumbered].mean())
+    assert score(made, own.labels).nll == float(-chances[np.arange(50), renumbered].mean())
 
 
 def test_a_groups_logit_is_its_largest() -> None:
     own = Targets("o", ((3,), (0, 2), (1,)), np.zeros(50, dtype=np.int64))
-    made = own.project({"o": LOGITS})
+    made = own.project(LOGITS)
     for row, answers in zip(LOGITS.tolist(), made.tolist(), strict=True):
         assert answers == [row[3], max(row[0], row[2]), row[1]]
 
 
 def test_a_nan_in_a_group_is_an_answer_that_is_none() -> None:
     own = Targets("o", ((0, 2), (1,)), np.array([0, 0]))
-    made = own.project({"o": np.array([[9.0, 0, np.nan, 5], [9.0, 0, 1, np.nan]])})
+    made = own.project(np.array([[9.0, 0, np.nan, 5], [9.0, 0, 1, np.nan]]))
     assert correct(made, own.labels).tolist() == [False, True]
 
 
@@ -72,16 +72,15 @@ def test_several_labels_are_each_right_and_their_chances_add_up() -> None:
     own = key("real", rows, CLASSES, protocol, {"test": ["a.png", "b.png", "c.png", "d.png"]})
     assert own.of == "test"
     assert own.labels.tolist() == [[0, 3, -1, -1], [2, -1, -1, -1], [0, 1, 2, 3]]
-    logits = {"test": LOGITS[:4]}
-    made = own.project(logits)
+    made = own.project(LOGITS[:4])
     np.testing.assert_array_equal(made, LOGITS[[1, 0, 3]])
     tops = LOGITS[[1, 0, 3]].argmax(axis=1).tolist()
     assert correct(made, own.labels).tolist() == [tops[0] in (0, 3), tops[1] == 2, True]
     chances = np.exp(made) / np.exp(made).sum(axis=1, keepdims=True)
     likely = [chances[0, 0] + chances[0, 3], chances[1, 2], 1.0]
-    assert nll(made, own.labels) == pytest.approx(-np.log(likely).mean(), rel=1e-5)
+    assert score(made, own.labels).nll == pytest.approx(-np.log(likely).mean(), rel=1e-5)
     hit, sure = correct(made, own.labels), chances.max(axis=1)
-    assert expected_calibration_error(made, own.labels, bins=1) == pytest.approx(
+    assert score(made, own.labels, bins=1).ece == pytest.approx(
         abs(hit.mean() - sure.mean()), rel=1e-5
     )
 

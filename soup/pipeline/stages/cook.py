@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from soup.evaluation import prediction_file
+from soup.evaluation.metrics import correct
 from soup.files import of_file, write_text
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
@@ -34,6 +36,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     pool.architecture.save(out / "soup" / "model.json")
     header = {"recipe": options.recipe, "ingredients": json.dumps(soup.kept)}
     save(soup.weights, out / "soup" / "model.safetensors", header)
+    right = correct(cooked.heldout, pool.heldout.labels)
+    prediction_file.write(project.soup_heldout, cooked.heldout, right)
     write_text(out / "trace.csv", cooked.trace.to_csv(index=False, lineterminator="\n"))
 
     kept = [stored.run for stored in pool.ranked if stored.ingredient.name in soup.kept]

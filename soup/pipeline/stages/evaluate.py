@@ -2,36 +2,47 @@
 
 import json
 import math
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 
-from soup.data.loading.examples import examples
-from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
-from soup.data.split.manifest import Manifest
+from soup.data.shifts.protocol import REAL
 from soup.evaluation import ensemble
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
-from soup.evaluation.prediction_cache import PredictionCache, digest_of
-from soup.evaluation.result_tables import Model, headline, paired, table
-from soup.evaluation.targets import Targets, among_present, key
+from soup.evaluation.prediction_cache import PredictionCache, Source
+from soup.evaluation.result_tables import Model, Resampling, headline, paired, table
+from soup.evaluation.split_scores import score_splits
 from soup.files import write_json, write_text
-from soup.models import Architecture, load_weights
-from soup.models.transforms import image_input
+from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
-from soup.tracking import Store, Stored, ingredients, prediction_store
-from soup.weights import Weights, materialize
-from soup.weights.checkpoint import Checkpoint
+from soup.pipeline.stages.evaluated_models import (
+    cooked_soup,
+    other_soup,
+    single,
+    zero_shot,
+    zero_shot_head,
+)
+from soup.tracking import Store, prediction_store
+from soup.weights import Weights
 
-RECIPES = ("uniform", "greedy")
+RECIPES: tuple[Literal["uniform", "greedy"], ...] = ("uniform", "greedy")
+ENSEMBLES = ("ensemble", "greedy ensemble")
 
 
 def run(project: Project, digest: str) -> dict[str, Any]:
     """Score ingredients, soups and ensembles, with intervals and paired tests.
+
+    The soup is compared with one that is cooked by the other recipe. No more than one model's
+    logits on one split are in memory, beside a sum for each ensemble.
 
     Args:
         digest: the start of the digests of the runs made here.
@@ -40,131 +51,121 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         TrackingError: the runs do not belong together, or their weights were changed.
         DataError: an image is not what it was when the split was made.
     """
-    params, out = project.params, project.out
     store = project.store()
-    sweep = json.loads((out / "finetune.json").read_text())
-    cooked = json.loads((out / "cook.json").read_text())
-    pool = CandidatePool(project, store)
+    cooked = json.loads((project.out / "cook.json").read_text())
+    pool = CandidatePool(project, store, probe_too=True)
+    others = [f"{recipe} soup" for recipe in RECIPES if recipe != cooked["recipe"]]
+    kinds = {"zero-shot": "baseline"} if zero_shot_head(project) else {}
+    kinds |= dict.fromkeys(others, "soup") | dict.fromkeys(ENSEMBLES, "ensemble")
+    tags = project.lineage() | pool.shared
+    with (
+        _runs(store, digest, kinds, tags) as runs,
+        tempfile.TemporaryDirectory(dir=project.cache, prefix=".evaluate-") as folder,
+    ):
+        singles = [single(stored) for stored in pool.everyone]
+        soups = [
+            cooked_soup(project, store, cooked)
+            if recipe == cooked["recipe"]
+            else other_soup(recipe, project, pool, Path(folder), runs[f"{recipe} soup"])
+            for recipe in RECIPES
+        ]
+        baselines = [zero_shot(project, runs[name]) for name in runs if name == "zero-shot"]
+        rows = _scored(project, store, pool, [*baselines, *singles, *soups])
+        results, tests = _tables(project, rows, cooked["recipe"])
+        # These have a curve over training steps already, of held-out accuracy.
+        earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
+        _log(store, results, earlier, scored=True)
+        _log(store, results, runs)
+    metrics = headline(results, tests, cooked["recipe"])
+    write_json(project.out / "metrics.json", metrics)
+    told = [s for s in ("test", "shifts") if s in metrics]
+    gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
+    return {"runs": earlier | runs, "summary": ", ".join(gains)}
+
+
+def _scored(
+    project: Project, store: Store, pool: CandidatePool, models: list[Source]
+) -> list[Model]:
+    """The rows of the result: the models, the best single one, and the ensembles."""
+    params = project.params.evaluate
     sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
-    def compute(weights: Weights, images: Examples) -> Logits:
+    def compute(weights: Weights, examples: Examples) -> Logits:
         load_weights(pool.model, weights, pool.architecture.model)
         # Held-out decides, and is scored in every stage alike.
-        bf16 = params.evaluate.bf16 and images is not pool.heldout
-        size = params.compute.eval_batch_size
-        return predict(pool.model, images, size, bf16)
+        bf16 = params.bf16 and examples is not pool.heldout
+        size = project.params.compute.eval_batch_size
+        return predict(pool.model, examples, size, bf16)
 
-    answers = PredictionCache(
+    predictions = PredictionCache(
         sets,
+        keys,
         pool.architecture,
         compute,
-        params.evaluate.keep_predictions,
+        params.keep_predictions,
         partial(prediction_store.find, store),
-        "bf16" if params.evaluate.bf16 else "",
+        partial(prediction_store.keep, store),
+        "bf16" if params.bf16 else "",
     )
-    everyone = ingredients(store, [*sweep["runs"].values()], project.cache / "models")
-    with project.track("evaluating", len(everyone) + len(RECIPES) + 1, "models") as advance:
-        singles, soups = {}, {}
-        for stored in everyone:
-            singles[stored.ingredient.name] = _single(stored, answers)
-            advance(1)
-        for recipe in RECIPES:
-            found = answers(f"{recipe} soup", *_soup(recipe, project, pool, cooked))
-            soups[recipe] = Model(f"{recipe} soup", recipe, found)
-            advance(1)
-        zero_shot = _zero_shot(project, answers)
-        advance(1)
-    members = [singles[stored.ingredient.name] for stored in pool.ranked]
-    best = Model("best single", "best single", members[0].logits)
-    chosen = soups[cooked["recipe"]]
-    order = ensemble.greedy([m.logits["heldout"] for m in members], pool.heldout.labels)
-    ensembles = [
-        _ensemble("ensemble", members),
-        _ensemble("greedy ensemble", [members[index] for index in order]),
+    members = [stored.ingredient.name for stored in pool.ranked]
+    chosen = ensemble.greedy((stored.logits for stored in pool.ranked), pool.heldout.labels)
+    ensembles = dict(zip(ENSEMBLES, [members, [members[at] for at in chosen]], strict=True))
+    by_name = {source.name: source for source in models}
+    with project.track("evaluating", len(models) * len(sets), "passes") as advance:
+        scores = score_splits(
+            [*by_name],
+            ensembles,
+            keys,
+            lambda name, split: predictions(by_name[name], split),
+            params.ece_bins,
+            advance,
+        )
+    rows = [Model(source.name, source.kind, scores[source.name]) for source in models]
+    best = Model("best single", "best single", scores[members[0]])
+    return [
+        *(row for row in rows if row.kind not in RECIPES),
+        best,
+        *(row for row in rows if row.kind in RECIPES),
+        *(Model(name, name, scores[name]) for name in ENSEMBLES),
     ]
-    shifts = [*params.data.shifts]
-    everything = [*zero_shot, *singles.values(), best, *soups.values(), *ensembles]
-    results = table(everything, keys, shifts, params.evaluate)
-    tests = paired(chosen, best, keys, shifts, params.evaluate)
-    metrics = headline(results, tests, cooked["recipe"])
+
+
+def _tables(project: Project, rows: list[Model], recipe: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores, and the soup's paired tests against the best single model; also as files."""
+    out, shifts = project.out, [*project.params.data.shifts]
+    resampling = resampling_of(project)
+    by_kind = {row.kind: row for row in rows}
+    results = table(rows, shifts, resampling)
+    tests = paired(by_kind[recipe], by_kind["best single"], shifts, resampling)
     write_text(out / "results.csv", _csv(results))
     write_text(out / "tests.csv", _csv(tests))
     write_text(out / "plane.csv", _csv(_plane(results, "shifts" if shifts else "heldout")))
-    write_json(out / "metrics.json", metrics)
-
-    runs = {name: stored.run.run_id for name, stored in zip(singles, everyone, strict=True)}
-    runs[chosen.name] = cooked["run_id"]
-    _log(store, results, runs, scored=True)
-    for name, run_id in runs.items():
-        answers.store(name, run_id, partial(prediction_store.keep, store))
-    tags = project.lineage() | pool.shared
-    for model in [*zero_shot, *soups.values(), *ensembles]:
-        if model is not chosen:
-            kind = {"uniform": "soup", "greedy": "soup", "zero-shot": "baseline"}.get(
-                model.kind, "ensemble"
-            )
-            own = f"{digest}-{model.name.replace(' ', '-')}"
-            runs[model.name] = store.start(kind, own, model.name, tags)
-            _log(store, results, {model.name: runs[model.name]})
-            answers.store(model.name, runs[model.name], partial(prediction_store.keep, store))
-            store.end(runs[model.name])
-    told = [s for s in ("test", "shifts") if s in metrics]
-    gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
-    return {"runs": runs, "summary": ", ".join(gains)}
+    return results, tests
 
 
-def sets_of(
-    project: Project, architecture: Architecture, heldout: Examples
-) -> tuple[dict[str, Examples], dict[str, Targets]]:
-    """The images to be looked at, and the keys to the answers; some splits share their images."""
-    classes, data = architecture.classes, project.params.data
-    rows, protocols = Manifest.load(project.evaluation), load(project.protocols)
-    sets: dict[str, Examples] = {"heldout": heldout}
-    keys = {"heldout": among_present("heldout", heldout.labels)}
-    paths: dict[str, list[str]] = {}
-    for split in ("test", *data.shifts, *([REAL] if data.real else [])):
-        own = rows.split(split)
-        paths[split] = [row.path for row in own]
-        protocol = protocols.get(split, EvaluationProtocol())
-        keys[split] = key(split, [(r.path, r.label) for r in own], classes, protocol, paths)
-        if not protocol.of:
-            known = [*(protocol.answers or classes)]
-            inputs = image_input(architecture, protocol.border)
-            sets[split] = examples(project.image_store(), own, known, inputs)
-    return sets, keys
+def resampling_of(project: Project) -> Resampling:
+    """How the parameters have intervals drawn."""
+    wanted = project.params.evaluate
+    return Resampling(wanted.bootstrap, wanted.confidence, wanted.seed)
 
 
-def _zero_shot(project: Project, answers: PredictionCache) -> list[Model]:
-    """The base with the head that its text tower made, before any training; none without one."""
-    base = project.out / "base"
-    head = materialize(Checkpoint(base / "zeroshot.safetensors"))
-    if not head:
-        return []
-    weights = {**materialize(Checkpoint(base / "model.safetensors")), **head}
-    return [Model("zero-shot", "zero-shot", answers("zero-shot", weights, digest_of(weights)))]
-
-
-def _single(stored: Stored, answers: PredictionCache) -> Model:
-    name, weights = stored.ingredient.name, stored.ingredient.weights
-    kind = "initialisation" if name == "probe" else "ingredient"
-    digest = stored.run.tags["sha256.model.safetensors"]
-    return Model(name, kind, answers(name, weights, digest, heldout=stored.logits))
-
-
-def _soup(
-    recipe: Any, project: Project, pool: CandidatePool, cooked: Mapping[str, Any]
-) -> tuple[Weights, str]:
-    """The soup that was cooked, or, to compare with, one by the other recipe; and its digest."""
-    if recipe == cooked["recipe"]:
-        checkpoint = Checkpoint(project.out / "soup" / "model.safetensors")
-        return checkpoint, checkpoint.digest()
-    weights = pool.cook(recipe, project.params.soup.tie).soup.weights
-    return weights, digest_of(weights)
-
-
-def _ensemble(kind: str, members: list[Model]) -> Model:
-    splits = members[0].logits
-    return Model(kind, kind, {s: ensemble.mean([m.logits[s] for m in members]) for s in splits})
+@contextmanager
+def _runs(
+    store: Store, digest: str, kinds: Mapping[str, str], tags: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Runs, by name, of what has none from an earlier stage; finished, or failed, in the end."""
+    runs = {
+        name: store.start(kind, f"{digest}-{name.replace(' ', '-')}", name, tags)
+        for name, kind in kinds.items()
+    }
+    try:
+        yield runs
+    except Exception as error:
+        for run_id in runs.values():
+            store.end(run_id, failed=str(error) or repr(error))
+        raise
+    for run_id in runs.values():
+        store.end(run_id)
 
 
 def _plane(results: pd.DataFrame, across: str) -> pd.DataFrame:

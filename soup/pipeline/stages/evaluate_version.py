@@ -3,6 +3,8 @@
 Nothing of the pipeline's files is used but the split: the weights come from the registry.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,13 +12,17 @@ import pandas as pd
 from soup import tracking
 from soup.data.split.manifest import Manifest
 from soup.errors import BadInput, some
+from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
+from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.result_tables import Model, table
+from soup.evaluation.split_scores import score_splits
 from soup.files import of_file, of_value
 from soup.models import open_model
+from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
-from soup.pipeline.stages.evaluate import named, sets_of
+from soup.pipeline.stages.evaluate import named, resampling_of
 from soup.weights.checkpoint import Checkpoint
 
 
@@ -45,24 +51,24 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
             f"{params.experiment} are of {_few(classes)}: give the parameters it was made with"
         )
     manifests = (project.development, project.evaluation, project.protocols)
-    weights = Checkpoint(folder / "model.safetensors").digest()
-    how = [weights, architecture.text(), *map(of_file, manifests)]
+    how = [_digest(version, folder), architecture.text(), *map(of_file, manifests)]
     digest = of_value(["evaluation", model, version.number, how, params.evaluate.model_dump()])
     known = store.find(digest)
     if known is None:
         sets, keys = sets_of(project, architecture, heldout_of(project, architecture))
         network = network.to(project.device())
         size, bf16 = params.compute.eval_batch_size, params.evaluate.bf16
-        with project.track("evaluating", len(sets), "sets") as advance:
-            logits = {}
-            for split, examples in sets.items():
-                half = bf16 and split != "heldout"
-                logits[split] = predict(network, examples, size, half)
-                advance(1)
+
+        def logits(_: str, split: str) -> Logits:
+            exact = predict(network, sets[split], size, bf16 and split != "heldout")
+            # Rounded as in the table of the pipeline, whose figures these are compared with.
+            return to_float16_keeping_argmax(exact, keys[split].columns)
+
         name = f"{model} version {version.number}"
-        results = table(
-            [Model(name, "registered", logits)], keys, [*params.data.shifts], params.evaluate
-        )
+        with project.track("evaluating", len(sets), "sets") as advance:
+            by_name = score_splits([name], {}, keys, logits, params.evaluate.ece_bins, advance)
+        row = Model(name, "registered", by_name[name])
+        results = table([row], [*params.data.shifts], resampling_of(project))
         known = _logged(project, store, version, digest, results)
     figures = {
         split: known.metrics[f"{split}/accuracy"]
@@ -80,6 +86,13 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
         "accuracy": figures,
         "summary": f"{model} version {version.number}: {told}",
     }
+
+
+def _digest(version: tracking.Version, folder: Path) -> str:
+    """SHA-256 of the weights: as registered, if the download was checked by it; or computed."""
+    registered: dict[str, str] = json.loads(version.tags.get("files", "{}"))
+    digests = [d for path, d in registered.items() if path.endswith("model.safetensors")]
+    return digests[0] if digests else Checkpoint(folder / "model.safetensors").digest()
 
 
 def _logged(

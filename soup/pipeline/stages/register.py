@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from soup import tracking
 from soup.data.split.manifest import Manifest
+from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, correct
 from soup.evaluation.predict import predict
 from soup.evaluation.promotion_gate import Decision, Scored, decide, packed, scored
-from soup.files import of_file
 from soup.models import open_model
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
+
+WEIGHTS = "sha256.model.safetensors"  # the tag
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -27,9 +31,8 @@ def run(project: Project) -> dict[str, Any]:
     cooked = json.loads((project.out / "cook.json").read_text())
     metrics = json.loads((project.out / "metrics.json").read_text())
     soup = store.get([cooked["run_id"]])[0]
-    right = answered(project, project.out / "soup")
-    assert right is not None  # its classes are those of the split
-    inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")
+    right = prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
+    inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit", WEIGHTS)
     tags = {
         **project.lineage(),
         **{key: soup.tags[key] for key in inherited},
@@ -38,7 +41,6 @@ def run(project: Project) -> dict[str, Any]:
         "examples": str(len(right)),
         "correct": packed(right),
         "test_accuracy": str(metrics["test"]["soup"]),
-        "sha256.model.safetensors": of_file(project.out / "soup" / "model.safetensors"),
     }
     version = tracking.register(
         store,

@@ -41,7 +41,7 @@ def right(made: Arranged, split: str, classes: tuple[str, ...], logits: np.ndarr
     """As evaluate does it: logits in the order of the rows."""
     rows = [(image.path, image.label) for image in made.images[split]]
     own = key(split, rows, classes, made.protocols[split], {})
-    return correct(own.project({split: logits}), own.labels)
+    return correct(own.project(logits), own.labels)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,10 +13,12 @@ from soup.config.params import parse
 from soup.data.loading.examples import ImageExamples
 from soup.data.shifts.imagenet import wnids
 from soup.evaluation.result_tables import Model, table
+from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import Targets
+from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import prepare
-from soup.pipeline.stages.evaluate import _log, sets_of
+from soup.pipeline.stages.evaluate import _log, resampling_of
 from tests import checkouts, imagenets, worlds
 
 HELD = [0, 1, 409, 423, 530]
@@ -101,8 +103,8 @@ def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Proje
     rng = np.random.default_rng(0)
     logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
     logits["heldout"] = np.eye(5)
-    model = Model("m", "greedy", logits)
-    frame = table([model], keys, ["objectnet"], project.params.evaluate)
+    scores = score_splits(["m"], {}, keys, lambda _, split: logits[split], 15)
+    frame = table([Model("m", "greedy", scores["m"])], ["objectnet"], resampling_of(project))
     counts = dict(zip(frame["split"], frame["n"], strict=True))
     assert counts == {"heldout": 5, "test": 10, "objectnet": 6, "real": 5, "shifts": 6}
     store: Any = Notebook()

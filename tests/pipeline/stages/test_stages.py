@@ -1,11 +1,14 @@
 """The stages as functions, on a real MLflow store, without Prefect."""
 
+import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from soup import tracking
@@ -105,10 +108,100 @@ def test_what_is_kept_of_test_and_shifts_costs_no_second_pass(
         evaluate.run(keeping, digest)
         tables.append([(swept.out / f"{n}.csv").read_bytes() for n in ("results", "tests")])
         models = len(json.loads((swept.out / "finetune.json").read_text())["runs"]) + 2
-        # Every model on test and shift, but only the soups on held-out; then these alone.
-        assert len(seen) == (2 * models + 2 if digest == "one" else 2)
+        # Every model on test and shift, and none on held-out; then none at all.
+        assert len(seen) == (2 * models if digest == "one" else 0)
         seen.clear()
     assert tables[0] == tables[1]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
+    """How often each file of weights is hashed, from now on."""
+    seen: Counter[Path] = Counter()
+    plain = hashlib.file_digest
+
+    def counted(file: Any, algorithm: str) -> Any:
+        if Path(file.name).suffix == ".safetensors":
+            seen[Path(file.name)] += 1
+        return plain(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return seen
+
+
+@pytest.mark.parametrize("recipe", ["greedy", "uniform"])
+def test_no_pass_over_the_soup_and_no_hash_of_a_file_is_made_twice(
+    swept: Project, monkeypatch: pytest.MonkeyPatch, hashed: Counter[Path], recipe: str
+) -> None:
+    soup = swept.params.soup.model_copy(update={"recipe": recipe, "include_probe": False})
+    registry = swept.params.registry.model_copy(update={"model": f"once-{recipe}"})
+    changes = {"soup": soup, "registry": registry}
+    other = replace(swept, params=swept.params.model_copy(update=changes))
+    seen: list[int] = []
+
+    def counted(model: Any, images: Any, *rest: Any) -> Any:
+        seen.append(len(images))
+        return predict(model, images, *rest)
+
+    for stage in (evaluate, register):
+        monkeypatch.setattr(stage, "predict", counted)
+    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
+    cooked = cook.run(other, f"once-{recipe}")
+    assert set(hashed.values()) == {1}
+    assert len(hashed) == len(runs)  # all but the probe's, and the soup's
+    hashed.clear()
+    record(swept, "cook", cooked)
+    evaluate.run(other, f"once-{recipe}")
+    assert set(hashed.values()) == {1}
+    assert len(hashed) == len(runs) + 1
+    heldout = cooked["examples"]
+    assert heldout not in (12, 16)  # of test and of the shift
+    assert seen.count(heldout) == 0
+    assert len(seen) == 2 * (len(runs) + 2)
+    results = pd.read_csv(swept.out / "results.csv")
+    row = results[(results["kind"] == recipe) & (results["split"] == "heldout")]
+    assert (1 - row["accuracy"].item()) * heldout == pytest.approx(cooked["errors"])
+    hashed.clear()
+    seen.clear()
+    done = register.run(other)
+    assert set(hashed.values()) == {1}
+    assert seen == []
+    assert int(champion_of(other, done["version"]).tags["errors"]) == cooked["errors"]
+
+
+def test_a_soup_that_was_changed_is_named_and_not_evaluated(swept: Project) -> None:
+    record(swept, "cook", cook.run(swept, "changed"))
+    file = swept.out / "soup" / "model.safetensors"
+    plain = file.read_bytes()
+    file.write_bytes(plain[:-1] + bytes([plain[-1] ^ 1]))
+    try:
+        with pytest.raises(TrackingError, match=r"soup/model\.safetensors is not what was cooked"):
+            evaluate.run(swept, "changed")
+    finally:
+        file.write_bytes(plain)
+    mine = [
+        run
+        for run in swept.store().client.search_runs([swept.store().experiment_id])
+        if run.data.tags.get("soup.digest", "").startswith("changed-")
+    ]
+    assert {run.info.status for run in mine} == {"FAILED"}
+
+
+def test_an_ingredient_and_a_soup_of_it_alone_have_the_same_figures(swept: Project) -> None:
+    finetune = swept.out / "finetune.json"
+    plain = finetune.read_text()
+    sweep = json.loads(plain)
+    sweep["runs"] = {name: run for name, run in sweep["runs"].items() if name == "ft-000"}
+    finetune.write_text(json.dumps(sweep))
+    try:
+        record(swept, "cook", cook.run(swept, "alone"))
+        evaluate.run(swept, "alone")
+    finally:
+        finetune.write_text(plain)
+    results = pd.read_csv(swept.out / "results.csv").drop(columns="kind").set_index("model")
+    expected = results.loc["ft-000"].reset_index(drop=True)
+    for name in set(results.index) - {"zero-shot"}:
+        pd.testing.assert_frame_equal(results.loc[name].reset_index(drop=True), expected)
 
 
 def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:

@@ -1,0 +1,32 @@
+"""Held-out, test and the shifts: their examples, and what counts as a right answer to them."""
+
+from soup.data.loading.examples import examples
+from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
+from soup.data.split.manifest import Manifest
+from soup.evaluation.examples import Examples
+from soup.evaluation.targets import Targets, among_present, key
+from soup.models import Architecture
+from soup.models.transforms import image_input
+from soup.pipeline.project import Project
+
+
+def sets_of(
+    project: Project, architecture: Architecture, heldout: Examples
+) -> tuple[dict[str, Examples], dict[str, Targets]]:
+    """The examples and the right answers of each split; some splits share their images."""
+    classes, data = architecture.classes, project.params.data
+    manifest, protocols = Manifest.load(project.evaluation), load(project.protocols)
+    sets: dict[str, Examples] = {"heldout": heldout}
+    targets = {"heldout": among_present("heldout", heldout.labels)}
+    paths: dict[str, list[str]] = {}
+    for split in ("test", *data.shifts, *([REAL] if data.real else [])):
+        rows = manifest.split(split)
+        paths[split] = [row.path for row in rows]
+        protocol = protocols.get(split, EvaluationProtocol())
+        labelled = [(row.path, row.label) for row in rows]
+        targets[split] = key(split, labelled, classes, protocol, paths)
+        if not protocol.of:
+            names = [*(protocol.answers or classes)]
+            inputs = image_input(architecture, protocol.border)
+            sets[split] = examples(project.image_store(), rows, names, inputs)
+    return sets, targets

@@ -1,0 +1,88 @@
+"""The models that evaluate scores: where the weights and the held-out logits of each come from."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from soup.evaluation import prediction_file
+from soup.evaluation.prediction_cache import Source, digest_of
+from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.project import Project
+from soup.tracking import Store, Stored, TrackingError
+from soup.weights import Weights, materialize
+from soup.weights.checkpoint import Checkpoint, save
+
+
+def zero_shot_head(project: Project) -> dict[str, Any]:
+    """The head that the base's text tower made, before any training; empty without one."""
+    return materialize(Checkpoint(project.out / "base" / "zeroshot.safetensors"))
+
+
+def zero_shot(project: Project, run_id: str) -> Source:
+    """The base with that head."""
+
+    def weights() -> Weights:
+        base = Checkpoint(project.out / "base" / "model.safetensors")
+        return {**materialize(base), **zero_shot_head(project)}
+
+    return Source("zero-shot", "zero-shot", run_id, weights, lambda: digest_of(weights()))
+
+
+def single(stored: Stored) -> Source:
+    """A fine-tune, or the linear probe; its files were checked when they were pulled."""
+    name, run = stored.ingredient.name, stored.run
+    return Source(
+        name,
+        "initialisation" if name == "probe" else "ingredient",
+        run.run_id,
+        lambda: stored.ingredient.weights,
+        lambda: run.tags["sha256.model.safetensors"],
+        lambda: stored.logits,
+    )
+
+
+def cooked_soup(project: Project, store: Store, cooked: Mapping[str, Any]) -> Source:
+    """The soup that was cooked.
+
+    Raises:
+        TrackingError: its weights are not those that were cooked.
+    """
+    file = project.out / "soup" / "model.safetensors"
+    run = store.get([cooked["run_id"]])[0]
+    recorded = run.tags["sha256.model.safetensors"]
+    if Checkpoint(file).digest() != recorded:
+        raise TrackingError(
+            f"{file} is not what was cooked: its SHA-256 is not {recorded}; run cook again"
+        )
+    return Source(
+        f"{cooked['recipe']} soup",
+        cooked["recipe"],
+        run.run_id,
+        lambda: Checkpoint(file),
+        lambda: recorded,
+        partial(prediction_file.read, project.soup_heldout),
+    )
+
+
+def other_soup(
+    recipe: Literal["uniform", "greedy"],
+    project: Project,
+    pool: CandidatePool,
+    folder: Path,
+    run_id: str,
+) -> Source:
+    """A soup by the other recipe, to compare with; cooked once, into the folder."""
+    result = pool.cook(recipe, project.params.soup.tie)
+    file, heldout = folder / f"{recipe}.safetensors", folder / f"{recipe}.npz"
+    save(result.soup.weights, file)
+    prediction_file.write(heldout, result.heldout)
+    weights = Checkpoint(file)
+    return Source(
+        f"{recipe} soup",
+        recipe,
+        run_id,
+        lambda: weights,
+        lambda: digest_of(weights),
+        partial(prediction_file.read, heldout),
+    )
