@@ -24,8 +24,9 @@ import pandas as pd
 
 from benchmarks import grown
 from benchmarks.machine import machine
-from soup.config.params import Evaluate
-from soup.evaluation.result_tables import Model, paired, table
+from soup.evaluation.metrics import Logits
+from soup.evaluation.result_tables import Model, Resampling, paired, table
+from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import among_present
 from soup.pipeline.stages.report import _ingredients
 from soup.report import Report, page
@@ -129,12 +130,20 @@ def report(store: Store, sweep: grown.Grown) -> tuple[pd.DataFrame, str]:
     keys = {split: among_present(split, labels) for split in ("heldout", "test", *SHIFTS)}
     right = 3 * np.eye(grown.CLASSES, dtype=np.float32)[labels]
 
-    def model(name: str, kind: str) -> Model:
-        noise = {s: rng.normal(size=right.shape).astype(np.float32) for s in keys}
-        return Model(name, kind, {split: right + 2 * noise[split] for split in keys})
+    kinds = dict.fromkeys(names, "ingredient")
+    kinds |= {kind: kind for kind in ("best single", "uniform", "greedy", "ensemble")}
 
-    singles = [model(name, "ingredient") for name in names]
-    others = [model(kind, kind) for kind in ("best single", "uniform", "greedy", "ensemble")]
+    def logits(*_: str) -> Logits:
+        return right + 2 * rng.normal(size=right.shape).astype(np.float32)
+
+    def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+        scores = score_splits([*kinds], {}, keys, logits, bins=15)
+        models = {name: Model(name, kind, scores[name]) for name, kind in kinds.items()}
+        soup, single = models["greedy"], models["best single"]
+        resampling = Resampling(resamples=1000, confidence=0.95, seed=0)
+        tests = paired(soup, single, SHIFTS, resampling)
+        return table([*models.values()], SHIFTS, resampling), tests
+
     rows: dict[str, float] = {}
 
     def step(what: str, work: Callable[[], Any]) -> Any:
@@ -143,11 +152,7 @@ def report(store: Store, sweep: grown.Grown) -> tuple[pd.DataFrame, str]:
         rows[what] = time.perf_counter() - start
         return made
 
-    results = step(
-        f"evaluate's table, {len(keys)} splits",
-        lambda: table([*singles, *others], keys, SHIFTS, Evaluate()),
-    )
-    tests = paired(others[2], others[0], keys, SHIFTS, Evaluate())
+    results, tests = step(f"evaluate's tables, {len(keys)} splits", tables)
     runs = {"runs": dict(zip(names, sweep.run_ids, strict=True)), "failed": {}}
     kept = names[::20]
     frame = step("read its runs", lambda: _ingredients(store, runs, kept))

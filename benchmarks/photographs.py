@@ -14,7 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,18 @@ import numpy as np
 import pandas as pd
 import yaml
 from machine import REPO, machine
-from soup.config.sampling import runs_to_stop
 
 from soup.config.params import Params, parse
-from soup.evaluation import ensemble
+from soup.evaluation.ensemble import LogitSum
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.metrics import Logits, bootstrap, correct, mcnemar
 from soup.evaluation.predict import heldout_judge, predict
 from soup.evaluation.targets import Targets
 from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
-from soup.pipeline.stages.evaluate import sets_of
+from soup.pipeline.sweep.sampling import runs_to_stop
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Soup
 from soup.recipes.learned import learned
@@ -76,7 +76,7 @@ class Table:
         self.project = Project(REPO, params)
         store = self.project.store()
         self.pool = CandidatePool(self.project, store)
-        self.sets, self.keys = sets_of(self.project, self.pool)
+        self.sets, self.keys = sets_of(self.project, self.pool.architecture, self.pool.heldout)
         runs = json.loads((self.project.out / "finetune.json").read_text())["runs"]
         cache = self.project.cache / "models"
         self.everyone = ingredients(store, [*runs.values()], cache)
@@ -100,7 +100,7 @@ class Table:
         kept = {recipe: len(soup.kept) for recipe, soup in soups.items()} | {"best single": 1}
         if learn:
             members = [self._single(stored) for stored in chosen]
-            found["ensemble"] = {s: ensemble.mean([m[s] for m in members]) for s in self.sets}
+            found["ensemble"] = {s: _mean([m[s] for m in members]) for s in self.sets}
             kept["ensemble"] = len(members)
         best = found["best single"]
         return [
@@ -121,7 +121,7 @@ class Table:
         return figures
 
     def _right(self, logits: Mapping[str, Logits], key: Targets) -> np.ndarray:
-        return correct(key.project(logits), key.labels)
+        return correct(key.project(logits[key.of]), key.labels)
 
     def _single(self, stored: Stored) -> dict[str, Logits]:
         name = stored.ingredient.name
@@ -141,6 +141,13 @@ class Table:
         inputs = heldout.compact(np.arange(len(heldout)))
         labels = torch.from_numpy(heldout.labels)
         return HeldoutLoss(self.pool.model, inputs, labels, prepare=heldout.prepare)
+
+
+def _mean(members: Sequence[Logits]) -> Logits:
+    total = LogitSum()
+    for logits in members:
+        total.add(logits)
+    return total.mean()
 
 
 def halving(store: Store, sweep: Path, rungs: tuple[float, ...], keep: float) -> str:

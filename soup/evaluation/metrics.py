@@ -67,7 +67,7 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
         log_probabilities = log_softmax(some, axis=1)
         right[part] = correct(some, rows[part])
         log_likelihood[part] = _log_likelihood(log_probabilities, rows[part])
-        confidence[part] = np.exp(log_probabilities).max(axis=1)
+        confidence[part] = np.exp(log_probabilities.max(axis=1))
     nll = float(-log_likelihood.mean())
     return Score(right, nll, expected_calibration_error(confidence, right, bins))
 

@@ -38,7 +38,8 @@ def to_float16_keeping_argmax(
     for start in range(0, len(half), ROWS):  # a copy of a part of the logits, not of all
         part = slice(start, start + ROWS)
         among = slice(None) if columns is None else columns
-        rounded, exact = half[part][:, among], logits[part][:, among]
+        # As float32, of which the largest is found in a tenth of the time.
+        rounded, exact = half[part][:, among].astype(np.float32), logits[part][:, among]
         top = exact.argmax(axis=1)
         tied = np.flatnonzero(rounded.argmax(axis=1) != top)
         cells = tied + start, every[top[tied]]
