@@ -1,7 +1,7 @@
-"""What a registered model may hold: weights as safetensors, JSON, and this package's source.
+"""The files that a registered model may have: safetensors, JSON and this package's source.
 
-Anything else is refused by name before it is read. MLflow would unpickle what a model folder tells
-it to; a folder of ours has nothing that could be.
+A model with any other file is refused before a file is read, because MLflow unpickles whatever a
+model folder asks it to unpickle.
 """
 
 import re
@@ -14,29 +14,32 @@ from soup.errors import BadInput
 from soup.files import of_file
 
 LOADER = "soup.serving"
-# As MLflow lays out a pyfunc; registered_model_meta is written by its download, not stored.
-OURS = re.compile(
+# MLflow's layout of a pyfunc; its download adds registered_model_meta.
+ALLOWED = re.compile(
     r"MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|registered_model_meta"
     r"|data/[\w.-]+/model\.(json|safetensors)|code/soup/([\w-]+/)*[\w.-]+\.(py|css|j2)"
 )
 
 
 class Refused(BadInput, RuntimeError):
-    """A model folder that holds what is not ours; the message names every such file."""
+    """A model folder with files that are not allowed or were changed; the message names all."""
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that was stored, by its path in the folder."""
+    """Path in the folder -> SHA-256, for every file that was stored."""
     return {path: of_file(folder / path) for path in _files(folder) if path != _META}
 
 
 def require_allowed_files(folder: Path, whose: str) -> None:
-    """Check the kinds of the files in a model folder, none of which is read.
+    """Check which files are in a model folder; of these only MLmodel is read.
+
+    Args:
+        whose: names the model, for the error message.
 
     Raises:
-        Refused: a file is not of the kinds that we write, or another loader is asked for.
+        Refused: a file is not allowed, or MLmodel asks for another loader.
     """
-    strange = [path for path in _files(folder) if not OURS.fullmatch(path)]
+    strange = [path for path in _files(folder) if not ALLOWED.fullmatch(path)]
     if strange:
         raise Refused(
             f"{whose} is refused: it holds {', '.join(strange)}; models of this project hold "
@@ -50,25 +53,29 @@ def require_allowed_files(folder: Path, whose: str) -> None:
 def verify_digests(folder: Path, stored: Mapping[str, str], whose: str) -> None:
     """Check every file against the digest that it was registered with.
 
+    Args:
+        stored: path in the folder -> SHA-256 at registration.
+        whose: names the model, for the error message.
+
     Raises:
         Refused: files were changed, added or are missing.
     """
-    found = digests(folder)
+    present = digests(folder)
     wrong = {
-        "changed": sorted(p for p in found.keys() & stored.keys() if found[p] != stored[p]),
-        "added": sorted(found.keys() - stored.keys()),
-        "missing": sorted(stored.keys() - found.keys()),
+        "changed": sorted(p for p in present.keys() & stored.keys() if present[p] != stored[p]),
+        "added": sorted(present.keys() - stored.keys()),
+        "missing": sorted(stored.keys() - present.keys()),
     }
-    told = [f"{', '.join(paths)} ({how})" for how, paths in wrong.items() if paths]
-    if told:
+    problems = [f"{', '.join(paths)} ({how})" for how, paths in wrong.items() if paths]
+    if problems:
         raise Refused(
-            f"{whose} is refused: it is not what was registered: {'; '.join(told)}; "
+            f"{whose} is refused: it is not what was registered: {'; '.join(problems)}; "
             "restore the files, or register the soup again"
         )
 
 
 def _loaders(description: Path) -> dict[str, str]:
-    """What would read the model, by MLflow's flavors of it; empty for a file that does not say."""
+    """MLflow flavor -> the module that loads the model; empty if the file does not say."""
     try:
         flavors = yaml.safe_load(description.read_text())["flavors"]
         return {str(name): str(flavor.get("loader_module")) for name, flavor in flavors.items()}
@@ -80,6 +87,6 @@ _META = "registered_model_meta"
 
 
 def _files(folder: Path) -> list[str]:
-    # A link could lead anywhere: it counts as a file, and its name decides.
-    found = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
-    return sorted(p.relative_to(folder).as_posix() for p in found)
+    # A link counts as a file, wherever it leads: its name decides.
+    files = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
+    return sorted(p.relative_to(folder).as_posix() for p in files)

@@ -1,9 +1,9 @@
-"""BatchNorm statistics of a soup: those of the average are not the average of those.
+"""BatchNorm statistics of a soup.
 
-The running mean and variance of each ingredient describe its own activations. Averaged with the
-weights they are an approximation; computed anew, with the soup's weights on training images, they
-are exact, at the cost of a pass over these. Opinions conflict on which does better, so that both
-are offered.
+The running mean and variance of each ingredient describe its own activations. Averaging them with
+the weights approximates the soup's statistics; computing them anew, with the soup's weights on
+training images, is exact and takes a pass over the images. The literature does not agree on which
+does better, so both are offered.
 """
 
 from collections.abc import Iterable
@@ -24,10 +24,15 @@ def has_batchnorm(model: nn.Module) -> bool:
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> Weights:
-    """Compute the running statistics anew on batches of inputs, in place; returns all weights.
+    """Compute the running statistics anew, in place, as the mean of each batch's statistics.
 
-    The mean over the batches of each one's statistics, by `torch.optim.swa_utils.update_bn`. What
-    is random in training (dropout) is switched off.
+    Uses `torch.optim.swa_utils.update_bn`. Dropout is switched off meanwhile.
+
+    Args:
+        batches: model inputs.
+
+    Returns:
+        All weights of the model, copied.
     """
     rates = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
     for module in rates:

@@ -1,28 +1,28 @@
-"""A model by a word: what a command line has for those who bring checkpoints of their own."""
+"""The architecture of a checkpoint, from the command line's `--model` or from the file itself."""
 
 from pathlib import Path
 
 from soup.models.architecture import Architecture, ModelError
 from soup.weights.checkpoint import Checkpoint
 
-NOTE = "architecture"  # its name in the metadata of our weights files
+NOTE = "architecture"  # key in the metadata of the weights files that this project writes
 
 
 def resolve_architecture(
     model: str | None, weights: Checkpoint, classes: tuple[str, ...]
 ) -> tuple[Architecture, bool]:
-    """How to build and feed the model that weights belong to.
+    """The architecture of the model that weights belong to.
 
     Args:
-        model: 'timm:NAME', 'open_clip:NAME', or a model.json; None if the weights say it
-            themselves, in their metadata or by a model.json beside them.
-        classes: names for a model that is only known by name.
+        model: 'timm:NAME', 'open_clip:NAME' or the path of a model.json; None: the metadata of the
+            weights say it, or a model.json beside their file.
+        classes: class names for a model that is given by name.
 
     Returns:
-        The architecture, and whether it brought class names of its own.
+        The architecture, and whether it has class names of its own rather than `classes`.
 
     Raises:
-        ModelError: it is not known, or nothing says what the weights belong to.
+        ModelError: the model is unknown, or nothing says what the weights belong to.
     """
     if model is None:
         beside = Path(weights.path).parent / "model.json"
@@ -39,8 +39,8 @@ def resolve_architecture(
         from soup.config.params import Base
         from soup.models import timm_models
 
-        made = timm_models.create(name, {}, len(classes))
-        return timm_models.describe(Base(model=name), classes, made), False
+        built = timm_models.create(name, {}, len(classes))
+        return timm_models.describe(Base(model=name), classes, built), False
     if library == "open_clip" and name:
         from soup.config.params import Base
         from soup.models import clip_models

@@ -1,4 +1,4 @@
-"""The initialisation from open_clip: a CLIP, whose text tower makes the zero-shot head."""
+"""The initialisation from open_clip: a CLIP's image tower and a zero-shot or new head."""
 
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,18 @@ from soup.weights import Weights
 
 
 def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module, Weights]:
-    """The initialisation, and the zero-shot head that its text tower made before it was dropped.
+    """The initialisation of all fine-tunes, and the zero-shot head.
 
-    With head: keep, a classifier that was made before (its own format, or of the published pool):
-    it has no text tower, and so no zero-shot head.
+    The text tower makes the zero-shot head from the class names and is then dropped. With
+    `head: keep` the weights are those of a classifier (written by this pipeline, or of the
+    published pool), which has no text tower and therefore no zero-shot head.
+
+    Args:
+        classes: class names; position is label.
+
+    Returns:
+        The architecture, the model in evaluation mode, and the weights of the zero-shot head by
+        their names in the model (empty with `head: keep`).
 
     Raises:
         ModelError: an unknown model or tag, weights that cannot be fetched or do not fit, a package
@@ -44,25 +52,27 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     weight = zero_shot(whole, base, names)
     if base.head == "zeroshot":
         model.head.weight.data.copy_(weight)
-    made = {"head.weight": weight, "head.bias": torch.zeros(len(classes))}
-    return architecture, model.eval(), made
+    zero_shot_head = {"head.weight": weight, "head.bias": torch.zeros(len(classes))}
+    return architecture, model.eval(), zero_shot_head
 
 
 def _create(base: Base) -> Any:
-    """The whole model, with its weights."""
+    """The whole CLIP model, with its weights."""
     name, kwargs = registered_name(base.model), arguments(base)
     file = Path(base.weights).is_file()
-    brings = name.startswith(SCHEMAS)  # its own weights
+    has_weights = name.startswith(SCHEMAS)  # the name says where the weights are
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if not file and not brings and base.weights not in tags:
+    if not file and not has_weights and base.weights not in tags:
         raise ModelError(
             f"base.weights: {base.weights!r} is neither a file nor a pretrained tag of "
             f"{base.model}; its tags: {', '.join(tags) or 'none'}"
         )
     require_text_tower(base)
     try:
-        return open_clip.create_model(name, pretrained=None if brings else base.weights, **kwargs)
-    except Exception as error:  # open_clip and the hub raise many kinds; told apart by their cause
+        return open_clip.create_model(
+            name, pretrained=None if has_weights else base.weights, **kwargs
+        )
+    except Exception as error:  # open_clip and the hub raise errors of many types
         if file:
             problems = _misfits(base)
             if problems:
@@ -77,8 +87,8 @@ def _create(base: Base) -> Any:
 
 
 def _misfits(base: Base) -> str:
-    """What keeps a file's tensors from being those of the model; '' if nothing is seen."""
-    own = open_clip.create_model(
+    """Why the tensors of the file base.weights do not fit the model; '' if they fit."""
+    model = open_clip.create_model(
         registered_name(base.model), pretrained_text=False, **arguments(base)
     )
-    return mismatch_message(own.state_dict(), weights_of(base.weights), base.model)
+    return mismatch_message(model.state_dict(), weights_of(base.weights), base.model)

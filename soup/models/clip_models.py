@@ -1,7 +1,7 @@
-"""Image towers from open_clip, with a linear head: zero-shot from prompts, or new.
+"""Image towers from open_clip with a linear head.
 
-As in the paper's published code, features are L2-normalised before the head, and the zero-shot head
-is the text classifier times the logit scale, with a zero bias.
+As in the code published with model soups, features are L2-normalised before the head, and the
+zero-shot head is the text classifier times the logit scale, with a bias of zero.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,14 +18,14 @@ from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
 from soup.models.clip_towers import build_tower, tower_config
 
-# open_clip's words for what timm calls a crop mode.
+# open_clip's name of a resize mode -> timm's crop mode.
 CROPS = {"shortest": "center", "squash": "squash", "longest": "border"}
 
 
 class ClipClassifier(nn.Module):
     """The image tower of a CLIP model and a linear head on its normalised features.
 
-    Has what timm's training tools ask a model for, so that they take it as one of timm's.
+    It has the methods that timm's training tools ask of a model.
     """
 
     def __init__(self, visual: nn.Module, features: int, classes: int) -> None:
@@ -44,29 +44,29 @@ class ClipClassifier(nn.Module):
         return logits
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that are not decayed, besides norms and biases: what the tower says."""
+        """The parameters that the tower exempts from weight decay, besides norms and biases."""
         trunk = self._trunk()
         prefix, tower = ("visual.", self.visual) if trunk is None else ("visual.trunk.", trunk)
         names: Callable[[], set[str]] = getattr(tower, "no_weight_decay", set)
         return {prefix + name for name in names()}
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Which parameters are how deep: the stem, the blocks, and the head by itself.
+        """The layer of each parameter, for layer-wise decay: the stem, the blocks, the head.
 
-        What follows the last block (norm, pooling, projection) belongs to it, as timm has it.
+        What follows the last block (norm, pooling, projection) belongs to that block, as in timm.
         """
         trunk: Any = self._trunk()
         if trunk is not None:
-            own = group_parameters(trunk, trunk.group_matcher(coarse=coarse), reverse=True)
-            last = max(own.values())
+            layers = group_parameters(trunk, trunk.group_matcher(coarse=coarse), reverse=True)
+            last = max(layers.values())
 
             def depth(name: str) -> float:
                 if not name.startswith("visual."):
                     return float("inf")
-                return float(own.get(name.removeprefix("visual.trunk."), last))
+                return float(layers.get(name.removeprefix("visual.trunk."), last))
 
             return depth
-        after = (99999,)  # timm's mark of what belongs to the group before it
+        after = (99999,)  # timm's mark of a parameter that belongs to the group before it
         return {
             "stem": r"^visual\.(?:conv\d|bn\d|class_embedding|positional_embedding|ln_pre)",
             "blocks": [
@@ -77,9 +77,10 @@ class ClipClassifier(nn.Module):
         }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """
+        """Switch gradient checkpointing on or off.
+
         Raises:
-            AssertionError: the tower cannot (open_clip's ResNets).
+            AssertionError: the tower has none (open_clip's ResNets).
         """
         tower: Any = self._trunk() or self.visual
         possible = tower is not self.visual or "transformer" in dict(self.visual.named_children())
@@ -87,12 +88,12 @@ class ClipClassifier(nn.Module):
         tower.set_grad_checkpointing(enable)
 
     def _trunk(self) -> nn.Module | None:
-        """The model of timm's in the tower, if it is one."""
+        """The timm model in the tower, if the tower has one."""
         return dict(self.visual.named_children()).get("trunk")
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """An image tower with random weights and a head of zeros; no text tower is made for it.
+    """An image tower with random weights and a head of zeros, without a text tower.
 
     Raises:
         ModelError: open_clip does not know the name, or does not take the configuration.
@@ -130,15 +131,15 @@ def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
 
 
 def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Architecture:
-    """How to build and feed a model: its own configuration, overridden by the parameters.
+    """The architecture of a model: its own configuration, overridden by the parameters.
 
     Args:
-        whole: the CLIP model, if it is at hand: it knows how weights from a hub want their images.
+        whole: the CLIP model, if there is one; weights from a hub bring their own preprocessing.
     """
     config = tower_config(base.model, arguments(base))
-    own = vars(PreprocessCfg())
+    preprocessing = vars(PreprocessCfg())
     if whole is not None:
-        own = open_clip.get_model_preprocess_cfg(whole)
+        preprocessing = open_clip.get_model_preprocess_cfg(whole)
     size = config["vision_cfg"].get("image_size", 224)
     return Architecture(
         library="open_clip",
@@ -146,18 +147,18 @@ def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Archite
         kwargs=arguments(base),
         classes=classes,
         image_size=size[0] if isinstance(size, (tuple, list)) else size,
-        mean=base.mean or tuple(own["mean"]),
-        std=base.std or tuple(own["std"]),
-        interpolation=own["interpolation"],
-        crop_mode=CROPS[own["resize_mode"]],
+        mean=base.mean or tuple(preprocessing["mean"]),
+        std=base.std or tuple(preprocessing["std"]),
+        interpolation=preprocessing["interpolation"],
+        crop_mode=CROPS[preprocessing["resize_mode"]],
         config=config,
     )
 
 
 def arguments(base: Base) -> Mapping[str, Any]:
-    """Those given; with another size of images the tower's positions are resized."""
+    """Arguments of open_clip.create_model; another image size resizes the position embeddings."""
     if base.image_size is None:
         return base.kwargs
-    own = tower_config(base.model, base.kwargs)["vision_cfg"].get("image_size", 224)
-    same = own in (base.image_size, [base.image_size] * 2)
+    size = tower_config(base.model, base.kwargs)["vision_cfg"].get("image_size", 224)
+    same = size in (base.image_size, [base.image_size] * 2)
     return base.kwargs if same else {**base.kwargs, "force_image_size": base.image_size}

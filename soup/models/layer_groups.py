@@ -1,4 +1,4 @@
-"""What goes by the depth of a model: learning rates, stochastic depth, gradient checkpointing."""
+"""Settings by layer: learning rates, weight decay, stochastic depth, gradient checkpointing."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def parameter_groups(
         to the head; the same order for the same model.
 
     Raises:
-        ModelError: the model does not say how its layers lie.
+        ModelError: the model does not tell its layers.
     """
     timm_model: Any = model
     exempt = timm_model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
@@ -62,15 +62,16 @@ def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> 
     networks with stochastic depth", ECCV 2016.
 
     Args:
-        architecture: that the model was built from.
+        architecture: the one that the model was built from.
+        rate: probability that the last block is skipped in training, 0 to 1.
 
     Raises:
         ModelError: the model has no stochastic depth.
     """
-    own = library(architecture.library)
-    random = torch.get_rng_state()  # the twin draws weights, which must not change what follows
+    module = library(architecture.library)
+    random = torch.get_rng_state()  # building the twin draws numbers, which training must not see
     try:
-        twin = own.build(own.with_drop_path(architecture, rate))
+        twin = module.build(module.with_drop_path(architecture, rate))
     except ModelError as error:
         if "drop_path_rate" not in str(error):
             raise
@@ -87,7 +88,9 @@ def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> 
 
 
 def checkpoint_gradients(model: nn.Module, on: bool = True) -> None:
-    """Keep block inputs only and compute the rest again backwards: less memory, the same gradients.
+    """Keep only the inputs of blocks and recompute the rest in the backward pass.
+
+    This takes less memory and gives the same gradients.
 
     Chen et al., "Training deep nets with sublinear memory cost", 2016.
 

@@ -22,20 +22,26 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
+    """What the head sees, (batch, features)."""
     timm_model: Any = model
     pooled: Tensor = timm_model.forward_head(timm_model.forward_features(images), pre_logits=True)
     return pooled
 
 
 def head(model: nn.Module) -> nn.Linear:
+    """The last layer.
+
+    Raises:
+        ModelError: it is not one linear layer.
+    """
     timm_model: Any = model
-    found = timm_model.get_classifier()
-    if not isinstance(found, nn.Linear):
+    classifier = timm_model.get_classifier()
+    if not isinstance(classifier, nn.Linear):
         raise ModelError(
-            f"{type(model).__name__} has no linear head to fine-tune, but {found}; choose a model "
-            "that ends in one linear layer"
+            f"{type(model).__name__} has no linear head to fine-tune, but {classifier}; choose "
+            "a model that ends in one linear layer"
         )
-    return found
+    return classifier
 
 
 def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
@@ -44,19 +50,19 @@ def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
 
 
 def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architecture:
-    """How to build and feed a model: its own configuration, overridden by the parameters."""
-    own = timm.data.resolve_model_data_config(model)
+    """The architecture of a model: its own configuration, overridden by the parameters."""
+    config = timm.data.resolve_model_data_config(model)
     return Architecture(
         library="timm",
         model=base.model,
         kwargs=base.kwargs,
         classes=classes,
-        image_size=base.image_size or own["input_size"][1],
-        mean=base.mean or tuple(own["mean"]),
-        std=base.std or tuple(own["std"]),
-        interpolation=own["interpolation"],
-        crop_pct=1.0 if base.image_size else own["crop_pct"],
-        crop_mode=own.get("crop_mode") or "center",
+        image_size=base.image_size or config["input_size"][1],
+        mean=base.mean or tuple(config["mean"]),
+        std=base.std or tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop_pct=1.0 if base.image_size else config["crop_pct"],
+        crop_mode=config.get("crop_mode") or "center",
     )
 
 
@@ -80,10 +86,11 @@ def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
 
 
 def replace_head(model: nn.Module, linear: nn.Linear) -> None:
-    """Put another head in the place of the model's."""
+    """Replace the model's head."""
     model.set_submodule(head_name(model), linear)
 
 
 def head_name(model: nn.Module) -> str:
+    """The head's name in the model."""
     linear = head(model)
     return next(name for name, module in model.named_modules() if module is linear)

@@ -1,6 +1,6 @@
-"""From decoded images to model input: resizing for the cache, augmentation for training.
+"""From decoded images to a model's input: resizing at evaluation, augmentation in training.
 
-torchvision's and timm's transforms, put together; nothing here is our own arithmetic.
+The transforms are those of torchvision and timm.
 """
 
 import math
@@ -51,7 +51,11 @@ def image_input(architecture: Architecture, border: int = 0) -> ImageInput:
 
 
 def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Image.Image], str]:
-    """Resize and crop as timm does at evaluation; and a name for it, for the cache."""
+    """A function that resizes and crops as timm does at evaluation, and its name for the cache.
+
+    Raises:
+        ModelError: the crop mode is not known.
+    """
     size = architecture.image_size
     scaled = math.floor(size / architecture.crop_pct)
     mode = InterpolationMode(architecture.interpolation)
@@ -82,7 +86,7 @@ def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Imag
 def without_border(
     resize: Callable[[Image.Image], Image.Image], how: str, border: int
 ) -> tuple[Callable[[Image.Image], Image.Image], str]:
-    """The same, of images that `border` pixels were cut off first on each side; and its name."""
+    """`resize` of images of which `border` pixels were cut off each side first, and its name."""
     if not border:
         return resize, how
 
@@ -95,8 +99,9 @@ def without_border(
     return cropped, f"cut {border} off each side, {how}"
 
 
-# The paper's words for augmentation: crop, flip, colour jitter, policy of timm. 'minimal' is a crop
-# of 90 to 100%; 'medium' is timm's default; 'strong' is RandAugment with N = 2, M = 15.
+# The paper's names of augmentation strengths: (smallest crop, flip, colour jitter, timm's policy).
+# 'minimal' is a crop of 90 to 100%; 'medium' is timm's default; 'strong' is RandAugment with N = 2,
+# M = 15.
 STRENGTHS: dict[str, tuple[float, float, float | None, str | None]] = {
     "minimal": (0.9, 0.0, None, None),
     "medium": (0.08, 0.5, 0.4, None),
@@ -110,8 +115,8 @@ def training(
     """Random crop, flip and RandAugment by timm, to a uint8 tensor (3, size, size).
 
     Args:
-        augment: 'none', timm's policy string ('rand-m9-n2'), or a word of the paper's, which brings
-            its own crop and flip.
+        augment: 'none', timm's policy string ('rand-m9-n2'), or one of the paper's `STRENGTHS`,
+            which set crop and flip too.
         crop: smallest share of the image's area that a crop keeps; with 1 images are resized and
             cropped as at evaluation.
         flip: probability of a horizontal flip.
@@ -140,15 +145,15 @@ def training(
 
 
 def seeds(count: int, *parts: int) -> NDArray[np.uint32]:
-    """Seeds, a function of a tuple of integers; a larger count changes none of the first ones."""
+    """Seeds as a function of integers; a larger count only appends to them."""
     return np.random.SeedSequence(parts).generate_state(count).astype(np.uint32)
 
 
 def seed_all(seed: int) -> None:
-    """Seed the three generators that timm and torchvision draw from, and those of GPUs in use.
+    """Seed the generators that timm and torchvision draw from, and those of GPUs in use.
 
-    Not by torch.manual_seed, which looks for every kind of device at each call: 0.4 ms, more than
-    an augmentation takes.
+    `torch.manual_seed` is not used: it looks for every kind of device at each call, which takes
+    0.4 ms, longer than an augmentation.
     """
     random.seed(seed)
     np.random.seed(seed)
@@ -158,10 +163,10 @@ def seed_all(seed: int) -> None:
 
 
 def normalise(pixels: Tensor, architecture: Architecture) -> Tensor:
-    """uint8 (batch, 3, height, width) -> what the model was trained on, float32, channels last.
+    """uint8 (batch, 3, height, width) -> float32, normalised by the model's mean and deviation.
 
-    Convolutions in this memory format are faster: 1.4 times the images a second in the demo's
-    training on a CPU.
+    The memory format is channels last, in which convolutions are faster: 1.4 times the images a
+    second in the demo's training on a CPU.
     """
     mean = torch.tensor(architecture.mean, device=pixels.device).mul_(255).view(3, 1, 1)
     std = torch.tensor(architecture.std, device=pixels.device).mul_(255).view(3, 1, 1)

@@ -1,8 +1,8 @@
-"""Tar archives read by offset, without unpacking: where each member's bytes are.
+"""Tar archives, read by offset without unpacking: where the bytes of each member are.
 
-The index of an archive is made once, kept on disk and memory-mapped, so that any number of
-processes that read 1.28 M images share one copy of it. ImageNet's train archive is a tar of a
-thousand tars: a tar inside counts as a folder, so that `n01440764.tar` holds `n01440764/...`.
+The index of an archive is computed once, kept on disk and memory-mapped, so that all processes
+share one copy of it. ImageNet's train archive is a tar of 1,000 tars: a tar inside an archive
+counts as a folder, so that `n01440764.tar` holds `n01440764/...`.
 """
 
 import io
@@ -23,7 +23,7 @@ from soup.data.errors import DataError
 from soup.errors import some
 from soup.files import atomic_write, of_value
 
-VERSION = 1  # of the index; a new one is another file
+VERSION = 1  # of the index format; another version is another file
 MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -34,7 +34,7 @@ MAGIC = {
 
 
 class Section(io.RawIOBase):
-    """A part of an open file, as a file; reads by position, so that many may share the file."""
+    """A part of an open file, as a file of its own; several sections may share one descriptor."""
 
     def __init__(self, descriptor: int, start: int, length: int, closes: bool = False) -> None:
         self._descriptor, self._start, self._length = descriptor, start, length
@@ -73,7 +73,7 @@ def names(archive: Path) -> list[str]:
     """The plain files in an archive, sorted.
 
     Raises:
-        DataError: it is no archive that can be read by offset, or holds what must not be trusted.
+        DataError: the file is no archive that can be read by offset, or has unsafe members.
     """
     return [name.decode() for name in _table(archive)[0].tolist()]
 
@@ -87,21 +87,21 @@ def place(archive: Path, name: str) -> tuple[int, int]:
     """
     (listed, offsets, sizes), wanted = _table(archive), name.encode()
     # `np.searchsorted` would first copy the whole column out of the map.
-    at = bisect_left(listed, wanted)
-    if at == len(listed) or listed[at] != wanted:
+    row = bisect_left(listed, wanted)
+    if row == len(listed) or listed[row] != wanted:
         raise FileNotFoundError(f"No such file in the archive {archive}: {name}")
-    return int(offsets[at]), int(sizes[at])
+    return int(offsets[row]), int(sizes[row])
 
 
 def _table(archive: Path) -> tuple[NDArray[Any], ...]:
-    """The index: names, sorted, with offsets and sizes; of the archive as it is now."""
+    """The index of the archive as it is now: sorted names, offsets and sizes."""
     stat = archive.stat()
     return _loaded(archive, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
 def _loaded(archive: Path, size: int, mtime_ns: int) -> tuple[NDArray[Any], ...]:
-    table = np.asarray(_mapped(archive, size, mtime_ns))  # plain: a memmap's items cost much more
+    table = np.asarray(_mapped(archive, size, mtime_ns))  # items of a memmap are slower
     return table["name"], table["offset"], table["size"]
 
 
@@ -111,14 +111,14 @@ def _mapped(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
     file = home / "modelsoup" / "archives" / f"{name}.npy"
     try:
         return np.load(file, mmap_mode="r")
-    except (OSError, ValueError):  # not made yet, or cut short
-        made = _index(archive, size)
+    except (OSError, ValueError):  # not computed yet, or damaged
+        index = _index(archive, size)
     try:
         with atomic_write(file) as aside, aside.open("wb") as out:
-            np.save(out, made)
+            np.save(out, index)
         return np.load(file, mmap_mode="r")
-    except OSError:  # no room or no right to write: this process keeps its own
-        return made
+    except OSError:  # a full disk or no right to write: this process keeps the index in memory
+        return index
 
 
 def _index(archive: Path, size: int) -> NDArray[Any]:
@@ -156,7 +156,7 @@ def _walk(
     try:
         with tarfile.open(fileobj=section, mode="r:") as tar:
             for member in tar:
-                tar.members.clear()  # it would keep them all
+                tar.members.clear()  # tarfile would keep all of them in memory
                 reason = _refusal(member)
                 if reason:
                     unsafe.append(f"{folder}{member.name}: {reason}")
@@ -173,7 +173,7 @@ def _walk(
                     yield from _walk(archive, inner, start + offset, inside, unsafe)
                 else:
                     yield path.encode(), start + offset, length
-            # tarfile takes a damaged header for the end.
+            # tarfile takes a damaged header for the end of the archive.
             section.seek(tar.offset)
             if section.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
@@ -182,7 +182,7 @@ def _walk(
 
 
 def _refusal(member: tarfile.TarInfo) -> str | None:
-    """Why a member must not be trusted, if so."""
+    """Why a member is unsafe; None if it is safe."""
     try:
         member.name.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Every image as 8-bit RGB, upright: what the modes of image files mean, decided in one place.
+"""Every image as upright 8-bit RGB, whatever its colour mode.
 
-Where the published loops differ (they drop alpha, ignore EXIF and clip 16 bits at 255), the image
-is taken as a viewer shows it. On grey, palette, CMYK and opaque images the two agree.
+An image is taken as a viewer shows it. Published training loops agree with that on grey, palette,
+CMYK and opaque images; of others they drop alpha, ignore EXIF and clip 16 bits at 255.
 """
 
 import struct
@@ -14,11 +14,11 @@ DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Decode to RGB: rotated as EXIF says, alpha over white, the high byte of 16 bits.
+    """Convert to RGB: rotated as EXIF says, alpha over white, the high byte of 16 bits.
 
     Raises:
-        ValueError: the pixels have no agreed range or colour (32 bits, LAB); or as Pillow, broken
-            data: OSError, SyntaxError, ValueError.
+        ValueError: the pixels have no agreed range or colour (32 bits, LAB).
+        OSError, SyntaxError, ValueError: Pillow cannot decode the data.
     """
     require_known(image)
     if orientation(image) != 1:
@@ -36,22 +36,22 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def require_known(image: Image.Image) -> None:
-    """Refuse by the header alone what `rgb` could not turn into 8-bit RGB.
+    """Check by the header alone that `rgb` can convert the image.
 
     Raises:
-        ValueError: see there.
+        ValueError: it cannot.
     """
     if image.mode in ("F", "LAB"):
         raise ValueError(f"pixels of mode {image.mode} have no agreed 8-bit RGB; convert the file")
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 (upright) where there is none or it cannot be read."""
+    """EXIF's orientation, 1 to 8; 1 (upright) if there is none or it cannot be read."""
     try:
-        found = image.getexif().get(ORIENTATION, 1)
+        value = image.getexif().get(ORIENTATION, 1)
     except (SyntaxError, OSError, ValueError, KeyError, TypeError, struct.error):
         return 1  # many photographs carry a broken EXIF block and are otherwise sound
-    return found if found in range(1, 9) else 1
+    return value if value in range(1, 9) else 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

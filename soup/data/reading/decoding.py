@@ -1,9 +1,9 @@
-"""An encoded image's pixels, by the fastest decoder that gives the right ones.
+"""Decoding an image, by the fastest decoder that gives the right pixels.
 
 JPEG photographs are decoded by torchvision, everything else by Pillow. Both use libjpeg-turbo and
 give the same pixels, bit for bit; torchvision takes 0.4 times as long for 32 x 32 pixels and 0.7
 times for 500 x 375. Decoding at a reduced scale (Pillow's `draft`) is not used: it gives other
-pixels, so that the same images would train differently from files and from memory.
+pixels, so that training from files and from memory would differ.
 """
 
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 
 from soup.data.reading.color_modes import rgb
 
-PLAIN = 89_000_000  # pixels; of larger JPEG Pillow decides whether they are an attack
+PLAIN = 89_000_000  # pixels; Pillow decides of larger JPEGs whether they are an attack
 
 
 def decode(encoded: bytes) -> Image.Image:
@@ -26,18 +26,18 @@ def decode(encoded: bytes) -> Image.Image:
         from torchvision.io import ImageReadMode, decode_jpeg
 
         try:
-            # A bytearray, for torch warns of memory that cannot be written to.
+            # A bytearray, because torch warns of memory that is read-only.
             given = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
             pixels = decode_jpeg(given, mode=ImageReadMode.RGB)
             return Image.fromarray(pixels.permute(1, 2, 0).numpy())
         except RuntimeError:
-            pass  # Pillow says better what is wrong with it
+            pass  # Pillow's message is clearer
     with Image.open(io.BytesIO(encoded)) as image:
         return rgb(image)
 
 
 def is_plain_jpeg(encoded: bytes) -> bool:
-    """Whether it is a JPEG of three channels, of usual size, without Exif (which may turn it)."""
+    """Whether this is a JPEG of three channels and usual size without Exif, which may rotate it."""
     if encoded[:2] != b"\xff\xd8":
         return False
     at = 2

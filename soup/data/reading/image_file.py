@@ -1,7 +1,7 @@
-"""The one place where an image is opened, be it a file, an archive's member or a data set's row.
+"""Reading an image by its path: a file, a member of an archive or a row of a data set.
 
-A manifest's path is all that is needed, in any process: `train/n01440764/x.JPEG`,
-`train.tar::n01440764/x.JPEG`, `hfds:food101@train::0000017`.
+Paths of the three kinds are `train/n01440764/x.JPEG`, `train.tar::n01440764/x.JPEG` and
+`hfds:food101@train::0000017`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def member(path: Path) -> tuple[Path, str] | None:
     """The archive that a path leads into and the name therein; None for a plain file."""
     text = str(path)
     at = text.find(INSIDE)
-    while at >= 0:  # a folder may have the two colons in its name
+    while at >= 0:  # a folder's name may have two colons too
         if os.path.isfile(text[:at]):  # noqa: PTH113  each image read comes by here
             return Path(text[:at]), text[at + len(INSIDE) :]
         at = text.find(INSIDE, at + 1)
@@ -33,10 +33,10 @@ def member(path: Path) -> tuple[Path, str] | None:
 
 
 def opened(path: Path) -> BinaryIO:
-    """The encoded image, as a file to be closed.
+    """The encoded image, as an open file.
 
     Raises:
-        OSError, DataError: it is not there, or cannot be read.
+        OSError, DataError: the image is missing or cannot be read.
     """
     row = hugging_face.row(path)
     if row is not None:
@@ -56,7 +56,7 @@ def read(path: Path) -> bytes:
 
 
 def size_in_bytes(path: Path) -> int:
-    """Of the encoded image. Raises as `opened` does."""
+    """Size of the encoded image. Raises as `opened` does."""
     if hugging_face.row(path) is not None:
         return len(read(path))
     found = member(path)
@@ -64,10 +64,14 @@ def size_in_bytes(path: Path) -> int:
 
 
 def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
-    """Check an image and name its content: by its SHA-256, or by its size for a header check.
+    """Check that an image can be read, and name its content.
+
+    Args:
+        how: 'decode' decodes the image and hashes its bytes (SHA-256); 'header' reads the header
+            and takes the size, 'N-bytes'.
 
     Raises:
-        ValueError: it cannot be read as an image; the message says why.
+        ValueError: the file cannot be read as an image; the message says why.
     """
     try:
         if how == "header":
@@ -88,27 +92,28 @@ def image(path: Path, content: str | None = None) -> Image.Image:
 
     Args:
         path: of a file, or into an archive (see above), absolute.
-        content: its fingerprint when the split was made, which it must still have; '' or None: any.
+        content: fingerprint when the split was made, which the image must still have; '' or None:
+            not checked.
 
     Raises:
-        DataError: it is missing, cannot be decoded, or has changed.
+        DataError: the image is missing, cannot be decoded, or has changed.
     """
-    data = _found(path)
+    data = _bytes_of(path)
     same = _same(data, content)
     try:
-        made = decode(data)
+        decoded = decode(data)
     except BROKEN as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         what = "mend it or remove it, and" if same else "it was whole when the split was made;"
         raise DataError(f"{path}: unreadable: {reason}; {what} run prepare again") from None
     if not same:
         raise _changed(path)
-    return made
+    return decoded
 
 
 def encoded(path: Path, content: str | None = None) -> bytes:
     """The encoded image's bytes. Arguments and errors are those of `image`, but for decoding."""
-    data = _found(path)
+    data = _bytes_of(path)
     if not _same(data, content):
         raise _changed(path)
     return data
@@ -116,11 +121,11 @@ def encoded(path: Path, content: str | None = None) -> bytes:
 
 def size(path: Path) -> tuple[int, int]:
     """(width, height) of `image(path)`, from the header. Raises as `opened` and Pillow do."""
-    with opened(path) as file, Image.open(file) as found:
-        return upright_size(found)
+    with opened(path) as file, Image.open(file) as header:
+        return upright_size(header)
 
 
-def _found(path: Path) -> bytes:
+def _bytes_of(path: Path) -> bytes:
     try:
         return read(path)
     except BROKEN as error:

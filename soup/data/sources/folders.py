@@ -1,4 +1,4 @@
-"""Image folders: which images there are, of which class, and whether each can be used."""
+"""Image folders: which images there are, of which class, and which of them can be used."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 @dataclass(frozen=True)
 class Found:
-    """An image file: its path relative to the data root (posix), and its class folder's name."""
+    """An image: its path relative to the data root, with forward slashes, and its label."""
 
     path: str
     label: str
@@ -25,12 +25,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Problem:
+    """An image that is left out, and why."""
+
     path: str
     reason: str
 
 
 def files_below(base: Path) -> Iterator[Path]:
-    """All image files below a folder, in the file system's order; hidden ones are none."""
+    """All image files below a folder, in the file system's order; hidden ones are skipped."""
     for here, folders, files in os.walk(base, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
@@ -69,7 +71,16 @@ def check(
     how: Literal["decode", "header"],
     advance: Callable[[], object] = lambda: None,
 ) -> tuple[list[tuple[Found, str]], list[Problem]]:
-    """Fingerprint every image, in parallel: the usable ones in the given order, and the others."""
+    """Read every image, in parallel.
+
+    Args:
+        root: what the images' paths are relative to.
+        how: 'decode' decodes each image, 'header' reads its header only.
+        advance: called after each image.
+
+    Returns:
+        The usable images with their fingerprints, in the given order; and the others.
+    """
 
     def attempt(image: Found) -> str | Problem:
         try:
@@ -80,7 +91,7 @@ def check(
             advance()
 
     images = list(found)
-    # Pillow decodes outside the interpreter's lock, so that threads do.
+    # Threads suffice: Pillow releases the interpreter's lock while it decodes.
     with ThreadPoolExecutor(min(16, (os.cpu_count() or 1) * 2)) as pool:
         results = list(pool.map(attempt, images))
     good = [(i, r) for i, r in zip(images, results, strict=True) if isinstance(r, str)]

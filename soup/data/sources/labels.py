@@ -1,8 +1,11 @@
-"""Labels of images that stand in no class folder, such as ImageNet's validation set.
+"""Labels in a file, for images outside class folders, such as ImageNet's validation set.
 
-The forms that are about: the development kit (ground truth as ILSVRC2012's own class numbers, 1 to
-1000, in the order of the sorted file names, which are not the positions of the sorted synsets);
-lines `name label`; one label a line, in the order of the sorted names; a CSV with a header.
+Such files are ImageNet's development kit (ILSVRC2012's own class numbers, 1 to 1000, in the order
+of the sorted file names; they are not the positions of the sorted synsets), lines `name label`, one
+label a line in the order of the sorted file names, or a CSV with a header.
+
+torchvision's `parse_devkit_archive` is not used: it takes only the packed archive of one checksum,
+and writes what it read into the user's folder.
 """
 
 import io
@@ -23,7 +26,7 @@ def labelled(paths: Sequence[str], file: Path) -> list[str]:
 
     Args:
         paths: of the images, in any order; names are compared without folders and suffix.
-        file: of one of the forms above.
+        file: of one of the kinds above.
 
     Raises:
         DataError: labels are missing, are too many, or cannot be read.
@@ -55,10 +58,10 @@ def _in_order(labels: Sequence[str], order: Sequence[int], file: Path) -> list[s
             f"{file} has {len(labels)} labels for {len(order)} images; without names, labels "
             "go by the order of the sorted file names, of which none may be missing"
         )
-    made = [""] * len(order)
+    by_index = [""] * len(order)
     for label, index in zip(labels, order, strict=True):
-        made[index] = label
-    return made
+        by_index[index] = label
+    return by_index
 
 
 def _devkit(file: Path) -> list[str]:
@@ -88,7 +91,7 @@ def _devkit(file: Path) -> list[str]:
 
 
 def _devkit_files(file: Path) -> tuple[bytes, bytes]:
-    """The ground truth and meta.mat, which stand side by side."""
+    """The contents of the ground truth file and of meta.mat, which are in one folder."""
     try:
         if file.is_file() and file.name != GROUND_TRUTH:
             with tarfile.open(file, "r:*") as tar:
@@ -98,8 +101,8 @@ def _devkit_files(file: Path) -> tuple[bytes, bytes]:
                 both = [tar.extractfile(inside[n]) for n in (GROUND_TRUTH, "meta.mat")]
                 truth, meta = (opened.read() if opened else b"" for opened in both)
                 return truth, meta
-        places = [file.parent] if file.is_file() else [file / "data", file]
-        folder = next((p for p in places if (p / GROUND_TRUTH).is_file()), places[0])
+        folders = [file.parent] if file.is_file() else [file / "data", file]
+        folder = next((f for f in folders if (f / GROUND_TRUTH).is_file()), folders[0])
         return (folder / GROUND_TRUTH).read_bytes(), (folder / "meta.mat").read_bytes()
     except (OSError, KeyError, tarfile.TarError, EOFError) as error:
         raise DataError(

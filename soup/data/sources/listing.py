@@ -1,7 +1,7 @@
-"""Where images come from: folders, archives, shards, lists and data sets, all as one listing.
+"""Listing the images of a source: a folder, tar archives, webdataset shards, a list or a data set.
 
-What stands at a path decides how it is read; a listing does not say, so that nothing after this
-module knows of the difference.
+The kind of file at the source's path decides how it is read. All kinds give the same `Listed`, so
+that no later code depends on the kind.
 """
 
 import os
@@ -26,12 +26,12 @@ class Listed:
     """The images of one source.
 
     Attributes:
-        found: sorted by path.
+        found: the images with their labels, sorted by path.
         misplaced: images without a class.
-        inside: path -> path within the source, which is the same in all its forms.
+        inside: path -> path within the source, the same for a folder and an archive of it.
         numbered: labels are numbers, written with five digits, not names.
-        files: what the listing was read from, besides the images themselves.
-        state: of what is not a file; changes when it does.
+        files: the files, other than images, that the listing was read from.
+        state: of a data set that is no file: a text that changes when the data set does.
     """
 
     found: list[Found]
@@ -46,86 +46,89 @@ def listed(source: Source, root: Path, part: str) -> Listed:
     """List a source's images.
 
     Args:
-        source: where they are, and how they are labelled.
+        source: where the images are, and how they are labelled.
         root: what paths are relative to.
         part: 'train', 'heldout', 'test' or a shift's name: the split that is taken by default.
 
     Raises:
-        DataError: nothing is there, or it cannot be used; the message says what to do.
+        DataError: the source is missing or cannot be used; the message says what to do.
     """
     place = root / source.path
     if source.path.startswith(hugging_face.PREFIX):
-        made = _data_set(source.path.removeprefix(hugging_face.PREFIX), source.split or part)
+        listing = _data_set(source.path.removeprefix(hugging_face.PREFIX), source.split or part)
     elif place.is_file() and place.suffix.lower() in SUFFIXES:
-        made = _list(place, root, source, part)
+        listing = _list(place, root, source, part)
     elif archives := _archives(place, root, source.path):
-        made = _tars(archives, root, source)
+        listing = _tars(archives, root, source)
     elif place.is_file():
         raise DataError(
             f"{place} is none of what images are read from: a folder, a .tar, a folder or pattern "
             f"of .tar files, a list ({', '.join(SUFFIXES)}), or {hugging_face.PREFIX}NAME"
         )
     elif source.labels:
-        made = _flat_folder(place, root, source.labels)
+        listing = _flat_folder(place, root, source.labels)
     else:
         found, misplaced = scan(root, source.path)
         base = "" if place.resolve() == root.resolve() else tar_listing.relative(place, root) + "/"
-        made = Listed(found, misplaced, lambda path: path.removeprefix(base))
-    return _named(made, root, source)
+        listing = Listed(found, misplaced, lambda path: path.removeprefix(base))
+    return _named(listing, root, source)
 
 
-def states(made: Listed, root: Path) -> list[State]:
+def states(listing: Listed, root: Path) -> list[State]:
     """Path, size and time of every file that the listing depends on.
 
     Raises:
-        OSError: one is gone.
+        OSError: a file is gone.
     """
     archives: dict[str, None] = {}
     plain = []
-    for image in made.found:
+    for image in listing.found:
         archive, inside, _ = image.path.partition(image_file.INSIDE)
         if inside and not (root / image.path).is_file():
             archives[archive] = None
         else:
             plain.append(image.path)
-    if made.state:  # rows of a data set are no files
-        return [(made.state, len(made.found), 0)]
-    files = [tar_listing.relative(file, root) for file in made.files]
+    if listing.state:  # the rows of a data set are no files
+        return [(listing.state, len(listing.found), 0)]
+    files = [tar_listing.relative(file, root) for file in listing.files]
     stats = ((path, (root / path).stat()) for path in [*plain, *archives, *files])
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def by_number(
-    made: Sequence[Found], classes: Sequence[str], part: str, errors: list[str]
+    images: Sequence[Found], classes: Sequence[str], part: str, errors: list[str]
 ) -> list[Found]:
-    """Replace numbers by train's classes: of that number, or else at that position."""
+    """Replace labels that are numbers by train's classes.
+
+    A number is a class's name if all of train's classes are numbers, else a position among them.
+    """
     numbers = all(name.isdecimal() for name in classes)
-    known = {int(name): name for name in classes} if numbers else dict(enumerate(classes))
-    wrong = sorted({int(f.label) for f in made if int(f.label) not in known})
+    name_of = {int(name): name for name in classes} if numbers else dict(enumerate(classes))
+    wrong = sorted({int(f.label) for f in images if int(f.label) not in name_of})
     if wrong:
         some = ", ".join(map(str, wrong[:20])) + (", ..." if len(wrong) > 20 else "")
         errors.append(
-            f"{part}: labels out of range: {some}; train has {len(known)} classes, "
-            f"{min(known)} to {max(known)}"
+            f"{part}: labels out of range: {some}; train has {len(name_of)} classes, "
+            f"{min(name_of)} to {max(name_of)}"
         )
-    return [Found(f.path, known[int(f.label)]) for f in made if int(f.label) in known]
+    return [Found(f.path, name_of[int(f.label)]) for f in images if int(f.label) in name_of]
 
 
-def _named(made: Listed, root: Path, source: Source) -> Listed:
-    """Sort, and give numbers their names where the source says them."""
-    found = sorted(made.found, key=lambda f: f.path)
-    misplaced = sorted(made.misplaced, key=lambda p: p.path)
-    made = replace(made, found=found, misplaced=misplaced)
-    if not made.numbered and source.classes is None:
-        return made
+def _named(listing: Listed, root: Path, source: Source) -> Listed:
+    """The listing sorted, its numbers replaced by names if the source has a file of names."""
+    found = sorted(listing.found, key=lambda f: f.path)
+    misplaced = sorted(listing.misplaced, key=lambda p: p.path)
+    listing = replace(listing, found=found, misplaced=misplaced)
+    if not listing.numbered and source.classes is None:
+        return listing
     what = source.path
     if not all(_is_number(f.label) for f in found):
-        return replace(made, numbered=False)
+        return replace(listing, numbered=False)
     if source.classes is None:
         negative = [f"{f.path} ({f.label})" for f in found if int(f.label) < 0]
         if negative:
             raise DataError(f"{what}: labels out of range, below 0: {', '.join(negative[:20])}")
-        return replace(made, found=[Found(f.path, f"{int(f.label):05d}") for f in found])
+        return replace(listing, found=[Found(f.path, f"{int(f.label):05d}") for f in found])
     file = root / source.classes
     names = text_lines(file)
     twice = sorted({name for name in names if names.count(name) > 1}) if len(names) < 10**5 else []
@@ -138,7 +141,7 @@ def _named(made: Listed, root: Path, source: Source) -> Listed:
             f"{len(names) - 1}: {some(wrong, 20, last=' ')}"
         )
     named = [Found(f.path, names[int(f.label)]) for f in found]
-    return replace(made, found=named, numbered=False, files=(*made.files, file))
+    return replace(listing, found=named, numbered=False, files=(*listing.files, file))
 
 
 def _is_number(text: str) -> bool:
@@ -146,7 +149,7 @@ def _is_number(text: str) -> bool:
 
 
 def _archives(place: Path, root: Path, written: str) -> list[Path]:
-    """The tar files that a path means; none if it is something else."""
+    """The tar files that a path or pattern means; none if the path is something else."""
     if place.is_file():
         return [place] if place.suffix.lower() not in ("", *SUFFIXES) and _may_be_tar(place) else []
     if any(sign in written for sign in "*?[") and not place.exists():
@@ -195,7 +198,7 @@ def _flat_folder(place: Path, root: Path, labels: str) -> Listed:
 
 
 def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) -> Listed:
-    """Images in no class folder, with their labels in a file."""
+    """Images outside class folders, whose labels are in a file."""
     file = root / labels
     if not paths:
         raise DataError(f"no images for the labels of {file}")
@@ -206,7 +209,7 @@ def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) ->
 
 
 def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
-    """A list's paths are relative to its own folder, or to the root."""
+    """The images of a list, whose paths are relative to the list's folder or to the root."""
     lines = read_list(file, source.columns, source.split or part)
     bases = [base for base in (file.parent, root) if _exists(base / lines[0].path)]
     base = bases[0] if bases else file.parent

@@ -10,8 +10,8 @@ from soup.data.errors import DataError
 from soup.errors import some
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".txt")
-# How such columns are mostly called; compared without case and underscores. ImageNet's labels on
-# Kaggle stand in 'PredictionString', as 'wnid x y x y ...'.
+# Usual names of the columns, compared without case and underscores. ImageNet's labels on Kaggle are
+# in the column 'PredictionString', as 'wnid x y x y ...'.
 GUESSES: dict[Role, tuple[str, ...]] = {
     "path": ("path", "imagepath", "filepath", "file", "filename", "image", "imageid", "name"),
     "label": ("label", "class", "classname", "target", "category", "wnid", "predictionstring"),
@@ -21,7 +21,7 @@ GUESSES: dict[Role, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """An image of a list; `number` is its line, or its row from 1 on, for errors."""
+    """An image of a list; `number` is its line or row, counted from 1, for error messages."""
 
     path: str
     label: str
@@ -29,15 +29,15 @@ class Line:
 
 
 def read_list(file: Path, columns: Mapping[Role, str], split: str) -> list[Line]:
-    """The images of a list, in its order; those of one split where it has a column of splits.
+    """The images of a list, in its order; if it has a column of splits, those of one split.
 
     Args:
-        columns: names of the columns 'path', 'label' and 'split', where they must not be guessed.
+        columns: 'path', 'label' or 'split' -> name of the column; others are guessed.
         split: which rows are wanted.
 
     Raises:
-        DataError: it cannot be read, lacks a column, has rows without a path or a label or a path
-            twice, or has no row of the split.
+        DataError: the list cannot be read, lacks a column, has rows without a path or a label, has
+            a path twice, or has no row of the split.
     """
     table = _text(file) if file.suffix.lower() == ".txt" else _table(file)
     path, label, at = (_column(file, list(table), columns, role) for role in GUESSES)
@@ -77,7 +77,7 @@ def _require_sound(file: Path, lines: Sequence[Line]) -> None:
 
 
 def _column(file: Path, found: list[str], given: Mapping[Role, str], role: Role) -> str:
-    """The name of a role's column; '' where there is none of splits, which need not be."""
+    """The name of a role's column; '' if the list has no column of splits, which is optional."""
     if role in given:
         if given[role] not in found:
             raise DataError(f"{file} has no column '{given[role]}': it has {', '.join(found)}")
@@ -128,7 +128,7 @@ def _parquet(file: Path) -> dict[str, list[str]]:
 
 
 def _written(value: object) -> str:
-    """A whole number is a label even where gaps in its column made it 3.0."""
+    """A cell as text; a whole number has no decimals, though gaps in its column make it 3.0."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -141,10 +141,10 @@ def _text(file: Path) -> dict[str, list[str]]:
 
 
 def text_lines(file: Path) -> list[str]:
-    """The lines of a text file, trimmed, without empty ones at the end.
+    """The lines of a text file, trimmed, without empty lines at the end.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")

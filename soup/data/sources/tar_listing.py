@@ -1,6 +1,6 @@
-"""Images in tar archives, by class folder or by the label beside each image (webdataset).
+"""Listing images in tar archives, by class folder or by the label beside each image (webdataset).
 
-Paths are `archive.tar::inside`; nothing is unpacked.
+A path is `archive.tar::inside`; nothing is unpacked.
 """
 
 import os
@@ -16,12 +16,12 @@ LABELS = ("cls", "txt")
 
 
 def relative(path: Path, root: Path) -> str:
-    """As it stands in a manifest."""
+    """A path as a manifest has it: relative to the root, with forward slashes."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
 def pictures(archive: Path) -> list[str]:
-    """The images in an archive, sorted; hidden ones are none.
+    """The images in an archive, sorted; hidden files are skipped.
 
     Raises:
         DataError: see `archives.names`.
@@ -39,28 +39,28 @@ def by_folder(
 ) -> tuple[list[Found], list[Problem], dict[str, str]]:
     """Images by their class folder, in one archive or in several.
 
-    A single folder around all class folders counts for nothing; images at the top of one of several
-    archives are of the class that the archive is named after, as in an ImageNet of which only the
-    outer archive was unpacked.
+    Folders that contain all class folders are ignored. If there are several archives, images
+    outside a folder have the class that their archive is named after, as in ImageNet's train
+    archive of which only the outer tar was unpacked.
 
     Returns:
-        the images, those outside a class folder, and the prefix before the class folders of each
-        archive that has one.
+        The images, the images outside a class folder, and for each archive the path of the folders
+        that contain its class folders ('' if there are none).
     """
     found: list[Found] = []
     misplaced: list[Problem] = []
     around: dict[str, str] = {}
     for tar in tars:
-        at = relative(tar, root)
+        archive = relative(tar, root)
         parts = [(name, PurePosixPath(name).parts) for name in pictures(tar)]
         depth, first = 0, parts[0][1] if parts else ()
         while parts and all(len(p) > depth + 2 and p[depth] == first[depth] for _, p in parts):
             depth += 1
-        around[at] = "".join(f"{part}/" for part in first[:depth])
-        for name, each in parts:
-            path = f"{at}{INSIDE}{name}"
-            if len(each) > depth + 1:
-                found.append(Found(path, each[depth]))
+        around[archive] = "".join(f"{part}/" for part in first[:depth])
+        for name, folders in parts:
+            path = f"{archive}{INSIDE}{name}"
+            if len(folders) > depth + 1:
+                found.append(Found(path, folders[depth]))
             elif len(tars) > 1:
                 found.append(Found(path, tar.stem))
             else:
@@ -79,14 +79,14 @@ def is_labelled(tar: Path) -> bool:
 
 
 def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Problem]]:
-    """Images with the label that stands beside them, `0001.jpg` with `0001.cls` or `0001.txt`.
+    """Images with the label beside them: `0001.jpg` with `0001.cls` or `0001.txt`.
 
-    What is before the first dot of its name tells which files are one sample (webdataset's rule).
+    Files whose names agree up to the first dot are one sample (webdataset's rule).
     """
     found: list[Found] = []
     unlabelled: list[Problem] = []
     for tar in tars:
-        at = relative(tar, root)
+        archive = relative(tar, root)
         labels: dict[str, str] = {}
         with tar.open("rb") as file:
             for name in archives.names(tar):
@@ -96,7 +96,7 @@ def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Probl
                     file.seek(offset)
                     labels[key] = file.read(size).decode(errors="replace").strip()
         for name in pictures(tar):
-            path, label = f"{at}{INSIDE}{name}", labels.get(_key(name)[0], "")
+            path, label = f"{archive}{INSIDE}{name}", labels.get(_key(name)[0], "")
             if label:
                 found.append(Found(path, label))
             else:
@@ -111,7 +111,10 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def require_some(found: Sequence[Found], misplaced: Sequence[Problem], place: object) -> None:
-    """Raises DataError if there is no image that can be used."""
+    """
+    Raises:
+        DataError: there is no image that can be used.
+    """
     if not found:
         seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
         raise DataError(
