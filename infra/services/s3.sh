@@ -1,12 +1,16 @@
 # S3: the weights. rclone serves a folder by it; or it is a bucket of the user's own.
 
 s3_start() {
-    rclone serve s3 --help >/dev/null 2>&1 ||
-        fail "S3 needs rclone 1.65 or newer on the PATH (make setup brings it on Linux)"
+    command -v rclone >/dev/null ||
+        fail "S3 needs rclone: apt-get install rclone, brew install rclone, or https://rclone.org/install"
     if [ -n "$OWN_S3" ]; then
         own_bucket
         return
     fi
+    # Not by 'serve s3 --help', which answers 0 where there is no s3.
+    grep -q "^  s3 " <<<"$(rclone serve --help 2>&1)" ||
+        fail "$(sed -n 1p <<<"$(rclone version 2>&1)") cannot serve S3: install rclone 1.65 or newer" \
+            "(https://rclone.org/install), or name a bucket of your own by S3_ENDPOINT"
     mkdir -p "$DIR/s3/$S3_BUCKET" "$DIR/s3/dvc"
     # By the environment, for a command line can be read by everybody.
     RCLONE_AUTH_KEY="\"$S3_ACCESS_KEY_ID,$S3_SECRET_ACCESS_KEY\"" \

@@ -22,11 +22,14 @@ def missing() -> str:
     postgres = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), shutil.which("initdb")]
     if not any(postgres):
         return "PostgreSQL is not installed (apt-get install postgresql)"
-    return (
-        ""
-        if shutil.which("rclone")
-        else "rclone is not installed (it comes with requirements.lock)"
+    if not shutil.which("rclone"):
+        return "rclone is not installed (apt-get install rclone, or https://rclone.org/install)"
+    told = subprocess.run(
+        ["rclone", "serve", "--help"], capture_output=True, text=True, check=False
     )
+    if "\n  s3 " not in told.stdout:
+        return "this rclone cannot serve S3: 1.65 or newer is needed (https://rclone.org/install)"
+    return ""
 
 
 @dataclass(frozen=True)
