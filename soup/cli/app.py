@@ -34,7 +34,7 @@ class LazyVerbs(Verbs):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         for name, summary in VERBS.items():
-            self.add_command(TyperCommand(name, help=summary))
+            self.add_command(TyperCommand(name, short_help=summary))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Replace the summary of the verb that is used by the verb itself."""
@@ -51,7 +51,7 @@ def load(name: str) -> Any:
     module = MODULES.get(name, name)
     verb = getattr(import_module(f"soup.cli.{module}"), module)
     if not isinstance(verb, typer.Typer):
-        function, verb = verb, typer.Typer(add_completion=False)
+        function, verb = verb, typer.Typer(add_completion=False, rich_markup_mode=None)
         verb.command(name, cls=Verb, epilog=EPILOG)(function)
     return typer.main.get_command(verb)
 
@@ -61,6 +61,7 @@ app = typer.Typer(
     cls=LazyVerbs,
     epilog=EPILOG,
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: what Rich needs to draw boxes takes as long as the rest
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

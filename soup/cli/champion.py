@@ -32,7 +32,13 @@ TAGS = (
 )  # fmt: skip
 
 champion = typer.Typer(
-    name="champion", cls=Verbs, help=HELP, epilog=EPILOG, no_args_is_help=True, add_completion=False
+    name="champion",
+    cls=Verbs,
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 Name = Annotated[
@@ -91,7 +97,9 @@ def promote(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a version with the champion, and promote it if it makes fewer held-out errors.
+    """Promote a version if it makes fewer errors than the champion.
+
+    Both are compared on the held-out images.
 
     soup champion promote
 
@@ -185,7 +193,9 @@ def copy(
     registry: Uri = None,
     as_json: Json = False,
 ) -> None:
-    """Copy a version to another registry or name, every file checked against its digest.
+    """Copy a version to another registry or name.
+
+    Every file is checked against its digest.
 
     soup champion copy --to https://mlflow.production --as shapes
 
