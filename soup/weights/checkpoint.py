@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from soup.errors import some
 from soup.files import atomic_write, of_file
-from soup.weights.local_file import LocalFile
+from soup.weights.local_file import LocalFile, memory_of
 from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
 from soup.weights.remote_file import RemoteFile
 from soup.weights.safetensors_header import DTYPE_NAMES, Entry, encode_header
@@ -170,5 +169,5 @@ def _blocks(weights: Weights, names: Sequence[str]) -> Iterable[Tensor]:
 
 def _write_block(tensor: Tensor, file: BinaryIO) -> None:
     if tensor.numel():
-        flat = tensor.detach().cpu().contiguous().view(-1)
-        file.write(flat.view(torch.uint8).numpy().data)
+        values = tensor.detach().cpu().resolve_neg().contiguous()
+        file.write(memory_of(values))

@@ -1,5 +1,6 @@
 """Read tensors from a safetensors file on this machine, whole (mapped) or part by part."""
 
+import ctypes
 import os
 import threading
 from pathlib import Path
@@ -73,6 +74,15 @@ class LocalFile:
         return read
 
 
+def memory_of(tensor: Tensor) -> memoryview:
+    """Return the memory of a contiguous CPU tensor as bytes, without numpy.
+
+    The tensor must be kept for as long as the view is used.
+    """
+    memory = (ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr())
+    return memoryview(memory).cast("B")
+
+
 def _buffer(count: int, dtype: torch.dtype) -> tuple[memoryview, Tensor]:
     """Return a buffer for `count` numbers as bytes and as a tensor.
 
@@ -86,7 +96,7 @@ def _buffer(count: int, dtype: torch.dtype) -> tuple[memoryview, Tensor]:
             _thread.bytes, _thread.views = torch.empty(size, dtype=torch.uint8), {}
         raw = _thread.bytes[:size]
         # Eight views suffice: only those of full parts are used again.
-        _thread.views = {(count, dtype): (raw.numpy().data, raw.view(dtype))} | dict(
+        _thread.views = {(count, dtype): (memory_of(raw), raw.view(dtype))} | dict(
             [*_thread.views.items()][:7]
         )
         return _thread.views[count, dtype]
