@@ -82,18 +82,16 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     checkouts.write(folder, sweep=sweep, data=data, compute=compute, experiment=experiment)
     os.environ["MODELSOUP_ROOT"] = str(folder)
 
-    from flows.base import base
-    from flows.finetune import finetune
-    from flows.prepare import prepare
-    from flows.probe import probe
+    from flows.project import default_params
     from flows.server.temporary import temporary_server
-    from flows.stage import DEFAULT
+    from flows.stages import STAGES
     from soup.pipeline.sweep import sweep as sweeping
     from soup.tracking import Store
     from soup.train import worker_process
 
-    for stage in (prepare, base, probe):
-        stage.fn(DEFAULT)
+    params = default_params()
+    for name in ("prepare", "base", "probe"):
+        STAGES[name].fn(params)
     clock = Clock()
     spans: list[tuple[float, float]] = []
     plain: Callable[..., Any] = sweeping.in_process
@@ -124,7 +122,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     os.chdir(folder)
     with temporary_server():
         begun = time.monotonic()
-        finetune(DEFAULT)
+        STAGES["finetune"](params)
         wall = time.monotonic() - begun
     show(runs, slots, wall, begun, whole, spans, folder, clock)
 

@@ -1,4 +1,4 @@
-"""What is wrong with the machines and servers that a sweep needs, and what to do about it.
+"""Say what is wrong with the machines and servers that a sweep needs, and what to do about it.
 
 python -m flows.doctor            look
 python -m flows.doctor --free     and free the slots of limits that nobody holds any more
@@ -19,30 +19,36 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
 from rich.markup import escape
 
-from flows import runners
 from flows.limits import holders
 from flows.limits.device_limit import PREFIX
+from flows.project import console, default_params, root
+from flows.runners import choose
 from flows.runners.work_pool import GPUS, online
 from flows.server.client import PrefectError, require_server
-from flows.stage import DEFAULT, ROOT, console
 from soup.errors import BadInput
 
-ROOM = 10.0  # GiB below which a disk is nearly full: a sweep keeps every ingredient's weights
+PURPOSE = "Say what is wrong with the machines and servers that a sweep needs, and what to do."
+ENOUGH_DISK = 10.0  # GiB; a sweep keeps the weights of every ingredient
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the answer."""
+    """A line of what the doctor says.
+
+    Attributes:
+        text: the line.
+        fine: whether nothing is to be done about it.
+    """
 
     text: str
     fine: bool = True
 
 
 def examine(free: bool) -> Iterator[Finding]:
-    """Look at everything in turn.
+    """Look at the machine, MLflow, Prefect, its limits and work pools, and params.yaml.
 
     Args:
-        free: slots that nobody holds.
+        free: whether to free the slots of limits that nobody holds.
     """
     yield from _machine()
     yield from _mlflow()
@@ -61,7 +67,7 @@ def examine(free: bool) -> Iterator[Finding]:
             yield from _limits(client, free)
             yield from _pools(client)
     try:
-        runners.require(DEFAULT)
+        choose.require(default_params())
     except BadInput as error:
         yield Finding(f"params.yaml: {error}", fine=False)
 
@@ -71,14 +77,14 @@ def _machine() -> Iterator[Finding]:
 
     gpus = torch.cuda.device_count()
     yield Finding(f"this machine: {os.cpu_count()} cores, {gpus} GPUs")
-    left = shutil.disk_usage(ROOT).free / 2**30
-    yield Finding(f"disk of {ROOT}: {left:,.0f} GiB free", fine=left >= ROOM)
+    left = shutil.disk_usage(root()).free / 2**30
+    yield Finding(f"disk of {root()}: {left:,.0f} GiB free", fine=left >= ENOUGH_DISK)
 
 
 def _mlflow() -> Iterator[Finding]:
     from soup.tracking import default_uri
 
-    uri = default_uri(ROOT)
+    uri = default_uri(root())
     if not uri.startswith("http"):
         yield Finding(f"MLflow: {uri.rsplit('@')[-1]}, without a server: for this machine alone")
         return
@@ -132,8 +138,8 @@ def _limits(client: SyncPrefectClient, free: bool) -> Iterator[Finding]:
 def _pools(client: SyncPrefectClient) -> Iterator[Finding]:
     for pool in client.read_work_pools():
         count = online(client, pool.name)
-        known = pool.base_job_template.get("variables", {}).get("properties", {}).get(GPUS, {})
-        most = known.get("maximum", known.get("default"))
+        variables = pool.base_job_template.get("variables", {}).get("properties", {})
+        most = variables.get(GPUS, {}).get("maximum", variables.get(GPUS, {}).get("default"))
         jobs = f", {most} GPUs a job at most" if most is not None else ""
         idle = "" if count else f": nothing would start; prefect worker start --pool {pool.name}"
         yield Finding(
@@ -142,17 +148,26 @@ def _pools(client: SyncPrefectClient) -> Iterator[Finding]:
         )
 
 
-def main() -> None:
-    """The command; exits with 1 if something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m flows.doctor", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("--free", action="store_true", help="free slots that nobody holds")
-    arguments = parser.parse_args()
+
+
+def run(free: bool) -> None:
+    """Print what `examine` finds; exits with 1 if something is wrong, else with 0."""
     wrong = 0
-    for finding in examine(arguments.free):
+    for finding in examine(free):
         wrong += not finding.fine
         mark = "[green]ok[/] " if finding.fine else "[red]!![/] "
-        console.print(mark + escape(finding.text), soft_wrap=True)
+        console().print(mark + escape(finding.text), soft_wrap=True)
     sys.exit(1 if wrong else 0)
+
+
+def main() -> None:
+    """The command `python -m flows.doctor`."""
+    parser = argparse.ArgumentParser("python -m flows.doctor", description=PURPOSE)
+    add_options(parser)
+    run(parser.parse_args().free)
 
 
 if __name__ == "__main__":

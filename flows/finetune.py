@@ -11,54 +11,59 @@ from prefect.tasks import Task
 
 from flows.limits.device_limit import SLOTS, slots
 from flows.monitoring.sweep_progress import SweepProgress
-from flows.stage import DEFAULT, Record, display, main, open_project, reuse
+from flows.project import Record, display, open_project
+from flows.runners.runner import Runner
+from flows.stage import reuse
 from flows.terminal.logs import log_context
 from soup.config.params import Compute, Params
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage
 from soup.pipeline.sweep.sampling import runs_to_stop
 
-RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
-
 if TYPE_CHECKING:
-    from flows.runners.runner import Runner
     from soup.pipeline.sweep.sweep import Sweep
+
+RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its state
 
 
 @flow
-def finetune(params: Params = DEFAULT) -> Record:
+def finetune(params: Params) -> Record:
     """Fine-tune the model K ways, each in a process and an MLflow run of its own.
 
     Or import what was fine-tuned elsewhere, if the parameters name a folder of it.
     """
-    from flows.runners import chosen, threads_here
+    from flows.runners.choose import chosen, threads_here
     from flows.runners.local import warm
     from soup.pipeline.sweep.sweep import Sweep, still_valid
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
         warm(params)
         sweep = Sweep.open(project, stage.code, threads_here(params))
-        bars = SweepProgress(sweep.steps, params.sweep.batch_size, display, params.experiment)
+        progress = SweepProgress(sweep.steps, params.sweep.batch_size, display(), params.experiment)
         with (
             sweep.machine(project),
             log_context(sweep=sweep.run_id),
-            bars as watcher,
+            progress as watcher,
             chosen(project, stage.code, sweep, watcher) as runner,
         ):
-            watcher.found(sweep.finished)
-            stopped = successive_halving(sweep, params, runner, watcher)
-            known: dict[str, Any] = {**sweep.finished, **stopped}
-            names = [name for name in sweep.steps if name not in known]
-            outcomes = {**known, **fan_out(names, runner, params.compute, watcher)}
+            watcher.finished_before(sweep.finished)
+            outcomes: dict[str, Any] = {**sweep.finished}
+            outcomes |= successive_halving(sweep, params, runner, watcher)
+            names = [name for name in sweep.steps if name not in outcomes]
+            outcomes |= fan_out(names, runner, params.compute, watcher)
         return sweep.close({name: outcomes[name] for name in sweep.steps})
 
     return reuse("finetune", params, work, partial(still_valid, open_project(params)))
 
 
 def successive_halving(
-    sweep: "Sweep", params: Params, runner: "Runner", watcher: SweepProgress
+    sweep: "Sweep", params: Params, runner: Runner, watcher: SweepProgress
 ) -> dict[str, BaseException]:
-    """Take all to each rung in turn, and stop those that lag there; what was stopped, and why."""
+    """Train all fine-tunes to each rung in turn, and stop those that lag there.
+
+    Returns:
+        By name, why each fine-tune that does not go on was stopped, or what it raised.
+    """
     halving = None if sweep.imported else params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving else ():
@@ -73,15 +78,19 @@ def successive_halving(
 
 
 def fan_out(
-    names: list[str], runner: "Runner", compute: Compute, watcher: SweepProgress, until: float = 1
+    names: list[str], runner: Runner, compute: Compute, watcher: SweepProgress, until: float = 1
 ) -> dict[str, Any]:
-    """Take fine-tunes to a share of their run, as many at once as there are slots.
+    """Train fine-tunes as parallel tasks, as many at once as the runner has slots.
+
+    Args:
+        names: of the fine-tunes.
+        until: the share of its run that each is trained to.
 
     Returns:
         By name, what each returned or raised.
 
     Raises:
-        Refused: where they were to run they cannot.
+        Refused: the runner cannot run fine-tunes of this project at all.
     """
     from flows.runners.event_log import Refused
 
@@ -90,18 +99,18 @@ def fan_out(
         tags=[f"{SLOTS}{compute.devices_per_run}"] if compute.limit else None,
         retries=RETRIES,
         retry_condition_fn=_crashed,
-        cache_policy=NO_CACHE,  # what is finished is known by digest, in MLflow
+        cache_policy=NO_CACHE,  # MLflow knows by digest what is finished
     )
     def fine_tune(name: str) -> Any:
         with slots(compute, lambda message: watcher.say(f"{name} {message}")):
             return runner.call(name, until)
 
-    by_threads: Any = ThreadPoolTaskRunner(max_workers=runner.slots)
+    threads: Any = ThreadPoolTaskRunner(max_workers=runner.slots)
 
-    @flow(name="sweep", task_runner=by_threads)
+    @flow(name="sweep", task_runner=threads)
     def sweep() -> dict[str, Any]:
         futures = {name: fine_tune.submit(name) for name in names}
-        return {name: f.result(raise_on_failure=False) for name, f in futures.items()}
+        return {name: future.result(raise_on_failure=False) for name, future in futures.items()}
 
     outcomes = sweep()
     for outcome in outcomes.values():
@@ -111,7 +120,7 @@ def fan_out(
 
 
 def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Try again what was killed, not what diverged: that would diverge again."""
+    """Whether a fine-tune was killed, and is worth another try. What diverged diverges again."""
     from soup.train.worker_process import Crashed
 
     try:
@@ -121,7 +130,3 @@ def _crashed(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     except Exception:
         return False
     return False
-
-
-if __name__ == "__main__":
-    main(finetune, engine=True)

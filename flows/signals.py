@@ -1,8 +1,8 @@
 """SIGTERM and Ctrl-C end a run within ten seconds, whatever it is doing.
 
 Python runs the handler of a signal in the main thread, which may be in a long computation, or wait
-for threads that wait for fine-tunes. So a thread of its own hears of the signal, tells the
-fine-tunes at once, and ends the process when its time is up.
+for threads that wait for fine-tunes. So another thread listens for signals: it tells the fine-tunes
+to stop at once, and ends the process after eight seconds if it has not ended by then.
 """
 
 import os
@@ -16,18 +16,18 @@ from typing import Any
 
 GRACE = 8.0  # seconds from the signal to the end, however far it is
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_heard = threading.Lock()  # held by the outermost block
+_outermost = threading.Lock()  # held by the outermost block
 
 
 @contextmanager
 def stoppable(say: Callable[[str], None], last: bool = False) -> Iterator[None]:
-    """Within, a signal to stop is heard at once.
+    """Within, stop the fine-tunes at once when a signal to stop comes.
 
     Args:
-        say: told that it was heard.
-        last: nothing but the end of the process comes after the block; that is timed too.
+        say: is told that the signal came.
+        last: whether the process ends with the block; its end then has to keep to the time too.
     """
-    if threading.current_thread() is not threading.main_thread() or not _heard.acquire(False):
+    if threading.current_thread() is not threading.main_thread() or not _outermost.acquire(False):
         yield
         return
     reader, writer = socket.socketpair()
@@ -43,12 +43,12 @@ def stoppable(say: Callable[[str], None], last: bool = False) -> Iterator[None]:
         if not last:  # the caller lives on: in a notebook, say
             left.set()
             _tell_fine_tunes(stop=False)
-        _heard.release()
+        _outermost.release()
 
 
-def _listen(ears: socket.socket, left: threading.Event, say: Callable[[str], None]) -> None:
-    while heard := ears.recv(1):
-        if (number := heard[0]) in SIGNALS:
+def _listen(reader: socket.socket, left: threading.Event, say: Callable[[str], None]) -> None:
+    while received := reader.recv(1):
+        if (number := received[0]) in SIGNALS:
             _tell_fine_tunes(stop=True)
             say(f"{signal.Signals(number).name}: stopping; started again it goes on where it was")
             if not left.wait(GRACE):
@@ -57,7 +57,7 @@ def _listen(ears: socket.socket, left: threading.Event, say: Callable[[str], Non
 
 
 def _tell_fine_tunes(stop: bool) -> None:
-    # Where torch was not imported there are none.
-    process: Any = sys.modules.get("soup.train.worker_process")
-    if process is not None:
-        process.stop(stop)
+    # Where the module was not imported, there are no fine-tunes.
+    worker_process: Any = sys.modules.get("soup.train.worker_process")
+    if worker_process is not None:
+        worker_process.stop(stop)

@@ -1,4 +1,4 @@
-"""How a pipeline run ends: the lock file brought up to date, the table, where to look next."""
+"""The end of a pipeline run: update dvc.lock, print the results and where to look next."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 from rich.table import Table
 
-from flows.stage import ROOT, Record, console, open_project
-from soup.config.params import Params, load
+from flows.project import Record, console, default_params, open_project, root
+from soup.config.params import Params
 
 COMPARED = (
     "zero-shot",
@@ -23,12 +23,12 @@ COMPARED = (
 
 def commit_to_dvc(params: Params) -> None:
     """Record the results in `dvc.lock`: `dvc status` is clean after a run of params.yaml."""
-    if not (ROOT / ".dvc").is_dir() or params != load(ROOT / "params.yaml"):
+    if not (root() / ".dvc").is_dir() or params != default_params():
         return
     command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
     if done.returncode:
-        console.print(f"[yellow]dvc commit failed:[/] {done.stderr.strip()}", soft_wrap=True)
+        console().print(f"[yellow]dvc commit failed:[/] {done.stderr.strip()}", soft_wrap=True)
 
 
 def summary(params: Params, records: Mapping[str, Record]) -> None:
@@ -45,13 +45,13 @@ def summary(params: Params, records: Mapping[str, Record]) -> None:
             scores = rows.set_index("split")["accuracy"]
             style = "bold" if kind == soup else ""
             table.add_row(str(model), *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
-    console.print(table)
+    console().print(table)
     kept = records["cook"]["kept"]
-    console.print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", soft_wrap=True)
+    console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", soft_wrap=True)
     tests = pd.read_csv(open_project(params).out / "tests.csv").set_index("split")
     for split in [s for s in ("test", "shifts") if s in tests.index]:
         row = tests.loc[split]
-        console.print(
+        console().print(
             f"  {split:7}{100 * row['difference']:+.2f} points over the best single model, "
             f"{params.evaluate.confidence:.0%} interval {100 * row['low']:+.2f} to "
             f"{100 * row['high']:+.2f}, p = {row['p_value']:.2g}",
@@ -59,7 +59,7 @@ def summary(params: Params, records: Mapping[str, Record]) -> None:
         )
     registered = records["register"]
     took = sum(record["seconds"] for record in records.values())
-    console.print(
+    console().print(
         f"\nRegistered as [bold]{registered['model']}[/] version {registered['version']}. "
         f"The stages took {took:.0f} s.\n\n"
         f"Look at    out/{params.experiment}/report.html\n"

@@ -1,1 +1,1 @@
-"""GPUs shared between sweeps: a global limit of the server, and who holds it."""
+"""GPUs that several sweeps share, as a limit of the Prefect server."""

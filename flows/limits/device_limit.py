@@ -1,6 +1,6 @@
 """Devices as slots of a Prefect limit that several sweeps share.
 
-It is a limit on a tag, for of these alone the server tells who holds them:
+It is a limit on a tag, because the server tells who holds the slots for these limits alone:
 
     prefect concurrency-limit create gpus 8
 """
@@ -20,9 +20,9 @@ from soup.config.params import Compute
 from soup.errors import BadInput
 
 LEASE = 120.0  # seconds after which the slots of a killed sweep are free again
-PATIENCE = 20.0  # seconds after which one that waits says so
+PATIENCE = 20.0  # seconds after which a fine-tune that waits says so
 PREFIX = "tag:"
-SLOTS = "slots="  # begins a tag of a task: how many it holds
+SLOTS = "slots="  # prefix of a task's tag that says how many slots it holds
 
 
 class LimitError(BadInput, RuntimeError):
@@ -30,10 +30,10 @@ class LimitError(BadInput, RuntimeError):
 
 
 def require(compute: Compute) -> None:
-    """See that the limit of the parameters exists, and lets a fine-tune through at all.
+    """Check that the limit `compute.limit` exists, and has slots enough for one fine-tune.
 
     Raises:
-        LimitError: it does not.
+        LimitError: it does not, or has too few.
         PrefectError: there is no Prefect server.
     """
     if compute.limit is None:
@@ -56,9 +56,14 @@ def require(compute: Compute) -> None:
 
 @contextmanager
 def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a slot for each device of a fine-tune; waits for them.
+    """Hold a slot for each device of a fine-tune within; waits until they are free.
 
-    A server that is away, or restarts, costs the limit for a while and never the fine-tune.
+    Where no limit is set, or no task is under way, nothing is held. A server that goes away while
+    slots are held never ends the fine-tune; the limit may then be exceeded for a while.
+
+    Args:
+        compute: of the parameters.
+        say: is told of a long wait, and of slots that could not be given back.
     """
     context = TaskRunContext.get()
     if compute.limit is None or context is None:
@@ -66,7 +71,7 @@ def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
         return
     holder = ConcurrencyLeaseHolder(type="task_run", id=context.task_run.id)
 
-    def taken(timeout: float | None) -> ExitStack:
+    def acquire(timeout: float | None) -> ExitStack:
         stack = ExitStack()
         stack.enter_context(
             concurrency(
@@ -80,10 +85,10 @@ def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
         return stack
 
     try:
-        stack = retry_while_restarting(lambda: taken(PATIENCE))
+        stack = retry_while_restarting(lambda: acquire(PATIENCE))
     except TimeoutError:
         say(f"waits for {compute.limit}, all of whose slots are taken (make doctor: by whom)")
-        stack = retry_while_restarting(lambda: taken(None))
+        stack = retry_while_restarting(lambda: acquire(None))
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """Who holds the slots of Prefect's limits.
 
-A limit has a count of what is taken, and leases of those who took it, which end by themselves. A
-server that forgot the leases (kept in memory, then restarted) keeps the count: what is taken and
-leased by nobody stays taken until the count is set right.
+A limit has a count of the slots that are taken, and leases of the tasks that took them. Leases end
+by themselves. A server that kept leases in memory and restarted has lost them, but not the count:
+slots that are counted and leased by nobody stay taken until the count is corrected.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from flows.limits.device_limit import PREFIX, SLOTS
 
 @dataclass(frozen=True)
 class Holder:
-    """A task that has slots.
+    """A task that holds slots.
 
     Attributes:
-        who: its name and its flow run's, for people.
-        slots: how many.
+        who: names of the task and its flow run, for people.
+        slots: how many it holds.
         alive: whether its flow run goes on; if not, its lease ends soon.
     """
 
@@ -33,14 +33,14 @@ class Holder:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit.
+    """A limit of the Prefect server.
 
     Attributes:
-        name: Prefect's.
-        slots: in all.
-        taken: of these.
-        holders: those with a lease.
-        stuck: taken by nobody.
+        name: its name on the server.
+        slots: how many there are.
+        taken: how many of them are taken.
+        holders: the tasks that have a lease.
+        stuck: how many are taken, and leased by nobody.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Limit:
 
 
 def limits(client: SyncPrefectClient) -> list[Limit]:
-    """All limits on tags, which are those whose holders the server tells."""
-    found = client.read_global_concurrency_limits(limit=200, offset=0)
-    return [_limit(client, each) for each in found if each.name.startswith(PREFIX)]
+    """All limits on tags; the server does not tell who holds the others."""
+    every = client.read_global_concurrency_limits(limit=200, offset=0)
+    return [_limit(client, limit) for limit in every if limit.name.startswith(PREFIX)]
 
 
 def free(client: SyncPrefectClient, limit: Limit) -> int:
-    """Give back the slots that nobody holds; how many."""
+    """Free the slots of a limit that nobody holds; returns how many."""
     now = _limit(client, client.read_global_concurrency_limit_by_name(limit.name))
     if now.stuck:
         client.update_global_concurrency_limit(
@@ -66,11 +66,11 @@ def free(client: SyncPrefectClient, limit: Limit) -> int:
     return now.stuck
 
 
-def _limit(client: SyncPrefectClient, known: Any) -> Limit:
-    leased = client.read_concurrency_limit_by_tag(known.name.removeprefix(PREFIX)).active_slots
+def _limit(client: SyncPrefectClient, limit: Any) -> Limit:
+    leased = client.read_concurrency_limit_by_tag(limit.name.removeprefix(PREFIX)).active_slots
     holders = tuple(_holder(client, run) for run in leased)
-    stuck = max(0, known.active_slots - sum(holder.slots for holder in holders))
-    return Limit(known.name, known.limit, known.active_slots, holders, stuck)
+    stuck = max(0, limit.active_slots - sum(holder.slots for holder in holders))
+    return Limit(limit.name, limit.limit, limit.active_slots, holders, stuck)
 
 
 def _holder(client: SyncPrefectClient, task_run: UUID) -> Holder:

@@ -1,1 +1,1 @@
-"""What others see of a run: Prometheus, webhooks, the sweep's state."""
+"""What can be watched of a run: its progress, figures for Prometheus, messages to a webhook."""

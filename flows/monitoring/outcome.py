@@ -1,4 +1,4 @@
-"""How a pipeline run ended, told to those who watch: Prometheus and the webhook."""
+"""Report how a pipeline run ended, to Prometheus and the webhook."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from flows.monitoring.prometheus import export_outcome
 from flows.monitoring.webhook import ADDRESS, notify
-from flows.stage import Record, display, open_project
+from flows.project import Record, open_project, say
 from soup.config.params import Params
 
 Records = Mapping[str, Record]
@@ -18,18 +18,22 @@ Records = Mapping[str, Record]
 
 @contextmanager
 def report_outcome(params: Params) -> Iterator[Callable[[Records], None]]:
-    """Within, the pipeline runs; yields what to call with its records when it is done."""
-    finished: list[Records] = []
+    """Run the pipeline within, and report how it ended.
+
+    Yields:
+        A function, to be called with the records of the stages when the pipeline is done.
+    """
+    succeeded: list[Records] = []
     try:
-        yield finished.append
+        yield succeeded.append
     except BaseException as error:
         reason = str(error) or type(error).__name__
         _export(params, succeeded=False)
         text = f"{params.experiment}: the pipeline failed: {reason}"
-        notify("failure", text[:3000], display.say, figures={"error": type(error).__name__})
+        notify("failure", text[:3000], say, figures={"error": type(error).__name__})
         raise
     _export(params, succeeded=True)
-    for records in finished:
+    for records in succeeded:
         _harmless(lambda records=records: _success(params, records))  # type: ignore[misc]
 
 
@@ -41,19 +45,15 @@ def _success(params: Params, records: Records) -> None:
         f"The {records['cook']['recipe']} soup averages {len(records['cook']['kept'])}"
         f"{_scores(metrics)}."
     )
-    notify("success", text, display.say, _links(params, soup["run_id"]), metrics)
+    notify("success", text, say, _links(params, soup["run_id"]), metrics)
 
 
 def promoted(params: Params, record: Record) -> None:
-    """Tell of a new champion."""
+    """Report the new champion, if the version that was registered became one."""
     if record["promoted"]:
         text = f"{params.experiment}: {record['summary']}"
         figures = {key: record[key] for key in ("model", "version", "reason")}
-        _harmless(
-            lambda: notify(
-                "promotion", text, display.say, _links(params, record["run_id"]), figures
-            )
-        )
+        _harmless(lambda: notify("promotion", text, say, _links(params, record["run_id"]), figures))
 
 
 def _export(params: Params, succeeded: bool) -> None:
@@ -61,21 +61,24 @@ def _export(params: Params, succeeded: bool) -> None:
 
 
 def _harmless(tell: Callable[[], object]) -> None:
-    """What cannot be told does not undo what was done."""
+    """Report, but let no error of that end the run that is reported."""
     try:
         tell()
     except Exception as error:
-        display.say(f"[yellow]those who watch were not told: {escape(str(error))}")
+        say(f"[yellow]those who watch were not told: {escape(str(error))}")
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
-    shown = [s for s in ("test", "shifts") if s in metrics]
-    told = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in shown]
-    return f": {', '.join(told)} over the best single model" if told else ""
+    scores = [
+        f"{split} {metrics[split]['soup']:.2%} ({100 * metrics[split]['gain']:+.2f})"
+        for split in ("test", "shifts")
+        if split in metrics
+    ]
+    return f": {', '.join(scores)} over the best single model" if scores else ""
 
 
 def _links(params: Params, run_id: str) -> dict[str, str]:
-    """The soup's run in MLflow's UI, if there is one and somebody to be told."""
+    """The soup's run in MLflow's UI, if MLflow has a server and the webhook an address."""
     served = os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
     if not served or not os.environ.get(ADDRESS):
         return {}

@@ -1,8 +1,8 @@
 """Figures for Prometheus, in files that node_exporter's textfile collector reads.
 
-MODELSOUP_METRICS names the folder; without it nothing is written. A pipeline run is no server that
-could be asked: its port would be gone before the next scrape, and with it when it last succeeded. A
-file stays, whoever is killed, and one that is no longer written is itself a sign.
+MODELSOUP_METRICS names the folder; without it nothing is written. Prometheus cannot scrape a
+pipeline run itself: its port would be gone before the next scrape, and with it the time of its last
+success. A file outlives the process that wrote it, and a file that is no longer written is a sign.
 """
 
 import os
@@ -33,7 +33,7 @@ PIPELINE = {
 
 
 def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
-    """Write the figures of a sweep, if anyone asked for them."""
+    """Write the figures of a sweep, if MODELSOUP_METRICS names a folder for them."""
     folder = os.environ.get(FOLDER)
     if not folder:
         return
@@ -54,13 +54,13 @@ def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
     by_state = Gauge(
         "modelsoup_sweep_finetunes", SWEEP["finetunes"], ["experiment", "state"], registry=registry
     )
-    for each, count in state.counts.items():
-        by_state.labels(experiment, each).set(count)
+    for fine_tune_state, count in state.counts.items():
+        by_state.labels(experiment, fine_tune_state).set(count)
     _write(Path(folder), f"sweep-{experiment}", registry)
 
 
 def export_outcome(experiment: str, succeeded: bool) -> None:
-    """Write when the pipeline last succeeded or failed, each in a file of its own."""
+    """Write when the pipeline last succeeded or failed, to a file for each."""
     folder = os.environ.get(FOLDER)
     if not folder:
         return

@@ -1,4 +1,4 @@
-"""How a sweep goes on: a bar for it and one for each fine-tune, artifacts in Prefect, figures."""
+"""The progress of a sweep: bars in the terminal, artifacts in Prefect, figures for Prometheus."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from flows.monitoring.prometheus import export_sweep
 from flows.monitoring.sweep_state import SweepState
-from flows.stage import in_prefect
+from flows.project import in_prefect
 from flows.terminal.logs import log
 from flows.terminal.progress import Display, Task
 
@@ -27,7 +27,7 @@ OFTEN = 5.0  # seconds between the figures for Prometheus
 
 
 class SweepProgress:
-    """Is told by the fine-tunes, from their threads."""
+    """The watcher of a sweep on this machine; fine-tunes call it from their threads."""
 
     def __init__(
         self,
@@ -38,14 +38,15 @@ class SweepProgress:
     ) -> None:
         """
         Args:
-            steps: how many each fine-tune takes.
+            steps: by fine-tune, how many steps it takes.
             batch_size: images in a step.
+            display: shows the bars.
             experiment: label of the figures.
         """
         self.state = SweepState(steps, batch_size, display.clock)
         self._experiment = experiment
         self._table: UUID | None = None
-        self._told = {"table": -SELDOM, "figures": -OFTEN}
+        self._updated = {"table": -SELDOM, "figures": -OFTEN}
         self._steps = steps
         self._batch = batch_size
         self._display = display
@@ -59,10 +60,10 @@ class SweepProgress:
 
     def __enter__(self) -> Self:
         if in_prefect():
-            made = create_progress_artifact(0.0, key="sweep", description="Fine-tuning steps done")
-            self._artifact = cast(UUID, made)
-            rows, said = self.state.rows(), self.state.sentence()
-            table = create_table_artifact(rows, key="fine-tunes", description=said)
+            bar = create_progress_artifact(0.0, key="sweep", description="Fine-tuning steps done")
+            self._artifact = cast(UUID, bar)
+            rows, sentence = self.state.rows(), self.state.sentence()
+            table = create_table_artifact(rows, key="fine-tunes", description=sentence)
             self._table = cast(UUID, table)
         self._sweep = self._display.begin("sweep", sum(self._steps.values()) * self._batch)
         self._publish()
@@ -81,22 +82,22 @@ class SweepProgress:
 
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         with self._lock:
-            # What is heard of first may have gone on from a state that was kept.
-            known = name in self._tasks
-            if not known:
+            # A fine-tune may begin at the step of its checkpoint: no work of now.
+            begun = name in self._tasks
+            if not begun:
                 total = self._steps[name] * self._batch
                 self._tasks[name] = self._display.begin(name, total, every=SELDOM)
             note = None
             if "heldout/accuracy" in metrics:
                 note = f"held-out {metrics['heldout/accuracy']:.2%}"
-            self._tasks[name].to(step * self._batch, note, worked=known)
+            self._tasks[name].to(step * self._batch, note, worked=begun)
             self.state.step(name, step, metrics)
             log.info("step", extra={"fine_tune": name, "step": step, **metrics})
             self._done[name] = step
-            self._show(worked=known)
+            self._show(worked=begun)
 
-    def found(self, names: Collection[str]) -> None:
-        """These were finished before."""
+    def finished_before(self, names: Collection[str]) -> None:
+        """Count the fine-tunes of these names, which were finished when the sweep was opened."""
         if names:
             self._finished.update(names)
             self._display.say(f"  {len(names)} of {len(self._steps)} fine-tunes finished before")
@@ -127,18 +128,18 @@ class SweepProgress:
         self._publish()
 
     def _publish(self, last: bool = False) -> None:
-        """Tell Prefect and Prometheus, each in its time; what does not work costs no fine-tune."""
+        """Update Prefect and Prometheus, each now and then; no error of that ends a fine-tune."""
         now = self._display.clock()
         try:
-            if last or now - self._told["figures"] >= OFTEN:
-                self._told["figures"] = now
+            if last or now - self._updated["figures"] >= OFTEN:
+                self._updated["figures"] = now
                 export_sweep(self._experiment, self.state, running=not last)
             share = 100 * sum(self._done.values()) / sum(self._steps.values())
             if self._artifact and (share - self._shown >= 2 or share == 100 > self._shown):
                 self._shown = share
                 update_progress_artifact(self._artifact, share)
-            if self._table and (last or now - self._told["table"] >= SELDOM):
-                self._told["table"] = now
+            if self._table and (last or now - self._updated["table"] >= SELDOM):
+                self._updated["table"] = now
                 self._update(self._table)
         except Exception as error:
             if not self._silent:

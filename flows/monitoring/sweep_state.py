@@ -1,4 +1,4 @@
-"""How a sweep stands: the state of each fine-tune, the pace, the time that is left."""
+"""The state of a sweep: of each fine-tune, the pace of all, the time that is left."""
 
 import time
 from collections import Counter
@@ -14,12 +14,13 @@ STATES: tuple[State, ...] = ("waiting", "running", "finished", "failed", "stoppe
 
 @dataclass
 class FineTune:
-    """One of a sweep, as far as it has told of itself.
+    """What is known of one fine-tune.
 
     Attributes:
-        steps: how many it takes.
-        step: how many are done.
-        accuracy: held-out, the last heard of, a fraction.
+        steps: how many steps it takes.
+        state: where it stands.
+        step: how many steps are done.
+        accuracy: its last accuracy on held-out, a fraction.
         note: how it ended.
     """
 
@@ -31,7 +32,7 @@ class FineTune:
 
 
 class SweepState:
-    """Is told what `SweepProgress` is told."""
+    """The state of a sweep, kept up to date by what `SweepProgress` is told."""
 
     def __init__(
         self,
@@ -45,22 +46,29 @@ class SweepState:
         self._pace.to(0)
 
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
-        one = self.fine_tunes[name]
-        if one.state == "waiting":  # what is heard of first may go on from a state that was kept
-            self._pace.skip((step - one.step) * self._batch)
-        one.state, one.step, one.note = "running", step, ""
-        one.accuracy = metrics.get("heldout/accuracy", one.accuracy)
+        """A fine-tune has done so many steps.
+
+        Args:
+            name: of the fine-tune.
+            step: how many are done.
+            metrics: of the last one, by name.
+        """
+        fine_tune = self.fine_tunes[name]
+        if fine_tune.state == "waiting":  # it may begin at the step of its checkpoint
+            self._pace.skip((step - fine_tune.step) * self._batch)
+        fine_tune.state, fine_tune.step, fine_tune.note = "running", step, ""
+        fine_tune.accuracy = metrics.get("heldout/accuracy", fine_tune.accuracy)
         self._pace.to(self.images_done)
 
     def done(self, name: str, message: str) -> None:
-        """It ended: not finished if the message begins with 'failed' or 'stopped'."""
-        one = self.fine_tunes[name]
+        """A fine-tune ended; unfinished if the message begins with 'failed' or 'stopped'."""
+        fine_tune = self.fine_tunes[name]
         word = message.split(maxsplit=1)[0].rstrip(":") if message else ""
-        one.state = word if word in ("failed", "stopped") else "finished"  # type: ignore[assignment]
-        one.note = message
-        if one.state == "finished":
-            self._pace.skip((one.steps - one.step) * self._batch)
-            one.step = one.steps
+        fine_tune.state = word if word in ("failed", "stopped") else "finished"  # type: ignore[assignment]
+        fine_tune.note = message
+        if fine_tune.state == "finished":
+            self._pace.skip((fine_tune.steps - fine_tune.step) * self._batch)
+            fine_tune.step = fine_tune.steps
         self._pace.to(self.images_done)
 
     @property
@@ -69,55 +77,56 @@ class SweepState:
 
     @property
     def steps_done(self) -> int:
-        return sum(one.step for one in self.fine_tunes.values())
+        return sum(fine_tune.step for fine_tune in self.fine_tunes.values())
 
     @property
     def steps(self) -> int:
-        return sum(one.steps for one in self.fine_tunes.values())
+        return sum(fine_tune.steps for fine_tune in self.fine_tunes.values())
 
     @property
     def counts(self) -> dict[State, int]:
-        found = Counter(one.state for one in self.fine_tunes.values())
-        return {state: found[state] for state in STATES}
+        """How many fine-tunes are in each state."""
+        counts = Counter(fine_tune.state for fine_tune in self.fine_tunes.values())
+        return {state: counts[state] for state in STATES}
 
     @property
     def best(self) -> float | None:
-        """The best held-out accuracy so far."""
-        known = [one.accuracy for one in self.fine_tunes.values() if one.accuracy is not None]
-        return max(known, default=None)
+        """The best accuracy on held-out so far, a fraction; None before the first."""
+        accuracies = [fine_tune.accuracy for fine_tune in self.fine_tunes.values()]
+        return max((a for a in accuracies if a is not None), default=None)
 
     @property
     def rate(self) -> float:
-        """Images a second, of the last while."""
+        """Training images a second, over the last half minute."""
         return self._pace.rate or 0.0
 
     @property
     def eta(self) -> float | None:
         """Seconds until the last fine-tune is done; None while the pace is not known."""
         left = sum(
-            one.steps - one.step
-            for one in self.fine_tunes.values()
-            if one.state in ("waiting", "running")
+            fine_tune.steps - fine_tune.step
+            for fine_tune in self.fine_tunes.values()
+            if fine_tune.state in ("waiting", "running")
         )
         if not left:
             return 0.0
         return left * self._batch / self.rate if self.rate else None
 
     def rows(self) -> list[dict[str, str]]:
-        """A table for people."""
+        """A table for people: a row for each fine-tune."""
         return [
             {
                 "fine-tune": name,
-                "state": one.state,
-                "steps": f"{one.step:,} of {one.steps:,}",
-                "held-out": "" if one.accuracy is None else f"{one.accuracy:.2%}",
-                "note": one.note,
+                "state": fine_tune.state,
+                "steps": f"{fine_tune.step:,} of {fine_tune.steps:,}",
+                "held-out": "" if fine_tune.accuracy is None else f"{fine_tune.accuracy:.2%}",
+                "note": fine_tune.note,
             }
-            for name, one in self.fine_tunes.items()
+            for name, fine_tune in self.fine_tunes.items()
         ]
 
     def sentence(self) -> str:
-        """'3 of 8 finished, 2 running, best 91.20% held-out, 7 min left'."""
+        """A sentence for people: '3 of 8 finished, 2 running, best 91.20% held-out, 7 min left'."""
         counts = self.counts
         parts = [f"{counts['finished']} of {len(self.fine_tunes)} finished"]
         others: tuple[State, ...] = ("running", "failed", "stopped")

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from rich.markup import escape
 
+from soup.errors import without_password
+
 ADDRESS = "MODELSOUP_WEBHOOK"
 TIMEOUT = 10.0  # seconds to answer
 TRIES = 2
@@ -28,18 +30,26 @@ def notify(
     links: Mapping[str, str] | None = None,
     figures: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Post {event, text, links, figures}, if there is an address; whether it was taken.
+    """Post {event, text, links, figures}, if there is an address to post to.
 
     Args:
-        say: told, in a line of rich's markup, of what did not work.
+        event: what happened.
+        text: the same, for people.
+        say: is told, in a line of Rich's markup, what did not work.
+        links: addresses by name.
+        figures: values by name.
+
+    Returns:
+        Whether the webhook took it.
     """
     address = os.environ.get(ADDRESS, "")
     if not address:
         return False
     body = {"event": event, "text": text, "links": links or {}, "figures": figures or {}}
+    message = without_password(json.dumps(body, default=str)).encode()
     problem = ""
     for _ in range(TRIES):
-        problem, again = _in_time(address, json.dumps(body, default=str).encode())
+        problem, again = _in_time(address, message)
         if not again:
             break
     if problem:
@@ -48,7 +58,7 @@ def notify(
 
 
 def shown(address: str) -> str:
-    """An address without what may be secret in it: all but its host."""
+    """An address without all that may be secret in it: its scheme, host and port."""
     try:
         parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""
@@ -58,9 +68,10 @@ def shown(address: str) -> str:
 
 
 def _in_time(address: str, body: bytes) -> tuple[str, bool]:
-    """What went wrong, '' if nothing, and whether trying again may help.
+    """Post from a thread: a server that answers a byte at a time never meets a socket's timeout.
 
-    In a thread, for a server that answers a byte at a time would keep any socket's timeout waiting.
+    Returns:
+        What went wrong, '' if nothing, and whether another try may help.
     """
     outcome = (f"no answer within {TIMEOUT:.0f} s", True)
 

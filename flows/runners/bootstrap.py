@@ -6,10 +6,21 @@ import socket
 import sys
 from typing import Any
 
+WORKER = ("flows", "runners", "worker")  # the module, as the parts of its name and of its path
 
-def there(root: str, function: str, *arguments: Any) -> Any:
-    """Call a function of `flows.runners.worker`, of the project in a folder."""
-    if not os.path.isfile(os.path.join(root, "flows", "runners", "other_side.py")):  # noqa: PTH113, PTH118
+
+def call_worker(root: str, function: str, *arguments: Any) -> Any:
+    """Call a function of `flows.runners.worker` on the host that this function was sent to.
+
+    Args:
+        root: the project folder, from which the module is imported.
+        function: its name; its first argument is `root`.
+        arguments: the others.
+
+    Returns:
+        What the function returns, or why it could not be called.
+    """
+    if not os.path.isfile(os.path.join(root, *WORKER) + ".py"):  # noqa: PTH113, PTH118
         return (
             f"{socket.gethostname()} does not see the project folder {root}; "
             "all hosts must share it, at the same path"
@@ -18,5 +29,5 @@ def there(root: str, function: str, *arguments: Any) -> Any:
         sys.path.insert(0, root)
         inherited = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = root + (os.pathsep + inherited if inherited else "")
-    module = importlib.import_module("flows.runners.worker")
+    module = importlib.import_module(".".join(WORKER))
     return getattr(module, function)(root, *arguments)

@@ -1,7 +1,6 @@
-"""How a fine-tune in another process tells how it goes on: lines of JSON in a shared file.
+"""The event log of a fine-tune in another process: lines of JSON in a shared file.
 
-Any runner can carry it, for all that fine-tune share the project folder; nothing else is needed
-between the hosts.
+It works with every runner, because all hosts of a sweep share the project folder.
 """
 
 import json
@@ -17,7 +16,7 @@ from soup.pipeline.sweep.sweep import Watcher
 from soup.train.worker_process import Crashed, Failed
 
 BEAT = 10.0  # seconds between two signs of life
-OFTEN = 0.3  # seconds between two steps that are told
+OFTEN = 0.3  # seconds between two steps that are written, and between two looks at the file
 
 
 class Refused(BadInput, RuntimeError):
@@ -25,13 +24,13 @@ class Refused(BadInput, RuntimeError):
 
 
 class Writer:
-    """The watcher of a fine-tune that is watched from elsewhere."""
+    """The watcher of a fine-tune on the worker's side: writes what it is told to the event log."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._told = 0.0
+        self._last_step = 0.0
         self._beats = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Self:
@@ -50,8 +49,8 @@ class Writer:
 
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if "heldout/accuracy" in metrics or now - self._told >= OFTEN:
-            self._told = now
+        if "heldout/accuracy" in metrics or now - self._last_step >= OFTEN:
+            self._last_step = now
             self._write("step", name, step, dict(metrics))
 
     def done(self, name: str, message: str) -> None:
@@ -61,7 +60,7 @@ class Writer:
         self._write("say", message)
 
     def outcome(self, outcome: Any) -> None:
-        """What the fine-tune returned or raised."""
+        """Write what the fine-tune returned or raised."""
         match outcome:
             case BadInput():
                 self._write("refused", str(outcome))
@@ -84,10 +83,10 @@ class Writer:
 
 
 class Reader:
-    """Tells a watcher what stands in a journal.
+    """Reads an event log as it grows, and tells a watcher what it says.
 
     Attributes:
-        heard: when the last line was read; None before the first.
+        heard: when the last line was read, by the clock; None before the first.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Reader:
         self.heard: float | None = None
 
     def read(self) -> None:
-        """Read what was written since; a line that is not whole yet waits."""
+        """Read the lines that were written since the last call, but for one without its end."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)
@@ -112,37 +111,38 @@ class Reader:
             self.heard = self._clock()
             self._tell(*json.loads(line))
 
-    def _tell(self, kind: str, *told: Any) -> None:
+    def _tell(self, kind: str, *values: Any) -> None:
         match kind:
             case "step":
-                self._watcher.step(*told)
+                self._watcher.step(*values)
             case "done":
-                self._watcher.done(*told)
+                self._watcher.done(*values)
             case "say":
-                self._watcher.say(*told)
+                self._watcher.say(*values)
             case "made" | "refused" | "crashed" | "failed":
-                self._outcome = (kind, *told)
+                self._outcome = (kind, *values)
 
     @property
     def ended(self) -> bool:
+        """Whether the fine-tune has written its outcome."""
         return self._outcome is not None
 
     def outcome(self, ending: str) -> Any:
-        """What the fine-tune returned.
+        """Return what the fine-tune returned.
 
         Args:
-            ending: of the worker, if the fine-tune has none of its own.
+            ending: how the worker ended; the reason where the fine-tune wrote no outcome.
 
         Raises:
-            Failed: it failed.
-            Crashed: it, or its worker, was killed.
-            Refused: it could not even begin.
+            Failed: the fine-tune failed.
+            Crashed: the fine-tune or its worker was killed.
+            Refused: the fine-tune could not even begin.
         """
         match self._outcome:
             case None:
                 raise Crashed(ending)
-            case ("made", made):
-                return made
+            case ("made", result):
+                return result
             case ("refused", reason):
                 raise Refused(reason)
             case ("crashed", reason):
@@ -152,10 +152,10 @@ class Reader:
 
 
 def follow(reader: Reader, over: Callable[[], bool], every: float = OFTEN) -> None:
-    """Read on until the worker is over, whatever it then left."""
+    """Read until the worker is over, and then once more: what it wrote last."""
     while True:
-        last = over()
+        ended = over()
         reader.read()
-        if last:
+        if ended:
             return
         time.sleep(every)

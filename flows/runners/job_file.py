@@ -12,20 +12,22 @@ from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep
 
+NAME = "order.json"
+
 
 @dataclass(frozen=True)
-class Order:
-    """One sweep, for all its fine-tunes.
+class JobFile:
+    """A sweep, as all its fine-tunes need it.
 
     Attributes:
         params: as in `params.yaml`.
-        tags: of every run.
+        tags: of every run in MLflow.
         code: digest of the source files that a fine-tune's result depends on.
         sweep: run id of the sweep in MLflow.
-        mlflow: where that is; '' if the address holds a password, which each host has to know.
-        host: that the sweep is steered from.
-        threads: of computation on the CPU, of each process of a fine-tune; 0 for its share
-            of the machine that it comes to.
+        mlflow: MLflow's address; '' if it holds a password, which each host has to know itself.
+        host: where the sweep is steered from.
+        threads: CPU threads of each process of a fine-tune; 0 for its share of the worker's
+            machine.
     """
 
     params: dict[str, Any]
@@ -37,22 +39,37 @@ class Order:
     threads: int
 
     @staticmethod
-    def of(project: Project, code: str, sweep: Sweep, room: Capacity | None) -> "Order":
+    def of(project: Project, code: str, sweep: Sweep, capacity: Capacity | None) -> "JobFile":
+        """Describe an open sweep.
+
+        Args:
+            project: of the sweep.
+            code: digest of the source files that a fine-tune's result depends on.
+            sweep: the sweep.
+            capacity: what each fine-tune has; None: what the worker's machine has.
+        """
         params = project.params.model_dump(mode="json", by_alias=True)
-        if room is not None:
-            params["compute"]["device"] = room.device
-        host, uri = socket.gethostname(), sweep.store.uri
-        mlflow = "" if "@" in uri else uri
-        threads = room.threads if room is not None else 0
-        return Order(params, dict(project.tags), code, sweep.run_id, mlflow, host, threads)
+        if capacity is not None:
+            params["compute"]["device"] = capacity.device
+        uri = sweep.store.uri
+        return JobFile(
+            params=params,
+            tags=dict(project.tags),
+            code=code,
+            sweep=sweep.run_id,
+            mlflow="" if "@" in uri else uri,
+            host=socket.gethostname(),
+            threads=capacity.threads if capacity is not None else 0,
+        )
 
     def write(self, project: Project) -> str:
-        """Put it where the other side finds it; its folder, relative to the project's."""
+        """Write it to a new folder of the project; the folder, relative to the project's."""
         folder = project.cache / "orders" / uuid4().hex[:12]
         folder.mkdir(parents=True)
-        write_json(folder / "order.json", asdict(self))
+        write_json(folder / NAME, asdict(self))
         return str(folder.relative_to(project.root))
 
     @staticmethod
-    def read(folder: Path) -> "Order":
-        return Order(**json.loads((folder / "order.json").read_text()))
+    def read(folder: Path) -> "JobFile":
+        """Read what `write` wrote."""
+        return JobFile(**json.loads((folder / NAME).read_text()))

@@ -12,29 +12,38 @@ from soup.pipeline.sweep.sweep import Sweep, Watcher
 
 
 def warm(params: Params) -> None:
-    """Start what fine-tunes are forked from, which first imports for seconds, beside other work."""
+    """Start the process that fine-tunes are forked from; its imports take seconds."""
     if params.compute.runner.kind == "local" and params.sweep.imported is None:
         from soup.train.worker_process import start_fork_server
 
         start_fork_server()
 
 
-def here(sweep: Sweep, devices: Sequence[Devices], limited: bool, watcher: Watcher) -> Runner:
-    """One fine-tune at a time on each group of devices; the next begins while one is stored.
+def local_runner(
+    sweep: Sweep, devices: Sequence[Devices], limited: bool, watcher: Watcher
+) -> Runner:
+    """A runner of one fine-tune at a time on each group of devices.
+
+    A fine-tune gives its devices back before its model is stored, so that the next one trains
+    meanwhile.
 
     Args:
-        limited: slots are shared with other sweeps, which none is to hold while it waits.
+        sweep: whose fine-tunes it runs.
+        devices: the groups.
+        limited: whether slots are shared with other sweeps; then no fine-tune may hold a slot while
+            it waits for devices.
+        watcher: is told how the fine-tunes go on.
     """
     free: Queue[Devices] = Queue()
     for group in devices:
         free.put(group)
 
     def call(name: str, until: float) -> Any:
-        with ExitStack() as held:
+        with ExitStack() as borrowed:
             group = free.get()
-            held.callback(free.put, group)
+            borrowed.callback(free.put, group)
             if until < 1:
                 return sweep.train_until(name, group, watcher, until)
-            return sweep.run(name, group, watcher, held.close)
+            return sweep.run(name, group, watcher, borrowed.close)
 
     return Runner(len(devices) * (1 if limited else 2), call)

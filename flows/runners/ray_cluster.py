@@ -26,7 +26,11 @@ class RayError(BadInput, RuntimeError):
 
 
 def require(compute: Compute, runs: int) -> None:
-    """See that Ray is there, and that a cluster that runs has a place for a fine-tune.
+    """Check that Ray is installed, and that a cluster that runs has a place for a fine-tune.
+
+    Args:
+        compute: of the parameters.
+        runs: how many fine-tunes there are.
 
     Raises:
         RayError: it is not installed, or does not answer.
@@ -42,29 +46,35 @@ def require(compute: Compute, runs: int) -> None:
 
 @contextmanager
 def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iterator[Runner]:
-    """Raises: as `require`; Refused: a node cannot run fine-tunes of this project."""
+    """Open a runner on the Ray cluster at `compute.runner.address`, or on one that is started here.
+
+    Raises:
+        RayError: Ray is not installed, or does not answer.
+        NoDevices: no node holds a fine-tune.
+        Refused: a node cannot run fine-tunes of this project.
+    """
     compute, runs = project.params.compute, len(sweep.steps)
     with _connected(compute, runs) as nodes:
         import ray
 
-        have = room(compute, nodes, "the Ray cluster", runs)
-        with remote.posted(project, code, sweep, have) as folder:
+        capacity = room(compute, nodes, "the Ray cluster", runs)
+        with remote.job_folder(project, code, sweep, capacity) as folder:
             ray.cloudpickle.register_pickle_by_value(bootstrap)
-            # Tried again by Prefect, as everywhere; a worker that had GPUs ends with its task.
-            task: Any = ray.remote(max_retries=0)(bootstrap.there)
+            # Prefect tries again, as everywhere. A Ray worker that had GPUs ends with its task.
+            task: Any = ray.remote(max_retries=0)(bootstrap.call_worker)
             _inspect(task, str(project.root), folder)
-            gpus = compute.devices_per_run if have.device == "cuda" else 0
+            gpus = compute.devices_per_run if capacity.device == "cuda" else 0
 
             def send(call: remote.Call, _: Reader) -> remote.Sent:
-                own = task.options(num_cpus=have.cores, num_gpus=gpus, name=call.name)
-                sent = own.remote(call.root, "carry_out", *astuple(call)[1:])
+                options = {"num_cpus": capacity.cores, "num_gpus": gpus, "name": call.name}
+                result = task.options(**options).remote(call.root, "carry_out", *astuple(call)[1:])
 
                 def over() -> bool:
-                    return bool(ray.wait([sent], timeout=0)[0])
+                    return bool(ray.wait([result], timeout=0)[0])
 
                 def ending() -> str:
                     try:
-                        refusal: str = ray.get(sent)
+                        refusal: str = ray.get(result)
                     except ray.exceptions.RayError as error:
                         return f"its Ray worker ended: {str(error).splitlines()[0]}"
                     if refusal:
@@ -73,7 +83,7 @@ def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Itera
 
                 return remote.Sent(over, ending)
 
-            yield remote.runner(project, folder, watcher, have.slots, send)
+            yield remote.runner(project, folder, watcher, capacity.slots, send)
 
 
 def _installed() -> None:
@@ -87,7 +97,7 @@ def _installed() -> None:
 
 @contextmanager
 def _connected(compute: Compute, runs: int) -> Iterator[list[Worker]]:
-    """The nodes of the cluster, or of one that is started here."""
+    """Connect to the cluster, or to one that is started here; yields its nodes."""
     _installed()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -119,21 +129,21 @@ def _connected(compute: Compute, runs: int) -> Iterator[list[Worker]]:
 
 
 def _start(settings: dict[str, Any]) -> None:
-    """Start Ray on this machine; a busy one may not manage within the 30 s that Ray allows."""
+    """Start Ray on this machine, in three tries: Ray allows 30 s, too few for a busy machine."""
     import ray
 
     for last in (False, False, True):
         try:
             ray.init(address="local", **settings)
             return
-        except Exception as error:  # Ray raises no more special one
+        except Exception as error:  # Ray raises no narrower kind
             ray.shutdown()
             if last:
                 raise RayError(f"Ray does not start on this machine: {error}") from None
 
 
 def _local(compute: Compute, runs: int) -> dict[str, Any]:
-    """A cluster of this machine; what it moves is a few words."""
+    """Settings of a Ray cluster on this machine; its store is small, for only a few words go by."""
     shared = groups(compute, runs)
     gpus = {device for group in shared.groups for device in group if device != "cpu"}
     return {
@@ -145,11 +155,15 @@ def _local(compute: Compute, runs: int) -> dict[str, Any]:
 
 
 def _inspect(task: Any, root: str, folder: str) -> None:
-    """Ask every node whether it can run fine-tunes of this project."""
+    """Ask every node whether it can run fine-tunes of this project.
+
+    Raises:
+        Refused: some cannot; the message has the problems of all.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked = [
+    answers = [
         task.options(
             num_cpus=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
@@ -158,7 +172,7 @@ def _inspect(task: Any, root: str, folder: str) -> None:
         if node["Alive"]
     ]
     try:
-        problems = [problem for problem in ray.get(asked) if problem]
+        problems = [problem for problem in ray.get(answers) if problem]
     except ray.exceptions.RayError as error:
         problems = [str(error)]
     if problems:

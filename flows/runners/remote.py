@@ -1,4 +1,4 @@
-"""Calls to other processes, whatever carries them: what all of them share."""
+"""What Ray and work pools share: a fine-tune is sent to a worker, and its event log followed."""
 
 import itertools
 import shutil
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.runners.event_log import Reader, Refused, follow
-from flows.runners.job_file import Order
+from flows.runners.job_file import JobFile
 from flows.runners.runner import Runner
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep, Watcher
 from soup.train.worker_process import Crashed
 
-LATE = 60.0  # seconds that a file system shared by hosts may show what was before
+STALE = 60.0  # seconds for which a file system that hosts share may show what was before
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Call:
 
     root: str
     folder: str
-    journal: str
+    events: str
     name: str
     until: float
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A call on its way.
+    """A call that a worker has, or waits for one.
 
     Attributes:
         over: whether the worker is done with it, in whatever way.
@@ -44,15 +44,21 @@ class Sent:
 
 
 @contextmanager
-def posted(
-    project: Project, code: str, sweep: Sweep, room: Capacity | None = None
+def job_folder(
+    project: Project, code: str, sweep: Sweep, capacity: Capacity | None = None
 ) -> Iterator[str]:
-    """The folder of a sweep's order and journals, relative to the project, for a while.
+    """Make the folder of a sweep's job file and event logs, and remove it at the end.
 
     Args:
-        room: what a fine-tune has; default: what the worker's machine has.
+        project: of the sweep.
+        code: digest of the source files that a fine-tune's result depends on.
+        sweep: the sweep.
+        capacity: what each fine-tune has; default: what the worker's machine has.
+
+    Yields:
+        The folder, relative to the project's.
     """
-    folder = Order.of(project, code, sweep, room).write(project)
+    folder = JobFile.of(project, code, sweep, capacity).write(project)
     try:
         yield folder
     finally:
@@ -66,31 +72,39 @@ def runner(
     slots: int,
     send: Callable[[Call, Reader], Sent],
 ) -> Runner:
-    """A runner that sends each call, and follows its journal."""
+    """A runner that sends each call to a worker, and follows its event log.
+
+    Args:
+        project: of the sweep.
+        folder: as `job_folder` yields it.
+        watcher: is told what the event logs say.
+        slots: how many calls may be under way at once.
+        send: gives a call to a worker.
+    """
     numbers = itertools.count()
-    refused: list[Refused] = []
-    worked: list[str] = []
+    refusals: list[Refused] = []
+    succeeded: list[str] = []
 
     def call(name: str, until: float) -> Any:
-        if refused and not worked:
-            raise refused[0]
-        journal = f"{name}-{next(numbers)}.jsonl"
-        reader = Reader(project.root / folder / journal, watcher)
-        sent = send(Call(str(project.root), folder, journal, name, until), reader)
+        if refusals and not succeeded:
+            raise refusals[0]
+        events = f"{name}-{next(numbers)}.jsonl"
+        reader = Reader(project.root / folder / events, watcher)
+        sent = send(Call(str(project.root), folder, events, name, until), reader)
         follow(reader, sent.over)
         try:
             ending = "" if reader.ended else sent.ending()
             if not ending:
                 begun = time.monotonic()
-                follow(reader, lambda: reader.ended or time.monotonic() - begun > LATE)
-            made = reader.outcome(ending or f"nothing of it is in {project.root / folder}")
+                follow(reader, lambda: reader.ended or time.monotonic() - begun > STALE)
+            outcome = reader.outcome(ending or f"nothing of it is in {project.root / folder}")
         except Refused as error:
-            # Of the first, it is the set-up; of one among many, that host, at that moment.
-            if worked:
+            # If all are refused, the set-up is wrong; one among many, its host at that moment.
+            if succeeded:
                 raise Crashed(str(error)) from None
-            refused.append(error)
+            refusals.append(error)
             raise
-        worked.append(name)
-        return made
+        succeeded.append(name)
+        return outcome
 
     return Runner(slots, call)

@@ -1,4 +1,4 @@
-"""What a sweep knows of where its fine-tunes run."""
+"""A runner: all that a sweep knows of where its fine-tunes run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ class Runner:
     """A place for fine-tunes.
 
     Attributes:
-        slots: how many it takes at once; some of them may only be stored, or wait for devices.
-        call: takes a fine-tune, by name, to a share of its run (1 for all of it) and returns what
+        slots: how many fine-tunes it takes at once; a model that is being stored, and a fine-tune
+            that waits for devices, count as one.
+        call: trains a fine-tune, by name, to a share of its run (1 for all of it) and returns what
             `Sweep.run` or `Sweep.train_until` does; is called from as many threads as there are
             slots.
     """

@@ -29,10 +29,10 @@ from soup.pipeline.sweep.devices import NoDevices
 from soup.pipeline.sweep.sweep import Sweep, Watcher
 from soup.train.worker_process import Failed
 
-ASKED = 3.0  # seconds between two questions about one flow run
+POLL = 3.0  # seconds between two questions to the server about one flow run
 # Seconds without a sign of life, after which a fine-tune counts as killed.
-SILENT = remote.LATE + 6 * BEAT
-UNHEARD = 300.0  # the same before the first sign: a job is taken up, starts and imports
+SILENT = remote.STALE + 6 * BEAT
+UNHEARD = 300.0  # the same before the first sign: a worker takes up the job, starts and imports
 GPUS = "gpus"  # variable of a job template: how many GPUs a job gets
 DIRECTORY = "{{ $MODELSOUP_ROOT }}"
 
@@ -42,18 +42,18 @@ class PoolError(BadInput, RuntimeError):
 
 
 @flow(name="fine-tune", flow_run_name="{name}")
-def fine_tune(folder: str, journal: str, name: str, until: float) -> None:
-    """One fine-tune of a sweep that is steered from elsewhere."""
+def fine_tune(folder: str, events: str, name: str, until: float) -> None:
+    """Run one fine-tune of a sweep that another process steers; arguments as of `carry_out`."""
+    from flows.project import root
     from flows.runners.worker import carry_out
-    from flows.stage import ROOT
 
-    refusal = carry_out(str(ROOT), folder, journal, name, until)
+    refusal = carry_out(str(root()), folder, events, name, until)
     if refusal:
         raise Refused(refusal)
 
 
 def require(compute: Compute, _: int) -> None:
-    """See that the pool is there, that a worker takes its runs, and that a fine-tune fits.
+    """Check that the pool exists, that a worker takes its runs, and that a fine-tune fits.
 
     Raises:
         PoolError: one of these is not so.
@@ -75,7 +75,12 @@ def require(compute: Compute, _: int) -> None:
 
 @contextmanager
 def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iterator[Runner]:
-    """Raises: as `require`."""
+    """Open a runner whose fine-tunes are flow runs of the work pool `compute.runner.pool`.
+
+    Raises:
+        PoolError: the pool or its workers cannot be used.
+        NoDevices: a job of the pool has too few GPUs.
+    """
     compute = project.params.compute
     require(compute, len(sweep.steps))
     name = str(compute.runner.pool)
@@ -94,11 +99,11 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
             job_variables=_job_variables(pool, compute),
         )
     slots = min(slots, len(sweep.steps))
-    with remote.posted(project, code, sweep) as folder, _cancelled_at_the_end() as runs:
+    with remote.job_folder(project, code, sweep) as folder, _cancelled_at_the_end() as runs:
 
         def send(call: remote.Call, reader: Reader) -> remote.Sent:
             _, *arguments = asdict(call).items()
-            run: Any = retry_while_restarting(
+            flow_run: Any = retry_while_restarting(
                 lambda: run_deployment(
                     deployment,
                     parameters=dict(arguments),
@@ -106,14 +111,14 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
                     timeout=0,
                 )
             )
-            watched = Watched(run.id, reader, runs)
+            watched = Watched(flow_run.id, reader, runs)
             return remote.Sent(watched.over, watched.ending)
 
         yield remote.runner(project, folder, watcher, slots, send)
 
 
 class Watched:
-    """A flow run in the pool, and the journal of its fine-tune."""
+    """A flow run in the pool, and the event log of its fine-tune."""
 
     def __init__(
         self,
@@ -122,13 +127,21 @@ class Watched:
         under_way: set[UUID],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            run: id of the flow run.
+            reader: of the event log.
+            under_way: the flow runs of the sweep that are not over; gets this one, until it is.
+            clock: in seconds.
+        """
         self._run, self._reader, self._under_way = run, reader, under_way
-        self._clock, self._asked = clock, clock()
-        self._taken: float | None = None  # when a worker was first seen to have it
+        self._clock, self._polled = clock, clock()
+        self._taken: float | None = None  # when a worker was first seen to have the flow run
         self._state: State[Any] | None = None
         under_way.add(run)
 
     def over(self) -> bool:
+        """Whether the fine-tune has an outcome, or will never have one."""
         over = self._reader.ended or self._lost() or self._final()
         if over:
             self._under_way.discard(self._run)
@@ -154,7 +167,7 @@ class Watched:
         return message
 
     def _lost(self) -> bool:
-        """Whether its worker and its host are gone: nobody is left to say so to the server."""
+        """Whether the worker is gone with its host, so that nobody tells the server."""
         heard, since, patience = self._reader.heard, self._taken, UNHEARD
         if heard is not None:
             since, patience = heard, SILENT
@@ -165,10 +178,11 @@ class Watched:
         return True
 
     def _final(self) -> bool:
+        """Whether the server says that the flow run has ended; asks it now and then."""
         now = self._clock()
-        if now - self._asked < ASKED:
+        if now - self._polled < POLL:
             return False
-        self._asked = now
+        self._polled = now
         try:
             with get_client(sync_client=True) as client:
                 self._state = client.read_flow_run(self._run).state
@@ -183,7 +197,7 @@ class Watched:
 
 @contextmanager
 def _cancelled_at_the_end() -> Iterator[set[UUID]]:
-    """The flow runs under way; those that are left when the sweep ends are stopped."""
+    """Yield a set for the flow runs under way; cancel those left in it when the sweep ends."""
     runs: set[UUID] = set()
     try:
         yield runs
@@ -197,36 +211,36 @@ def _pool(client: SyncPrefectClient, name: str) -> WorkPool:
     try:
         return client.read_work_pool(name)
     except ObjectNotFound:
-        known = ", ".join(sorted(pool.name for pool in client.read_work_pools())) or "none"
+        pools = ", ".join(sorted(pool.name for pool in client.read_work_pools())) or "none"
         raise PoolError(
-            f"the Prefect server has no work pool {name} (it has: {known}); "
+            f"the Prefect server has no work pool {name} (it has: {pools}); "
             f"prefect work-pool create {name} --type process"
         ) from None
 
 
 def online(client: SyncPrefectClient, pool: str) -> int:
-    """How many workers of a pool have given a sign of life lately."""
+    """How many workers of a pool are online, by what the server last heard of them."""
     workers = client.read_workers_for_work_pool(pool)
     return sum(worker.status == WorkerStatus.ONLINE for worker in workers)
 
 
 def _job_variables(pool: WorkPool, compute: Compute) -> dict[str, Any]:
-    """How many GPUs a job is to have, if the pool's job template knows of GPUs.
+    """How many GPUs a job is to have, if the pool's job template has a variable for GPUs.
 
     Raises:
-        NoDevices: its jobs cannot have so many.
+        NoDevices: jobs of the pool cannot have so many.
     """
-    known = pool.base_job_template.get("variables", {}).get("properties", {}).get(GPUS)
-    if known is None:  # the worker's host is asked, before it trains
+    variable = pool.base_job_template.get("variables", {}).get("properties", {}).get(GPUS)
+    if variable is None:  # the worker looks at its host, before it trains
         return {}
     if compute.device == "cpu":
         return {GPUS: 0}
-    each, most = compute.devices_per_run, known.get("maximum")
-    if most is not None and each > most:
+    gpus, most = compute.devices_per_run, variable.get("maximum")
+    if most is not None and gpus > most:
         raise NoDevices(
-            f"compute.devices_per_run is {each}, but a job of work pool {pool.name} gets at most "
+            f"compute.devices_per_run is {gpus}, but a job of work pool {pool.name} gets at most "
             f"{most} GPUs; lower it, or raise the maximum of 'gpus' in the pool's job template"
         )
-    if compute.device == "auto" and each == 1 and not known.get("default"):
+    if compute.device == "auto" and gpus == 1 and not variable.get("default"):
         return {}
-    return {GPUS: each}
+    return {GPUS: gpus}

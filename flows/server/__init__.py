@@ -1,1 +1,1 @@
-"""Prefect's server: waited for, served behind a check, started for one run."""
+"""Prefect's server: checked, retried, started for one run, and served behind a check of hosts."""

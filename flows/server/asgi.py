@@ -1,7 +1,7 @@
-"""Prefect's server behind a check of the Host header, which it does not make itself.
+"""Prefect's server behind a check of the Host header, which Prefect does not check itself.
 
-A page of another site can have a browser ask a server on loopback under a name of that site's own
-(DNS rebinding); such a request is refused whatever credentials come with it.
+By DNS rebinding, a page of another site can make a browser send requests to a server on loopback,
+under a host name of that site. Such a request is refused, whatever credentials come with it.
 
     uvicorn flows.server.asgi:app --port 4200
 """

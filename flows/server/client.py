@@ -1,4 +1,4 @@
-"""The Prefect server that is configured: whether it can be used, and patience while it restarts."""
+"""The Prefect server that is configured: check that it can be used, retry while it restarts."""
 
 import time
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL
 from soup.errors import BadInput
 
 AWAY = 60.0  # seconds that a server may take to restart
+PAUSE = 3.0  # seconds between two tries
 Answer = TypeVar("Answer")
 
 
@@ -20,10 +21,10 @@ class PrefectError(BadInput, RuntimeError):
 
 
 def require() -> None:
-    """Check that the server at PREFECT_API_URL, if that is set, answers, knows us and fits.
+    """Check the server at PREFECT_API_URL, if that is set: does it answer, let us in, and fit?
 
     Raises:
-        PrefectError: what is wrong, and what to set.
+        PrefectError: it does not; the message says what to set.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -47,9 +48,14 @@ def require() -> None:
 
 
 def same(url: str, theirs: str) -> None:
-    """
+    """Check that client and server are of the same major version.
+
+    Args:
+        url: the server's.
+        theirs: its version.
+
     Raises:
-        PrefectError: client and server are of different major versions.
+        PrefectError: they are not.
     """
     from prefect import __version__ as ours
 
@@ -61,13 +67,13 @@ def same(url: str, theirs: str) -> None:
 
 
 def require_server(what: str) -> None:
-    """As `require`, where a temporary server would not do.
+    """Check that a Prefect server is configured and can be used: a temporary one would not do.
 
     Args:
-        what: needs a server.
+        what: name of what needs the server, for the message.
 
     Raises:
-        PrefectError: there is none, or it cannot be used.
+        PrefectError: none is configured, or it cannot be used.
     """
     if not PREFECT_API_URL.value():
         raise PrefectError(
@@ -77,16 +83,17 @@ def require_server(what: str) -> None:
     require()
 
 
-def retry_while_restarting(ask: Callable[[], Answer]) -> Answer:
-    """Ask a server that may be restarting, for a while; then raises what asking raises.
+def retry_while_restarting(request: Callable[[], Answer]) -> Answer:
+    """Call `request`, retrying for 60 s while the Prefect server is unreachable.
 
-    What can be asked again may take hours: the while begins when it fails.
+    The window starts at the first failure, because a request (a whole stage) may itself run for
+    hours. After it, the error of the last try is raised.
     """
     failed = None
     while True:
         begun = time.monotonic()
         try:
-            return ask()
+            return request()
         except (TransportError, HTTPStatusError, ConcurrencySlotAcquisitionError) as error:
             if isinstance(error, HTTPStatusError) and error.response.status_code < 500:
                 raise
@@ -95,4 +102,4 @@ def retry_while_restarting(ask: Callable[[], Answer]) -> Answer:
                 failed = now
             if now - failed > AWAY:
                 raise
-            time.sleep(3)
+            time.sleep(PAUSE)

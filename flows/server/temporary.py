@@ -1,7 +1,8 @@
 """A Prefect server for one run, where no other is configured.
 
-Prefect's own lives on when its parent is killed, and gets the Ctrl-C of a terminal before the flow
-can tell it how it ended. This one ends with its parent, however that ends.
+The temporary server that Prefect itself starts lives on when its parent is killed, and gets the
+Ctrl-C of a terminal before the flow can tell it how the run ended. This one ends with its parent,
+however that ends.
 """
 
 import atexit
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from soup.errors import Failure
 
-FLUSH = 5.0  # seconds that it has to write down what it was told last
+FLUSH = 5.0  # seconds that the server has, at its end, to store what it was sent last
 
 
 class NoServer(Failure, RuntimeError):
@@ -28,10 +29,10 @@ class NoServer(Failure, RuntimeError):
 
 @contextmanager
 def temporary_server() -> Iterator[None]:
-    """Run flows against a server of their own, unless Prefect's settings name one.
+    """Start a server for the flows within, unless Prefect's settings name one.
 
     Raises:
-        NoServer: it ended, or did not answer in time.
+        NoServer: the server ended, or did not answer in time.
     """
     from prefect.settings import (
         PREFECT_API_URL,
@@ -45,18 +46,18 @@ def temporary_server() -> Iterator[None]:
         yield
         return
     # Prefect's own names for a server without the services that one run does not need.
-    own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+    small = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    place = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
-    with socket.socket() as held:  # handed down, so that no one else takes the port meanwhile
-        held.bind(("127.0.0.1", 0))
-        port = int(held.getsockname()[1])
+    here = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
+    with socket.socket() as listening:  # handed down, so that no one else takes the port meanwhile
+        listening.bind(("127.0.0.1", 0))
+        port = int(listening.getsockname()[1])
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server.temporary", str(held.fileno())],
+            [sys.executable, "-m", "flows.server.temporary", str(listening.fileno())],
             stdin=subprocess.PIPE,
-            env={**os.environ, **settings, **own, **place},
-            pass_fds=[held.fileno()],
+            env={**os.environ, **settings, **small, **here},
+            pass_fds=[listening.fileno()],
             start_new_session=True,
         )
     # Not at the end of the block: until the threads end, Prefect sends it what happened.
@@ -97,7 +98,7 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, seconds: float) -> None
 
 
 def _serve(descriptor: int) -> None:
-    """Args: descriptor: of a socket that is bound."""
+    """Serve Prefect's API on the bound socket that has this file descriptor."""
     import uvicorn
 
     threading.Thread(target=_end_with_parent, daemon=True).start()

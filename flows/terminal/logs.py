@@ -1,7 +1,7 @@
-"""Structured logs: a JSON object a line on stderr, when MODELSOUP_LOG=json; bars for people else.
+"""Logs for machines: with MODELSOUP_LOG=json, a JSON object a line on stderr in place of bars.
 
-Every line says what it belongs to: Prefect's flow run, the stage, and where one is meant, the
-fine-tune and MLflow's run.
+Every line says what it belongs to: Prefect's flow run, the stage, and where a line is about one,
+the fine-tune and MLflow's run.
 """
 
 import io
@@ -14,16 +14,31 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
+from soup.errors import without_password
+
 log = logging.getLogger("modelsoup")
-_PLAIN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
-_bound: ContextVar[dict[str, str]] = ContextVar("bound", default={})  # noqa: B039 - never changed
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
+    "message",
+    "asctime",
+}
+_context: ContextVar[dict[str, str]] = ContextVar("context", default={})  # noqa: B039 - never changed
 
 
 def wanted() -> bool:
+    """Whether the environment asks for lines of JSON."""
     return os.environ.get("MODELSOUP_LOG") == "json"
+
+
+class MaskingConsole(Console):
+    """A console that masks user and password in every address that it prints."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        shown = (without_password(text) if isinstance(text, str) else text for text in objects)
+        super().print(*shown, **options)
 
 
 class Lines(logging.Formatter):
@@ -32,15 +47,15 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {"time": when, "level": record.levelname.lower(), "message": record.getMessage()}
-        line |= {**_flow_run(), **_bound.get()}
-        line |= {k: v for k, v in vars(record).items() if k not in _PLAIN and v is not None}
+        line |= {**_flow_run(), **_context.get()}
+        line |= {k: v for k, v in vars(record).items() if k not in _STANDARD and v is not None}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return without_password(json.dumps(line, default=str))
 
 
-class _Printed(io.TextIOBase):
-    """Where a console prints to: every line of text becomes a record."""
+class _LoggedText(io.TextIOBase):
+    """A file for a console to print to: every line of text becomes a log record."""
 
     def __init__(self) -> None:
         self._rest = ""
@@ -54,9 +69,12 @@ class _Printed(io.TextIOBase):
 
 
 def console() -> Console:
-    """Where flows print: the terminal, or lines of JSON."""
+    """Make the console that flows print to: the terminal, or lines of JSON.
+
+    For lines of JSON it also sets up the logger `modelsoup`, and logs warnings and uncaught errors.
+    """
     if not wanted():
-        return Console(stderr=True, highlight=False)
+        return MaskingConsole(stderr=True, highlight=False)
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Lines())
@@ -66,17 +84,17 @@ def console() -> Console:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").addHandler(handler)
         sys.excepthook = _uncaught
-    return Console(file=_Printed(), highlight=False, width=200)  # type: ignore[arg-type]
+    return MaskingConsole(file=_LoggedText(), highlight=False, width=200)  # type: ignore[arg-type]
 
 
 @contextmanager
-def log_context(**to: str) -> Iterator[None]:
-    """Lines within say what they belong to."""
-    token = _bound.set({**_bound.get(), **to})
+def log_context(**fields: str) -> Iterator[None]:
+    """Add fields to every line that is logged within."""
+    token = _context.set({**_context.get(), **fields})
     try:
         yield
     finally:
-        _bound.reset(token)
+        _context.reset(token)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -118,7 +118,7 @@ def promote(
     def unknown() -> "Correct | None":
         raise BadInput(
             f"{candidate} and the champion were not scored on the same held-out images; to score "
-            "both, run 'python -m flows.register' in the project, or promote with --force --why"
+            "both, run 'python -m flows register' in the project, or promote with --force --why"
         )
 
     def judge(holder: "Version | None") -> "Decision":

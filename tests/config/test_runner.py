@@ -19,16 +19,18 @@ def test_a_kind_alone_is_enough() -> None:
 
 
 def test_what_travels_to_other_hosts_is_read_there_as_it_was() -> None:
-    params = parsed({"kind": "dask", "address": "tcp://head:8786"})
+    params = parsed({"kind": "ray", "address": "head:6379"})
     assert parse(params.model_dump(mode="json", by_alias=True)) == params
 
 
 @pytest.mark.parametrize(
     ("runner", "message"),
     [
-        ("spark", "compute.runner.kind: Input should be 'local', 'ray', 'dask' or 'pool'"),
-        ({"kind": "local", "workers": 2}, "workers is for kind: ray or dask, and this is local"),
-        ({"kind": "pool", "pool": "a", "address": "b"}, "address is for kind: ray or dask"),
+        ("spark", "compute.runner.kind: Input should be 'local', 'ray' or 'pool'"),
+        ("dask", "compute.runner.kind: the Dask runner is gone; use ray, or a Prefect work pool"),
+        ({"kind": "dask", "address": "tcp://head:8786"}, "kind: the Dask runner is gone; use ray"),
+        ({"kind": "local", "workers": 2}, "workers is for kind: ray, and this is local"),
+        ({"kind": "pool", "pool": "a", "address": "b"}, "address is for kind: ray, and this is p"),
         ({"kind": "ray", "address": "auto", "workers": 2}, "not both"),
         ("pool", "the name of the work pool, 'pool', go together"),
         ({"kind": "ray", "pool": "a"}, "the name of the work pool, 'pool', go together"),

@@ -73,15 +73,15 @@ def _flow(root: Path, log: str, stages: list[str]) -> None:
 
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows import stage, summary
+    from flows import command
 
-    stage.ROOT = summary.ROOT = root
+    os.environ["MODELSOUP_ROOT"] = str(root)
     sys.argv = ["flow", "--params", str(root / "params.yaml")]
     code: Any = 1
     try:
         # As with the temporary server: each flow would wait a second for its heart to stop.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            stage.main(_pipeline(stages), engine=True)
+            command.main(_pipeline(stages), "flow", engine=True)
         code = 0
     except SystemExit as end:
         code = end.code
@@ -102,13 +102,13 @@ def _pipeline(stages: list[str]) -> Any:
     """The pipeline, or some of its stages alone: those after the soup take as long as the rest."""
     from flows import pipeline as whole
 
-    some = [each for each in whole.STAGES if each.name in stages]
+    some = [name for name in whole.STAGES if name in stages]
     if len(some) == len(whole.STAGES):
         return whole.pipeline
 
     from prefect import flow
 
-    from flows.stage import check
+    from flows.preflight import check
     from soup.config.params import Params
 
     @flow(name="some")

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import timm
 
-from flows import stage
-from flows.base import base
-from flows.finetune import finetune
+from flows import command, project
 from flows.pipeline import pipeline
-from flows.prepare import prepare
+from flows.stages import STAGES
+from soup.config.params import load
 from soup.weights.checkpoint import save
 from tests import checkouts, worlds
 
@@ -26,7 +25,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base.safetensors")
     for name in ("soup", "flows", "dvc.yaml"):
         (tmp_path / name).symlink_to(checkouts.REPO / name)
-    monkeypatch.setattr(stage, "ROOT", tmp_path)
+    monkeypatch.setenv("MODELSOUP_ROOT", str(tmp_path))
     for name in checkouts.SERVER:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -44,7 +43,7 @@ def refused(
         checkouts.write(root, **changes)
         monkeypatch.setattr(sys, "argv", ["flow", "--params", str(root / "params.yaml")])
         with pytest.raises(SystemExit) as exit:
-            stage.main(flow, engine)
+            command.main(flow, "flow", engine)
         assert exit.value.code == 2
         return " ".join(capsys.readouterr().err.split())
 
@@ -53,18 +52,18 @@ def refused(
 
 def test_no_images(refused: Callable[..., str], root: Path) -> None:
     (root / "empty").mkdir()
-    assert "no images in" in refused(prepare, data={"train": "../empty"})
+    assert "no images in" in refused(STAGES["prepare"], data={"train": "../empty"})
     assert not (root / "out").exists()
 
 
 def test_a_shift_with_a_class_that_train_lacks(refused: Callable[..., str], root: Path) -> None:
     worlds.draw(root / "data" / "dark", {"zebra": 2})
-    assert "shift dark: classes that train does not have: zebra" in refused(prepare)
+    assert "shift dark: classes that train does not have: zebra" in refused(STAGES["prepare"])
     assert not (root / "out").exists()
 
 
 def test_fewer_images_than_are_to_be_held_out(refused: Callable[..., str], root: Path) -> None:
-    said = refused(prepare, data={"heldout": {"per_class": 12}})
+    said = refused(STAGES["prepare"], data={"heldout": {"per_class": 12}})
     assert "too few images to hold out 12 a class" in said
     assert "blue (12)" in said
     assert not (root / "out").exists()
@@ -72,7 +71,7 @@ def test_fewer_images_than_are_to_be_held_out(refused: Callable[..., str], root:
 
 def test_a_corrupt_image_where_none_is_allowed(refused: Callable[..., str], root: Path) -> None:
     (root / "data" / "train" / "red" / "000.png").write_bytes(b"nonsense")
-    said = refused(prepare, data={"strict": True})
+    said = refused(STAGES["prepare"], data={"strict": True})
     assert "train/red/000.png: not an image" in said
     assert not (root / "out").exists()
 
@@ -83,7 +82,7 @@ def test_a_corrupt_image_is_named_skipped_and_counted(
     (root / "data" / "train" / "red" / "000.png").write_bytes(b"nonsense")
     checkouts.write(root, data={"root": "data", "heldout": {"per_class": 3}})
     monkeypatch.setattr(sys, "argv", ["flow", "--params", str(root / "params.yaml")])
-    stage.main(prepare)
+    command.main(STAGES["prepare"], "flow")
     said = capsys.readouterr().err
     assert "train/red/000.png: not an image" in said
     assert "1 skipped" in said
@@ -111,7 +110,7 @@ def test_parameters_that_cannot_be_meant(
 
 def test_an_unknown_model(refused: Callable[..., str], root: Path) -> None:
     _prepared(root)
-    said = refused(base, base={"model": "resnet10tt", "weights": "pretrained"})
+    said = refused(STAGES["base"], base={"model": "resnet10tt", "weights": "pretrained"})
     assert "timm does not know 'resnet10tt'; near: resnet10t" in said
     assert not (root / "out/tiny/base").exists()
 
@@ -120,7 +119,7 @@ def test_weights_that_do_not_fit(refused: Callable[..., str], root: Path) -> Non
     _prepared(root)
     wider = {"channels": [16, 8, 8, 8], "stem_width": 8, "norm_layer": "groupnorm1"}
     options = checkouts.parameters(root)["base"] | {"kwargs": wider}
-    said = refused(base, base=options)
+    said = refused(STAGES["base"], base=options)
     assert "the weights do not fit resnet10t" in said
     assert "the model wants (16," in said
     assert not (root / "out/tiny/base").exists()
@@ -131,13 +130,13 @@ def test_a_model_that_takes_images_of_another_size(refused: Callable[..., str], 
     vit = timm.create_model("test_vit", num_classes=3)
     save(vit.state_dict(), root / "vit.safetensors")
     options = {"model": "test_vit", "weights": str(root / "vit.safetensors"), "image_size": 20}
-    said = refused(base, base=options)
+    said = refused(STAGES["base"], base=options)
     assert "test_vit does not take images of 20 x 20" in said
     assert "img_size for a ViT" in said
 
 
 def test_a_stage_before_its_time(refused: Callable[..., str]) -> None:
-    said = refused(finetune)
+    said = refused(STAGES["finetune"])
     assert "finetune needs out/tiny/" in said
     assert "run the stages before it" in said
 
@@ -153,7 +152,7 @@ def test_a_tracking_server_that_does_not_answer(
 
 def _prepared(root: Path) -> None:
     checkouts.write(root, data={"root": "data", "heldout": {"per_class": 3}})
-    prepare.fn(stage.load(root / "params.yaml"))
+    STAGES["prepare"].fn(load(root / "params.yaml"))
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -163,10 +162,10 @@ def test_quietly_a_stage_prints_its_summary_alone(
     (root / "data" / "train" / "red" / "broken.png").write_bytes(b"no image")
     data = {"root": "data", "heldout": {"per_class": 3}, "shifts": {"dark": {"folder": "dark"}}}
     checkouts.write(root, data=data)
-    command = ["flow", "--params", str(root / "params.yaml"), *(["--quiet"] if quiet else [])]
-    monkeypatch.setattr(sys, "argv", command)
-    monkeypatch.setattr(stage.display, "mode", "lines")
-    stage.main(prepare)
+    arguments = ["flow", "--params", str(root / "params.yaml"), *(["--quiet"] if quiet else [])]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(project.display(), "mode", "lines")
+    command.main(STAGES["prepare"], "flow")
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("prepare")
     assert "1 skipped" in lines[-1]

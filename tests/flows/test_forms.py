@@ -11,10 +11,12 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
 import flows
-from flows import stage
-from flows.cook_again import cook_again
-from flows.import_and_cook import Pool, import_and_cook
-from soup.config.params import Cook
+from flows import deployments
+from flows.deployments import Pool, cook_again, import_and_cook
+from flows.pipeline import pipeline
+from flows.project import default_params
+from flows.stages import STAGES
+from soup.config.params import Cook, load
 from soup.errors import BadInput
 from tests import checkouts, worlds
 
@@ -36,7 +38,7 @@ def test_a_form_opens_filled_in_and_says_what_its_parts_are_for(entry: str) -> N
     schema = parameter_schema(flow).model_dump()
     assert flow.description
     params = schema["properties"]["params"]
-    assert params["default"]["experiment"] == stage.DEFAULT.experiment
+    assert params["default"]["experiment"] == default_params().experiment
     assert "params" not in schema["required"]
     for name, each in schema["properties"].items():
         assert name == "params" or each["description"]
@@ -48,7 +50,7 @@ def test_a_form_opens_filled_in_and_says_what_its_parts_are_for(entry: str) -> N
 
 def test_the_forms_have_bounds_and_choices() -> None:
     def part(entry: str, name: str) -> dict[str, Any]:
-        schema = parameter_schema(flow_at(f"flows/{entry}.py:{entry}")).model_dump()
+        schema = parameter_schema(flow_at(f"flows/deployments.py:{entry}")).model_dump()
         found: dict[str, Any] = schema["definitions"][name]
         return found
 
@@ -67,7 +69,7 @@ def test_the_forms_have_bounds_and_choices() -> None:
 def test_every_flow_of_ours_is_watched_for_its_heartbeat_and_given_time_for_three() -> None:
     text = (checkouts.REPO / "infra/prefect/automations.yaml").read_text()
     (automation,) = yaml.safe_load(text)["automations"]
-    names = {"sweep"}  # the fan-out, which is made in a function
+    names = {"sweep", *STAGES}  # the first is the fan-out, which is made in a function
     for module in pkgutil.walk_packages(flows.__path__, "flows."):
         members = vars(importlib.import_module(module.name)).values()
         names |= {member.name for member in members if isinstance(member, Flow)}
@@ -91,14 +93,62 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("soup", "flows", "dvc.yaml"):
         (tmp_path / name).symlink_to(checkouts.REPO / name)
     checkouts.write(tmp_path)
-    monkeypatch.setattr(stage, "ROOT", tmp_path)
+    monkeypatch.setenv("MODELSOUP_ROOT", str(tmp_path))
     for name in checkouts.SERVER:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_form_is_filled_in_from_what_params_yaml_says_when_it_is_asked_for(
+    root: Path, entry: str
+) -> None:
+    schema = parameter_schema(flow_at(entry)).model_dump()
+    assert schema["properties"]["params"]["default"]["experiment"] == "tiny"
+    checkouts.write(root, experiment="changed")
+    schema = parameter_schema(flow_at(entry)).model_dump()
+    assert schema["properties"]["params"]["default"]["experiment"] == "changed"
+
+
+def test_a_flow_without_parameters_takes_those_of_params_yaml(root: Path) -> None:
+    checkouts.write(root, experiment="left-alone")
+    with pytest.raises(BadInput, match="prepare is not done for these parameters of left-alone"):
+        cook_again.fn(Cook(recipe="uniform"))
+
+
+LOADED = """
+import importlib, json, logging, pkgutil, sys
+import flows
+hook, loaded = sys.excepthook, []
+for module in pkgutil.walk_packages(flows.__path__, "flows."):
+    if module.name not in ("flows.server.asgi",):
+        importlib.import_module(module.name)
+assert sys.excepthook is hook
+assert not logging.getLogger("modelsoup").handlers
+"""
+
+
+@pytest.mark.slow
+def test_importing_the_flows_loads_no_parameters_prints_nothing_and_hooks_nothing(
+    root: Path,
+) -> None:
+    (root / "params.yaml").write_text("experiment: [broken")
+    ran = checkouts.run(root, "python", "-c", LOADED, MODELSOUP_LOG="json")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["flows.pipeline", "flows prepare", "flows pipeline"])
+def test_a_command_says_what_is_wrong_with_the_parameters(root: Path, command: str) -> None:
+    (root / "params.yaml").write_text("experiment: [broken")
+    ran = checkouts.run(root, "python", "-m", *command.split())
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"error: {root}/params.yaml: is not YAML")
+    assert "Traceback" not in ran.stderr
+
+
 def test_another_soup_needs_a_finished_sweep(root: Path) -> None:
-    params = stage.load(root / "params.yaml")
+    params = load(root / "params.yaml")
     with pytest.raises(BadInput, match="prepare is not done for these parameters of tiny"):
         cook_again.fn(Cook(recipe="uniform"), params)
     assert not (root / "out").exists()
@@ -107,11 +157,8 @@ def test_another_soup_needs_a_finished_sweep(root: Path) -> None:
 def test_a_pool_that_is_not_there_is_refused_before_anything_starts(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import import_and_cook as module
-    from flows import pipeline
-
-    monkeypatch.setattr(module, "pipeline", pipeline.pipeline.fn)
-    params = stage.load(root / "params.yaml")
+    monkeypatch.setattr(deployments, "pipeline", pipeline.fn)
+    params = load(root / "params.yaml")
     with pytest.raises(BadInput, match="is not a folder of checkpoints"):
         import_and_cook.fn(Pool(folder="nowhere", runs=2), params)
     (root / "pool").mkdir()

@@ -38,6 +38,20 @@ def test_it_is_told_once_in_words_that_slack_takes(listener: Listener) -> None:
     assert said == []
 
 
+def test_no_password_is_sent(listener: Listener) -> None:
+    secret = "http://ada:s3cret@mlflow:5000"
+    text = f"MLflow at {secret} does not answer"
+    assert notify("failure", text, str, {"soup": f"{secret}/#/runs/1"}, {"error": secret})
+    assert listener.heard == [
+        {
+            "event": "failure",
+            "text": "MLflow at http://mlflow:5000 does not answer",
+            "links": {"soup": "http://mlflow:5000/#/runs/1"},
+            "figures": {"error": "http://mlflow:5000"},
+        }
+    ]
+
+
 def test_without_an_address_nobody_is_told(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.runners.local import here
+from flows.runners.local import local_runner
 from soup.pipeline.sweep.devices import Devices
 from tests.pipeline.projects import Silent
 from tests.waiting import PATIENCE
@@ -41,13 +41,13 @@ def test_the_next_trains_while_one_is_stored() -> None:
         assert name != "a" or sweep.begun["b"].wait(PATIENCE)
 
     sweep = Stored(until)
-    runner = here(sweep, [("cpu",)], False, Silent())  # type: ignore[arg-type]
+    runner = local_runner(sweep, [("cpu",)], False, Silent())  # type: ignore[arg-type]
     with ThreadPoolExecutor(runner.slots) as threads:
         assert [*threads.map(lambda name: runner.call(name, 1), "abcd")] == [*"abcd"]
 
 
 def test_slots_that_others_share_are_not_held_by_one_that_waits() -> None:
-    runner = here(Stored(str), [("cpu",), ("cuda:0",)], True, Silent())  # type: ignore[arg-type]
+    runner = local_runner(Stored(str), [("cpu",), ("cuda:0",)], True, Silent())  # type: ignore[arg-type]
     assert runner.slots == 2
 
 
@@ -55,7 +55,7 @@ def test_devices_come_back_when_a_fine_tune_fails() -> None:
     def fail(_: str) -> None:
         raise RuntimeError("the store is gone")
 
-    runner = here(Stored(fail), [("cpu",)], False, Silent())  # type: ignore[arg-type]
+    runner = local_runner(Stored(fail), [("cpu",)], False, Silent())  # type: ignore[arg-type]
     for name in "abc":
         with pytest.raises(RuntimeError, match="the store is gone"):
             runner.call(name, 1)
@@ -69,9 +69,9 @@ def test_devices_are_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(Queue())
         return made[-1]
 
-    monkeypatch.setattr(import_module("flows.runners.here"), "Queue", queue)
+    monkeypatch.setattr(import_module("flows.runners.local"), "Queue", queue)
     sweep = Stored(str)
-    runner = here(sweep, [("cpu",)], False, Silent())  # type: ignore[arg-type]
+    runner = local_runner(sweep, [("cpu",)], False, Silent())  # type: ignore[arg-type]
     with ThreadPoolExecutor(4) as threads:
         [*threads.map(lambda name: runner.call(name, 1), "abcd")]
     (free,) = made

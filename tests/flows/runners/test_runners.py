@@ -17,11 +17,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import runners
 from flows.finetune import fan_out
-from flows.runners.bootstrap import there
+from flows.runners import choose
+from flows.runners.bootstrap import call_worker
 from flows.runners.event_log import Reader, Refused
-from flows.runners.job_file import Order
+from flows.runners.job_file import JobFile
 from soup.config.params import parse
 from soup.config.runner import RunnerConfig
 from soup.files import of_file
@@ -150,7 +150,7 @@ def swept(project: Project, watcher: Killer) -> tuple[Sweep, dict[str, Any]]:
     code = stage("finetune", project.params, project.root).code
     sweep = Sweep.open(project, code, 1)
     folder = sweep._jobs[watcher.victim][1].folder.resolve()
-    with runners.chosen(project, code, sweep, watcher) as runner, watcher.killing(folder):
+    with choose.chosen(project, code, sweep, watcher) as runner, watcher.killing(folder):
         outcomes = fan_out([*sweep.steps], runner, project.params.compute, watcher)
     return sweep, outcomes
 
@@ -195,34 +195,30 @@ def test_a_host_that_differs_says_how_before_it_trains(
     project: Project, changed: dict[str, Any], says: str
 ) -> None:
     code = stage("finetune", project.params, project.root).code
-    order = Order.of(project, code, Sweep.open(project, code, 1), Capacity(1, "cpu", 1, 1))
+    job = JobFile.of(project, code, Sweep.open(project, code, 1), Capacity(1, "cpu", 1, 1))
     root = str(project.root)
     for wrong in (True, False):
-        folder = (replace(order, **changed) if wrong else order).write(project)
-        said = there(root, "problem", folder)
+        folder = (replace(job, **changed) if wrong else job).write(project)
+        said = call_worker(root, "problem", folder)
         assert re.search(says, said) if wrong else said == ""
         watcher = Killer(project, "ft-000")
         reader = Reader(project.root / folder / "a.jsonl", watcher)
         if wrong:
-            assert there(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0) == ""
+            assert call_worker(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0) == ""
             reader.read()
             with pytest.raises(Refused, match=says):
                 reader.outcome("unheard")
             assert not watcher.seen
         shutil.rmtree(project.root / folder)
-    assert "does not see" in there(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0)
-    assert "does not see the project folder" in there(f"{root}/none", "problem", folder)
-
-
-def test_dask(project: Project, gate: Gate, tmp_path: Path) -> None:
-    check(searched(project, 1, {"kind": "dask", "workers": 2}), "ft-001", gate, tmp_path)
+    assert "does not see" in call_worker(root, "carry_out", folder, "a.jsonl", "ft-000", 1.0)
+    assert "does not see the project folder" in call_worker(f"{root}/none", "problem", folder)
 
 
 def test_a_share_of_a_run_is_taken_anywhere(project: Project) -> None:
-    sent = searched(project, 4, {"kind": "dask", "workers": 2})
+    sent = searched(project, 4, {"kind": "ray", "workers": 2})
     code = stage("finetune", sent.params, sent.root).code
     sweep, watcher = Sweep.open(sent, code, 1), Killer(sent, "nobody")
-    with runners.chosen(sent, code, sweep, watcher) as runner:
+    with choose.chosen(sent, code, sweep, watcher) as runner:
         scores = fan_out([*sweep.steps], runner, sent.params.compute, watcher, 0.5)
         for name, steps in sweep.steps.items():
             assert scores[name] == sweep.train_until(name, ("cpu",), watcher, 0.5)  # as it was kept

@@ -104,5 +104,5 @@ def test_a_server_that_is_away_decides_nothing(
     server.state = None
     assert not over(watched, clock, 2 * work_pool.UNHEARD)
     server.state = Completed()
-    assert over(watched, clock, 5 * work_pool.ASKED)
+    assert over(watched, clock, 5 * work_pool.POLL)
     assert watched.ending() == ""

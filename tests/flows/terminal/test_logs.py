@@ -1,24 +1,27 @@
 """Lines of JSON that say what they belong to, from a process of their own."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
 
 import pytest
 
+from flows.terminal.logs import Lines, MaskingConsole
 from tests.checkouts import REPO
 
 PROGRAM = """
 import warnings
-from flows.watching import logs
+from flows.terminal import logs
 from flows.terminal.progress import Display
 console = logs.console()
 display = Display(console)
-with logs.belonging(stage="finetune", sweep="s1"):
+with logs.log_context(stage="finetune", sweep="s1"):
     display.say("  ft-000 [dim]1/2[/] done")
     logs.log.info("step", extra={"fine_tune": "ft-000", "step": 7, "train/loss": 0.5, "none": None})
     console.print("one", "line", "and\\nanother")
-    with logs.belonging(run="r1"):
+    with logs.log_context(run="r1"):
         logs.log.warning("within")
 console.print("[red]error:[/] a file is missing", soft_wrap=True)
 warnings.warn("careful")
@@ -61,6 +64,32 @@ def test_every_line_is_json_and_says_what_it_belongs_to() -> None:
     assert lines[7]["level"] == "critical"
     assert "Traceback" in lines[7]["exception"]
     assert len(lines) == 8
+
+
+SECRET = "http://ada:s3cret@mlflow:5000/api"
+
+
+def test_the_terminal_shows_no_password() -> None:
+    text = io.StringIO()
+    console = MaskingConsole(file=text, width=100)
+    console.print(f"MLflow at [bold]{SECRET}[/] answers,", "and", f"so does {SECRET}")
+    assert text.getvalue().count("http://mlflow:5000/api") == 2
+    assert "s3cret" not in text.getvalue()
+
+
+def test_a_log_line_has_no_password() -> None:
+    record = logging.LogRecord("modelsoup", logging.INFO, "", 0, f"opened {SECRET}", (), None)
+    record.store = SECRET
+    try:
+        raise ConnectionError(f"{SECRET} is away")
+    except ConnectionError as error:
+        record.exc_info = (type(error), error, error.__traceback__)
+    text = Lines().format(record)
+    line = json.loads(text)
+    assert line["message"] == "opened http://mlflow:5000/api"
+    assert line["store"] == "http://mlflow:5000/api"
+    assert "http://mlflow:5000/api is away" in line["exception"]
+    assert "s3cret" not in text
 
 
 @pytest.mark.slow

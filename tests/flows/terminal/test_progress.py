@@ -83,7 +83,7 @@ def test_quietly_there_is_nothing(clock: Clock) -> None:
 def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock) -> None:
     display, text = shown(clock)
     with SweepProgress({"ft-000": 100, "ft-001": 100}, 32, display) as watcher:
-        watcher.found({"ft-001"})
+        watcher.finished_before({"ft-001"})
         clock.now = 1.0
         watcher.step("ft-000", 50, {})  # it goes on from a state that was kept
         clock.now = 21.0

@@ -1,0 +1,35 @@
+"""The command of the stages, the pipeline and the doctor.
+
+python -m flows STAGE [--params FILE] [--quiet]
+"""
+
+import argparse
+
+from prefect import Flow
+
+from flows import command, doctor
+from flows.pipeline import pipeline
+from flows.project import Record
+from flows.stages import STAGES
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m flows", epilog=command.EXIT_CODES)
+    parts = parser.add_subparsers(dest="name", metavar="STAGE", required=True)
+    flows: dict[str, Flow[..., Record]] = {**STAGES, "pipeline": pipeline}
+    for name, flow in flows.items():
+        purpose = flow.description
+        part = parts.add_parser(name, help=purpose, description=purpose, epilog=command.EXIT_CODES)
+        command.add_options(part)
+    doctor.add_options(parts.add_parser("doctor", help=doctor.PURPOSE, description=doctor.PURPOSE))
+    arguments = parser.parse_args()
+    if arguments.name == "doctor":
+        doctor.run(arguments.free)
+        return
+    # Fine-tunes are tasks, which only Prefect's engine runs.
+    engine = arguments.name in ("pipeline", "finetune")
+    command.run(flows[arguments.name], arguments.params, arguments.quiet, engine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The command of a flow: its options, its exit codes, and what it prints of an error."""
+
+import argparse
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from types import FrameType
+from typing import Any, NoReturn
+
+from prefect import Flow
+from rich.markup import escape
+
+from flows import project
+from flows.project import Record
+from flows.server.client import require
+from flows.server.temporary import temporary_server
+from flows.signals import stoppable
+from flows.stage import line_of
+from soup.config.params import load
+from soup.errors import BadInput, Failure, full_disk
+
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to go on)"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a flow's command."""
+    parser.add_argument(
+        "--params", default=str(project.root() / "params.yaml"), help="parameter file"
+    )
+    parser.add_argument("--quiet", action="store_true", help="only the summary and errors")
+
+
+def main(flow: Flow[..., Record], prog: str, engine: bool = False) -> None:
+    """Run a flow as a command of its own: `python -m flows.NAME [--params FILE] [--quiet]`."""
+    parser = argparse.ArgumentParser(prog, description=flow.description, epilog=EXIT_CODES)
+    add_options(parser)
+    arguments = parser.parse_args()
+    run(flow, arguments.params, arguments.quiet, engine)
+
+
+def run(flow: Flow[..., Record], file: str, quiet: bool, engine: bool = False) -> None:
+    """Run a flow on a parameter file; exits unless it succeeds.
+
+    Exit codes: 1 failed, 2 bad input (nothing was trained), 130 and 143 stopped by Ctrl-C and
+    SIGTERM.
+
+    Args:
+        flow: takes the parameters.
+        file: the parameter file.
+        quiet: print nothing but the summary and errors.
+        engine: run it by Prefect's engine, on a temporary server if no other is configured. A stage
+            on its own goes without: starting a server to record one call costs more than most
+            stages. Where a Prefect API is configured, every flow is run by the engine.
+    """
+    if quiet:
+        project.display().mode = "quiet"
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with stoppable(project.say, last=True), ExitStack() as server:
+            params = load(file)
+            by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
+            if by_engine:
+                require()
+                server.enter_context(temporary_server())
+            record = flow(params) if by_engine else flow.fn(params)
+        if quiet and "stage" in record:  # the pipeline prints a summary of its own
+            project.console().print(line_of(record), soft_wrap=True)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except (BadInput, FileNotFoundError) as error:
+        print_error(error)
+        sys.exit(2)
+    except Exception as error:
+        reason: Any = full_disk(error) or error
+        if not isinstance(reason, (Failure, OSError)):
+            raise
+        print_error(reason)
+        sys.exit(1)
+
+
+def print_error(error: BaseException) -> None:
+    """Print an error's message, whose kind of error says enough without a traceback."""
+    project.console().print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

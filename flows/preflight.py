@@ -1,0 +1,32 @@
+"""What can be known to be wrong before anything is started."""
+
+from flows.project import open_project
+from soup.config.params import Params
+
+
+def check(params: Params) -> None:
+    """Check that the parameters can be carried out on this machine and its servers.
+
+    Raises:
+        ParamsError: the grid is smaller than the number of runs.
+        NoDevices: one fine-tune is to have more devices than there are.
+        BadInput: checkpoints to import are not there, timm has no such optimizer, or there is no
+            place for fine-tunes as `compute.runner` and `compute.limit` say.
+        TrackingError: MLflow does not answer, or does not reach its artifacts.
+    """
+    from flows.runners import choose
+    from soup.config.validation import ParamsError
+    from soup.pipeline.sweep.imported_pool import pool_files
+    from soup.pipeline.sweep.sampling import sample
+    from soup.train import optimizer
+
+    choose.require(params)
+    optimizer.require(params.sweep.optimizer)
+    try:
+        sample(params.sweep)
+    except ValueError as error:
+        raise ParamsError(str(error)) from None
+    project = open_project(params)
+    if params.sweep.imported is not None:
+        pool_files(project)
+    project.store().require_artifacts()

@@ -1,0 +1,91 @@
+"""The project that a flow works on: its folder, its parameters, and what is shown of the work."""
+
+import inspect
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Flow
+from prefect.context import FlowRunContext
+from rich.console import Console
+
+from flows.terminal import logs
+from flows.terminal.progress import Display
+from soup.config.params import Params, load
+from soup.pipeline.project import Project
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Record = dict[str, Any]
+
+
+def root() -> Path:
+    """The project folder: MODELSOUP_ROOT, or the checkout that this module is in.
+
+    A worker runs flows on a checkout that need not be the one that it imports them from.
+    """
+    return Path(os.environ.get("MODELSOUP_ROOT") or Path(__file__).parents[1]).resolve()
+
+
+@cache
+def console() -> Console:
+    """Where flows print."""
+    return logs.console()
+
+
+@cache
+def display() -> Display:
+    """What shows the progress of flows."""
+    return Display(console())
+
+
+def say(message: str) -> None:
+    """Print a line of Rich's markup, unless the command was told to be quiet."""
+    display().say(message)
+
+
+def default_params() -> Params:
+    """The parameters in params.yaml.
+
+    Raises:
+        ParamsError: the file cannot be read, or breaks a rule.
+    """
+    return load(root() / "params.yaml")
+
+
+def open_project(params: Params) -> Project:
+    """The project; its MLflow runs get the Prefect flow run as a tag, if one is under way."""
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context else None
+    tags = {"flow_run": str(flow_run.id)} if flow_run else {}
+    return Project(root(), params, tags, say, display().track)
+
+
+def in_prefect() -> bool:
+    """Whether a Prefect flow run is under way, to which artifacts can be attached."""
+    return FlowRunContext.get() is not None
+
+
+class DeployedFlow(Flow[P, R]):
+    """A flow whose `params` may be left out, and are then those of params.yaml.
+
+    Prefect takes the form of a deployment from the flow's signature, where the default of `params`
+    is what params.yaml says when the flow is deployed. The file is read then, not when the module
+    of the flow is imported.
+    """
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self.fn)
+        parameters = {**signature.parameters}
+        parameters["params"] = parameters["params"].replace(
+            default=default_params(), annotation=Params
+        )
+        return signature.replace(parameters=[*parameters.values()])
+
+
+def deployed_flow(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Prefect's decorator `flow`, for the flows that prefect.yaml deploys."""
+    return lambda function: DeployedFlow(function, name=name)

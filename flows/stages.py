@@ -1,0 +1,143 @@
+"""The eight stages as Prefect flows, in their order; `dvc.yaml` says what each depends on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from prefect import Flow
+from prefect.artifacts import create_table_artifact
+from prefect.events import emit_event
+
+from flows.finetune import finetune
+from flows.monitoring.outcome import promoted
+from flows.project import Record, in_prefect, open_project
+from flows.stage import reuse
+from soup.config.params import Params
+from soup.pipeline.project import Project
+from soup.pipeline.stage_record import Stage
+
+
+def _nothing(_params: Params, _record: Record) -> None: ...
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How the flow of a stage calls `run` of `soup.pipeline.stages.<name>`.
+
+    Attributes:
+        name: of the stage.
+        purpose: what it does, in a sentence.
+        takes_digest: whether `run` takes the stage's digest too.
+        checks_images: whether a record is reused only if `unchanged` says that the images are.
+        when_run: called with the record when the stage was run, not when it was reused.
+        always: called with the record each time.
+    """
+
+    name: str
+    purpose: str
+    takes_digest: bool = False
+    checks_images: bool = False
+    when_run: Callable[[Params, Record], None] = _nothing
+    always: Callable[[Params, Record], None] = _nothing
+
+    def run(self, params: Params) -> Record:
+        """The record of the stage, done before or now."""
+
+        def code() -> Any:
+            # What it imports takes seconds, and a stage that is reused needs none of it.
+            return import_module(f"soup.pipeline.stages.{self.name}")
+
+        def work(project: Project, stage: Stage) -> Record:
+            digest = [stage.digest] if self.takes_digest else []
+            record: Record = code().run(project, *digest)
+            self.when_run(params, record)
+            return record
+
+        def still_valid(record: Record) -> bool:
+            return not self.checks_images or code().unchanged(open_project(params), record)
+
+        record = reuse(self.name, params, work, still_valid)
+        self.always(params, record)
+        return record
+
+    def flow(self) -> Flow[[Params], Record]:
+        def run(params: Params) -> Record:
+            return self.run(params)
+
+        return Flow(run, name=self.name, description=self.purpose)
+
+
+def announce(params: Params, registered: Record) -> None:
+    """Tell the webhook of a promotion, and Prefect's automations of the new version.
+
+    One of the automations evaluates the version (prefect.yaml).
+    """
+    promoted(params, registered)
+    if not in_prefect():
+        return
+    model, version = registered["model"], registered["version"]
+    emit_event(
+        "soup.registered",
+        resource={
+            "prefect.resource.id": f"mlflow.model.{model}.{version}",
+            "prefect.resource.name": f"{model} version {version}",
+        },
+        payload={**registered, "params": params.model_dump(mode="json", by_alias=True)},
+    )
+
+
+def show_results(params: Params, reported: Record) -> None:
+    """Show the table of results in Prefect, as an artifact of the flow run."""
+    if not in_prefect():
+        return
+    import pandas as pd
+
+    results = pd.read_csv(open_project(params).out / "results.csv")
+    table = results.pivot_table(index="model", columns="split", values="accuracy", sort=False)
+    rows = [
+        {"model": model} | {split: f"{accuracy:.2%}" for split, accuracy in accuracies.items()}
+        for model, accuracies in table.to_dict("index").items()
+    ]
+    link = f" [In MLflow]({reported['soup']})" if reported["soup"] else ""
+    create_table_artifact(rows, key="results", description=f"Accuracy, {params.experiment}.{link}")
+
+
+_BEFORE_THE_SWEEP = (
+    Definition(
+        "prepare",
+        "Check the images and split them; draw the embedded set first, if it is asked for.",
+        checks_images=True,
+    ),
+    Definition("base", "Fetch, read or pretrain the base model, with a head for our classes."),
+    Definition(
+        "probe", "Train a linear head on features computed once: the start of every fine-tune."
+    ),
+)
+_AFTER_THE_SWEEP = (
+    Definition(
+        "cook",
+        "Average the ingredients by the chosen recipe, judged on held-out alone.",
+        takes_digest=True,
+    ),
+    Definition(
+        "evaluate",
+        "Score every model on held-out, test and shifts, with intervals and paired tests.",
+        takes_digest=True,
+    ),
+    Definition(
+        "register",
+        "Register the soup with its lineage; champion moves only to what is better.",
+        when_run=announce,
+    ),
+    Definition(
+        "report",
+        "Draw the page of the result, and show its table in Prefect.",
+        always=show_results,
+    ),
+)
+STAGES: dict[str, Flow[[Params], Record]] = {
+    **{stage.name: stage.flow() for stage in _BEFORE_THE_SWEEP},
+    "finetune": finetune,
+    **{stage.name: stage.flow() for stage in _AFTER_THE_SWEEP},
+}
