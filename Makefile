@@ -31,7 +31,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup ## Run the whole pipeline on the embedded image set
-	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows.pipeline --params $(PARAMS)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows pipeline --params $(PARAMS)
 
 test: setup ## Run all tests: lint, types, fast tests, then those on real servers
 	@$(MAKE) --no-print-directory lint test-fast
@@ -61,7 +61,7 @@ services-status: ## Say which of them run
 	@PATH="$(BIN):$$PATH" infra/services.sh status
 
 doctor: setup ## Look for what is wrong with servers, workers, limits (FREE=1: free stuck slots)
-	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows.doctor $(if $(FREE),--free)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows doctor $(if $(FREE),--free)
 
 repro: setup ## Reproduce by DVC: only what changed is run
 	@PATH="$(BIN):$$PATH" $(BIN)/dvc repro

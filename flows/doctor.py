@@ -22,8 +22,6 @@ from rich.markup import escape
 from flows.limits import holders
 from flows.limits.device_limit import PREFIX
 from flows.project import console, default_params, root
-from flows.runners import choose
-from flows.runners.work_pool import GPUS, online
 from flows.server.client import PrefectError, require_server
 from soup.errors import BadInput
 
@@ -50,6 +48,8 @@ def examine(free: bool) -> Iterator[Finding]:
     Args:
         free: whether to free the slots of limits that nobody holds.
     """
+    from flows.runners import choose
+
     yield from _machine()
     yield from _mlflow()
     if not PREFECT_API_URL.value():
@@ -136,6 +136,8 @@ def _limits(client: SyncPrefectClient, free: bool) -> Iterator[Finding]:
 
 
 def _pools(client: SyncPrefectClient) -> Iterator[Finding]:
+    from flows.runners.work_pool import GPUS, online
+
     for pool in client.read_work_pools():
         count = online(client, pool.name)
         variables = pool.base_job_template.get("variables", {}).get("properties", {})

@@ -1,4 +1,4 @@
-"""What is under way, with its pace and the time left: bars in a terminal, plain lines elsewhere."""
+"""Progress of the work under way, with pace and time left: bars in a terminal, else plain lines."""
 
 import threading
 import time
@@ -15,30 +15,35 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from soup.data.progress import Advance
 
 WINDOW = 30.0  # seconds that a pace is measured over
-EVERY = 10.0  # seconds between two lines of one task
+EVERY = 10.0  # seconds between two lines about one task
 Mode = Literal["bars", "lines", "quiet"]
 
 
 @dataclass
 class Pace:
-    """Units a second over the last while."""
+    """Units a second over the last half minute.
+
+    Rich's own speed is unknown where steps are further apart than its window; this one then takes
+    the last two steps.
+    """
 
     clock: Callable[[], float] = time.monotonic
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def to(self, done: int) -> None:
-        """So many are done now."""
+        """Record that so many units are done now."""
         now = self.clock()
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW:
             self._seen.popleft()
 
     def skip(self, count: int) -> None:
-        """So many were done before, or will not be: no work of now."""
+        """Count units as done that no work is done for: finished before, or never to be."""
         self._seen = deque((when, done + count) for when, done in self._seen)
 
     @property
     def rate(self) -> float | None:
+        """Units a second; None while it is not known."""
         if len(self._seen) < 2 or self._seen[-1][0] <= self._seen[0][0]:
             return None
         (then, before), (now, after) = self._seen[0], self._seen[-1]
@@ -47,8 +52,8 @@ class Pace:
     def text(self, total: int | None, unit: str) -> str:
         """'1,200 of 5,000 images, 340 a second, 11 s left', as far as it is known."""
         done = self._seen[-1][1] if self._seen else 0
-        told = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}" if done else ""
-        parts = [told] if told else []
+        count = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}" if done else ""
+        parts = [count] if count else []
         if self.rate:
             parts.append(f"{self.rate:,.{0 if self.rate >= 10 else 1}f} a second")
             if total and total > done:
@@ -57,7 +62,7 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """'42 s', '7 min', '3 h 20 min'."""
+    """A number of seconds for people: '42 s', '7 min', '3 h 20 min'."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -65,7 +70,7 @@ def duration(seconds: float) -> str:
 
 
 class Task:
-    """One piece of work that is shown."""
+    """A piece of work whose progress is shown; made by `Display.begin`."""
 
     def __init__(
         self, display: "Display", what: str, total: int | None, unit: str, every: float
@@ -76,11 +81,17 @@ class Task:
         self._note = ""
         self._pace = Pace(display.clock)
         self._pace.to(0)
-        self._told = display.clock()
+        self._last_line = display.clock()
         self._bar: TaskID | None = display.bar(what, total)
 
     def to(self, done: int, note: str | None = None, worked: bool = True) -> None:
-        """So many are done; not by work of now, unless `worked`."""
+        """Show that so many units are done.
+
+        Args:
+            done: units, in all.
+            note: shown beside the numbers; None: the note of before.
+            worked: whether work was done for them now, which counts for the pace.
+        """
         with self._display.lock:
             if not worked:
                 self._pace.skip(done - self._done)
@@ -92,15 +103,16 @@ class Task:
                 self._display.update(self._bar, done, text)
             elif self._display.mode == "lines":
                 now = self._display.clock()
-                if now - self._told >= self._every:
-                    self._told = now
+                if now - self._last_line >= self._every:
+                    self._last_line = now
                     self._display.line(f"  {self._what}: {text}")
 
     def add(self, count: int) -> None:
+        """Show that so many more units are done."""
         self.to(self._done + count)
 
     def end(self) -> None:
-        """Show it no more; what is heard of it later is not shown either."""
+        """Show the work no more, whatever comes of it later."""
         self._display.remove(self._bar)
 
 
@@ -115,7 +127,9 @@ class Display:
     ) -> None:
         """
         Args:
-            mode: default: bars in a terminal, else lines.
+            console: prints.
+            mode: bars, lines or nothing; default: bars in a terminal, else lines.
+            clock: in seconds.
         """
         self.mode: Mode = mode or ("bars" if console.is_terminal else "lines")
         self.clock = clock
@@ -133,16 +147,22 @@ class Display:
     def begin(
         self, what: str, total: int | None = None, unit: str = "images", every: float = EVERY
     ) -> Task:
-        """Show one more piece of work.
+        """Begin to show a piece of work.
 
         Args:
+            what: its name.
+            total: how many units it has, if that is known.
+            unit: what is counted.
             every: seconds between its lines, where there are no bars.
         """
         return Task(self, what, total, unit, every)
 
     @contextmanager
     def track(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
-        """What stages are given as `Project.track`."""
+        """Show a piece of work within; yields what to call with each number of units done.
+
+        Stages get this as `Project.track`.
+        """
         task = self.begin(what, total, unit)
         try:
             yield task.add
@@ -150,14 +170,16 @@ class Display:
             task.end()
 
     def say(self, message: str) -> None:
-        """A line of rich's markup, unless nobody wants to hear."""
+        """Print a line of Rich's markup, unless the mode is quiet."""
         if self.mode != "quiet":
             self._console.print(message, soft_wrap=True)
 
     def line(self, text: str) -> None:
+        """Print a line of plain text, unless the mode is quiet."""
         self.say(escape(text))
 
     def bar(self, what: str, total: int | None) -> TaskID | None:
+        """Show a new bar; its id, None where there are no bars."""
         if self.mode != "bars":
             return None
         with self.lock:
@@ -165,10 +187,12 @@ class Display:
             return self.bars.add_task(what, total=total, text="")
 
     def update(self, bar: TaskID, done: int, text: str) -> None:
+        """Move a bar, unless it was removed."""
         if bar in self.bars.task_ids:
             self.bars.update(bar, completed=done, text=text)
 
     def remove(self, bar: TaskID | None) -> None:
+        """Remove a bar, and stop showing bars when the last one goes."""
         if bar is None:
             return
         with self.lock:
