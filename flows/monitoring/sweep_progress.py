@@ -47,13 +47,10 @@ class SweepProgress:
         self._experiment = experiment
         self._table: UUID | None = None
         self._updated = {"table": -SELDOM, "figures": -OFTEN}
-        self._steps = steps
         self._batch = batch_size
         self._display = display
         self._lock = threading.Lock()
-        self._done = dict.fromkeys(steps, 0)
         self._tasks: dict[str, Task] = {}
-        self._finished: set[str] = set()
         self._artifact: UUID | None = None
         self._shown = 0.0
         self._silent = False
@@ -65,7 +62,7 @@ class SweepProgress:
             rows, sentence = self.state.rows(), self.state.sentence()
             table = create_table_artifact(rows, key="fine-tunes", description=sentence)
             self._table = cast(UUID, table)
-        self._sweep = self._display.begin("sweep", sum(self._steps.values()) * self._batch)
+        self._sweep = self._display.begin("sweep", self.state.steps * self._batch)
         self._publish()
         return self
 
@@ -85,7 +82,7 @@ class SweepProgress:
             # A fine-tune may begin at the step of its checkpoint: no work of now.
             begun = name in self._tasks
             if not begun:
-                total = self._steps[name] * self._batch
+                total = self.state.fine_tunes[name].steps * self._batch
                 self._tasks[name] = self._display.begin(name, total, every=SELDOM)
             note = None
             if "heldout/accuracy" in metrics:
@@ -93,38 +90,33 @@ class SweepProgress:
             self._tasks[name].to(step * self._batch, note, worked=begun)
             self.state.step(name, step, metrics)
             log.info("step", extra={"fine_tune": name, "step": step, **metrics})
-            self._done[name] = step
             self._show(worked=begun)
 
     def finished_before(self, names: Collection[str]) -> None:
         """Count the fine-tunes of these names, which were finished when the sweep was opened."""
         if names:
-            self._finished.update(names)
-            self._display.say(f"  {len(names)} of {len(self._steps)} fine-tunes finished before")
-            self._done |= {name: self._steps[name] for name in names}
+            every = len(self.state.fine_tunes)
+            self._display.say(f"  {len(names)} of {every} fine-tunes finished before")
             for name in names:
                 self.state.done(name, "finished before")
             self._show(worked=False)
 
     def done(self, name: str, message: str) -> None:
         with self._lock:
-            self._finished.add(name)
             self.state.done(name, message)
             log.info("done", extra={"fine_tune": name, "outcome": message})
             if name in self._tasks:
                 self._tasks.pop(name).end()
-            count = f"{len(self._finished)}/{len(self._steps)}"
+            count = f"{self.state.ended}/{len(self.state.fine_tunes)}"
             self._display.say(f"  {name} [dim]{count}[/] {escape(message)}")
-            self._done[name] = self._steps[name]
             self._show(worked=False)
 
     def say(self, message: str) -> None:
         self._display.say(f"  [yellow]{escape(message)}[/]")
 
     def _show(self, worked: bool) -> None:
-        done = sum(self._done.values())
-        note = f"{len(self._finished)} of {len(self._steps)} fine-tunes"
-        self._sweep.to(done * self._batch, note, worked)
+        note = f"{self.state.ended} of {len(self.state.fine_tunes)} fine-tunes"
+        self._sweep.to(self.state.steps_over * self._batch, note, worked)
         self._publish()
 
     def _publish(self, last: bool = False) -> None:
@@ -134,7 +126,7 @@ class SweepProgress:
             if last or now - self._updated["figures"] >= OFTEN:
                 self._updated["figures"] = now
                 export_sweep(self._experiment, self.state, running=not last)
-            share = 100 * sum(self._done.values()) / sum(self._steps.values())
+            share = 100 * self.state.steps_over / self.state.steps
             if self._artifact and (share - self._shown >= 2 or share == 100 > self._shown):
                 self._shown = share
                 update_progress_artifact(self._artifact, share)

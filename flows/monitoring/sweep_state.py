@@ -30,6 +30,10 @@ class FineTune:
     accuracy: float | None = None
     note: str = ""
 
+    @property
+    def ended(self) -> bool:
+        return self.state not in ("waiting", "running")
+
 
 class SweepState:
     """The state of a sweep, kept up to date by what `SweepProgress` is told."""
@@ -58,7 +62,7 @@ class SweepState:
             self._pace.skip((step - fine_tune.step) * self._batch)
         fine_tune.state, fine_tune.step, fine_tune.note = "running", step, ""
         fine_tune.accuracy = metrics.get("heldout/accuracy", fine_tune.accuracy)
-        self._pace.to(self.images_done)
+        self._pace.to(self.steps_done * self._batch)
 
     def done(self, name: str, message: str) -> None:
         """A fine-tune ended; unfinished if the message begins with 'failed' or 'stopped'."""
@@ -69,18 +73,25 @@ class SweepState:
         if fine_tune.state == "finished":
             self._pace.skip((fine_tune.steps - fine_tune.step) * self._batch)
             fine_tune.step = fine_tune.steps
-        self._pace.to(self.images_done)
-
-    @property
-    def images_done(self) -> int:
-        return self.steps_done * self._batch
+        self._pace.to(self.steps_done * self._batch)
 
     @property
     def steps_done(self) -> int:
         return sum(fine_tune.step for fine_tune in self.fine_tunes.values())
 
     @property
+    def ended(self) -> int:
+        """How many fine-tunes are over, however they ended."""
+        return sum(fine_tune.ended for fine_tune in self.fine_tunes.values())
+
+    @property
+    def steps_over(self) -> int:
+        """Steps that are done, or will never be: of a fine-tune that ended, all."""
+        return sum(f.steps if f.ended else f.step for f in self.fine_tunes.values())
+
+    @property
     def steps(self) -> int:
+        """Steps of all fine-tunes."""
         return sum(fine_tune.steps for fine_tune in self.fine_tunes.values())
 
     @property
@@ -103,11 +114,7 @@ class SweepState:
     @property
     def eta(self) -> float | None:
         """Seconds until the last fine-tune is done; None while the pace is not known."""
-        left = sum(
-            fine_tune.steps - fine_tune.step
-            for fine_tune in self.fine_tunes.values()
-            if fine_tune.state in ("waiting", "running")
-        )
+        left = self.steps - self.steps_over
         if not left:
             return 0.0
         return left * self._batch / self.rate if self.rate else None
