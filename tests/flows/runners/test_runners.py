@@ -28,6 +28,7 @@ from soup.files import of_file
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage
 from soup.pipeline.sweep.devices import Capacity
+from soup.pipeline.sweep.fine_tunes import FineTune
 from soup.pipeline.sweep.sweep import Sweep
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts, gates
@@ -149,7 +150,7 @@ def swept(project: Project, watcher: Killer) -> tuple[Sweep, dict[str, Any]]:
     """Run a sweep as the flow does, but for its record."""
     code = stage("finetune", project.params, project.root).code
     sweep = Sweep.open(project, code, 1)
-    folder = sweep._jobs[watcher.victim][1].folder.resolve()
+    folder = sweep.parts[watcher.victim].folder.resolve()
     with choose.chosen(project, code, sweep, watcher) as runner, watcher.killing(folder):
         outcomes = fan_out([*sweep.steps], runner, project.params.compute, watcher)
     return sweep, outcomes
@@ -164,7 +165,9 @@ def check(project: Project, victim: str, gate: Gate, tmp_path: Path) -> Sweep:
     ids = {name: run for runs in outcomes.values() for name, run in runs.items()}
     assert {name for name, _ in watcher.done_with} == set(ids)
     for run in sweep.store.get([*ids.values()]):
-        (apart,) = [replace(sweep._jobs[run.name][1], folder=tmp_path / run.name)]
+        part = sweep.parts[run.name]
+        assert isinstance(part, FineTune)
+        apart = replace(part.job, folder=tmp_path / run.name)
         finetune(apart, lambda *_: None)
         expected = of_file(folder_of(apart, "") / "model.safetensors")
         assert run.tags["sha256.model.safetensors"] == expected
