@@ -201,8 +201,7 @@ class Store:
         for run in self.get([run_id for run_id in runs.values() if run_id not in errors]):
             errors |= {run.run_id: run.metrics[ERRORS]} if ERRORS in run.metrics else {}
         named = [(name, errors.get(run_id, math.nan)) for name, run_id in runs.items()]
-        scored = [(name, count) for name, count in named if not math.isnan(count)]
-        return sorted(scored, key=lambda one: (one[1], one[0]))
+        return sorted((pair for pair in named if not math.isnan(pair[1])), key=lambda p: p[::-1])
 
     def log(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one step."""
