@@ -37,7 +37,7 @@ from soup.pipeline.demo import shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
 from soup.pipeline.sweep.sweep import Sweep
-from soup.recipes.wise_ft import between
+from soup.recipes.wise_ft import from_base
 from soup.weights.checkpoint import Checkpoint, save
 
 CONFIG = {
@@ -185,7 +185,7 @@ def wise(project: Project) -> pd.DataFrame:
     manifest, inputs = Manifest.load(project.evaluation), image_input(architecture)
     curve = []
     for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
-        load_weights(model, between([soup], start, alpha), "tiny-clip")
+        load_weights(model, from_base(start, [soup], alpha), "tiny-clip")
         point = {"alpha": alpha}
         for split in ("test", *project.params.data.shifts):
             rows = manifest.split(split)

@@ -94,4 +94,6 @@ def test_every_stage_caches_within_the_configured_limit(
     for name, stage in stages:
         seen.clear()
         record(project, name, stage(project))
-        assert set(seen) == (set() if name in ("prepare", "base") else {1.75}), name
+        # register takes the soup's predictions from cook.
+        without_images = ("prepare", "base", "register")
+        assert set(seen) == (set() if name in without_images else {1.75}), name
