@@ -15,17 +15,13 @@ def check(params: Params) -> None:
         TrackingError: MLflow does not answer, or does not reach its artifacts.
     """
     from flows.runners import choose
-    from soup.config.validation import ParamsError
     from soup.pipeline.sweep.imported_pool import pool_files
     from soup.pipeline.sweep.sampling import sample
     from soup.train import optimizer
 
     choose.require(params)
     optimizer.require(params.sweep.optimizer)
-    try:
-        sample(params.sweep)
-    except ValueError as error:
-        raise ParamsError(str(error)) from None
+    sample(params.sweep)
     project = open_project(params)
     if params.sweep.imported is not None:
         pool_files(project)

@@ -91,7 +91,7 @@ def main() -> None:
     """Run the command; print an error that the user can mend as one message, no traceback."""
     try:
         app()
-    except (BadInput, FileNotFoundError, ValueError) as error:
+    except (BadInput, FileNotFoundError) as error:
         _print_error(error)
         sys.exit(2)
     except (Failure, OSError) as error:

@@ -14,7 +14,7 @@ from soup.weights import Weights
 
 
 class HeldoutError(BadInput, ValueError):
-    """Held-out examples that nothing can be learned from; says why."""
+    """Held-out examples that are too few for what is asked of them; says why."""
 
 
 class HeldoutLoss:

@@ -130,12 +130,12 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
-        ValueError: safetensors has no name for a tensor's dtype.
+        CheckpointError: safetensors has no name for a tensor's dtype.
     """
     tensors = specs(weights)
     unknown = [f"{name} ({s.dtype})" for name, s in tensors.items() if s.dtype not in DTYPE_NAMES]
     if unknown:
-        raise ValueError(f"{path}: safetensors cannot hold {', '.join(unknown[:5])}")
+        raise CheckpointError(f"{path}: safetensors cannot hold {', '.join(unknown[:5])}")
     tied = {name: spec.tied for name, spec in tensors.items() if spec.tied != name}
     # The order of the safetensors library: wide numbers first, so that all of them are aligned.
     stored = sorted(tensors.keys() - tied.keys(), key=lambda n: (-tensors[n].dtype.itemsize, n))

@@ -142,3 +142,14 @@ def test_an_error_is_printed_as_it_is_though_rich_would_read_it_as_markup(soup: 
     assert said.code == 2
     assert "runs[bold]/a.safetensors" in said.err
     assert "[red]" in said.err
+
+
+def test_a_bug_is_no_bad_input_and_keeps_its_traceback(
+    soup: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr("soup.cli.recipes.recipes", broken)
+    with pytest.raises(ValueError, match="a bug of ours"):
+        soup("recipes")

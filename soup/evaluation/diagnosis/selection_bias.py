@@ -32,6 +32,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from soup.evaluation.diagnosis.barrier import cost
+from soup.evaluation.heldout_loss import HeldoutError
 from soup.evaluation.metrics import Correct, mcnemar
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient, Soup
@@ -149,7 +150,7 @@ def split_bias(
         raise ValueError(f"no held-out answers of {', '.join(unknown) or 'the soup'}")
     n = len(correct[scored[0].name])
     if n < 2:
-        raise ValueError(f"{n} held-out examples cannot be split in two")
+        raise HeldoutError(f"{n} held-out examples cannot be split in two; give more")
     rng = np.random.default_rng(seed)
     gaps = []
     for _ in range(splits):

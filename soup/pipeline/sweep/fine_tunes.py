@@ -71,7 +71,7 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
         threads: CPU threads of each process.
 
     Raises:
-        ValueError: the search space has fewer points than runs.
+        ParamsError: the search space has fewer points than runs.
     """
     sweep, compute = project.params.sweep, project.params.compute
     images = len(Manifest.load(project.development).split("train"))

@@ -16,6 +16,7 @@ import numpy as np
 from soup.config.named_spaces import resolved
 from soup.config.params import Sweep
 from soup.config.search_space import Epochs, RandAugment, Range, Space
+from soup.config.validation import ParamsError
 from soup.train.hyperparameters import Hyperparameters
 
 
@@ -24,7 +25,7 @@ def sample(sweep: Sweep) -> list[Hyperparameters]:
     the settings that all fine-tunes share.
 
     Raises:
-        ValueError: a grid has ranges, or fewer points than runs are asked for.
+        ParamsError: a grid has ranges, or fewer points than runs are asked for.
     """
     space, method = resolved(sweep.space, sweep.method)
     if method == "grid":
@@ -109,11 +110,11 @@ def _grid(space: Space, sweep: Sweep) -> list[dict[str, Any]]:
     dimensions = _dimensions(space)
     ranges = [n for n, value in dimensions.items() if not isinstance(value, list | None)]
     if ranges:
-        raise ValueError(f"a grid needs lists of choices, not ranges: {', '.join(ranges)}")
+        raise ParamsError(f"a grid needs lists of choices, not ranges: {', '.join(ranges)}")
     choices = [[None] if value is None else value for value in dimensions.values()]
     points = list(itertools.product(*choices))
     if len(points) < sweep.runs:
-        raise ValueError(
+        raise ParamsError(
             f"sweep.runs is {sweep.runs}, but the grid has {len(points)} points: "
             f"give more choices, or runs: {len(points)}"
         )

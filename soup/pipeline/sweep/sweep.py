@@ -84,7 +84,7 @@ class Sweep:
 
         Raises:
             TrackingError: MLflow does not answer.
-            ValueError: the search space has fewer points than runs.
+            ParamsError: the search space has fewer points than runs.
             BadInput: checkpoints to import are missing or do not fit; all that is wrong is listed.
         """
         settings, start = project.params.sweep, project.out / "probe"
