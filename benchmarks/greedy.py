@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 from finetunes import make
 from machine import machine
@@ -79,7 +80,9 @@ def decoded_anew(folder: Path, weights: soup.Checkpoint, batch: int) -> Evaluato
         tempfile.TemporaryDirectory() as fresh,
         patch("soup.cli.heldout_folder.CACHE", Path(fresh)),
     ):
-        return open_evaluator(folder, None, weights, batch_size=batch)
+        evaluator = open_evaluator(folder, None, weights, batch_size=batch)
+        evaluator.examples.compact(np.arange(1))  # decodes all, into the cache
+        return evaluator
 
 
 def compare(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.checkouts import REPO
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
 OWN = {"soup", "flows"}
+providers_of = cache(packages_distributions)  # it reads the files of every distribution
 
 
 def normalized(name: str) -> str:
@@ -46,7 +48,7 @@ def imported(source: str) -> set[str]:
 
 
 def undeclared(source: str) -> set[str]:
-    providers = packages_distributions()
+    providers = providers_of()
     known = declared()
     return {
         module
@@ -70,7 +72,7 @@ def test_the_test_above_can_fail() -> None:
 
 
 def test_a_module_that_is_missing_is_named_with_an_extra_that_declares_it() -> None:
-    providers = packages_distributions()
+    providers = providers_of()
     base = names_of(PROJECT["dependencies"])
     modules = set().union(*(imported(p.read_text()) for p in (REPO / "soup").rglob("*.py")))
     optional = {m for m in modules if not {normalized(n) for n in providers[m]} & base}

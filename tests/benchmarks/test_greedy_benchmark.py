@@ -97,7 +97,7 @@ def test_the_transcription_decodes_what_ours_sees(
     batch = next(iter(peer.loader(cache / "heldout", described, 100, 0)))
     architecture = Architecture.load(cache / "model.json")
     weights = Checkpoint(cache / "model_00.safetensors")
-    images = greedy.decoded_anew(cache / "heldout", weights, 100).images
+    images = greedy.decoded_anew(cache / "heldout", weights, 100).examples.images
     assert images.pixels is not None
     assert len(batch["labels"]) == len(images) == 40
     place = {str(path): index for index, path in enumerate(images.paths)}
