@@ -85,6 +85,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     from flows.project import default_params
     from flows.server.temporary import temporary_server
     from flows.stages import STAGES
+    from soup.pipeline.sweep import fine_tunes
     from soup.pipeline.sweep import sweep as sweeping
     from soup.tracking import Store
     from soup.train import worker_process
@@ -94,7 +95,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
         STAGES[name].fn(params)
     clock = Clock()
     spans: list[tuple[float, float]] = []
-    plain: Callable[..., Any] = sweeping.in_process
+    plain: Callable[..., Any] = fine_tunes.run
 
     def spanned(*given: Any, **named: Any) -> Any:
         begun = time.monotonic()
@@ -103,7 +104,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
         finally:
             spans.append((begun, time.monotonic()))
 
-    sweeping.in_process = spanned
+    fine_tunes.run = spanned
     # Not of __main__, which a fine-tune's process does not have.
     worker_process._main = importlib.import_module("benchmarks.overhead").timed_main
     whole: list[tuple[float, float]] = []
@@ -116,7 +117,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
         return made
 
     sweeping.Sweep.run = one  # type: ignore[method-assign]
-    clock.watch(sweeping, "keep", "keep weights, answers, score in MLflow")
+    clock.watch(sweeping, "record_ingredient", "keep weights, answers, score in MLflow")
     for method in ("log", "find", "start", "tag", "end"):
         clock.watch(Store, method, f"MLflow: {method}")
     os.chdir(folder)
