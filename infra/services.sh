@@ -14,6 +14,8 @@ here=infra/services
 . "$here/prefect.sh"
 . "$here/worker.sh"
 ALL=(postgres s3 mlflow prefect worker)
+USED=("${ALL[@]}")
+has_s3 || USED=(postgres mlflow prefect worker)
 
 usage() {
     cat <<END
@@ -35,9 +37,11 @@ start() { # names...: all at once, each with what it needs running before it
     for name in "$@"; do await "$name"; done
 }
 
-down_of() { # names...: those of them that do not run
+down_of() { # names...: those of them that are used and do not run
     local name
-    for name in "$@"; do "${name}_runs" || echo "$name"; done
+    for name in "${USED[@]}"; do
+        [[ " $* " != *" $name "* ]] || "${name}_runs" || echo "$name"
+    done
 }
 
 up() {
@@ -61,12 +65,21 @@ up() {
     addresses
 }
 
+stored() {
+    if has_s3; then
+        echo "S3          $S3_ENDPOINT (bucket $S3_BUCKET)"
+    else
+        echo "Weights     $DIR/s3/$S3_BUCKET, a folder without S3"
+        echo "            ($(why_no_s3))"
+    fi
+}
+
 addresses() {
     cat <<END
 
 MLflow      http://127.0.0.1:$MLFLOW_PORT/#/experiments?workflowType=machine_learning
 Prefect     http://127.0.0.1:$PREFECT_PORT
-S3          $S3_ENDPOINT (bucket $S3_BUCKET)
+$(stored)
 PostgreSQL  127.0.0.1:$POSTGRES_PORT
 User modelsoup; the passwords are in $DIR/env.
 
@@ -78,7 +91,7 @@ END
 
 status() {
     local name wrong=0
-    for name in "${ALL[@]}"; do
+    for name in "${USED[@]}"; do
         if ! "${name}_runs"; then
             echo "$name is down" && wrong=1
         elif ! "${name}_healthy"; then

@@ -1,7 +1,9 @@
-# MLflow: runs and the registry, in PostgreSQL; it passes artifacts on to S3, so that its clients
-# need no credentials but its own.
+# MLflow: runs and the registry, in PostgreSQL; it passes artifacts on to S3 (or to the folder that
+# S3 would serve), so that its clients need no credentials but its own.
 
 mlflow_start() {
+    local weights=s3://$S3_BUCKET
+    has_s3 || { weights=$DIR/s3/$S3_BUCKET && mkdir -p "$weights"; }
     cat >"$DIR/mlflow-auth.ini" <<END
 [mlflow]
 default_permission = NO_PERMISSIONS
@@ -18,7 +20,7 @@ END
         MLFLOW_S3_ENDPOINT_URL=$S3_ENDPOINT AWS_DEFAULT_REGION=$S3_REGION \
         AWS_ACCESS_KEY_ID=$S3_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$S3_SECRET_ACCESS_KEY \
         launch mlflow mlflow server --host 127.0.0.1 --port "$MLFLOW_PORT" --workers 1 \
-        --app-name basic-auth --serve-artifacts --artifacts-destination "s3://$S3_BUCKET" \
+        --app-name basic-auth --serve-artifacts --artifacts-destination "$weights" \
         --allowed-hosts "127.0.0.1:$MLFLOW_PORT,localhost:$MLFLOW_PORT" \
         --expose-prometheus "$DIR/run/mlflow-metrics" --uvicorn-opts "--log-level warning"
 }

@@ -1,16 +1,27 @@
-# S3: the weights. rclone serves a folder by it; or it is a bucket of the user's own.
+# S3: the weights. It is a bucket of the user's own, or a folder that rclone serves; where rclone
+# cannot, MLflow reads and writes that folder itself, and nothing else changes.
+
+has_s3() { # whether there is an S3, or can be
+    # Not by 'serve s3 --help', which answers 0 where rclone knows no s3.
+    [ -n "$OWN_S3" ] || runs s3 || grep -q "^  s3 " <<<"$(rclone serve --help 2>&1)"
+}
+
+why_no_s3() {
+    if command -v rclone >/dev/null; then
+        echo "$(sed -n 1p <<<"$(rclone version 2>&1)") cannot serve S3: install rclone 1.65 or newer" \
+            "(https://rclone.org/install), or name a bucket of your own by S3_ENDPOINT"
+    else
+        echo "S3 needs rclone 1.65 or newer: https://rclone.org/install, or brew install rclone;" \
+            "or name a bucket of your own by S3_ENDPOINT"
+    fi
+}
 
 s3_start() {
-    command -v rclone >/dev/null ||
-        fail "S3 needs rclone: apt-get install rclone, brew install rclone, or https://rclone.org/install"
     if [ -n "$OWN_S3" ]; then
         own_bucket
         return
     fi
-    # Not by 'serve s3 --help', which answers 0 where there is no s3.
-    grep -q "^  s3 " <<<"$(rclone serve --help 2>&1)" ||
-        fail "$(sed -n 1p <<<"$(rclone version 2>&1)") cannot serve S3: install rclone 1.65 or newer" \
-            "(https://rclone.org/install), or name a bucket of your own by S3_ENDPOINT"
+    has_s3 || fail "$(why_no_s3)"
     mkdir -p "$DIR/s3/$S3_BUCKET" "$DIR/s3/dvc"
     # By the environment, for a command line can be read by everybody.
     RCLONE_AUTH_KEY="\"$S3_ACCESS_KEY_ID,$S3_SECRET_ACCESS_KEY\"" \
@@ -20,6 +31,9 @@ s3_start() {
 
 own_bucket() { # cannot be started, only found
     local why
+    command -v rclone >/dev/null ||
+        fail "a bucket of your own is looked into by rclone, which is not installed:" \
+            "apt-get install rclone, brew install rclone, or https://rclone.org/install"
     ! why=$(bucket 2>&1) || return 0
     why=$(tail -1 <<<"$why" | sed 's/.*ListJSON: //')
     [ "$why" != "directory not found" ] ||

@@ -1,30 +1,17 @@
 """Each kind of DVC remote that docs/deployments.md tells of: pushed to, and pulled elsewhere."""
 
 import http.server
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import checkouts
-from tests.servers import free_port
-from tests.waiting import until
+from tests.buckets import bucket
 
 pytestmark = pytest.mark.slow
-
-AWS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 class Shelf(http.server.SimpleHTTPRequestHandler):
@@ -67,37 +54,6 @@ def shelf(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture
-def bucket(tmp_path: Path) -> Iterator[str]:
-    """An S3 with a bucket `soup`; its address."""
-    program = Path(sys.executable).parent / "moto_server"
-    if not program.exists():
-        pytest.skip("moto_server, an S3 for tests, is not installed: pip install 'moto[s3]'")
-    port = free_port()
-    process = subprocess.Popen(
-        [str(program), "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    url = f"http://127.0.0.1:{port}"
-
-    def made() -> bool:
-        request = urllib.request.Request(f"{url}/soup", method="PUT")
-        request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testing/x/us-east-1/s3/x")
-        try:
-            return urllib.request.urlopen(request, timeout=60).status == 200
-        except OSError:
-            return False
-
-    try:
-        until(made, "the S3 for tests")
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a folder of images and a result of a stage, both DVC's."""
@@ -119,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def do(root: Path, command: str) -> str:
-    ran = checkouts.run(root, *command.split(), **AWS)
+    ran = checkouts.run(root, *command.split())
     assert ran.returncode == 0, f"{command}: {ran.stderr}"
     return ran.stdout
 
@@ -151,8 +107,13 @@ def test_a_folder_which_is_missed_where_it_lost_a_file(project: Path, tmp_path: 
     assert "failed to pull" in ran.stderr.lower()
 
 
-def test_s3(project: Path, tmp_path: Path, bucket: str) -> None:
-    pulled_elsewhere(project, tmp_path / "other", "url = s3://soup/dvc", f"endpointurl = {bucket}")
+def test_s3(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bucket("soup") as reach:
+        for name in ("aws_access_key_id", "aws_secret_access_key"):
+            monkeypatch.setenv(name.upper(), reach[name])
+        monkeypatch.setenv("AWS_DEFAULT_REGION", reach["region_name"])
+        address = f"endpointurl = {reach['endpoint_url']}"
+        pulled_elsewhere(project, tmp_path / "other", "url = s3://soup/dvc", address)
 
 
 def test_http(project: Path, tmp_path: Path, shelf: str) -> None:

@@ -1,9 +1,12 @@
 """`make services` in a checkout around a tiny image set, on free ports."""
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +20,26 @@ def free_ports() -> dict[str, str]:
     return {name: str(free_port()) for name in PORTS}
 
 
-def missing() -> str:
-    """What is not installed here that the services need; '' if nothing is."""
-    postgres = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), shutil.which("initdb")]
-    if not any(postgres):
-        return "PostgreSQL is not installed (apt-get install postgresql)"
+def serves_s3() -> bool:
+    """Whether the rclone that is installed does, as 1.65 and newer do."""
     if not shutil.which("rclone"):
-        return "rclone is not installed (apt-get install rclone, or https://rclone.org/install)"
+        return False
     told = subprocess.run(
         ["rclone", "serve", "--help"], capture_output=True, text=True, check=False
     )
-    if "\n  s3 " not in told.stdout:
-        return "this rclone cannot serve S3: 1.65 or newer is needed (https://rclone.org/install)"
-    return ""
+    return "\n  s3 " in told.stdout
+
+
+def missing() -> str:
+    """What is not installed here that the services need; '' if nothing is."""
+    postgres = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), shutil.which("initdb")]
+    return "" if any(postgres) else "PostgreSQL is not installed (apt-get install postgresql)"
+
+
+def without_own_client() -> str:
+    """What is not installed here that a bucket of one's own needs besides; '' if nothing is."""
+    needs = "" if shutil.which("rclone") else "rclone is not installed (apt-get install rclone)"
+    return missing() or needs
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,21 @@ def checkout(root: Path) -> Path:
     shutil.copytree(checkouts.REPO / "infra", root / "infra")
     shutil.copy(checkouts.REPO / "prefect.yaml", root)
     return root
+
+
+@contextlib.contextmanager
+def started(root: Path, **settings: str) -> Iterator[Services]:
+    """The services of a checkout that is made at root; they are stopped at the end."""
+    checkout(root)
+    folder = Path(tempfile.mkdtemp(prefix="modelsoup-services-"))
+    services = Services(root, reachable(folder), free_ports())
+    try:
+        ran = services.script("up", **settings)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        yield services
+    finally:
+        services.script("down")
+        shutil.rmtree(folder)
 
 
 def listens(port: str) -> bool:

@@ -17,16 +17,16 @@ esac
 """
 
 
-def started(folder: Path) -> subprocess.CompletedProcess[str]:
+def started(folder: Path, endpoint: str = "") -> subprocess.CompletedProcess[str]:
     """s3_start, with no programs but those of a folder and the few that it calls."""
-    for name in ("bash", "sed", "grep", "env", "mkdir"):
+    for name in ("bash", "sed", "grep", "env", "mkdir", "cat", "head", "base64", "tr"):
         (folder / name).symlink_to(str(shutil.which(name)))
-    script = (
-        f"source {REPO}/infra/services/settings.sh; source {REPO}/infra/services/s3.sh; s3_start"
-    )
+    parts = ("settings", "processes", "s3")
+    script = "; ".join(f"source {REPO}/infra/services/{part}.sh" for part in parts)
+    settings = {"SERVICES_DIR": str(folder / "s"), "S3_ENDPOINT": endpoint}
     return subprocess.run(
-        ["bash", "-c", "OWN_S3=; " + script],
-        env={"PATH": str(folder), "HOME": os.environ["HOME"], "SERVICES_DIR": str(folder / "s")},
+        ["bash", "-c", f"{script}; s3_start"],
+        env={"PATH": str(folder), "HOME": os.environ["HOME"], **settings},
         capture_output=True,
         text=True,
         check=False,
@@ -36,7 +36,7 @@ def started(folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("rclone", "message"),
     [
-        (None, "error: S3 needs rclone: apt-get install rclone, brew install rclone, or"),
+        (None, "error: S3 needs rclone 1.65 or newer: https://rclone.org/install, or brew"),
         (OLD, "error: rclone v1.60.1-DEV cannot serve S3: install rclone 1.65 or newer"),
     ],
 )
@@ -49,3 +49,9 @@ def test_a_rclone_that_is_missing_or_too_old_is_told_with_what_to_install(
     done = started(tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_bucket_of_ones_own_without_rclone_is_told_with_what_to_install(tmp_path: Path) -> None:
+    done = started(tmp_path, endpoint="https://s3.example.com")
+    assert done.returncode == 2
+    assert "looked into by rclone, which is not installed: apt-get install rclone" in done.stderr

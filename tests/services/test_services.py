@@ -5,11 +5,7 @@ import io
 import json
 import os
 import pickle
-import re
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -21,36 +17,44 @@ from typing import Any
 import pytest
 
 from tests import checkouts
-from tests.services.questions import (
-    ask,
-    flow_runs,
-    let_in,
-    mlflow_user,
-    objects,
-    query,
-    s3,
+from tests.buckets import bucket
+from tests.services.questions import ask, flow_runs, mlflow_user, objects, query, s3
+from tests.services.started import (
+    Services,
+    free_ports,
+    listens,
+    reachable,
+    serves_s3,
+    started,
+    without_own_client,
 )
-from tests.services.started import Services, checkout, free_ports, listens, missing, reachable
 from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(missing()), reason=missing() or "all is installed"),
+    pytest.mark.skipif(bool(without_own_client()), reason=without_own_client() or "all is there"),
 ]
 
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    root = checkout(tmp_path_factory.mktemp("services"))
-    folder = Path(tempfile.mkdtemp(prefix="modelsoup-services-"))
-    made = Services(root, reachable(folder), free_ports())
-    try:
-        ran = made.script("up")
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        yield made
-    finally:
-        made.script("down")
-        shutil.rmtree(folder)
+    """With the S3 that they start, or a bucket beside them where no rclone here serves one."""
+    root = tmp_path_factory.mktemp("services")
+    if serves_s3():
+        with started(root) as services:
+            yield services
+    else:
+        with bucket("mlflow") as reach, started(root, **own(reach)) as services:
+            yield services
+
+
+def own(reach: dict[str, str]) -> dict[str, str]:
+    """A bucket as a user names it to the services."""
+    return {
+        "S3_ENDPOINT": reach["endpoint_url"],
+        "S3_ACCESS_KEY_ID": reach["aws_access_key_id"],
+        "S3_SECRET_ACCESS_KEY": reach["aws_secret_access_key"],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -80,129 +84,6 @@ def test_a_second_start_finds_all_of_them_running_and_starts_nothing(services: S
     assert status.stdout.split("\n")[:-1] == [
         f"{name} runs" for name in ("postgres", "s3", "mlflow", "prefect", "worker")
     ]
-
-
-def test_secrets_are_the_owners_alone_and_on_no_command_line(services: Services) -> None:
-    for name in ("env", "settings", "mlflow-auth.ini"):
-        assert stat.S_IMODE((services.folder / name).stat().st_mode) == 0o600
-    passwords = [v for k, v in services.env.items() if re.search("PASSWORD|SECRET", k)]
-    passwords.append(services.env["PREFECT_API_AUTH_STRING"].partition(":")[2])
-    assert len(set(passwords)) == 4
-    assert all(len(password) == 32 for password in passwords)
-    for line in services.processes().values():
-        assert not any(password in line for password in passwords), line
-
-
-def test_mlflow_refuses_who_has_no_credentials_or_wrong_ones(services: Services) -> None:
-    port = services.ports["MLFLOW_PORT"]
-    routes = (
-        "/",
-        "/version",
-        "/metrics",
-        "/graphql",
-        "/v1/traces",
-        "/api/2.0/mlflow/experiments/search?max_results=1",
-        "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
-        "/api/2.0/mlflow/registered-models/search",
-        "/api/2.0/mlflow-artifacts/artifacts",
-        "/api/2.0/mlflow-artifacts/artifacts/1/x",
-        "/get-artifact?run_uuid=x&path=y",
-        "/api/2.0/mlflow/users/get?username=modelsoup",
-    )
-    for route in routes:
-        assert ask(port, route)[0] == 401, route
-        assert ask(port, route, "modelsoup:password")[0] == 401, route
-    assert ask(port, "/api/2.0/mlflow-artifacts/artifacts/1/x", method="PUT")[0] == 401
-    assert ask(port, routes[5], mlflow_user(services))[0] == 200
-
-
-def test_prefect_refuses_who_has_no_credentials_at_every_route_that_it_says_it_has(
-    services: Services,
-) -> None:
-    port = services.ports["PREFECT_PORT"]
-    known = services.env["PREFECT_API_AUTH_STRING"]
-    status, schema = ask(port, "/api/openapi.json", known)
-    assert status == 200
-    routes = [
-        (path if path.startswith("/api/") else f"/api{path}", method.upper())
-        for path, methods in json.loads(schema)["paths"].items()
-        for method in methods
-    ]
-    assert len(routes) > 150
-    for path, method in routes:
-        if path in ("/api/health", "/api/ready"):
-            continue
-        route = path.replace("{", "").replace("}", "")
-        assert ask(port, route, method=method)[0] == 401, (method, path)
-    assert ask(port, "/api/metrics")[0] == 401
-    assert ask(port, "/api/admin/version", "modelsoup:wrong")[0] == 401
-    assert ask(port, "/api/admin/version", known)[0] == 200
-
-
-@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
-def test_prefect_tells_nothing_to_a_socket_without_credentials(
-    services: Services, path: str
-) -> None:
-    known = services.env["PREFECT_API_AUTH_STRING"]
-    assert [let_in(services, path, token) for token in ("", "wrong", known)] == [False, False, True]
-
-
-def test_s3_refuses_who_has_no_credentials_or_wrong_ones(services: Services) -> None:
-    from botocore.exceptions import ClientError
-
-    own = s3(services)
-    own.put_object(Bucket="mlflow", Key="probe", Body=b"weights")
-    assert own.get_object(Bucket="mlflow", Key="probe")["Body"].read() == b"weights"
-    for other in (s3(services, signed=False), s3(services, secret="wrong")):
-        for act in (
-            lambda c: c.list_buckets(),
-            lambda c: c.list_objects_v2(Bucket="mlflow"),
-            lambda c: c.get_object(Bucket="mlflow", Key="probe"),
-            lambda c: c.put_object(Bucket="mlflow", Key="probe", Body=b"x"),
-            lambda c: c.delete_object(Bucket="mlflow", Key="probe"),
-        ):
-            with pytest.raises(ClientError) as refused:
-                act(other)
-            assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)
-    assert own.get_object(Bucket="mlflow", Key="probe")["Body"].read() == b"weights"
-    own.delete_object(Bucket="mlflow", Key="probe")
-    assert "mlflow" in [bucket["Name"] for bucket in own.list_buckets()["Buckets"]]
-
-
-def test_postgresql_refuses_a_wrong_password_and_has_no_way_in_without(services: Services) -> None:
-    import psycopg
-
-    for password in ("wrong", ""):
-        with pytest.raises(psycopg.OperationalError, match="password"):
-            query(services, "mlflow", "select 1", PGPASSWORD=password)
-    rules = query(services, "mlflow", "select distinct auth_method from pg_hba_file_rules")
-    assert rules == [("scram-sha-256",)]
-    assert query(services, "mlflow", "show unix_socket_directories") == [("",)]
-    assert query(services, "mlflow", "show listen_addresses") == [("127.0.0.1",)]
-
-
-def test_a_forged_host_is_refused_even_with_credentials(services: Services) -> None:
-    evil = "evil.example"
-    mlflow, prefect = services.ports["MLFLOW_PORT"], services.ports["PREFECT_PORT"]
-    user, known = mlflow_user(services), services.env["PREFECT_API_AUTH_STRING"]
-    for path in ("/", "/api/2.0/mlflow/experiments/search?max_results=1", "/metrics"):
-        assert ask(mlflow, path, user, host=evil)[0] == 403
-        assert ask(mlflow, path, user, host=f"{evil}:{mlflow}")[0] == 403
-    for path in ("/", "/api/health", "/api/admin/version", "/ui-settings"):
-        assert ask(prefect, path, known, host=evil)[0] == 400
-    # S3's signature is over the host, so that nothing signed for one server holds for another.
-    signed = s3(services).generate_presigned_url("list_objects_v2", Params={"Bucket": "mlflow"})
-    path = signed.split(services.ports["S3_PORT"], 1)[1]
-    assert ask(services.ports["S3_PORT"], path)[0] == 200
-    assert ask(services.ports["S3_PORT"], path, host=evil)[0] == 403
-
-
-def test_servers_listen_on_loopback_alone(services: Services) -> None:
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
-    for address in addresses - {"127.0.0.1", "127.0.1.1", "::1"}:
-        for port in services.ports.values():
-            with socket.socket(socket.AF_INET6 if ":" in str(address) else socket.AF_INET) as probe:
-                assert probe.connect_ex((str(address), int(port))) != 0, (address, port)
 
 
 def test_a_triggered_run_ends_as_a_champion_with_runs_in_postgresql_and_weights_in_s3(
@@ -313,53 +194,36 @@ def test_a_pickle_put_beside_the_champion_is_refused_and_not_read(
     fetch(registry, found, tmp_path / "here")
 
 
-def test_wrong_credentials_are_told_before_anything_is_done(
-    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from soup.tracking import Store, TrackingError
-
-    wrong = services.env | {"PREFECT_API_AUTH_STRING": "modelsoup:wrong"}
-    done = services.run(sys.executable, "-m", "flows.pipeline", **wrong)
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert "refuses the credentials; set PREFECT_API_AUTH_STRING" in done.stderr
-    assert "Traceback" not in done.stderr
-    for name, value in services.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-    with pytest.raises(TrackingError, match="refuses the credentials; set MLFLOW_TRACKING_USER"):
-        Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", services.env["MLFLOW_TRACKING_PASSWORD"])
-    Store(services.env["MLFLOW_TRACKING_URI"], "wrong-credentials", tmp_path).require_artifacts()
-
-
 def test_a_bucket_that_does_not_exist_is_told_before_anything_starts(services: Services) -> None:
     env = services.env
     with tempfile.TemporaryDirectory(prefix="modelsoup-services-") as folder:
         other = Services(services.root, reachable(Path(folder)), free_ports())
-        own = {
-            "S3_ENDPOINT": env["AWS_ENDPOINT_URL_S3"],
-            "S3_ACCESS_KEY_ID": env["AWS_ACCESS_KEY_ID"],
-            "S3_SECRET_ACCESS_KEY": env["AWS_SECRET_ACCESS_KEY"],
+        there = {
+            "endpoint_url": env["AWS_ENDPOINT_URL_S3"],
+            "aws_access_key_id": env["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": env["AWS_SECRET_ACCESS_KEY"],
         }
-        said = other.script("up", S3_BUCKET="nobodys", **own)
+        said = other.script("up", S3_BUCKET="nobodys", **own(there))
         assert said.returncode == 2
-        assert f"there is no bucket nobodys at {own['S3_ENDPOINT']}" in said.stderr
-        said = other.script("up", **(own | {"S3_SECRET_ACCESS_KEY": "wrong"}))
+        assert f"there is no bucket nobodys at {env['AWS_ENDPOINT_URL_S3']}" in said.stderr
+        said = other.script("up", **own(there | {"aws_secret_access_key": "wrong"}))
         assert said.returncode == 2
         assert "SignatureDoesNotMatch" in said.stderr
         assert not (Path(folder) / "postgres").exists()
 
 
 def test_what_was_killed_is_started_again_and_nothing_else(services: Services) -> None:
-    services.script("kill", "s3")
+    # A bucket beside the services is not theirs to kill.
+    killed, lives = ("s3", "mlflow") if serves_s3() else ("mlflow", "s3")
+    services.script("kill", killed)
     status = services.script("status")
     assert status.returncode == 1
-    assert "s3 is down" in status.stdout
-    assert "mlflow runs" in status.stdout
+    assert f"{killed} is down" in status.stdout
+    assert f"{lives} runs" in status.stdout
     again = services.script("up")
     assert again.returncode == 0, again.stderr
-    started = [line.split()[1] for line in again.stdout.splitlines() if line.startswith("starting")]
-    assert started == ["s3"]
+    starts = [line.split()[1] for line in again.stdout.splitlines() if line.startswith("starting")]
+    assert starts == [killed]
 
 
 def test_a_killed_postgresql_recovers_and_the_servers_go_on_with_it(ran: Services) -> None:

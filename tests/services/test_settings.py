@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests import checkouts
-from tests.services.started import Services, free_ports, listens, missing, reachable
+from tests.services.started import (
+    Services,
+    free_ports,
+    listens,
+    missing,
+    reachable,
+    without_own_client,
+)
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is installed")
 
@@ -69,6 +76,7 @@ def test_data_of_another_postgresql_are_not_touched(services: Services) -> None:
     assert [file.name for file in data.iterdir()] == ["PG_VERSION"]
 
 
+@pytest.mark.skipif(bool(without_own_client()), reason=without_own_client() or "all is there")
 def test_an_s3_that_does_not_answer_is_named_with_the_reason(services: Services) -> None:
     ran = services.script("up", S3_ENDPOINT="http://127.0.0.1:9")
     assert ran.returncode == 2
