@@ -31,21 +31,18 @@ s3_start() {
 
 own_bucket() { # cannot be started, only found
     local why
-    command -v rclone >/dev/null ||
-        fail "a bucket of your own is looked into by rclone, which is not installed:" \
-            "apt-get install rclone, brew install rclone, or https://rclone.org/install"
     ! why=$(bucket 2>&1) || return 0
-    why=$(tail -1 <<<"$why" | sed 's/.*ListJSON: //')
-    [ "$why" != "directory not found" ] ||
+    why=$(tail -1 <<<"$why")
+    [ "$why" != NoSuchBucket ] ||
         fail "there is no bucket $S3_BUCKET at $S3_ENDPOINT: make it, or name another by S3_BUCKET"
     fail "bucket $S3_BUCKET at $S3_ENDPOINT cannot be read: $why;" \
         "correct S3_ENDPOINT, S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY"
 }
 
-bucket() { # its list, as a client reads it
-    RCLONE_S3_PROVIDER=Other RCLONE_S3_ENDPOINT=$S3_ENDPOINT RCLONE_S3_REGION=$S3_REGION \
-        RCLONE_S3_ACCESS_KEY_ID=$S3_ACCESS_KEY_ID RCLONE_S3_SECRET_ACCESS_KEY=$S3_SECRET_ACCESS_KEY \
-        rclone lsf --config "" --max-depth 1 --retries 1 --low-level-retries 1 ":s3:$S3_BUCKET"
+bucket() {
+    AWS_ENDPOINT_URL_S3=$S3_ENDPOINT AWS_DEFAULT_REGION=$S3_REGION \
+        AWS_ACCESS_KEY_ID=$S3_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$S3_SECRET_ACCESS_KEY \
+        python "$here/bucket.py" "$S3_BUCKET"
 }
 
 s3_healthy() { bucket >/dev/null 2>&1; }

@@ -36,12 +36,6 @@ def missing() -> str:
     return "" if any(postgres) else "PostgreSQL is not installed (apt-get install postgresql)"
 
 
-def without_own_client() -> str:
-    """What is not installed here that a bucket of one's own needs besides; '' if nothing is."""
-    needs = "" if shutil.which("rclone") else "rclone is not installed (apt-get install rclone)"
-    return missing() or needs
-
-
 @dataclass(frozen=True)
 class Services:
     """
@@ -114,6 +108,15 @@ def started(root: Path, **settings: str) -> Iterator[Services]:
     finally:
         services.script("down")
         shutil.rmtree(folder)
+
+
+def own(reach: dict[str, str]) -> dict[str, str]:
+    """A bucket of `tests.buckets` as a user names it to the services."""
+    return {
+        "S3_ENDPOINT": reach["endpoint_url"],
+        "S3_ACCESS_KEY_ID": reach["aws_access_key_id"],
+        "S3_SECRET_ACCESS_KEY": reach["aws_secret_access_key"],
+    }
 
 
 def listens(port: str) -> bool:

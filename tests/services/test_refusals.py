@@ -34,9 +34,13 @@ def test_weights_are_in_s3_or_else_in_the_folder_that_it_would_serve(
 ) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
-    code = "import mlflow, sys; mlflow.start_run(); mlflow.log_artifact(sys.argv[1])"
+    code = (
+        "import mlflow, sys; run = mlflow.start_run(); mlflow.log_artifact(sys.argv[1]);"
+        "print(mlflow.artifacts.load_text(run.info.artifact_uri + '/model.safetensors'))"
+    )
     done = services.run(sys.executable, "-c", code, str(weights), **services.env)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "weights" in done.stdout.splitlines()
     (stored,) = (services.folder / "s3/mlflow").rglob(weights.name)
     assert stored.read_bytes() == b"weights"
     assert stat.S_IMODE((services.folder / "s3/mlflow").stat().st_mode) == 0o700

@@ -17,13 +17,13 @@ esac
 """
 
 
-def started(folder: Path, endpoint: str = "") -> subprocess.CompletedProcess[str]:
+def started(folder: Path) -> subprocess.CompletedProcess[str]:
     """s3_start, with no programs but those of a folder and the few that it calls."""
     for name in ("bash", "sed", "grep", "env", "mkdir", "cat", "head", "base64", "tr"):
         (folder / name).symlink_to(str(shutil.which(name)))
     parts = ("settings", "processes", "s3")
     script = "; ".join(f"source {REPO}/infra/services/{part}.sh" for part in parts)
-    settings = {"SERVICES_DIR": str(folder / "s"), "S3_ENDPOINT": endpoint}
+    settings = {"SERVICES_DIR": str(folder / "s")}
     return subprocess.run(
         ["bash", "-c", f"{script}; s3_start"],
         env={"PATH": str(folder), "HOME": os.environ["HOME"], **settings},
@@ -49,9 +49,3 @@ def test_a_rclone_that_is_missing_or_too_old_is_told_with_what_to_install(
     done = started(tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
-
-
-def test_a_bucket_of_ones_own_without_rclone_is_told_with_what_to_install(tmp_path: Path) -> None:
-    done = started(tmp_path, endpoint="https://s3.example.com")
-    assert done.returncode == 2
-    assert "looked into by rclone, which is not installed: apt-get install rclone" in done.stderr

@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import checkouts
-from tests.services.started import (
-    Services,
-    free_ports,
-    listens,
-    missing,
-    reachable,
-    without_own_client,
-)
+from tests.buckets import bucket
+from tests.services.started import Services, free_ports, listens, missing, own, reachable
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is installed")
 
@@ -76,13 +70,23 @@ def test_data_of_another_postgresql_are_not_touched(services: Services) -> None:
     assert [file.name for file in data.iterdir()] == ["PG_VERSION"]
 
 
-@pytest.mark.skipif(bool(without_own_client()), reason=without_own_client() or "all is there")
 def test_an_s3_that_does_not_answer_is_named_with_the_reason(services: Services) -> None:
     ran = services.script("up", S3_ENDPOINT="http://127.0.0.1:9")
     assert ran.returncode == 2
     assert "bucket mlflow at http://127.0.0.1:9 cannot be read" in ran.stderr
-    assert "connection refused" in ran.stderr
+    assert "Connection refused" in ran.stderr
     assert not (services.folder / "postgres").exists()
+
+
+def test_a_bucket_that_does_not_exist_is_told_before_anything_starts(services: Services) -> None:
+    with bucket("mlflow") as reach:
+        said = services.script("up", S3_BUCKET="nobodys", **own(reach))
+        assert said.returncode == 2
+        assert f"there is no bucket nobodys at {reach['endpoint_url']}" in said.stderr
+        said = services.script("up", **own(reach | {"aws_secret_access_key": "wrong"}))
+        assert said.returncode == 2
+        assert "SignatureDoesNotMatch" in said.stderr
+        assert not (services.folder / "postgres").exists()
 
 
 def test_a_service_that_there_is_not_is_answered_with_those_that_there_are(
