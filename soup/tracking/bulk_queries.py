@@ -38,9 +38,10 @@ def runs(client: MlflowClient, experiment: str, run_ids: Sequence[str]) -> list[
     return _at_once(search, run_ids, PART)
 
 
-def children(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
-    """The finished runs of a parent, the oldest first."""
-    query = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'"
+def finished(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
+    """The finished runs of a parent, or for '' of the whole experiment, the oldest first."""
+    query = "attributes.status = 'FINISHED'"
+    query += f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
     found: list[Run] = []
     token: str | None = ""
     while token is not None:

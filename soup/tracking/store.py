@@ -177,9 +177,9 @@ class Store:
         except TrackingError:
             return False
 
-    def finished(self, parent: str) -> dict[str, Tracked]:
-        """The finished runs of a parent by digest, of each digest the newest: `find` at once."""
-        runs = map(_tracked, bulk_queries.children(self.client, self.experiment_id, parent))
+    def finished(self, parent: str = "") -> dict[str, Tracked]:
+        """The newest finished run of each digest, of a parent or of the whole experiment."""
+        runs = map(_tracked, bulk_queries.finished(self.client, self.experiment_id, parent))
         return {run.tags["digest"]: run for run in runs if "digest" in run.tags}
 
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:

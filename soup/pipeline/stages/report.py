@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from soup.errors import BadInput
 from soup.files import write_text
 from soup.pipeline.project import Project
 from soup.report import Report, page
@@ -16,7 +17,11 @@ BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register"
 
 
 def run(project: Project) -> dict[str, Any]:
-    """Draw the page, and put it beside the soup and the sweep in MLflow."""
+    """Draw the page, and put it beside the soup and the sweep in MLflow.
+
+    Raises:
+        BadInput: another version of modelsoup wrote what the page is drawn from.
+    """
     out = project.out
     store = project.store()
     records = {name: json.loads((out / f"{name}.json").read_text()) for name in BEFORE}
@@ -28,7 +33,7 @@ def run(project: Project) -> dict[str, Any]:
             recipe=cooked["recipe"],
             results=pd.read_csv(out / "results.csv"),
             ingredients=_ingredients(store, sweep, cooked["kept"]),
-            trace=pd.read_csv(out / "trace.csv"),
+            trace=_trace(project),
             tests=pd.read_csv(out / "tests.csv"),
             lineage={
                 "Registered": f"{registered['model']} version {registered['version']}",
@@ -51,6 +56,17 @@ def run(project: Project) -> dict[str, Any]:
         "soup": store.link(soup.run_id),
         "summary": str((out / "report.html").relative_to(project.root)),
     }
+
+
+def _trace(project: Project) -> pd.DataFrame:
+    path = project.out / "trace.csv"
+    trace = pd.read_csv(path)
+    if "examples_seen" not in trace:
+        raise BadInput(
+            f"{path.relative_to(project.root)} has no column examples_seen: it was written by "
+            "another version of modelsoup; run the whole pipeline, which redoes what is out of date"
+        )
+    return trace
 
 
 def _ingredients(store: Store, sweep: Mapping[str, Any], kept: list[str]) -> pd.DataFrame:

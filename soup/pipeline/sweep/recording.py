@@ -1,10 +1,30 @@
 """Scored models kept in MLflow as ingredients of a sweep."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value
+from soup.pipeline.sweep.part import Part, ingredient_digest
 from soup.tracking import Store
+
+
+def tell_unused(store: Store, parts: Iterable[Part], say: Callable[[str], None]) -> None:
+    """Say how many finished ingredients the experiment has, if a new sweep can reuse none of them.
+
+    Args:
+        parts: of the new sweep.
+    """
+    wanted = {ingredient_digest(part, average) for part in parts for average in part.names}
+    finished = {
+        digest: run
+        for digest, run in store.finished().items()
+        if run.tags["kind"] == "ingredient" and run.name != "probe"
+    }
+    if finished and not wanted & finished.keys():
+        say(
+            f"{len(finished)} finished ingredients of this experiment are not reused: code, base "
+            "model, split or hyperparameters differ from those of this sweep"
+        )
 
 
 def record_ingredient(

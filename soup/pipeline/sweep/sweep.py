@@ -24,7 +24,7 @@ from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
 from soup.pipeline.sweep.part import Part, ingredient_digest
-from soup.pipeline.sweep.recording import finish_sweep, record_ingredient
+from soup.pipeline.sweep.recording import finish_sweep, record_ingredient, tell_unused
 from soup.tracking import Store, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.worker_process import Crashed, Failed
@@ -102,8 +102,7 @@ class Sweep:
         else:
             parts = fine_tunes(project, shared, threads)
             # Not how many runs there are, nor which of them are stopped: that changes none.
-            exclude = {"runs", "halving"}
-            identity = {"settings": settings.model_dump(mode="json", exclude=exclude)}
+            identity = {"settings": settings.model_dump(mode="json", exclude={"runs", "halving"})}
         digest = of_value({"sweep": shared, **identity})
         store = project.store()
         tags = project.lineage() | {"sweep": digest}
@@ -113,6 +112,8 @@ class Sweep:
         run_id = known.run_id if known else store.start("sweep", digest, title, tags)
         probed = json.loads((project.out / "probe.json").read_text())
         stored = store.finished(run_id)
+        if known is None:
+            tell_unused(store, parts.values(), project.say)
         finished: dict[str, dict[str, str]] = {}
         for name, part in parts.items():
             if part.digest in stored:  # stored last: if it is there, so are its averages
@@ -215,9 +216,8 @@ class Sweep:
                 is gone. The next start goes on.
         """
         for outcome in outcomes.values():
-            if isinstance(outcome, BaseException) and not isinstance(
-                outcome, Failed | StoppedEarly
-            ):
+            expected = isinstance(outcome, Failed | StoppedEarly)
+            if isinstance(outcome, BaseException) and not expected:
                 raise outcome
         failed = {name: str(o) for name, o in outcomes.items() if isinstance(o, BaseException)}
         if len(failed) == len(outcomes):

@@ -13,6 +13,7 @@ import pytest
 
 from soup import tracking
 from soup.data.sources.folders import DataError
+from soup.errors import BadInput
 from soup.evaluation.predict import predict
 from soup.evaluation.promotion_gate import packed, unpacked
 from soup.pipeline.project import Project
@@ -244,6 +245,19 @@ def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
     store, model = swept.store(), swept.params.registry.model
     what = [(e.what, e.number) for e in tracking.history(store, model)]
     assert what == [("promoted", first["version"]), ("refused", second["version"])]
+
+
+def test_a_trace_of_an_earlier_version_is_named_by_the_report(swept: Project) -> None:
+    trace = swept.out / "trace.csv"
+    text = trace.read_text()
+    try:
+        trace.write_text(text.replace("examples_seen", "looked_at"))
+        with pytest.raises(
+            BadInput, match=r"trace\.csv has no column examples_seen: .*another ver"
+        ):
+            report.run(swept)
+    finally:
+        trace.write_text(text)
 
 
 def test_a_champion_known_on_other_images_answers_again(swept: Project) -> None:

@@ -67,6 +67,22 @@ def test_changed_code_is_another_ingredient(project: Project) -> None:
         changed.close({"ft-000": RuntimeError("the store is gone"), "ft-001": {}})
 
 
+def test_that_nothing_is_reused_is_told_with_the_number_of_what_could_have_been(
+    project: Project,
+) -> None:
+    told: list[str] = []
+    listening = replace(project, say=told.append)
+    Sweep.open(listening, code="code of another version", threads=1)
+    (line,) = told
+    assert line.startswith("3 finished ingredients of this experiment are not reused: code, base")
+    told.clear()
+    Sweep.open(listening, code="code", threads=1)  # all of this sweep are finished
+    raw = parameters(project.root)
+    longer = parse(raw | {"sweep": raw["sweep"] | {"runs": 4}})
+    Sweep.open(replace(listening, params=longer), code="code", threads=1)  # some are reused
+    assert told == []
+
+
 def test_a_changed_description_of_the_model_is_another_ingredient(project: Project) -> None:
     before = Sweep.open(project, code="code", threads=1)
     description = project.out / "probe" / "model.json"
