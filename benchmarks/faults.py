@@ -28,7 +28,7 @@ from typing import Any
 import pandas as pd
 
 from tests.faults import injections as faults
-from tests.faults.ground import Ground, ground
+from tests.faults.ground import ALL, Ground, ground
 from tests.faults.injections import Course, Found
 from tests.servers import MlflowServer, PostgresServer, postgres, running
 from tests.unreliable import EveryThird, s3
@@ -86,7 +86,7 @@ def flow_killed(place: Place, course: Course, draws: random.Random) -> Found:
 
 
 def flow_killed_anywhere(place: Place, course: Course, draws: random.Random) -> Found:
-    return faults.flow_killed(place.ground, course, draws, KILLS, faults.ALL)
+    return faults.flow_killed(place.ground, course, draws, KILLS, ALL)
 
 
 def away(kind: str, seconds: float) -> Inject:

@@ -24,6 +24,7 @@ from tests.waiting import until
 FINE_TUNES = 6
 SOURCES = ("soup", "flows")
 SWEEP = ("prepare", "base", "probe", "finetune", "cook")  # what a trial runs, unless it runs all
+ALL = (*SWEEP, "evaluate", "register", "report")
 COMPUTE = {"slots": 2, "checkpoint_seconds": 0.05, "system_metrics": False}
 
 
@@ -95,6 +96,7 @@ class Trial:
         root: its folder.
         experiment: its name in MLflow.
         uri: of the tracking store.
+        environment: what a flow has besides that of the warm process.
         finished: run id and end of the ingredients that were found finished at the last look.
     """
 
@@ -103,6 +105,7 @@ class Trial:
     experiment: str
     uri: str
     stages: tuple[str, ...] = SWEEP
+    environment: dict[str, str] = field(default_factory=dict)
     finished: dict[str, int] = field(default_factory=dict)
     lost: int = 0
     redone: int = 0
@@ -113,7 +116,7 @@ class Trial:
 
     def start(self) -> int:
         told = {"start": str(self.root), "log": str(self.log), "stages": list(self.stages)}
-        return self.warm.tell(told)
+        return self.warm.tell(told | {"environment": self.environment})
 
     def wait(self, pid: int) -> int:
         return self.warm.tell({"wait": pid})

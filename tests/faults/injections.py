@@ -18,8 +18,6 @@ from tests.faults.ground import COMPUTE, SWEEP, Ground, Trial, alive, catches
 from tests.servers import PoolWorker, Server, running
 from tests.waiting import until
 
-ALL = (*SWEEP, "evaluate", "register", "report")
-
 
 @dataclass(frozen=True)
 class Found:

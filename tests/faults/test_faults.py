@@ -23,12 +23,6 @@ UNHARMED = (0, 0)
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with ground(tmp_path_factory.mktemp("ground"), **PATIENT) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def course(plain: Ground) -> Course:
     return Course.of(plain)
 

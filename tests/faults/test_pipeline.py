@@ -12,20 +12,35 @@ from typing import Any
 import pytest
 
 from tests import checkouts
+from tests.faults.ground import ALL, Ground, Trial
 from tests.gates import PATIENT, Gate
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc"),
+]
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path / "gate")
+def gate(plain: Ground) -> Iterator[Gate]:
+    yield plain.gate
+    plain.gate.open()
+
+
+def held_in_the_middle(plain: Ground, **compute: Any) -> Trial:
+    """A project with three fine-tunes of five epochs, one at a time; each is held at the gate."""
+    sweep = checkouts.parameters(plain.folder)["sweep"]
+    sweep["space"]["epochs"] = [5]
+    compute |= {"slots": 1, "checkpoint_seconds": 3600}
+    trial = plain.trial(ALL, sweep=sweep, compute=compute)
+    plain.gate.close(step=18)
+    return trial
 
 
 @contextmanager
 def started(root: Path, gate: Gate) -> Iterator[subprocess.Popen[str]]:
-    """The pipeline, whose fine-tunes wait at the gate."""
+    """The pipeline as a user starts it: a process and a temporary Prefect server of its own."""
     ran = subprocess.Popen(
         [sys.executable, "-m", "flows.pipeline"],
         cwd=root,
@@ -52,22 +67,17 @@ def children_of(root: Path) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
-    tmp_path: Path, gate: Gate
+    plain: Ground, gate: Gate
 ) -> None:
     import mlflow
 
-    # One fine-tune at a time; the second is held in its middle when the first is stored.
-    sweep = checkouts.parameters(tmp_path)["sweep"]
-    sweep["space"]["epochs"] = [5]
-    compute = {"slots": 1, "checkpoint_seconds": 3600, "checkpoint_steps": 5}
-    root = checkouts.make(tmp_path / "checkout", sweep=sweep, compute=compute)
-    store = f"sqlite:///{root}/mlflow.db"
-    gate.close(step=18)
+    # The second fine-tune is held in its middle when the first is stored.
+    trial = held_in_the_middle(plain, checkpoint_steps=5)
+    root = trial.root
     with started(root, gate) as ran:
         first = gate.arrival()
-        client = mlflow.MlflowClient(store, store)
+        client = mlflow.MlflowClient(trial.uri, trial.uri)
         experiment = client.get_experiment_by_name("tiny").experiment_id
         whole = run_of(client, first.name).info.run_name
         first.go_on()
@@ -84,9 +94,9 @@ def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
     kept = client.search_runs([experiment], "attributes.status = 'FINISHED'")
     assert [r.info.run_name for r in kept] == [whole]
 
-    again = checkouts.pipeline(root)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert "finished before" in again.stderr
+    gate.open()
+    assert trial.run() == 0, trial.log.read_text()[-3000:]
+    assert "finished before" in trial.log.read_text()
     after = client.search_runs([experiment], "tags.`soup.kind` = 'ingredient'")
     assert sorted(r.info.run_name for r in after) == ["ft-000", "ft-001", "ft-002", "probe"]
     assert all(r.info.status == "FINISHED" for r in after)
@@ -100,32 +110,33 @@ def test_a_pipeline_killed_in_the_middle_of_the_sweep_goes_on_where_it_was(
     assert not list((root / ".cache/soup/runs").glob("*/"))
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_pipeline_in_good_order(
-    tmp_path: Path, gate: Gate, number: signal.Signals
+    plain: Ground, gate: Gate, number: signal.Signals
 ) -> None:
     import mlflow
 
-    sweep = checkouts.parameters(tmp_path)["sweep"]
-    sweep["space"]["epochs"] = [5]
-    compute = {"slots": 1, "checkpoint_seconds": 3600}
-    root = checkouts.make(tmp_path / "checkout", sweep=sweep, compute=compute)
-    store = f"sqlite:///{root}/mlflow.db"
-    gate.close(step=18)
-    with started(root, gate) as ran:
+    trial = held_in_the_middle(plain)
+    if number == signal.SIGINT:
+        with started(trial.root, gate) as ran:
+            held = gate.arrival()
+            ran.send_signal(number)
+            _, said = ran.communicate(timeout=PATIENCE)
+        code = ran.returncode
+    else:  # as a worker does, and as `kill` does
+        pid = trial.start()
         held = gate.arrival()
-        client = mlflow.MlflowClient(store, store)
-        cut = run_of(client, held.name)
-        ran.send_signal(number)  # as a worker does, and as `kill` does
-        _, said = ran.communicate(timeout=PATIENCE)
-    assert ran.returncode == 128 + number
+        code = trial.kill(pid, number)
+        said = trial.log.read_text()
+    assert code == 128 + number
     assert f"{number.name}: stopping; started again it goes on where it was" in said
     assert "Traceback" not in said
     # Which its interval had not asked for.
-    assert len([*(root / ".cache/soup/runs").glob("*/state.safetensors")]) == 1
-    nobody_works_in(root)
-    assert client.get_run(cut.info.run_id).info.status == "KILLED"
+    assert len([*(trial.root / ".cache/soup/runs").glob("*/state.safetensors")]) == 1
+    nobody_works_in(trial.root)
+    client = mlflow.MlflowClient(trial.uri, trial.uri)
+    cut = run_of(client, held.name)
+    assert cut.info.status == "KILLED"
     assert client.get_run(cut.data.tags["mlflow.parentRunId"]).info.status == "KILLED"
 
 
@@ -156,30 +167,20 @@ def command(pid: int) -> str:
         return ""
 
 
-def test_a_fine_tune_that_diverges_is_marked_failed_and_the_sweep_goes_on(tmp_path: Path) -> None:
+def test_a_fine_tune_that_diverges_is_marked_failed_and_the_sweep_goes_on(plain: Ground) -> None:
     import mlflow
 
-    sweep = checkouts.parameters(tmp_path)["sweep"]
+    sweep = checkouts.parameters(plain.folder)["sweep"]
     sweep |= {"method": "grid", "runs": 2, "clip": 1e30}
     sweep["space"] |= {"lr": [1e-3, 1e30], "epochs": [3]}
-    root = checkouts.make(tmp_path / "checkout", sweep=sweep)
-    ran = checkouts.pipeline(root)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert "failed: the loss became" in ran.stderr
-    record = json.loads((root / "out/tiny/finetune.json").read_text())
+    trial = plain.trial(ALL, sweep=sweep)
+    assert trial.run() == 0, trial.log.read_text()[-3000:]
+    assert "failed: the loss became" in trial.log.read_text()
+    record = json.loads((trial.root / "out/tiny/finetune.json").read_text())
     assert set(record["runs"]) == {"probe", "ft-000"}
     assert "at step" in record["failed"]["ft-001"]
-    store = f"sqlite:///{root}/mlflow.db"
-    client = mlflow.MlflowClient(store, store)
+    client = mlflow.MlflowClient(trial.uri, trial.uri)
     experiment = client.get_experiment_by_name("tiny").experiment_id
     (lost,) = client.search_runs([experiment], "attributes.status = 'FAILED'")
     assert lost.data.tags["soup.reason"] == record["failed"]["ft-001"]
-    assert "ft-001" in (root / "out/tiny/report.html").read_text()
-
-    sweep["space"] |= {"lr": [1e30, 1e29]}
-    checkouts.write(root, sweep=sweep)
-    none = checkouts.pipeline(root)
-    assert none.returncode == 1
-    assert "all 2 fine-tunes failed" in none.stderr
-    assert "lower sweep.space.lr" in none.stderr
-    assert "Traceback" not in none.stderr
+    assert "ft-001" in (trial.root / "out/tiny/report.html").read_text()

@@ -6,8 +6,8 @@ Each flow is a process of its own, that can be killed as any other; it is spared
 imports, and so is its fork server. Without that, hundreds of kills would take hours.
 
 The database is made, for projects to begin with a copy of. It reads lines of JSON, {"start": root,
-"log": path, "stages": [...]} or {"wait": pid}, and answers each with one: the process id, or the
-exit code (negative: the signal that ended it).
+"log": path, "stages": [...], "environment": {...}} or {"wait": pid}, and answers each with one: the
+process id, or the exit code (negative: the signal that ended it).
 """
 
 import json
@@ -40,6 +40,7 @@ def main() -> None:
             sys.stdout.flush()
             answer = os.fork()
             if not answer:
+                os.environ.update(told["environment"])
                 _flow(Path(told["start"]), told["log"], told["stages"])
         else:
             answer = os.waitstatus_to_exitcode(os.waitpid(told["wait"], 0)[1])

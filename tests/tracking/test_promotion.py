@@ -226,7 +226,8 @@ def test_of_promotions_at_once_each_sees_the_newer_champion_or_fails_clearly(
     store = open_store(tmp_path)
     for i in range(6):
         registered(store, "contended", range(20 - 3 * i))
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # MLflow and torch are imported once, not six times
     pipes, processes = [], []
     for number in range(1, 7):
         own, theirs = context.Pipe()

@@ -1,16 +1,18 @@
 """A pipeline run that is watched by all means at once, and one that fails."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.monitoring.prometheus import FOLDER
+from soup.tracking import Store, history
 from tests import checkouts
+from tests.faults.ground import ALL, Ground, Trial
 from tests.flows.monitoring.listener import Listener
+from tests.flows.served import ask
 
 pytestmark = pytest.mark.slow
 
@@ -23,18 +25,24 @@ def listener():
     found.server.server_close()
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkouts.make(tmp_path_factory.mktemp("checkout"))
-
-
-def watched(root: Path, listener: Listener) -> dict[str, str]:
-    return {
+@pytest.fixture
+def watched(plain: Ground, listener: Listener) -> Trial:
+    """A pipeline that is watched by all means at once."""
+    trial = plain.trial(ALL, sweep=checkouts.parameters(plain.folder)["sweep"])
+    trial.environment = {
         "MODELSOUP_LOG": "json",
         "MODELSOUP_WEBHOOK": listener.address,
         "MODELSOUP_ACTOR": "ada@lab",
-        FOLDER: str(root / ".cache" / "metrics"),
+        FOLDER: str(trial.root / ".cache" / "metrics"),
     }
+    return trial
+
+
+def tables(plain: Ground) -> list[dict[str, Any]]:
+    """Prefect's tables of fine-tunes."""
+    wanted = {"artifacts": {"key": {"any_": ["fine-tunes"]}}}
+    found: list[dict[str, Any]] = ask(plain.prefect.api, "/artifacts/filter", wanted)
+    return found
 
 
 def figures(root: Path) -> dict[tuple[str, ...], float]:
@@ -46,11 +54,20 @@ def figures(root: Path) -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_a_run_is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
-    root: Path, listener: Listener
+def test_a_run_is_watched_and_so_is_one_that_fails_after_it(
+    plain: Ground, watched: Trial, listener: Listener
 ) -> None:
-    ran = checkouts.pipeline(root, **watched(root, listener))
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    is_seen_in_prometheus_in_the_logs_and_by_the_webhook(plain, watched, listener)
+    fails_and_does_not_hide_the_last_success(watched, listener)
+
+
+def is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
+    plain: Ground, trial: Trial, listener: Listener
+) -> None:
+    root = trial.root
+    earlier = {table["id"] for table in tables(plain)}
+    code, said = trial.run(), trial.log.read_text()
+    assert code == 0, said[-3000:]
     seen = figures(root)
     assert seen["modelsoup_sweep_finetunes", "finished", "tiny"] == 3
     assert seen["modelsoup_sweep_finetunes", "running", "tiny"] == 0
@@ -60,7 +77,7 @@ def test_a_run_is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
     assert seen["modelsoup_pipeline_last_success_timestamp_seconds", "tiny"] > 1e9
     assert ("modelsoup_pipeline_last_failure_timestamp_seconds", "tiny") not in seen
 
-    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    lines = [json.loads(line) for line in said.splitlines()]
     steps = [line for line in lines if line["message"] == "step"]
     assert {line["fine_tune"] for line in steps} == {"ft-000", "ft-001", "ft-002"}
     record = json.loads((root / "out/tiny/finetune.json").read_text())
@@ -72,11 +89,9 @@ def test_a_run_is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
     assert len(opened) == 3
     assert {line["stage"] for line in lines if "stage" in line} >= {"prepare", "cook", "report"}
 
-    with closing(sqlite3.connect(root / ".prefect" / "prefect.db")) as prefect:
-        select = "select description, data from artifact where key = 'fine-tunes'"
-        ((description, data),) = prefect.execute(select).fetchall()  # one, however often updated
-    assert description.startswith("3 of 3 finished, best")
-    rows = json.loads(json.loads(data))
+    (table,) = [a for a in tables(plain) if a["id"] not in earlier]  # one, however often updated
+    assert table["description"].startswith("3 of 3 finished, best")
+    rows: list[dict[str, Any]] = json.loads(table["data"])
     assert {(row["fine-tune"], row["state"]) for row in rows} == {
         (name, "finished") for name in opened
     }
@@ -89,21 +104,23 @@ def test_a_run_is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
     assert success["event"] == "success"
     assert success["text"].startswith("tiny: the pipeline is done. tiny-soup version 1")
     assert success["figures"] == json.loads((root / "out/tiny/metrics.json").read_text())
-    assert "SECRET" not in ran.stderr
-    version = json.loads(checkouts.run(root, "soup", "champion", "show", "--json").stdout)
-    assert [(e["what"], e["who"]) for e in version["history"]] == [("promoted", "ada@lab")]
+    assert "SECRET" not in said
+    store = Store(trial.uri, "tiny", root / "mlruns")
+    assert [(e.what, e.who) for e in history(store, "tiny-soup")] == [("promoted", "ada@lab")]
 
 
-def test_a_run_that_fails_is_told_and_does_not_hide_the_last_success(
-    root: Path, listener: Listener
-) -> None:
+def fails_and_does_not_hide_the_last_success(trial: Trial, listener: Listener) -> None:
+    root = trial.root
+    trial.log.unlink()
     listener.heard.clear()
     listener.answers = [500, 500]
-    sweep = checkouts.parameters(root)["sweep"]
-    sweep["space"] |= {"lr": [1e30], "epochs": [3]}
-    checkouts.write(root, sweep=sweep | {"method": "grid", "runs": 1, "clip": 1e30})
-    ran = checkouts.pipeline(root, **watched(root, listener))
-    assert ran.returncode == 1
+    parameters = json.loads((root / "params.yaml").read_text())
+    parameters["sweep"] |= {"method": "grid", "runs": 1, "clip": 1e30}
+    parameters["sweep"]["space"] |= {"lr": [1e30], "epochs": [3]}
+    (root / "params.yaml").write_text(json.dumps(parameters))
+    code, said = trial.run(), trial.log.read_text()
+    assert code == 1
+    assert "Traceback" not in said
     seen = figures(root)
     success = seen["modelsoup_pipeline_last_success_timestamp_seconds", "tiny"]
     assert seen["modelsoup_pipeline_last_failure_timestamp_seconds", "tiny"] > success
@@ -111,10 +128,11 @@ def test_a_run_that_fails_is_told_and_does_not_hide_the_last_success(
     told = [each["event"] for each in listener.heard]
     assert told == ["failure", "failure"]  # once more, for the server's error
     assert "all 1 fine-tunes failed" in listener.heard[0]["text"]
-    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    lines = [json.loads(line) for line in said.splitlines()]
     errors = [line["message"] for line in lines if line["level"] == "error"]
     assert len(errors) == 1
     assert "all 1 fine-tunes failed" in errors[0]
+    assert "lower sweep.space.lr" in errors[0]
     refused = [
         line["message"] for line in lines if "was not told of the failure" in line["message"]
     ]
