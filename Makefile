@@ -10,11 +10,14 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 export DVC_NO_ANALYTICS ?= 1
 
-# One thread a test process: threads that wait for each other are slower than none.
-PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# One thread a test process: threads that wait for each other are slower than none. Half as many
+# processes again as there are cores: slow tests wait for servers most of their time.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MAKEFLAGS= $(BIN)/python -m pytest \
+	--dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint ui deploy services services-down services-status doctor repro lock clean
+.PHONY: help setup demo test test-all test-fast lint ui deploy services services-down services-status doctor repro lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,12 +36,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup ## Run the whole pipeline on the embedded image set
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows pipeline --params $(PARAMS)
 
-test: setup ## Run all tests: lint, types, fast tests, then those on real servers
-	@$(MAKE) --no-print-directory lint test-fast
-	@$(PYTEST) -m slow
+test: setup ## Run all tests, fast ones and those on real servers, and the lint beside them
+	@$(MAKE) --no-print-directory -j2 lint test-all
+
+test-all: setup
+	@$(PYTEST) -n $$(($(CORES) * 3 / 2))
 
 test-fast: setup ## Run the fast tests
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -n $(CORES) -m "not slow"
 
 lint: setup ## Check style, types and the architecture
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -1,8 +1,9 @@
-"""Hypothesis without a clock, and the same examples on every run of CI."""
+"""How all tests are run: their order, what they share, and what none leaves to the next."""
 
 import os
+import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -10,8 +11,42 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.faults.ground import Ground
 
+# Hypothesis without a clock, and the same examples on every run of CI.
 settings.register_profile("soup", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("soup")
+
+# A shell starts what runs in the background with Ctrl-C ignored, and all that tests start would
+# inherit that: scripts and flows that are told to stop by it would go on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Files whose tests take `plain`, which is made once in each process that runs one of them.
+PLAIN = (
+    "tests/faults/test_faults.py",
+    "tests/faults/test_pipeline.py",
+    "tests/flows/monitoring/test_watching.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first: at the end, processes that have run theirs share the many fast ones."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With --dist loadfile a file is run by one process, and so are the files of `PLAIN`."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return PLAIN[0] if file in PLAIN else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,14 @@ import numpy as np
 from soup.evaluation.promotion_gate import packed
 from soup.files import of_file
 from soup.tracking import Store, Version, register, save_pyfunc
+from tests import homes
 from tests.worlds import put, tiny
 
 _count = itertools.count()
 
 
 def open_store(folder: Path, name: str = "tests") -> Store:
-    return Store(f"sqlite:///{folder}/mlflow.db", name, folder / "artifacts")
+    return Store(homes.tracking(folder), name, folder / "artifacts")
 
 
 def answers(wrong: Sequence[int], n: int = 100) -> np.ndarray:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests import checkouts
-from tests.servers import free_port
+from tests.servers import free_port, kill
+from tests.waiting import PATIENCE
 
 
 def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -90,6 +91,6 @@ def deployed(
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE)
+        finally:
+            kill(process)

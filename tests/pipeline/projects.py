@@ -8,7 +8,7 @@ from typing import Any
 from soup.config.params import parse
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, prepare, probe
-from tests import checkouts, worlds
+from tests import checkouts, homes, worlds
 
 
 class Silent:
@@ -34,6 +34,7 @@ def probed(root: Path, **changes: Any) -> Project:
     (root / "base" / "model.safetensors").rename(root / "base.safetensors")
     project = Project(root, parse(checkouts.parameters(root, **changes)), {"flow_run": "none"})
     project.out.mkdir(parents=True)
+    homes.tracking(root)
     for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):
         record(project, name, stage.run(project))
     return project

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from benchmarks import grown
 from soup.tracking import Store, Tracked, TrackingError, bulk_queries, folders, ingredients
 from soup.tracking.store import _tracked
+from tests.registries import open_store
 from tests.servers import MlflowServer, running
 
 pytestmark = pytest.mark.slow
@@ -32,7 +33,7 @@ class Full:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
     root = tmp_path_factory.mktemp("full")
-    store = Store(f"sqlite:///{root}/mlflow.db", "tests", root / "artifacts")
+    store = open_store(root)
     (root / "first").mkdir()
     planted = grown.plant(store, root / "first")
     (big,) = grown.grow(store.uri, planted, sweeps=1, each=RUNS)

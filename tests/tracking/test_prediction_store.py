@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soup.tracking import Store, TrackingError, prediction_store
+from soup.tracking import TrackingError, prediction_store
+from tests.registries import open_store
 
 
 @pytest.mark.slow
 def test_answers_are_found_again_and_a_changed_file_is_an_error(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}/mlflow.db", "tests", tmp_path / "artifacts")
+    store = open_store(tmp_path)
     run_id = store.start("ingredient", "d", "one")
     logits = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
     prediction_store.keep(store, run_id, "shift-1.0", "made of this", logits)

@@ -6,12 +6,12 @@ import pytest
 
 from soup.files import of_file
 from soup.tracking import Store, TrackingError, folders, link
+from tests.registries import open_store
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    root = tmp_path_factory.mktemp("store")
-    return Store(f"sqlite:///{root}/mlflow.db", "tests", root / "artifacts")
+    return open_store(tmp_path_factory.mktemp("store"))
 
 
 def test_an_interrupted_run_of_a_digest_is_opened_again_and_a_finished_one_is_not(

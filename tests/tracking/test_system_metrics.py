@@ -6,12 +6,13 @@ import mlflow
 import pytest
 
 from soup.tracking import Store, log_system_metrics
+from tests.registries import open_store
 from tests.waiting import until
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path}/mlflow.db", "e", tmp_path / "runs")
+    return open_store(tmp_path)
 
 
 @pytest.mark.slow
