@@ -39,7 +39,10 @@ def resolve_architecture(
         from soup.config.params import Base
         from soup.models import timm_models
 
-        built = timm_models.create(name, {}, len(classes))
+        try:
+            built = timm_models.create(name, {}, len(classes))
+        except ModelError as error:
+            raise ModelError(str(error).replace("base.model", "--model")) from None
         return timm_models.describe(Base(model=name), classes, built), False
     if library == "open_clip" and name:
         from soup.config.params import Base

@@ -50,7 +50,8 @@ def read(path: Path) -> Job:
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UnknownJob(
-            f"{path} describes no fine-tune: {type(error).__name__}: {error}"
+            f"{path} describes no fine-tune: {type(error).__name__}: {error}; "
+            "one of an earlier version is written anew when its pipeline is started again"
         ) from None
 
 

@@ -80,7 +80,7 @@ def refused(candidates: Candidates, tmp_path: Path) -> dict[str, tuple[list[obje
         "no such folder": (["--heldout", "nowhere", "-o", out, *good], "nowhere.* is not a folder"),
         "no such model": (
             [*heldout, "--model", "timm:no_net", "-o", out, *good],
-            "timm does not know 'no_net'",
+            "error: --model: timm does not know 'no_net'",
         ),
         "no model": (
             [*heldout, "--model", "net", "-o", out, *good],

@@ -49,7 +49,7 @@ def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
     """
     base = root / folder
     if not base.is_dir():
-        raise DataError(f"{base} is not a folder; it must hold one folder of images a class")
+        raise DataError(f"{base} is not a folder; it must hold one folder of images for each class")
     found: list[Found] = []
     misplaced: list[Problem] = []
     for path in files_below(base):
