@@ -246,6 +246,24 @@ def running(server: Server) -> Iterator[None]:
         server.kill()
 
 
+@contextlib.contextmanager
+def recording(server: PrefectServer) -> Iterator[PrefectServer]:
+    """Start a Prefect server for the flows of this process, and end it when it was told of all.
+
+    What it is not told, Prefect tries to tell for a minute when the process ends.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with running(server), temporary_settings({PREFECT_API_URL: server.api}):
+        try:
+            yield server
+        finally:
+            EventsWorker.drain_all()
+            APILogWorker.drain_all()
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process that leads a group, and the group."""
     with contextlib.suppress(ProcessLookupError):

@@ -20,7 +20,7 @@ from soup.config.params import Compute
 from soup.config.runner import RunnerConfig
 from soup.pipeline.sweep.devices import NoDevices
 from tests.pipeline.projects import Silent
-from tests.servers import LEASES, PrefectServer, running
+from tests.servers import LEASES, PrefectServer, recording
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,7 @@ GPUS = Compute(limit="gpus", devices_per_run=2)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    made = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    with running(made), temporary_settings({PREFECT_API_URL: made.api}):
+    with recording(PrefectServer(tmp_path_factory.mktemp("prefect"))) as made:
         with get_client(sync_client=True) as client:
             client.create_concurrency_limit("gpus", 4)
         yield made

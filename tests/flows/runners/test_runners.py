@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.finetune import fan_out
 from flows.runners import choose
@@ -34,7 +33,7 @@ from soup.train.finetune import finetune, folder_of
 from tests import checkouts, gates
 from tests.gates import Gate
 from tests.pipeline.projects import Silent, probed
-from tests.servers import PoolWorker, PrefectServer, running
+from tests.servers import PoolWorker, PrefectServer, recording, running
 from tests.waiting import until
 
 pytestmark = [
@@ -59,8 +58,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module", autouse=True)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """Records the tasks, and has the pool."""
-    made = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    with running(made), temporary_settings({PREFECT_API_URL: made.api}):
+    with recording(PrefectServer(tmp_path_factory.mktemp("prefect"))) as made:
         yield made
 
 
