@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from soup.files import of_file, of_value
-from soup.models import Architecture
+from soup.models import DESCRIPTION_FILE, Architecture
 from soup.models.by_name import NOTE
+from soup.weights.shards import WEIGHTS_FILE
 
 
 def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: Any) -> str:
@@ -27,12 +28,12 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
     Raises:
         Failure: MLflow does not answer.
     """
-    from soup.tracking import Store, save_pyfunc
+    from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
 
     digest = of_file(out)
     store = Store(uri, experiment, Path("mlruns"))
     tags = {key: notes[key] for key in ("recipe", "ingredients", "base") if key in notes}
-    tags |= {"sha256.model.safetensors": digest}
+    tags |= {WEIGHTS_DIGEST: digest}
     settings = {
         "recipe": notes["recipe"],
         "kept": len(set(report["kept"])),
@@ -52,9 +53,9 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
     with tempfile.TemporaryDirectory() as folder:
         files, model = Path(folder) / "soup", Path(folder) / "model"
         files.mkdir()
-        (files / "model.safetensors").write_bytes(out.read_bytes())
+        (files / WEIGHTS_FILE).write_bytes(out.read_bytes())
         if NOTE in notes:
-            Architecture.parse(notes[NOTE], str(out)).save(files / "model.json")
+            Architecture.parse(notes[NOTE], str(out)).save(files / DESCRIPTION_FILE)
             save_pyfunc(files, model)
         else:
             model = files

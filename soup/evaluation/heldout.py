@@ -10,8 +10,11 @@ from soup.evaluation import prediction_file
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits, correct
 from soup.evaluation.predict import predict
-from soup.models import Architecture
+from soup.models import DESCRIPTION_FILE, Architecture
 from soup.weights.checkpoint import save
+from soup.weights.shards import WEIGHTS_FILE
+
+PREDICTIONS_FILE = "heldout.npz"
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,12 @@ class Result:
 
     @property
     def weights(self) -> Path:
-        return self.folder / "model.safetensors"
+        return self.folder / WEIGHTS_FILE
 
     @property
     def predictions(self) -> Path:
         """Held-out 'logits' (float16) and whether each is 'correct'."""
-        return self.folder / "heldout.npz"
+        return self.folder / PREDICTIONS_FILE
 
     @property
     def accuracy(self) -> float:
@@ -54,7 +57,7 @@ def scored(
         logits = predict(model, heldout, batch_size)
     right = correct(logits, heldout.labels)
     result = Result(int((~right).sum()), len(heldout), folder)
-    architecture.save(folder / "model.json")
+    architecture.save(folder / DESCRIPTION_FILE)
     save(model.state_dict(), result.weights, notes)
     prediction_file.write(result.predictions, logits, right)
     return result

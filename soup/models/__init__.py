@@ -1,6 +1,6 @@
 """Image classifiers of timm and open_clip: how they are described, built, fed and converted."""
 
-from soup.models.architecture import Architecture, ModelError
+from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.building import (
     build,
     head_weights,
@@ -10,5 +10,5 @@ from soup.models.building import (
     open_model,
 )
 
-__all__ = ["Architecture", "ModelError", "build", "head_weights", "library", "load_weights"]
-__all__ += ["mismatch_message", "open_model"]
+__all__ = ["DESCRIPTION_FILE", "Architecture", "ModelError", "build", "head_weights", "library"]
+__all__ += ["load_weights", "mismatch_message", "open_model"]

@@ -9,6 +9,8 @@ from typing import Any
 from soup.errors import BadInput
 from soup.files import write_json
 
+DESCRIPTION_FILE = "model.json"  # beside the weights
+
 
 class ModelError(BadInput, ValueError):
     """A model that cannot be made, or weights that do not fit it; says which and why."""

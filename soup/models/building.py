@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from soup.errors import some
-from soup.models.architecture import Architecture, ModelError
+from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.family_guess import likeness
 from soup.weights import Weights, specs
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.shards import WEIGHTS_FILE
 
 MODULES = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_models"}
 
@@ -88,8 +89,8 @@ def open_model(folder: Path) -> tuple[Architecture, nn.Module]:
     Raises:
         ModelError: the description is missing or no description, or the weights do not fit it.
     """
-    architecture = Architecture.load(folder / "model.json")
-    return architecture, build(architecture, Checkpoint(folder / "model.safetensors"))
+    architecture = Architecture.load(folder / DESCRIPTION_FILE)
+    return architecture, build(architecture, Checkpoint(folder / WEIGHTS_FILE))
 
 
 def load_weights(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from soup.models.architecture import Architecture, ModelError
+from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.weights.checkpoint import Checkpoint
 
 NOTE = "architecture"  # key in the metadata of the weights files that this project writes
@@ -25,7 +25,7 @@ def resolve_architecture(
         ModelError: the model is unknown, or nothing says what the weights belong to.
     """
     if model is None:
-        beside = Path(weights.path).parent / "model.json"
+        beside = Path(weights.path).parent / DESCRIPTION_FILE
         if NOTE in weights.metadata:
             return Architecture.parse(weights.metadata[NOTE], weights.path), True
         if beside.is_file():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import heldout_judge
-from soup.models import Architecture, build
+from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.recipes.greedy import greedy
@@ -59,7 +59,7 @@ class CandidatePool:
         wanted = [*runs] if probe_too else in_soup
         self.everyone = ingredients(store, [runs[n] for n in wanted], project.cache / "models")
         self.ranked = [stored for stored in self.everyone if stored.ingredient.name in in_soup]
-        self.architecture = Architecture.load(self.ranked[0].folder / "model.json")
+        self.architecture = Architecture.load(self.ranked[0].folder / DESCRIPTION_FILE)
         self.heldout = heldout_of(project, self.architecture)
         self.model = build(self.architecture).to(project.device())
         self._batch_size = project.params.compute.eval_batch_size

@@ -9,7 +9,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it wou
 
 from soup.tracking.copying import copy
 from soup.tracking.ingredients import Stored, ingredients
-from soup.tracking.model_files import folders
+from soup.tracking.model_files import WEIGHTS_DIGEST, folders
 from soup.tracking.notes import annotate, model_of
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
@@ -35,6 +35,7 @@ from soup.tracking.store import (
 from soup.tracking.system_metrics import log_system_metrics
 
 __all__ = [
+    "WEIGHTS_DIGEST",
     "Event",
     "Registry",
     "Store",

@@ -8,13 +8,15 @@ import numpy as np
 
 from soup.errors import some
 from soup.evaluation import prediction_file
+from soup.evaluation.heldout import PREDICTIONS_FILE
 from soup.evaluation.metrics import Correct, Logits
 from soup.recipes.ingredient import Ingredient
 from soup.tracking.model_files import Damaged, folders
 from soup.tracking.store import Store, Tracked, TrackingError
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.shards import WEIGHTS_FILE
 
-FILES = ("model.safetensors", "heldout.npz")  # what an ingredient's run holds, by digest
+FILES = (WEIGHTS_FILE, PREDICTIONS_FILE)  # what an ingredient's run holds, by digest
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Stored:
     @property
     def logits(self) -> Logits:
         """On the held-out set, float16 (examples, classes)."""
-        return prediction_file.read(self.folder / "heldout.npz")
+        return prediction_file.read(self.folder / PREDICTIONS_FILE)
 
     @property
     def correct(self) -> Correct:
         """Which held-out examples it got right."""
-        return prediction_file.read(self.folder / "heldout.npz", "correct").astype(np.bool_)
+        return prediction_file.read(self.folder / PREDICTIONS_FILE, "correct").astype(np.bool_)
 
 
 def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Stored]:
@@ -78,7 +80,7 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
     found = []
     for run in ranked:
         folder = where[run.model_id]
-        weights = Checkpoint(folder / "model.safetensors")
+        weights = Checkpoint(folder / WEIGHTS_FILE)
         ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
         found.append(Stored(ingredient, run, folder))
     return found

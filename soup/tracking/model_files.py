@@ -10,6 +10,9 @@ from mlflow.artifacts import download_artifacts
 from soup.files import of_file
 from soup.tracking import bulk_queries
 from soup.tracking.store import Store, TrackingError
+from soup.weights.shards import WEIGHTS_FILE
+
+WEIGHTS_DIGEST = f"sha256.{WEIGHTS_FILE}"  # the tag of a run
 
 
 class Damaged(TrackingError):

@@ -19,7 +19,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from soup.models.allowed_files import Refused, digests, require_allowed_files, verify_digests
+from soup.tracking.model_files import WEIGHTS_DIGEST
 from soup.tracking.store import PREFIX, Store, TrackingError, answers
+from soup.weights.shards import WEIGHTS_FILE
 
 FILES = "files"  # the tag of every file's digest
 
@@ -102,7 +104,7 @@ def register(
 
     Raises:
         TrackingError: the registry refuses, or what the store holds has another digest than
-            `tags["sha256.model.safetensors"]`.
+            `tags[WEIGHTS_DIGEST]`.
     """
     client = store.client
     try:
@@ -176,20 +178,20 @@ def versions(registry: Registry, model: str) -> list[Version]:
     Raises:
         TrackingError: the registry does not answer, or there is no such model.
     """
-    found: list[Version] = []
-    token = None
+    all_versions: list[Version] = []
+    token: str | None = ""
     try:
-        while True:
-            page = registry.client.search_model_versions(f"name = '{model}'", page_token=token)
-            found += [_version(each) for each in page]
-            token = page.token
-            if not token:
-                break
+        while token is not None:
+            page = registry.client.search_model_versions(
+                f"name = '{model}'", page_token=token or None
+            )
+            all_versions += map(_version, page)
+            token = page.token or None
     except MlflowException as error:
         raise TrackingError(f"{registry.uri}: {model} cannot be read: {error}") from None
-    if not found:
+    if not all_versions:
         raise TrackingError(f"{registry.uri}: there is no registered model {model}")
-    return sorted(found, key=lambda each: -int(each.number))
+    return sorted(all_versions, key=lambda version: -int(version.number))
 
 
 def aliases(registry: Registry, model: str) -> dict[str, str]:
@@ -273,8 +275,8 @@ def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -
         whose = f"model {model_id} of {store.uri}"
         require_allowed_files(folder, whose)
         found = digests(folder)
-    weights = [digest for path, digest in found.items() if path.endswith("model.safetensors")]
-    if weights != [tags["sha256.model.safetensors"]]:
+    weights = [digest for path, digest in found.items() if path.endswith(WEIGHTS_FILE)]
+    if weights != [tags[WEIGHTS_DIGEST]]:
         raise TrackingError(
             f"{whose} does not hold the weights that were cooked; "
             "restore them, or delete its run and run cook again"

@@ -16,7 +16,7 @@ from soup.data.split.manifest import Manifest
 from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
 from soup.files import write_json
-from soup.models import Architecture, build
+from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import image_input, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
@@ -31,6 +31,7 @@ from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
 from soup.train.weight_averages import Averages, names
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.shards import WEIGHTS_FILE
 
 CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
 FINAL_WEIGHTS = ""  # the name of the ingredient that is no average
@@ -111,9 +112,9 @@ def finetune(
     if not share.first:
         log, say = _unheard, _unheard
     torch.set_num_threads(job.threads)
-    architecture = Architecture.load(job.start / "model.json")
+    architecture = Architecture.load(job.start / DESCRIPTION_FILE)
     device = torch.device(job.devices[share.local])
-    start = Checkpoint(job.start / "model.safetensors")
+    start = Checkpoint(job.start / WEIGHTS_FILE)
     model = _network(job, architecture, start).to(device)
     manifest, classes = Manifest.load(job.development), architecture.classes
     inputs = image_input(architecture)

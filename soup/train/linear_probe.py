@@ -22,6 +22,7 @@ from soup.models import library, open_model
 from soup.models.transforms import image_input
 from soup.train.features import kept_features
 from soup.train.loop import Diverged
+from soup.weights.shards import WEIGHTS_FILE
 
 CHUNK = 1 << 16  # examples whose features are looked at together: 128 MB of 512 features
 
@@ -53,7 +54,7 @@ def probe(
     manifest, classes = Manifest.load(development), architecture.classes
     inputs = image_input(architecture)
     train = examples(store, manifest.split("train"), classes, inputs)
-    digest = of_file(start / "model.safetensors")
+    digest = of_file(start / WEIGHTS_FILE)
     seen = kept_features(model, digest, train, architecture, batch_size, store)
     fit_head(
         torch.from_numpy(seen),

@@ -8,7 +8,9 @@ from soup.errors import BadInput
 from soup.weights.local_file import LocalFile
 from soup.weights.remote_file import RemoteFile
 
-INDEX = "model.safetensors.index.json"
+# The names that transformers, timm and others give to the files of a model.
+WEIGHTS_FILE = "model.safetensors"
+INDEX = f"{WEIGHTS_FILE}.index.json"
 
 
 class CheckpointError(BadInput, ValueError):
@@ -36,11 +38,11 @@ def files_of(path: str) -> list[str]:
         base = path.rpartition("/")[0] if is_remote(path) else str(Path(path).parent)
         return [f"{base}/{name}" for name in sorted(set(read_index(path).values()))]
     if not is_remote(path) and Path(path).is_dir():
-        for name in ("model.safetensors", INDEX):
+        for name in (WEIGHTS_FILE, INDEX):
             if (Path(path) / name).is_file():
                 return files_of(str(Path(path) / name))
         raise CheckpointError(
-            f"{path}: a folder without model.safetensors or {INDEX}; "
+            f"{path}: a folder without {WEIGHTS_FILE} or {INDEX}; "
             "other formats are converted by 'soup import'"
         )
     return [path]

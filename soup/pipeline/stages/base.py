@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from soup.data.split.manifest import Manifest
-from soup.models import Architecture, ModelError, head_weights
+from soup.models import DESCRIPTION_FILE, Architecture, ModelError, head_weights
 from soup.pipeline.project import Project
 from soup.weights import Weights
 from soup.weights.checkpoint import save
+from soup.weights.shards import WEIGHTS_FILE
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -38,8 +39,8 @@ def run(project: Project) -> dict[str, Any]:
 
         architecture, model, zero_shot = clip_init.make_base(params.base, classes)
     _try(architecture, model)
-    architecture.save(project.out / "base" / "model.json")
-    save(model.state_dict(), project.out / "base" / "model.safetensors")
+    architecture.save(project.out / "base" / DESCRIPTION_FILE)
+    save(model.state_dict(), project.out / "base" / WEIGHTS_FILE)
     save(zero_shot, project.out / "base" / "zeroshot.safetensors")
     count = sum(parameter.numel() for parameter in model.parameters())
     return {"summary": f"{architecture.library} {architecture.model}, {count:,} parameters"}

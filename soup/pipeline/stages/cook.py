@@ -11,11 +11,13 @@ import pandas as pd
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import correct
 from soup.files import of_file, write_text
+from soup.models import DESCRIPTION_FILE
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
 from soup.report import greedy_trace, png
-from soup.tracking import Store, save_pyfunc
+from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
 from soup.weights.checkpoint import save
+from soup.weights.shards import WEIGHTS_FILE
 
 
 def run(project: Project, digest: str) -> dict[str, Any]:
@@ -33,9 +35,9 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     cooked = pool.cook(options.recipe, options.tie)
     soup, examples = cooked.soup, len(pool.heldout)
     assert soup.errors is not None
-    pool.architecture.save(out / "soup" / "model.json")
+    pool.architecture.save(out / "soup" / DESCRIPTION_FILE)
     header = {"recipe": options.recipe, "ingredients": json.dumps(soup.kept)}
-    save(soup.weights, out / "soup" / "model.safetensors", header)
+    save(soup.weights, out / "soup" / WEIGHTS_FILE, header)
     right = correct(cooked.heldout, pool.heldout.labels)
     prediction_file.write(project.soup_heldout, cooked.heldout, right)
     write_text(out / "trace.csv", cooked.trace.to_csv(index=False, lineterminator="\n"))
@@ -46,7 +48,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         **pool.shared,
         "recipe": options.recipe,
         "ingredients": json.dumps([run.run_id for run in kept]),
-        "sha256.model.safetensors": of_file(out / "soup" / "model.safetensors"),
+        WEIGHTS_DIGEST: of_file(out / "soup" / WEIGHTS_FILE),
     }
     name = f"{options.recipe} soup"
     settings = {"recipe": options.recipe, "tie": options.tie, "kept": len(kept)}

@@ -24,6 +24,7 @@ from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages.evaluate import named, resampling_of
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.shards import WEIGHTS_FILE
 
 
 def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
@@ -91,8 +92,8 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
 def _digest(version: tracking.Version, folder: Path) -> str:
     """SHA-256 of the weights: as registered, if the download was checked by it; or computed."""
     registered: dict[str, str] = json.loads(version.tags.get("files", "{}"))
-    digests = [d for path, d in registered.items() if path.endswith("model.safetensors")]
-    return digests[0] if digests else Checkpoint(folder / "model.safetensors").digest()
+    digests = [d for path, d in registered.items() if path.endswith(WEIGHTS_FILE)]
+    return digests[0] if digests else Checkpoint(folder / WEIGHTS_FILE).digest()
 
 
 def _logged(

@@ -9,9 +9,10 @@ from soup.evaluation import prediction_file
 from soup.evaluation.prediction_cache import Source, digest_of
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.project import Project
-from soup.tracking import Store, Stored, TrackingError
+from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError
 from soup.weights import Weights, materialize
 from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.shards import WEIGHTS_FILE
 
 
 def zero_shot_head(project: Project) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def zero_shot(project: Project, run_id: str) -> Source:
     """The base with that head."""
 
     def weights() -> Weights:
-        base = Checkpoint(project.out / "base" / "model.safetensors")
+        base = Checkpoint(project.out / "base" / WEIGHTS_FILE)
         return {**materialize(base), **zero_shot_head(project)}
 
     return Source("zero-shot", "zero-shot", run_id, weights, lambda: digest_of(weights()))
@@ -37,7 +38,7 @@ def single(stored: Stored) -> Source:
         "initialisation" if name == "probe" else "ingredient",
         run.run_id,
         lambda: stored.ingredient.weights,
-        lambda: run.tags["sha256.model.safetensors"],
+        lambda: run.tags[WEIGHTS_DIGEST],
         lambda: stored.logits,
     )
 
@@ -48,9 +49,9 @@ def cooked_soup(project: Project, store: Store, cooked: Mapping[str, Any]) -> So
     Raises:
         TrackingError: its weights are not those that were cooked.
     """
-    file = project.out / "soup" / "model.safetensors"
+    file = project.out / "soup" / WEIGHTS_FILE
     run = store.get([cooked["run_id"]])[0]
-    recorded = run.tags["sha256.model.safetensors"]
+    recorded = run.tags[WEIGHTS_DIGEST]
     if Checkpoint(file).digest() != recorded:
         raise TrackingError(
             f"{file} is not what was cooked: its SHA-256 is not {recorded}; run cook again"

@@ -17,8 +17,6 @@ from soup.models import open_model
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 
-WEIGHTS = "sha256.model.safetensors"  # the tag
-
 
 def run(project: Project) -> dict[str, Any]:
     """Register the soup with its lineage; `champion` moves only to what is better on held-out.
@@ -32,10 +30,10 @@ def run(project: Project) -> dict[str, Any]:
     metrics = json.loads((project.out / "metrics.json").read_text())
     soup = store.get([cooked["run_id"]])[0]
     right = prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
-    inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit", WEIGHTS)
+    inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")
     tags = {
         **project.lineage(),
-        **{key: soup.tags[key] for key in inherited},
+        **{key: soup.tags[key] for key in (*inherited, tracking.WEIGHTS_DIGEST)},
         "run": soup.run_id,
         "errors": str(int((~right).sum())),
         "examples": str(len(right)),

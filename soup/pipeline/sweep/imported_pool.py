@@ -15,7 +15,7 @@ from soup.errors import BadInput, some
 from soup.evaluation.examples import Examples
 from soup.evaluation.heldout import scored
 from soup.files import of_file, of_value
-from soup.models import Architecture, build, load_weights, mismatch_message
+from soup.models import DESCRIPTION_FILE, Architecture, build, load_weights, mismatch_message
 from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
@@ -96,7 +96,7 @@ def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, Import
         BadInput: checkpoints are missing or do not fit; all that is wrong is listed.
     """
     files = pool_files(project)
-    architecture = Architecture.load(project.out / "probe" / "model.json")
+    architecture = Architecture.load(project.out / "probe" / DESCRIPTION_FILE)
     _require_fit(files, architecture)
     heldout = heldout_of(project, architecture)
     params = hyperparameters(files)

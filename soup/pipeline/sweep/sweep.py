@@ -19,6 +19,7 @@ from filelock import FileLock
 from soup.errors import Failure
 from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value, write_json
+from soup.models import DESCRIPTION_FILE
 from soup.pipeline.project import Project
 from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
@@ -28,6 +29,7 @@ from soup.pipeline.sweep.recording import finish_sweep, record_ingredient, tell_
 from soup.tracking import Store, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.worker_process import Crashed, Failed
+from soup.weights.shards import WEIGHTS_FILE
 
 log = logging.getLogger("modelsoup")
 
@@ -90,8 +92,8 @@ class Sweep:
         settings, start = project.params.sweep, project.out / "probe"
         shared = {
             "code": code,
-            "base": of_file(start / "model.safetensors"),
-            "model": of_file(start / "model.json"),
+            "base": of_file(start / WEIGHTS_FILE),
+            "model": of_file(start / DESCRIPTION_FILE),
             "split": of_file(project.development),
         }
         imported = settings.imported is not None
