@@ -1,1 +1,1 @@
-"""Why a soup works or does not: where models lie, what is between them, what chance did."""
+"""Why a soup helps or does not: distances, barriers, and the noise of held-out selection."""

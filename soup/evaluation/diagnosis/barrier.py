@@ -1,8 +1,9 @@
-"""The straight line between two models: what averaging them has to cross.
+"""The costs of the models on the straight line between two models, and the barrier there.
 
-Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", ICML 2020, call the
-highest rise above the ends the barrier; measured here from the straight line between the ends'
-costs, as Entezari et al., ICLR 2022, so that two models of different quality are judged fairly.
+Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", ICML 2020, define the
+barrier as the highest rise of the cost above the two end models. Here the rise is measured from the
+straight line between the two end costs, as in Entezari et al., ICLR 2022, so that the barrier
+between two models of different quality is not hidden by the worse of them.
 """
 
 from typing import NamedTuple
@@ -18,17 +19,18 @@ class Line(NamedTuple):
     """Costs along a line.
 
     Attributes:
-        places: from 0, the one model, to 1, the other.
-        costs: there; lower is better.
+        positions: (points,) from 0, the first model, to 1, the second model.
+        costs: (points,) the cost at each position; lower is better.
     """
 
-    places: NDArray[np.float64]
+    positions: NDArray[np.float64]
     costs: NDArray[np.float64]
 
     @property
     def excess(self) -> NDArray[np.float64]:
-        """Cost above the straight line between the ends' costs."""
-        return self.costs - (1 - self.places) * self.costs[0] - self.places * self.costs[-1]
+        """(points,) each cost less the straight line between the two end costs."""
+        straight = (1 - self.positions) * self.costs[0] + self.positions * self.costs[-1]
+        return self.costs - straight
 
     @property
     def barrier(self) -> float:
@@ -37,7 +39,7 @@ class Line(NamedTuple):
 
 
 def line(start: Weights, end: Weights, judge: Judge, points: int = 11) -> Line:
-    """Judge `points` models from start to end, both included.
+    """Judge `points` models at equal steps from `start` to `end`, both included.
 
     Raises:
         ValueError: fewer than two points.
@@ -45,17 +47,17 @@ def line(start: Weights, end: Weights, judge: Judge, points: int = 11) -> Line:
     """
     if points < 2:
         raise ValueError(f"a line needs 2 points or more, got {points}")
-    places = np.linspace(0, 1, points)
-    return Line(places, np.array([cost(lerp(start, end, float(t)), judge) for t in places]))
+    positions = np.linspace(0, 1, points)
+    return Line(positions, np.array([cost(lerp(start, end, float(t)), judge) for t in positions]))
 
 
 def cost(weights: Weights, judge: Judge) -> float:
-    """What the judge says without a bound.
+    """The cost of weights, from a call of the judge without a bound.
 
     Raises:
-        ValueError: it says nothing, which it may only where there is a bound to exceed.
+        ValueError: the judge returned None, which a judge may only do when it is given a bound.
     """
-    found = judge(weights)
-    if found is None:
+    judged = judge(weights)
+    if judged is None:
         raise ValueError(f"{judge!r} gave no cost although it was given no bound")
-    return float(found)
+    return float(judged)

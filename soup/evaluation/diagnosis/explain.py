@@ -1,7 +1,7 @@
-"""Why is my soup only one model? Why is the average worse than the best?
+"""Why a soup is worse than its best ingredient, or contains only one.
 
-Evidence from the weights, and where there is held-out data, from the line between the best and each
-other model and from the noise of the held-out set.
+The evidence comes from the weights and, where held-out data is given, from the average of the best
+model with each other model and from the sampling noise of the held-out set.
 """
 
 import math
@@ -26,64 +26,67 @@ def explain(
     metadata: Mapping[str, Mapping[str, str]] | None = None,
     head: Sequence[str] | None = None,
 ) -> list[Finding]:
-    """Everything found that speaks against averaging, the strongest evidence first.
+    """The reasons against averaging these models, the strongest evidence first.
 
     Args:
-        ingredients: of different names; without a score (NaN) they are scored if there is data.
-        base: their initialisation.
-        judge: any cost; it finds barriers, but knows nothing of noise.
-        correct: which held-out examples weights get right; tells more than a judge. Asked about
-            each ingredient once, about the middle between it and the best, and about the soup.
-        soup: the average that disappointed; that of all by default. Where greedy kept one model,
-            leave it out.
-        metadata: by name; of use are "base", the digest of the initialisation, and "lr". Under
-            "the base", the digest of the base given is its "base".
+        ingredients: models with distinct names. An ingredient without a score (NaN) is scored by
+            `judge` or `correct`, if one is given.
+        base: the initialisation of the ingredients.
+        judge: weights -> cost. A cost shows barriers but not sampling noise.
+        correct: weights -> which held-out examples the model classifies correctly. Tells more than
+            `judge`, which is then not called. Called once for each ingredient, for the average of
+            each ingredient with the best one, and for the soup.
+        soup: the average that disappointed; by default the average of all ingredients. Where
+            greedy selection kept one model, leave `soup` out.
+        metadata: ingredient's name -> its notes. The notes "base" (digest of the initialisation)
+            and "lr" (learning rate) are used. The entry "the base" holds the digest of `base` as
+            its note "base".
         head: names of the classifier's tensors; guessed from the names by default.
 
     Returns:
-        One finding or more; of the kind "nothing" if no cause was found.
+        At least one finding; a single one of the kind "nothing" if no cause was found.
 
     Raises:
-        ValueError: no ingredients, or two of one name.
+        ValueError: there are no ingredients, or two have the same name.
         Incompatible: names or shapes differ.
     """
-    weights = {one.name: one.weights for one in ingredients}
+    weights = {ingredient.name: ingredient.weights for ingredient in ingredients}
     if not weights or len(weights) < len(ingredients):
         raise ValueError("explaining needs ingredients, each with a name of its own")
-    known = metadata or {}
+    notes = metadata or {}
     geometry = measure(weights, base, head)
-    models = kinship(geometry, {n: own["base"] for n, own in known.items() if "base" in own})
-    rates = {n: rate for n in weights if (rate := _number(known.get(n, {}).get("lr")))}
-    whole = {one.name: weights[one.name] for one in models if one.verdict != "broken"}
-    costs = {one.name: one.errors for one in ingredients if one.name in whole}
-    found = [*weight_causes.kin(models), *weight_causes.twice(geometry)]
-    found += weight_causes.rates(models, rates)
+    models = kinship(geometry, {n: of["base"] for n, of in notes.items() if "base" in of})
+    rates = {n: rate for n in weights if (rate := _number(notes.get(n, {}).get("lr")))}
+    sound = {model.name: weights[model.name] for model in models if model.verdict != "broken"}
+    costs = {i.name: i.errors for i in ingredients if i.name in sound}
+    findings = [*weight_causes.kin(models), *weight_causes.twice(geometry)]
+    findings += weight_causes.rates(models, rates)
     verdict = "without held-out data a barrier cannot be seen"
-    if len(whole) < 2:
+    if len(sound) < 2:
         verdict = "there are no two models to average"
     elif correct is not None:
-        answers = {name: correct(own) for name, own in whole.items()}
-        costs = {name: float((~own).sum()) for name, own in answers.items()}
+        answers = {name: correct(of_model) for name, of_model in sound.items()}
+        costs = {name: float((~right).sum()) for name, right in answers.items()}
         best = _best(costs)
-        middles = {name: correct(middle) for name, middle in _middles(best, whole)}
-        mix = correct(average([*whole.values()]) if soup is None else soup)
+        middles = {name: correct(middle) for name, middle in _middles(best, sound)}
+        mix = correct(average([*sound.values()]) if soup is None else soup)
         small, verdict = heldout_causes.noise(best, answers[best], mix, middles)
-        found += heldout_causes.barriers(best, answers, middles)
-        found += [*heldout_causes.weak(best, answers, middles), *small]
+        findings += heldout_causes.barriers(best, answers, middles)
+        findings += [*heldout_causes.weak(best, answers, middles), *small]
     elif judge is not None:
-        costs = {n: cost(whole[n], judge) if math.isnan(e) else e for n, e in costs.items()}
+        costs = {n: cost(sound[n], judge) if math.isnan(e) else e for n, e in costs.items()}
         best = _best(costs)
-        judged = {name: cost(middle, judge) for name, middle in _middles(best, whole)}
-        found += heldout_causes.costly_middles(best, costs, judged)
-        mixed = cost(average([*whole.values()]) if soup is None else soup, judge)
+        judged = {name: cost(middle, judge) for name, middle in _middles(best, sound)}
+        findings += heldout_causes.costly_middles(best, costs, judged)
+        mixed = cost(average([*sound.values()]) if soup is None else soup, judge)
         verdict = f"the average costs {mixed:g}, {best} alone {costs[best]:g}"
-    if len(whole) >= 2:
-        found += weight_causes.heads(geometry, models, whole, _best(costs))
-    return sorted(found, key=lambda one: -one.strength) or [_nothing(verdict)]
+    if len(sound) >= 2:
+        findings += weight_causes.heads(geometry, models, sound, _best(costs))
+    return sorted(findings, key=lambda finding: -finding.strength) or [_nothing(verdict)]
 
 
 def _number(text: str | None) -> float | None:
-    """A number that a file says of itself; nothing if it is none."""
+    """A note of the metadata as a number; None if it is absent or not a number."""
     try:
         return float(text or "")
     except ValueError:
@@ -91,14 +94,15 @@ def _number(text: str | None) -> float | None:
 
 
 def _best(costs: Mapping[str, float]) -> str:
-    """The first of the cheapest; an unscored one only where there is no other."""
+    """The name with the lowest cost; one without a cost (NaN) only if no model has a cost."""
     return min(costs, key=lambda name: (math.isnan(costs[name]), costs[name]))
 
 
 def _middles(best: str, weights: Mapping[str, Weights]) -> Iterator[tuple[str, Weights]]:
-    for name, own in weights.items():
+    """The name of each model but the best, and its average with the best."""
+    for name, other in weights.items():
         if name != best:
-            yield name, lerp(weights[best], own, 0.5)
+            yield name, lerp(weights[best], other, 0.5)
 
 
 def _nothing(verdict: str) -> Finding:

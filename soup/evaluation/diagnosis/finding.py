@@ -1,4 +1,4 @@
-"""A reason why averaging does not help, and how it is said."""
+"""A reason why averaging does not help: the record of it, and the wording of a list of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ class Finding(NamedTuple):
     Attributes:
         kind: "broken", "unrelated", "order of classes", "barrier", "head", "learning rate",
             "weak", "twice", "noise" or "nothing".
-        summary: a sentence with the numbers.
-        evidence: the numbers, ready for JSON.
-        remedy: what to do.
-        strength: of the evidence, from 0 to 1, where it is certain.
+        summary: a sentence for the user, with the numbers.
+        evidence: the numbers, as values that JSON can hold.
+        remedy: what the user can do.
+        strength: how strong the evidence is, from 0 to 1 (certain).
     """
 
     kind: str

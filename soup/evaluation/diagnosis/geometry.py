@@ -1,12 +1,13 @@
-"""Where models lie: distances, cosines, angles at the base, and who shares a basin with whom.
+"""Distances, cosines and angles between models, and which models share a basin of the loss.
 
 Wortsman et al., "Model soups", ICML 2022 (arXiv 2203.05482), section 2: all ingredients share one
 initialisation. Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", ICML
-2020 (arXiv 1912.05671): without it there is a barrier.
+2020 (arXiv 1912.05671): models without a shared initialisation have a barrier between them.
 
-What the thresholds stand on: a small convolutional net (pictures of shapes) and an MLP (blobs),
-pretrained twice, fine-tuned with AdamW at learning rates from 1e-4 to 3e-2, pairs that differ in
-seed or rate. Cosines of the tensors of 2 or more dimensions, head left out, and barriers in points:
+The thresholds come from a small convolutional net (pictures of shapes) and an MLP (blobs), each
+pretrained twice and fine-tuned with AdamW at learning rates from 1e-4 to 3e-2; the models of a pair
+differ in seed or rate. Cosines are over tensors of 2 or more dimensions without the head; barriers
+are in percentage points:
 
     shared base, rates up to 3e-3         cosine 0.90 to 1.00   barrier 0.0 to 0.6
     shared base, a rate of 1e-2           cosine 0.81 to 0.83   barrier 0.0 to 0.6 (MLP)
@@ -16,10 +17,10 @@ seed or rate. Cosines of the tensors of 2 or more dimensions, head left out, and
                                           0.01 to 0.34, where a shared head keeps 0.85 and more
     another base, or none                 cosine under 0.04     barrier 22 to 59
 
-Over all tensors the cosine of unrelated models is 0.3 to 0.5, for the gains of normalisation
-layers are all near 1. Unrelated models lie 1.39 to 1.42 relative distances apart (the square root
-of 2), and seen from one of them two others are at 55 to 60 degrees, as in an equilateral triangle:
-which is why the cosine with the base at zero tells them, and not the angle at the base.
+Over all tensors the cosine of unrelated models is 0.3 to 0.5, because the scales of normalisation
+layers are all near 1. Unrelated models have relative distances of 1.39 to 1.42 (the square root of
+2), and an angle of 55 to 60 degrees when seen from a third one, as in an equilateral triangle. The
+angle at the base therefore does not tell unrelated models apart; the cosine with the base does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,9 +36,9 @@ from soup.weights import Weights, gram, specs
 Matrix = NDArray[np.float64]
 Group = Literal["all", "backbone", "head"]
 
-UNRELATED = 0.15
-FAR = 0.7
-# Relative distance under which float64 inner products cannot tell two models apart.
+UNRELATED = 0.15  # cosine below which two models have different initialisations
+FAR = 0.7  # cosine below which a barrier is likely
+# Below this relative distance, float64 inner products cannot tell two models apart.
 SAME = 1e-6
 
 
@@ -47,9 +48,9 @@ class Geometry:
 
     Attributes:
         names: the K models.
-        based: whether the base was given.
-        products: (K, K) inner products about zero; with the base as one more row if there is one.
-        tensors: those of the group.
+        based: whether a base was given; it is then the last row and column of `products`.
+        products: (K, K) or (K + 1, K + 1) inner products of the models as vectors.
+        tensors: names of the tensors in the group.
     """
 
     names: tuple[str, ...]
@@ -59,48 +60,48 @@ class Geometry:
 
     @property
     def _squares(self) -> Matrix:
-        """Squared distances, (K, K) or with the base; what is rounding is 0."""
-        own = np.diag(self.products)
+        """Squared distances, of the shape of `products`; 0 where only rounding is left."""
+        norms = np.diag(self.products)
         with np.errstate(invalid="ignore"):
-            squares = own[:, None] + own - 2 * self.products
-        same = squares <= SAME**2 * (own[:, None] + own) / 2
+            squares = norms[:, None] + norms - 2 * self.products
+        same = squares <= SAME**2 * (norms[:, None] + norms) / 2
         return np.where(same, 0.0, squares)
 
     @property
     def norms(self) -> Matrix:
-        """(K,) lengths of the models."""
+        """(K,) Euclidean norms of the models."""
         return np.sqrt(np.diag(self.products))[: len(self.names)]
 
     @property
     def distances(self) -> Matrix:
-        """(K, K) lengths of the differences."""
+        """(K, K) Euclidean distances between the models."""
         k = len(self.names)
         return np.sqrt(self._squares[:k, :k])
 
     @property
     def from_base(self) -> Matrix | None:
-        """(K,) distances to the base; None without one."""
+        """(K,) Euclidean distances to the base; None without a base."""
         return np.sqrt(self._squares[:-1, -1]) if self.based else None
 
     @property
     def cosines(self) -> Matrix:
-        """(K, K) between the models as vectors from zero; with the base as one more row."""
+        """Cosines between the models as vectors from the origin, of the shape of `products`."""
         lengths = np.sqrt(np.diag(self.products))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.clip(self.products / lengths[:, None] / lengths, -1, 1)
 
     @property
     def relative(self) -> Matrix:
-        """(K, K) |a - b| / sqrt(|a| |b|); with the base as one more row."""
+        """Relative distances |a - b| / sqrt(|a| |b|), of the shape of `products`."""
         lengths = np.sqrt(np.diag(self.products))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.sqrt(self._squares) / np.sqrt(lengths[:, None] * lengths)
 
     @property
     def angles(self) -> Matrix | None:
-        """(K, K) degrees between the models seen from the base; None without one.
+        """(K, K) angles between the models as seen from the base, in degrees; None without a base.
 
-        NaN for a model that is the base itself.
+        NaN for a model that is equal to the base.
         """
         if not self.based:
             return None
@@ -111,7 +112,7 @@ class Geometry:
             return np.degrees(np.arccos(np.clip(about / lengths[:, None] / lengths, -1, 1)))
 
     def twice(self) -> list[tuple[str, str]]:
-        """Pairs of models that are one: no further apart than rounding."""
+        """The pairs of models that are the same model, up to rounding."""
         rows, columns = np.nonzero(np.triu(self.distances == 0, k=1))
         return [(self.names[i], self.names[j]) for i, j in zip(rows, columns, strict=True)]
 
@@ -119,16 +120,17 @@ class Geometry:
 def measure(
     models: Mapping[str, Weights], base: Weights | None = None, head: Sequence[str] | None = None
 ) -> dict[Group, Geometry]:
-    """Where models lie, from one pass over their tensors.
+    """The geometry of models, from one pass over their tensors.
 
     Args:
-        models: by name; of the same tensor names and shapes.
-        base: their initialisation, if it is at hand.
-        head: names of the classifier's tensors; a guess from the names by default.
+        models: name -> weights; all have the same tensor names and shapes.
+        base: the initialisation of the models, if it is available.
+        head: names of the classifier's tensors; guessed from the names by default.
 
     Returns:
-        "all" tensors; "backbone": of two dimensions and more, and not in the head (if there are
-        none, whatever is not in the head); "head", if there is one.
+        Group of tensors -> geometry. "all": every tensor. "backbone": the tensors outside the head
+        with at least two dimensions, or all outside the head if there are none. "head": the
+        classifier; absent if there is none. Empty if there are no models.
 
     Raises:
         Incompatible: names or shapes differ.
@@ -136,13 +138,13 @@ def measure(
     if not models:
         return {}
     points = [*models.values()] + ([] if base is None else [base])
-    known = specs(points[0])
-    heads = set(guess_head(known) if head is None else head)
+    shapes = specs(points[0])
+    heads = set(guess_head(shapes) if head is None else head)
     products = {name: product.numpy() for name, product in gram(points).items()}
     body = [name for name in products if name not in heads]
     groups: dict[Group, list[str]] = {
         "all": [*products],
-        "backbone": [n for n in body if len(known[n].shape) >= 2] or body or [*products],
+        "backbone": [n for n in body if len(shapes[n].shape) >= 2] or body or [*products],
         "head": [name for name in products if name in heads],
     }
     empty = np.zeros((len(points), len(points)))
@@ -159,15 +161,17 @@ def measure(
 
 
 class Relation(NamedTuple):
-    """Whether a model can be averaged with the others, and the numbers that say so.
+    """Whether a model can be averaged with the others, and the numbers that show it.
 
     Attributes:
-        verdict: "shared": in the basin of the reference; "far": from there, but trained so far that
-            a barrier is likely; "unrelated": from another initialisation; "broken": not finite.
-        reference: the base if it was given, else the model nearest to all.
-        verified: the digest of its initialisation is the reference's.
+        name: of the model.
+        verdict: "shared": the model lies in the basin of the reference. "far": it has the same
+            initialisation, but training moved it so far that a barrier is likely. "unrelated": it
+            has another initialisation. "broken": its weights are not finite, or all are zero.
+        reference: "the base" if a base was given, else the model with the highest mean cosine.
+        verified: whether the digest of its initialisation equals that of the reference.
         cosine: with the reference, over the backbone.
-        relative: its relative distance to the reference.
+        relative: distance to the reference, over the backbone, relative to the two norms.
     """
 
     name: str
@@ -196,33 +200,32 @@ class Relation(NamedTuple):
 def kinship(
     geometry: Mapping[Group, Geometry], digests: Mapping[str, str] | None = None
 ) -> list[Relation]:
-    """A verdict on each model, by its backbone.
+    """The relation of each model to the reference, judged by the backbone.
 
     Args:
-        geometry: as `measure` gives it.
-        digests: of the initialisation of each model, where its metadata tell; of the base given,
-            under "the base". A digest is evidence beside the numbers, never instead of them: a
-            base of the same digest was left behind by a training that was too hot, and bases that
-            differ in their head alone differ in digest.
+        geometry: the result of `measure`.
+        digests: name of a model -> digest of its initialisation, where its metadata have it; "the
+            base" -> digest of the base given. Digests never replace the numbers: a model can leave
+            the basin of its verified base, and two bases that differ in the head alone have
+            different digests.
     """
     if not geometry:
         return []
-    backbone, known = geometry["backbone"], digests or {}
+    backbone, digest_of = geometry["backbone"], digests or {}
     cosines, relative = backbone.cosines, backbone.relative
     finite = np.isfinite(cosines)
     closeness = np.where(finite, cosines, 0).sum(axis=1)
-    at = len(backbone.names) if backbone.based else int(closeness.argmax())
-    reference = "the base" if backbone.based else backbone.names[at]
-    found = []
+    row = len(backbone.names) if backbone.based else int(closeness.argmax())
+    reference = "the base" if backbone.based else backbone.names[row]
+    relations = []
     for index, name in enumerate(backbone.names):
-        cosine = float(cosines[index, at])
-        verified = name in known and known[name] == known.get(reference)
+        cosine = float(cosines[index, row])
+        verified = name in digest_of and digest_of[name] == digest_of.get(reference)
         verdict: Literal["shared", "far", "unrelated", "broken"] = "shared"
         if not np.isfinite(cosine):
             verdict = "broken"
         elif cosine < FAR:
             verdict = "far" if cosine >= UNRELATED or verified else "unrelated"
-        found.append(
-            Relation(name, verdict, reference, verified, cosine, float(relative[index, at]))
-        )
-    return found
+        distance = float(relative[index, row])
+        relations.append(Relation(name, verdict, reference, verified, cosine, distance))
+    return relations

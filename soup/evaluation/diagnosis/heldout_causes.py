@@ -1,4 +1,4 @@
-"""Causes of a bad soup that only held-out data betray: a barrier, weak models, and noise."""
+"""Causes of a bad soup that only held-out data show: a barrier, weak models, and noise."""
 
 import math
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from soup.evaluation.diagnosis.finding import Finding, listed
 from soup.evaluation.diagnosis.selection_bias import paired
 from soup.evaluation.metrics import Correct
 
-# A barrier counts beyond so many standard errors: there are as many looks as ingredients.
+# Standard errors beyond which a barrier counts; three, because each ingredient is tested.
 BARRIER = 3.0
-# A gain counts beyond so many: the usual 95%.
+# Standard errors beyond which a gain counts: the usual 95%.
 GAIN = 2.0
 
 CROSS = "average only models on this side of the barrier; train shorter, or with a lower rate"
@@ -20,9 +20,14 @@ CROSS = "average only models on this side of the barrier; train shorter, or with
 def barriers(
     best: str, answers: Mapping[str, Correct], middles: Mapping[str, Correct]
 ) -> list[Finding]:
-    """Models whose average with the best is worse than the two are on average.
+    """Models whose average with the best model makes more errors than the two make on average.
 
-    The excess of errors is paired, example by example.
+    The standard error is that of the paired difference, example by example.
+
+    Args:
+        best: name of the best model.
+        answers: model -> which held-out examples it classifies correctly.
+        middles: model -> the same for its average with the best model.
     """
     sentences, evidence, strength = [], {}, 0.0
     for name, middle in middles.items():
@@ -42,9 +47,14 @@ def barriers(
 def costly_middles(
     best: str, costs: Mapping[str, float], middles: Mapping[str, float]
 ) -> list[Finding]:
-    """The same from costs alone: the average with the best is worse than the worse of the two.
+    """Models whose average with the best model costs more than the worse of the two.
 
-    Without the answers its noise is unknown, so that it is weaker evidence.
+    Weaker evidence than `barriers`, because a cost alone has no standard error.
+
+    Args:
+        best: name of the best model.
+        costs: model -> cost.
+        middles: model -> cost of its average with the best model.
     """
     sentences, evidence = [], {}
     for name, middle in middles.items():
@@ -69,8 +79,11 @@ def _crossing(
 def weak(
     best: str, answers: Mapping[str, Correct], middles: Mapping[str, Correct]
 ) -> list[Finding]:
-    """Models that pull the best down by being worse, with no barrier in between."""
-    behind = {crossed for one in barriers(best, answers, middles) for crossed in one.evidence}
+    """Models that lower the accuracy of the best model without a barrier between the two.
+
+    The arguments are those of `barriers`.
+    """
+    behind = {name for barrier in barriers(best, answers, middles) for name in barrier.evidence}
     sentences, evidence, strength = [], {}, 0.0
     for name, middle in middles.items():
         change = paired(answers[best], middle, BARRIER)
@@ -92,10 +105,19 @@ def weak(
 def noise(
     best: str, alone: Correct, soup: Correct, middles: Mapping[str, Correct]
 ) -> tuple[list[Finding], str]:
-    """Whether the held-out set could tell the soup from the best model, and what it says.
+    """Whether the held-out set is large enough to tell the soup from the best model.
 
-    The smallest gain that it could show is `GAIN` standard errors, and never less than `GAIN`^2
-    examples: fewer, even if all of them change for the better, are within their noise.
+    The smallest gain that the set can show is `GAIN` standard errors, and at least `GAIN`^2
+    examples: fewer examples are within the noise even if all of them change for the better.
+
+    Args:
+        best: name of the best model.
+        alone: which held-out examples the best model classifies correctly.
+        soup: the same for the soup.
+        middles: model -> the same for its average with the best model.
+
+    Returns:
+        A finding if the gain is within the noise, and the gain in words.
     """
     n = len(alone)
     gain, se, p, within = paired(alone, soup, GAIN)
@@ -122,5 +144,5 @@ def noise(
         f"gains more than noise in {clear} of {len(pairs)} cases"
     )
     remedy = "score on more held-out examples" + (f": about {needed} would tell" if needed else "")
-    # Half at most, behind any cause: it is a lack of evidence.
+    # Half at most, so that every cause comes before it: noise is a lack of evidence.
     return [Finding("noise", summary, evidence, remedy, 0.5 * (1 - abs(gain) / smallest))], says

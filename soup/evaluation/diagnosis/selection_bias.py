@@ -1,24 +1,29 @@
-"""What chance did to a selection: whether a gain is more than noise, and what is left of it.
+"""Selection bias: whether a gain is more than noise, and how much of it is due to the selection.
 
-The best of K models, and each model that greedy accepts, was chosen because of the very examples
-that it is then scored on; so its score there flatters it. Two estimates say by how much:
+The best of K models, and each model that greedy selection accepts, is chosen by its score on the
+held-out examples; its score on the same examples is therefore too high. Two estimates of the bias:
 
-- `best_of`, from the K models' answers alone. Efron's bootstrap of the optimism (Efron and
-  Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 17), with the models' scores first
-  drawn together as far as their spread is noise. Without that it finds only 1 / sqrt(2) of the bias
-  of equal models, since it takes the noise that parts them for quality.
-- `split_bias`, by cooking on one half of the examples and looking at the other. A half has more
-  noise, and so more bias: with n examples it falls as n^-1/2 where the models are equal and as n^-1
-  where they are far apart. What the halves show is therefore taken times 2^-3/4, which is between
-  the two and wrong by a fifth at most.
+- `best_of` needs only which examples each of the K models gets right. It is Efron's bootstrap
+  estimate of optimism (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 17),
+  after the models' scores are shrunk towards their mean by the part of their variance that is
+  noise. Without the shrinkage the estimate is 1 / sqrt(2) of the bias of equally good models,
+  because the noise that separates them is taken for quality.
+- `split_bias` makes a soup on one half of the examples and scores it on the other half. With n
+  examples the bias falls as n^-1/2 where the models are equally good and as n^-1 where they are far
+  apart. The bias that is seen on halves is therefore multiplied by 2^-3/4, which lies between the
+  two and is wrong by a fifth at most.
 
-Simulated with known truth, in points (`tests/evaluation/diagnosis/test_selection_bias.py` repeats
-some). For the best of 8 models on 500 examples, whose true accuracies spread by 0, 0.7 and 2.4, the
-bias was 1.7, 1.2, 0.5 (standard error 0.1), and 1.4, 1.3, 0.7 was found; for 24 on 1000 that spread
-by 0 and 1.2, 1.26 and 0.61 (0.06), found 1.20 and 0.61. For the gain of greedy soups over the best
-single model -1.02, -0.51, -0.50, -0.24, 0.37, 0.28 (standard errors 0.16, 0.02, 0.09, 0.03, 0.05,
-0.04), found -0.67, -0.44, -0.64, -0.27, 0.35, 0.26. It has either sign: the best single model is a
-selected one too, and often more flattered than the soup.
+Simulations with known truth, in percentage points (some are repeated in
+`tests/evaluation/diagnosis/test_selection_bias.py`):
+
+- Best of 8 models on 500 examples, true accuracies spread by 0, 0.7 and 2.4: the bias was 1.7, 1.2
+  and 0.5 (standard error 0.1), the estimates 1.4, 1.3 and 0.7.
+- Best of 24 models on 1000 examples, spread by 0 and 1.2: the bias was 1.26 and 0.61 (standard
+  error 0.06), the estimates 1.20 and 0.61.
+- Gain of greedy soups over the best single model: the bias was -1.02, -0.51, -0.50, -0.24, 0.37
+  and 0.28 (standard errors 0.16, 0.02, 0.09, 0.03, 0.05 and 0.04), the estimates -0.67, -0.44,
+  -0.64, -0.27, 0.35 and 0.26. The bias has either sign, because the best single model is selected
+  too, and its score is often more biased than the soup's.
 """
 
 import math
@@ -37,20 +42,19 @@ from soup.evaluation.metrics import Correct, mcnemar
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.weights import Weights
 
-FROM_HALF = 2**-0.75
+FROM_HALF = 2**-0.75  # bias on all examples / bias on half of them; see above
 Indices = Int[ndarray, " some"]
 
 
 class Gain(NamedTuple):
-    """What one model has over another on the same examples.
+    """The difference in accuracy between two models on the same examples.
 
     Attributes:
-        gain: more examples right, as a share of all.
-        se: its paired standard error.
-        p: of McNemar's exact two-sided test.
-        within_noise: the gain is smaller than the chosen number of standard errors.
+        gain: accuracy of the second model less that of the first, a fraction.
+        se: standard error of the gain, paired, a fraction.
+        p: p-value of McNemar's exact two-sided test.
+        within_noise: whether the gain is smaller than the chosen number of standard errors.
     """
 
     gain: float
@@ -60,10 +64,12 @@ class Gain(NamedTuple):
 
 
 def paired(before: Correct, after: Correct, factor: float = 2.0) -> Gain:
-    """The gain from one model's answers to another's.
+    """The gain from one model to another.
 
     Args:
-        factor: a gain of so many standard errors is more than noise; 2 are the usual 95%.
+        before, after: which examples each model classifies correctly.
+        factor: number of standard errors beyond which a gain is more than noise; 2 is the usual
+            95%.
     """
     difference = after.astype(np.float64) - before
     gain, se = float(difference.mean()), float(difference.std() / math.sqrt(len(difference)))
@@ -71,51 +77,62 @@ def paired(before: Correct, after: Correct, factor: float = 2.0) -> Gain:
 
 
 def gains(answers: Sequence[Correct], factor: float = 2.0) -> list[Gain]:
-    """The gain of each acceptance: from each soup's answers to those of the next."""
+    """The gain of each step of a sequence of soups, from which examples each soup gets right."""
     return [paired(before, after, factor) for before, after in pairwise(answers)]
 
 
 class Bias(NamedTuple):
-    """A figure that a selection shows of itself, and how much of it is the selection's doing."""
+    """A score on the examples that the model was selected on, and its estimated bias.
+
+    Attributes:
+        apparent: the score on these examples, a fraction.
+        bias: by how much the selection raises it on average, a fraction.
+    """
 
     apparent: float
     bias: float
 
     @property
     def honest(self) -> float:
-        """What to expect on examples that took no part."""
+        """The score to expect on examples that the model was not selected on."""
         return self.apparent - self.bias
 
 
 def best_of(
     correct: Bool[ndarray, "models examples"], resamples: int = 1000, seed: int = 0
 ) -> Bias:
-    """The best model's accuracy, and its bias, from the answers of all that it was chosen from.
+    """The accuracy of the best of several models, and its bias.
 
-    Needs no forward pass. The models' accuracies are drawn towards their mean until their variance
-    is that seen less that of the noise; then examples are resampled, which keeps the models'
-    errors as correlated as they are, and the bias is the mean noise of the one that comes out best.
+    Needs no forward pass. The accuracies are shrunk towards their mean until their variance is the
+    observed one less that of the noise. Then examples are resampled, which keeps the correlation of
+    the models' errors. The bias is the mean noise of the model that is best in each resample.
+
+    Args:
+        correct: which examples each model classifies correctly; all models that the best one was
+            chosen from.
+        resamples: of the bootstrap.
     """
     models, examples = correct.shape
     accuracy = correct.mean(axis=1)
     if models < 2:
         return Bias(float(accuracy.max()), 0.0)
-    apart = correct - correct.mean(axis=0)
-    noise = apart.var(axis=1).sum() / (models - 1) / examples
+    deviations = correct - correct.mean(axis=0)
+    noise = deviations.var(axis=1).sum() / (models - 1) / examples
     spread = accuracy.var(ddof=1)
-    kept = math.sqrt(max(0.0, 1 - noise / spread)) if spread > 0 else 0.0
-    shrunk = accuracy.mean() + kept * (accuracy - accuracy.mean())
-    # A resample is one multinomial draw of the counts of each pattern of answers.
+    shrinkage = math.sqrt(max(0.0, 1 - noise / spread)) if spread > 0 else 0.0
+    shrunk = accuracy.mean() + shrinkage * (accuracy - accuracy.mean())
+    # Examples that the same models get right are alike, so that a resample is one multinomial draw
+    # of how many there are of each kind.
     patterns, counts = np.unique(correct, axis=1, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(examples, counts / examples, size=resamples)
-    # In floating point, for integers have no fast product.
+    # As float64, because numpy multiplies matrices of integers slowly.
     errors = draws.astype(np.float64) @ patterns.T.astype(np.float64) / examples - accuracy
     best = (shrunk + errors).argmax(axis=1)
     return Bias(float(accuracy.max()), float(errors[np.arange(resamples), best].mean()))
 
 
 class Honest(NamedTuple):
-    """A soup's gain over the best single model, and its accuracy, with their biases."""
+    """A soup's gain over the best single model and its accuracy, each with its bias."""
 
     gain: Bias
     accuracy: Bias
@@ -130,42 +147,45 @@ def split_bias(
     seed: int = 0,
     recipe: Callable[[Sequence[Ingredient], Judge], Soup] = greedy,
 ) -> Honest:
-    """How much of a soup's gain and accuracy on its own held-out set is selection.
+    """The bias of a soup's gain and accuracy on the held-out examples it was selected on.
 
-    The recipe cooks on one half of the examples; what its soup and its best ingredient show there
-    is set against what they show on the other half. Both ways round, `splits` times.
+    The recipe makes a soup on one half of the examples, and its score there is compared with its
+    score on the other half; the same for the best ingredient. Each split is used both ways round.
 
     Args:
-        soup: cooked by the recipe on all examples; its errors were counted.
-        correct: by name, each scored ingredient's answers on all n held-out examples.
-        judge_on: from indices of examples to a judge that counts the errors among them.
+        soup: made by the recipe on all n held-out examples; has a number of errors.
+        ingredients: those that the soup was made from; those without a score are ignored.
+        correct: name of a scored ingredient -> which of the n examples it classifies correctly.
+        judge_on: indices of examples -> a judge that counts the errors among them.
+        splits: number of random splits in halves.
+        recipe: ingredients, judge -> soup.
 
     Raises:
-        ValueError: the soup's errors or an ingredient's answers are not known, or there are too few
-            examples to split.
+        ValueError: the errors of the soup are not known, or an ingredient is missing in `correct`.
+        HeldoutError: there are fewer than two examples.
     """
-    scored = [one for one in ingredients if not math.isnan(one.errors)]
-    unknown = [one.name for one in scored if one.name not in correct]
+    scored = [i for i in ingredients if not math.isnan(i.errors)]
+    unknown = [i.name for i in scored if i.name not in correct]
     if soup.errors is None or unknown:
         raise ValueError(f"no held-out answers of {', '.join(unknown) or 'the soup'}")
     n = len(correct[scored[0].name])
     if n < 2:
         raise HeldoutError(f"{n} held-out examples cannot be split in two; give more")
     rng = np.random.default_rng(seed)
-    gaps = []
+    biases = []
     for _ in range(splits):
         order = rng.permutation(n)
         halves = order[: n // 2], order[n // 2 :]
         for here, there in (halves, halves[::-1]):
-            gaps.append(_flattery(scored, correct, judge_on, here, there, recipe))
-    gain, accuracy = np.mean(gaps, axis=0) * FROM_HALF
-    best = min(one.errors for one in scored)
+            biases.append(_half_bias(scored, correct, judge_on, here, there, recipe))
+    gain, accuracy = np.mean(biases, axis=0) * FROM_HALF
+    best = min(i.errors for i in scored)
     return Honest(
         Bias((best - soup.errors) / n, float(gain)), Bias(1 - soup.errors / n, float(accuracy))
     )
 
 
-def _flattery(
+def _half_bias(
     scored: Sequence[Ingredient],
     correct: Mapping[str, Correct],
     judge_on: Callable[[Indices], Judge],
@@ -173,13 +193,12 @@ def _flattery(
     there: Indices,
     recipe: Callable[[Sequence[Ingredient], Judge], Soup],
 ) -> tuple[float, float]:
-    """Gain and accuracy of what is cooked here, less the same there."""
-    wrong = {one.name: ~correct[one.name] for one in scored}
-    known = [replace(one, errors=int(wrong[one.name][here].sum())) for one in scored]
-    soup = recipe(known, judge_on(here))
-    best = min(known, key=lambda one: one.errors)
-    ours: Weights = soup.weights
-    soup_here = cost(ours, judge_on(here)) if soup.errors is None else soup.errors
-    rise = cost(ours, judge_on(there)) / len(there) - soup_here / len(here)
+    """Gain and accuracy of a soup on the examples `here` it is made on, less those on `there`."""
+    wrong = {i.name: ~correct[i.name] for i in scored}
+    rescored = [replace(i, errors=int(wrong[i.name][here].sum())) for i in scored]
+    soup = recipe(rescored, judge_on(here))
+    best = min(rescored, key=lambda ingredient: ingredient.errors)
+    soup_here = cost(soup.weights, judge_on(here)) if soup.errors is None else soup.errors
+    rise = cost(soup.weights, judge_on(there)) / len(there) - soup_here / len(here)
     best_rise = wrong[best.name][there].mean() - best.errors / len(here)
     return float(rise - best_rise), float(rise)

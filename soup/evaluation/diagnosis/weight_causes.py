@@ -1,4 +1,4 @@
-"""Causes of a bad soup that the weights alone betray."""
+"""Causes of a bad soup that the weights alone show."""
 
 import math
 import statistics
@@ -11,43 +11,43 @@ from soup.evaluation.diagnosis.geometry import SAME, Geometry, Group, Relation
 from soup.evaluation.diagnosis.heads import matching
 from soup.weights import Weights
 
-# Of heads that one head became by fine-tuning, the cosine stays above; geometry.py has the figures.
+# Cosine that two heads keep if both were fine-tuned from one head; geometry.py has the figures.
 ONE_HEAD = 0.5
-# A distance is an outlier beyond so many robust standard deviations, on a logarithmic scale: the
-# learning rates of a sweep spread over decades, and distances with them.
+# Robust standard deviations beyond which a distance is an outlier. The scale is logarithmic because
+# the learning rates of a sweep, and the distances with them, spread over orders of magnitude.
 ROBUST = 3.0
 
 
 def kin(models: Sequence[Relation]) -> list[Finding]:
-    """Models that are broken or have another initialisation."""
-    found = []
-    broken = [one for one in models if one.verdict == "broken"]
+    """The models that are broken, and those that have another initialisation."""
+    findings = []
+    broken = [model for model in models if model.verdict == "broken"]
     if broken:
-        found.append(
+        findings.append(
             Finding(
                 "broken",
-                listed([str(one) for one in broken]),
-                {"models": [one.name for one in broken]},
+                listed([str(model) for model in broken]),
+                {"models": [model.name for model in broken]},
                 "leave them out: they diverged, or their files are damaged",
                 1.0,
             )
         )
-    strangers = [one for one in models if one.verdict == "unrelated"]
-    if strangers:
-        found.append(
+    unrelated = [model for model in models if model.verdict == "unrelated"]
+    if unrelated:
+        findings.append(
             Finding(
                 "unrelated",
-                listed([str(one) for one in strangers]),
-                {one.name: {"cosine": one.cosine, "relative": one.relative} for one in strangers},
+                listed([str(model) for model in unrelated]),
+                {m.name: {"cosine": m.cosine, "relative": m.relative} for m in unrelated},
                 "average only models fine-tuned from one initialisation",
-                1 - max(0.0, statistics.mean(one.cosine for one in strangers)),
+                1 - max(0.0, statistics.mean(model.cosine for model in unrelated)),
             )
         )
-    return found
+    return findings
 
 
 def twice(geometry: Mapping[Group, Geometry]) -> list[Finding]:
-    """One model given twice: it only votes double."""
+    """The models that were given twice, and so count double in an average."""
     pairs = geometry["all"].twice()
     if not pairs:
         return []
@@ -63,47 +63,53 @@ def twice(geometry: Mapping[Group, Geometry]) -> list[Finding]:
 
 
 def rates(models: Sequence[Relation], learning_rates: Mapping[str, float]) -> list[Finding]:
-    """Models that went much further than the others: as a rule, by too high a learning rate.
+    """Models much further from the reference than the others, mostly by a high learning rate.
 
-    Far is what `kinship` calls so; or a distance to the reference over twice the median (which of
-    two none has) and beyond `ROBUST` deviations (1.4826 MAD) of its logarithm.
+    A model counts if `kinship` calls it "far", or if its distance to the reference exceeds both
+    twice the median distance (never so with two models) and, in its logarithm, the median by
+    `ROBUST` standard deviations (1.4826 times the median absolute deviation).
+
+    Args:
+        models: the result of `kinship`.
+        learning_rates: name -> learning rate of a model, where it is known.
     """
     related = [m for m in models if m.verdict in ("shared", "far") and m.name != m.reference]
     if not related:
         return []
-    middle = statistics.median(one.relative for one in related)
-    logs = np.log([max(one.relative, SAME) for one in related])
+    median = statistics.median(model.relative for model in related)
+    logs = np.log([max(model.relative, SAME) for model in related])
     deviation = 1.4826 * float(np.median(np.abs(logs - np.median(logs))))
-    limit = max(2 * middle, float(np.exp(np.median(logs) + ROBUST * deviation)))
+    limit = max(2 * median, float(np.exp(np.median(logs) + ROBUST * deviation)))
     usual = statistics.median(learning_rates.values()) if learning_rates else math.nan
-    gone = [one for one in related if one.verdict == "far" or one.relative > limit]
-    if not gone:
+    outliers = [m for m in related if m.verdict == "far" or m.relative > limit]
+    if not outliers:
         return []
     sentences = []
-    for one in gone:
-        rate = learning_rates.get(one.name)
-        known = f", with a learning rate of {rate:g} against {usual:g}" if rate else ""
+    for model in outliers:
+        rate = learning_rates.get(model.name)
+        compared = f", with a learning rate of {rate:g} against {usual:g}" if rate else ""
         sentences.append(
-            f"{one.name} went {one.relative:.2g} of the weights' length from {one.reference}, where"
-            f" the median is {middle:.2g} (cosine {one.cosine:.3f}){known}"
+            f"{model.name} went {model.relative:.2g} of the weights' length from "
+            f"{model.reference}, where the median is {median:.2g} (cosine {model.cosine:.3f})"
+            f"{compared}"
         )
     return [
         Finding(
             "learning rate",
             listed(sentences),
             {
-                one.name: {
-                    "relative": one.relative,
-                    "median": middle,
-                    "cosine": one.cosine,
-                    "lr": learning_rates.get(one.name),
+                model.name: {
+                    "relative": model.relative,
+                    "median": median,
+                    "cosine": model.cosine,
+                    "lr": learning_rates.get(model.name),
                 }
-                for one in gone
+                for model in outliers
             },
             "leave them out, or fine-tune again with a lower learning rate or fewer epochs",
             max(
-                max(1 - one.cosine if one.verdict == "far" else 0, 1 - limit / one.relative)
-                for one in gone
+                max(1 - m.cosine if m.verdict == "far" else 0, 1 - limit / m.relative)
+                for m in outliers
             ),
         )
     ]
@@ -115,24 +121,32 @@ def heads(
     weights: Mapping[str, Weights],
     against: str,
 ) -> list[Finding]:
-    """Heads that do not fit where the backbones do: other classes' order, or another beginning."""
-    shared = [one.name for one in models if one.verdict == "shared"]
+    """Heads that do not fit although the backbones do: another class order or initialisation.
+
+    Args:
+        geometry: the result of `measure`.
+        models: the result of `kinship`.
+        weights: name -> weights of a model.
+        against: name of the model whose head the others are compared with.
+    """
+    shared = [model.name for model in models if model.verdict == "shared"]
     if "head" not in geometry or against not in shared:
         return []
     shared.remove(against)
     cosines = geometry["head"].cosines
-    at = geometry["head"].names.index
+    row_of = geometry["head"].names.index
     rows = {name: _rows(weights[name], geometry["head"].tensors) for name in [against, *shared]}
     moved, fresh = {}, {}
     for name in shared:
-        order = [matching(a, b) for a, b in zip(rows[against], rows[name], strict=True)]
-        if any(one.moved for one in order):
-            moved[name] = next(one for one in order if one.moved)
-        elif cosines[at(name), at(against)] < ONE_HEAD:
-            fresh[name] = float(cosines[at(name), at(against)])
-    found = []
+        matchings = [matching(a, b) for a, b in zip(rows[against], rows[name], strict=True)]
+        cosine = float(cosines[row_of(name), row_of(against)])
+        if reordered := next((matched for matched in matchings if matched.moved), None):
+            moved[name] = reordered
+        elif cosine < ONE_HEAD:
+            fresh[name] = cosine
+    findings = []
     if moved:
-        found.append(
+        findings.append(
             Finding(
                 "order of classes",
                 listed(
@@ -149,7 +163,7 @@ def heads(
             )
         )
     if fresh:
-        found.append(
+        findings.append(
             Finding(
                 "head",
                 listed(
@@ -164,9 +178,10 @@ def heads(
                 1 - max(0.0, min(fresh.values())),
             )
         )
-    return found
+    return findings
 
 
 def _rows(weights: Weights, names: Sequence[str]) -> list[np.ndarray]:
+    """The 2-d tensors of a head, each float64 (classes, features)."""
     tensors = [weights[name] for name in names]
     return [tensor.double().cpu().numpy() for tensor in tensors if tensor.dim() == 2]

@@ -19,8 +19,8 @@ def first_squared(weights: Weights, at_most: float | None = None) -> float:
 
 def test_costs_are_those_of_the_models_in_between() -> None:
     found = line(A, B, first_squared, points=5)
-    assert found.places.tolist() == [0, 0.25, 0.5, 0.75, 1]
-    expected = [(0.1 + 2 * t) ** 2 for t in found.places]
+    assert found.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    expected = [(0.1 + 2 * t) ** 2 for t in found.positions]
     assert found.costs == pytest.approx(expected, rel=1e-5)
     assert found.barrier == 0
 

@@ -9,13 +9,11 @@ import torch
 from matplotlib.figure import Figure
 
 from soup.evaluation.diagnosis.barrier import Line
-from soup.evaluation.diagnosis.figures import acceptances, crossings, positions
+from soup.evaluation.diagnosis.figures import crossings, positions
 from soup.evaluation.diagnosis.geometry import Geometry, measure
-from soup.evaluation.diagnosis.selection_bias import Gain
 from soup.report import png, svg
 
 LINE = Line(np.array([0, 0.5, 1]), np.array([10.0, 40.0, 20.0]))
-GAINS = [Gain(0.02, 0.005, 0.001, False), Gain(0.01, 0.02, 0.6, True)]
 
 
 def geometry(models: int, based: bool) -> Geometry:
@@ -33,7 +31,6 @@ FIGURES: list[Callable[[], Figure]] = [
     lambda: positions(geometry(2, based=False)),
     lambda: positions(geometry(1, based=False)),
     lambda: crossings({("A", "B"): LINE}),
-    lambda: acceptances(["B", "C"], GAINS),
 ]
 
 
@@ -75,18 +72,9 @@ def test_a_line_is_named_with_its_barrier() -> None:
 
 
 def test_of_many_lines_those_with_the_highest_barriers_are_named() -> None:
-    lines = {("A", str(i)): Line(LINE.places, np.array([10.0, 10.0 + i, 10.0])) for i in range(9)}
+    lines = {
+        ("A", str(i)): Line(LINE.positions, np.array([10.0, 10.0 + i, 10.0])) for i in range(9)
+    }
     shown = words(crossings(lines))
     named = [word for word in shown if "barrier" in word]
     assert named == [f"A to {i}: barrier {i}" for i in (8, 7, 6, 5, 4)]
-
-
-def test_a_gain_within_noise_is_hollow() -> None:
-    figure = acceptances(["B", "C"], GAINS)
-    faces = [
-        mark.get_markerfacecolor() for mark in figure.axes[0].lines if mark.get_marker() == "o"
-    ]
-    assert [face == "none" for face in faces] == [False, True]
-    reach = figure.axes[0].lines[0].get_xdata()
-    assert list(reach) == pytest.approx([1.0, 3.0])
-    assert {"B", "C"} <= set(words(figure))
