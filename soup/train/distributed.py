@@ -1,10 +1,10 @@
-"""The ranks of one fine-tune, started by hand, on as many machines as there are.
+"""Start the ranks of one fine-tune by hand, on one machine or on several.
 
     torchrun --nproc-per-node 2 -m soup.train.distributed JOB.json
 
 The pipeline itself starts ranks from its fork server (`soup/train/worker_process.py`) and writes
-the job that they share to the run's folder as `job.json`. Results land in that folder, where the
-pipeline finds them finished. All machines must see the same folders.
+their job to the run's folder as `job.json`. The ranks write their results to that folder, and the
+pipeline takes the results from there. All machines must see the same folders.
 """
 
 import json
@@ -27,16 +27,17 @@ class UnknownJob(BadInput, ValueError):
 
 
 def write(job: Job, path: Path) -> None:
-    """Write a job as JSON; paths become absolute."""
+    """Write a job as JSON, with absolute paths."""
     plain = {field.name: getattr(job, field.name) for field in fields(job)}
     plain["hyperparameters"] = job.hyperparameters.as_dict()
     write_json(path, plain | {name: str(plain[name].resolve()) for name in PATHS})
 
 
 def read(path: Path) -> Job:
-    """
+    """Read a job that `write` wrote.
+
     Raises:
-        UnknownJob: the file is missing, or describes something else.
+        UnknownJob: the file is missing, or does not describe a fine-tune.
     """
     try:
         plain = json.loads(path.read_text())
@@ -56,7 +57,7 @@ def read(path: Path) -> Job:
 
 
 def main(arguments: list[str]) -> None:
-    """Be one rank of the job."""
+    """Run one rank of the job whose file is named by the only argument."""
     if len(arguments) != 1:
         raise UnknownJob("usage: torchrun --nproc-per-node N -m soup.train.distributed JOB.json")
     job = read(Path(arguments[0]))
@@ -64,8 +65,8 @@ def main(arguments: list[str]) -> None:
     def log(step: int, metrics: Mapping[str, float]) -> None:
         print(f"step {step}", *(f"{name} {value:.5g}" for name, value in metrics.items()))
 
-    with joined(job.devices) as share:
-        results = finetune(job, log, print, share)
+    with joined(job.devices) as ranks:
+        results = finetune(job, log, print, ranks)
         if isinstance(results, dict):
             for name, result in results.items():
                 print(f"{name or 'fine-tune'}: {result.accuracy:.2%} held-out, {result.folder}")

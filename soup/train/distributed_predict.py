@@ -1,4 +1,4 @@
-"""Evaluation shared by the ranks of a fine-tune."""
+"""Prediction divided among the ranks of a fine-tune."""
 
 import numpy as np
 import torch
@@ -11,26 +11,27 @@ from soup.train.rank import Rank
 
 
 def answers(
-    model: nn.Module, examples: Examples, classes: int, batch_size: int, share: Rank
+    model: nn.Module, examples: Examples, classes: int, batch_size: int, ranks: Rank
 ) -> Logits:
-    """Raw logits, float32 (examples, classes), on every rank; each computes some of the batches.
+    """Raw logits, float32 (examples, classes), returned on every rank.
 
-    Ranks take whole batches, so that each logit is the one that a single device would give.
+    Each rank predicts whole batches, so that every logit equals that of a single device.
 
     Args:
-        classes: how many the model has.
-        share: this process's rank.
+        classes: number of the model's classes.
+        batch_size: images a pass.
+        ranks: this process among those that run the fine-tune.
     """
-    if share.world == 1:
+    if ranks.world == 1:
         return predict(model, examples, batch_size)
     batches = -(-len(examples) // batch_size)
-    bounds = [share.of(batches, rank) for rank in range(share.world)]
-    ends = [min(each.stop * batch_size, len(examples)) for each in bounds]
+    bounds = [ranks.of(batches, rank) for rank in range(ranks.world)]
+    ends = [min(part.stop * batch_size, len(examples)) for part in bounds]
     starts = [0, *ends[:-1]]
-    low, high = starts[share.rank], ends[share.rank]
-    own: Logits = np.zeros((0, classes), np.float32)
+    low, high = starts[ranks.rank], ends[ranks.rank]
+    logits: Logits = np.zeros((0, classes), np.float32)
     if high > low:
-        own = predict(model, examples, batch_size, indices=np.arange(low, high))
+        logits = predict(model, examples, batch_size, indices=np.arange(low, high))
     counts = [end - start for start, end in zip(starts, ends, strict=True)]
-    joined: Logits = share.join(torch.from_numpy(own), counts).numpy()
+    joined: Logits = ranks.join(torch.from_numpy(logits), counts).numpy()
     return joined

@@ -1,4 +1,4 @@
-"""What the head sees of every example, computed once and kept on disk, to be read part by part."""
+"""The inputs of a model's head for every example, computed once and cached on disk."""
 
 from collections.abc import Iterator
 
@@ -24,11 +24,15 @@ def kept_features(
     batch_size: int,
     store: ImageStore,
 ) -> Features:
-    """Features from the cache, mapped, or computed now; in memory where the cache has no room.
+    """The features of all examples: memory-mapped from the cache, where they are stored if need be.
+
+    If the cache has no room, the features are computed and kept in memory.
 
     Args:
         weights: digest of the model's weights.
-        examples: opened only if the features are not there.
+        examples: read only if their features are not in the cache.
+        batch_size: examples a pass.
+        store: the cache.
     """
 
     def blocks() -> Iterator[Features]:
@@ -46,10 +50,10 @@ def kept_features(
 def features(
     model: nn.Module, examples: Examples, architecture: Architecture, batch_size: int = 256
 ) -> Iterator[Features]:
-    """What the head sees, for every example once, a batch at a time."""
+    """The inputs of the model's head, float32 (batch, features), one batch at a time."""
     device = next(model.parameters()).device
     compute = library(architecture.library).features
     for batch in examples.batches(np.arange(len(examples)), batch_size, device):
         with torch.no_grad():
-            seen = compute(model, batch).float()
-        yield seen.cpu().numpy()
+            batch_features = compute(model, batch).float()
+        yield batch_features.cpu().numpy()

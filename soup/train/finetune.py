@@ -1,4 +1,4 @@
-"""One fine-tune: from the shared initialisation to its ingredients, scored on held-out."""
+"""One fine-tune: train from the shared initialisation, and score the ingredients on held-out."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -39,26 +39,26 @@ FINAL_WEIGHTS = ""  # the name of the ingredient that is no average
 
 @dataclass(frozen=True)
 class Job:
-    """All that one fine-tune needs; plain values, so that it can be sent to another process.
+    """All that one fine-tune needs, as plain values that can be sent to another process.
 
-    Only `hyperparameters` and the contents of `start` and `development` decide the result. Two of
-    the others touch it: `devices` (with several, mixup and drop path draw other random numbers) and
-    `threads` (the order of sums, and so the last bits).
+    `hyperparameters` and the contents of `start` and `development` decide the result. Two other
+    values change it slightly: `devices` (with several, mixup and drop path draw other random
+    numbers) and `threads` (the order of sums, and so the last bits).
 
     Attributes:
-        hyperparameters: see there.
+        hyperparameters: see `Hyperparameters`.
         start: folder of the initialisation (`model.json`, `model.safetensors`).
         development: the manifest of training and held-out images.
-        root: what its paths are relative to.
-        folder: where its state and results are written.
+        root: the folder that the paths in the manifest are relative to.
+        folder: where the state and the results of the run are written.
         cache: where decoded images are kept.
-        cache_gib: how large that folder may become.
-        devices: 'cpu', 'cuda:0', ...: of this machine, each for a process of its own.
-        threads: of computation on the CPU, of each process.
+        cache_gib: largest size of that folder, GiB.
+        devices: 'cpu', 'cuda:0', ... of this machine; each gets a process of its own.
+        threads: CPU threads of each process.
         sharding: 'full' spreads the model over the devices, 'none' copies it to each.
         eval_batch_size: images a pass on held-out.
-        checkpoint_seconds: between two checkpoints of the run's state; 0 for one after each step.
-        checkpoint_steps: a checkpoint every so many steps too.
+        checkpoint_seconds: between two saves of the run's state; 0 saves it after each step.
+        checkpoint_steps: also save the state after every so many steps; None: do not.
         until: share of the run after which it pauses; 1 for all of it.
     """
 
@@ -83,7 +83,7 @@ class Job:
         return ImageStore(self.root, self.cache, self.cache_gib)
 
 
-# Of each ingredient that a fine-tune makes: itself, and the averages of its weights by name.
+# By the name of a weight average; FINAL_WEIGHTS names the ingredient that is no average.
 Results = Mapping[str, Result]
 
 
@@ -91,29 +91,31 @@ def finetune(
     job: Job,
     log: Log,
     say: Callable[[str], None] = lambda _: None,
-    share: Rank = ALONE,
+    ranks: Rank = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> Results | float:
-    """Train and score one fine-tune; continues from its folder if it was interrupted.
+    """Train and score one fine-tune, from the state in its folder if it was interrupted.
 
     Args:
-        share: of this process, if several run the job; the first one alone logs and writes.
-        stop: asked after each step.
+        log: called with a step and its metrics.
+        say: called with a line for the user.
+        ranks: this process, if several run the job; rank 0 alone logs and writes.
+        stop: asked after each step whether to stop.
 
     Returns:
-        The results (of the first rank; none of others), or, if it paused at `until`, its held-out
-        accuracy so far.
+        The results (empty on all ranks but 0), or the held-out accuracy if the run paused at
+        `until`.
 
     Raises:
         Diverged: the loss stopped being a number.
         Unshareable: see `soup.train.process_group.spread`.
-        Stopped: it was asked to; its state is kept.
+        Stopped: the run was asked to stop; its state is saved.
     """
-    if not share.first:
-        log, say = _unheard, _unheard
+    if not ranks.first:
+        log, say = _ignore, _ignore
     torch.set_num_threads(job.threads)
     architecture = Architecture.load(job.start / DESCRIPTION_FILE)
-    device = torch.device(job.devices[share.local])
+    device = torch.device(job.devices[ranks.local])
     start = Checkpoint(job.start / WEIGHTS_FILE)
     model = _network(job, architecture, start).to(device)
     manifest, classes = Manifest.load(job.development), architecture.classes
@@ -122,31 +124,32 @@ def finetune(
     heldout = examples(job.images, manifest.split("heldout"), classes, inputs)
     h = job.hyperparameters
     schedule = schedule_of(h, len(train))
-    sharded = share.world > 1 and job.sharding == "full"
+    sharded = ranks.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
-    if share.world > 1:
+    if ranks.world > 1:
         batch = min(h.batch_size, len(train))
-        network, share = spread(model, share, batch, h.accumulate, sharded, h.precision)
+        network, ranks = spread(model, ranks, batch, h.accumulate, sharded, h.precision)
     if h.compile:
         compiled: Any = torch.compile(network or model)
         network = compiled
     averages = Averages(model, h.ema, h.swa_start is not None)
     method = step_config(h)
     if sharded:
-        method = replace(method, precision="float32")  # what is gathered is in bfloat16 already
+        method = replace(method, precision="float32")  # FSDP itself gathers weights in bfloat16
 
     every = -(-h.epochs // CURVE)
 
-    def judged(one: nn.Module) -> tuple[nn.Module, Logits]:
-        """A model as a whole, and its answers on held-out."""
+    def predicted(candidate: nn.Module) -> tuple[nn.Module, Logits]:
+        """The model, gathered if it is sharded, and its held-out logits."""
         if sharded:
             from soup.train.fsdp import gathered
 
-            one = gathered(one, build(architecture).to(device))
-        return one, answers(one, heldout, len(classes), job.eval_batch_size, share)
+            candidate = gathered(candidate, build(architecture).to(device))
+        size = job.eval_batch_size
+        return candidate, answers(candidate, heldout, len(classes), size, ranks)
 
     def accuracy() -> float:
-        return float(correct(judged(model)[1], heldout.labels).mean())
+        return float(correct(predicted(model)[1], heldout.labels).mean())
 
     def after_epoch(step: int) -> None:
         if step < schedule.steps and step // schedule.steps_per_epoch % every == 0:
@@ -162,8 +165,8 @@ def finetune(
             h.seed,
             device,
             workers_for(job.threads, device),
-            share.rank,
-            share.world,
+            ranks.rank,
+            ranks.world,
         ),
         cross_entropy(h.label_smoothing),
         schedule,
@@ -171,7 +174,7 @@ def finetune(
         mix=mixing(len(classes), h.mixup, h.cutmix),
         averages=averages,
         network=network,
-        share=share,
+        ranks=ranks,
         until=None if job.until == 1 else max(1, round(job.until * schedule.steps)),
         log=log,
         say=say,
@@ -180,36 +183,36 @@ def finetune(
             job.folder / "state.safetensors",
             job.checkpoint_seconds,
             job.checkpoint_steps,
-            share,
+            ranks,
             sharded,
             stop,
         ),
     )
     if not complete:
         return accuracy()
-    # What `soup inspect` and `soup explain` ask a model for.
+    # `soup inspect` and `soup explain` read these.
     notes = {"base": start.digest(), "lr": f"{h.lr:.6g}"}
     results = {}
-    for name, each in {FINAL_WEIGHTS: model, **averages.models}.items():
-        one, logits = judged(each)
-        if share.first:
+    for name, candidate in {FINAL_WEIGHTS: model, **averages.models}.items():
+        written, logits = predicted(candidate)
+        if ranks.first:
             folder = folder_of(job, name)
             results[name] = scored(
-                one, heldout, architecture, folder, job.eval_batch_size, notes, logits
+                written, heldout, architecture, folder, job.eval_batch_size, notes, logits
             )
-    if not share.first:
+    if not ranks.first:
         return results
     counts = {name: {"errors": r.errors, "examples": r.examples} for name, r in results.items()}
     write_json(job.folder / "result.json", counts)
     return results
 
 
-def _unheard(*_: object) -> None:
-    """What ranks log and say that are not the first."""
+def _ignore(*_: object) -> None:
+    """Take what other ranks than 0 log and say."""
 
 
 def finished(job: Job) -> Results | None:
-    """The results on disk, of a fine-tune whose pipeline was killed before they were stored."""
+    """The results on disk, or None; a pipeline may be killed before MLflow has stored them."""
     try:
         counts = json.loads((job.folder / "result.json").read_text())
     except (OSError, json.JSONDecodeError):
@@ -221,7 +224,7 @@ def finished(job: Job) -> Results | None:
 
 
 def folder_of(job: Job, name: str) -> Path:
-    """Where an ingredient of the fine-tune is written."""
+    """The folder that an ingredient of the fine-tune is written to."""
     return job.folder / ("ingredient" if name == FINAL_WEIGHTS else f"ingredient-{name}")
 
 
@@ -245,7 +248,7 @@ def schedule_of(hyperparameters: Hyperparameters, images: int) -> Schedule:
 
 
 def step_config(hyperparameters: Hyperparameters) -> StepConfig:
-    """What all steps of the run share."""
+    """The settings that all steps of the run have in common."""
     h = hyperparameters
     return StepConfig(
         optimizer=h.optimizer,

@@ -1,7 +1,7 @@
-"""A model spread over ranks, for one that does not fit on a device with gradients and moments.
+"""A model sharded over ranks, for a model that does not fit on a device with its optimiser state.
 
-Fully sharded data parallelism: each rank keeps a part of every tensor, and gathers a block's
-weights when it computes that block (Rajbhandari et al., "ZeRO", SC 2020, stage 3; torch's
+Fully sharded data parallelism: each rank keeps a part of every tensor, and gathers the weights of a
+block when it computes that block (Rajbhandari et al., "ZeRO", SC 2020, stage 3; torch's
 `fully_shard`). Weights are kept and updated in float32; in bfloat16 runs they are gathered as such,
 and gradients summed in float32.
 """
@@ -20,41 +20,41 @@ from soup.train.hyperparameters import Precision
 
 
 def shard(model: nn.Module, precision: Precision) -> None:
-    """Spread a model's tensors over all ranks, in place."""
+    """Shard a model's tensors over all ranks, in place."""
     import torch.distributed as dist
 
-    to: Any = model.to  # whose overloads do not know this form
-    to(memory_format=torch.contiguous_format)  # the only one that can be spread
+    to: Any = model.to  # its declared overloads lack this form
+    to(memory_format=torch.contiguous_format)  # the only one that can be sharded
     kind = next(model.parameters()).device.type
     mesh = init_device_mesh(kind, (dist.get_world_size(),))
     low = torch.bfloat16 if precision == "bfloat16" else None
-    inside = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
-    outside = MixedPrecisionPolicy(
+    of_blocks = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
+    of_model = MixedPrecisionPolicy(
         param_dtype=low, reduce_dtype=torch.float32, output_dtype=torch.float32
     )
     for block in blocks(model):
-        fully_shard(block, mesh=mesh, mp_policy=inside)
-    fully_shard(model, mesh=mesh, mp_policy=outside)
+        fully_shard(block, mesh=mesh, mp_policy=of_blocks)
+    fully_shard(model, mesh=mesh, mp_policy=of_model)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """What is gathered at a time: the outermost members of lists of layers."""
-    found: list[nn.Module] = []
+    """The modules that are gathered one at a time: the outermost members of lists of layers."""
+    members: list[nn.Module] = []
 
     def look(module: nn.Module) -> None:
         for child in module.children():
             if isinstance(module, nn.Sequential | nn.ModuleList):
-                found.append(child)
+                members.append(child)
             else:
                 look(child)
 
     look(model)
-    return [block for block in found if any(True for _ in block.parameters())]
+    return [block for block in members if any(True for _ in block.parameters())]
 
 
 @contextmanager
 def no_sync(model: Any) -> Iterator[None]:
-    """Passes in which gradients stay where they are."""
+    """A context in whose backward passes the ranks exchange no gradients."""
     model.set_requires_gradient_sync(False)
     try:
         yield
@@ -63,21 +63,21 @@ def no_sync(model: Any) -> Iterator[None]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor gathered from all ranks, each of which must ask; any other as it is."""
+    """Gather a sharded tensor; all ranks must call this. Any other tensor is returned as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every rank has, spread like another; or as it is, like a plain one."""
+    """Shard a tensor, which every rank has, as `like` is; unchanged if `like` is not sharded."""
     if not isinstance(like, DTensor):
         return tensor
-    given = tensor.to(like.device, like.dtype)
-    return distribute_tensor(given, like.device_mesh, like.placements, src_data_rank=None)
+    moved = tensor.to(like.device, like.dtype)
+    return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def gathered(model: nn.Module, into: nn.Module) -> nn.Module:
-    """A model that is not spread, with the present weights of one that is; all ranks must ask."""
-    own = into.state_dict()
+    """Copy the weights of a sharded model into one that is not; all ranks must call this."""
+    targets = into.state_dict()
     for name, tensor in model.state_dict().items():
-        own[name].copy_(whole(tensor))
+        targets[name].copy_(whole(tensor))
     return into

@@ -9,7 +9,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """All that decides a fine-tune's result, once its initialisation, images and code are given.
+    """The settings that, with the initialisation, the images and the code, decide the result.
 
     Attributes:
         lr: peak learning rate.
@@ -30,7 +30,7 @@ class Hyperparameters:
         precision: of the model's passes; weights are kept and updated in float32.
         compile: whether torch.compile builds the model.
         grad_checkpointing: whether activations are computed again in the backward pass.
-        ema: decays of moving averages of the weights, each an ingredient more.
+        ema: decays of moving averages of the weights, each of which becomes one more ingredient.
         swa_start: share of the run after which stochastic weight averaging begins; None for never.
         swa_lr: the constant rate from there on, as a share of the peak.
         crop: smallest share of an image that a random crop keeps.
@@ -68,5 +68,5 @@ class Hyperparameters:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Hyperparameters":
-        """From what `as_dict` gave."""
+        """The value whose `as_dict` gave `values`."""
         return Hyperparameters(**{**values, "ema": tuple(values["ema"])})

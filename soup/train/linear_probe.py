@@ -1,8 +1,8 @@
-"""The linear probe (LP): a head on features computed once, as the start of every fine-tune (LP-FT).
+"""The linear probe (LP): train the head alone; every fine-tune starts from the result (LP-FT).
 
 Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution",
-ICLR 2022. The penalty pulls towards the start (a zero-shot head), without which a probe on few
-images can be worse than zero-shot.
+ICLR 2022. A penalty pulls the head towards its start (a zero-shot head): without the penalty, a
+probe on few images can be worse than zero-shot.
 """
 
 import math
@@ -24,7 +24,7 @@ from soup.train.features import kept_features
 from soup.train.loop import Diverged
 from soup.weights.shards import WEIGHTS_FILE
 
-CHUNK = 1 << 16  # examples whose features are looked at together: 128 MB of 512 features
+CHUNK = 1 << 16  # examples whose features are in memory together: 128 MB of 512 features
 
 
 def probe(
@@ -37,14 +37,20 @@ def probe(
     device: str,
     batch_size: int,
 ) -> Result:
-    """Probe the model in `start`, and write it with its new head, scored, into `target`.
+    """Train the head of the model in `start`; write the model and its held-out score to `target`.
 
-    Training images are seen as at evaluation, resized and cropped, without augmentation. Their
-    features are kept in the store's cache: with another penalty only the head is computed.
+    Training images are resized and cropped as at evaluation, without augmentation. Their features
+    are kept in the cache: with another penalty, only the head is trained again.
 
     Args:
-        penalty: times the squared distance of the head's weights to where they start.
+        penalty: factor of the squared distance of the head's weights to their start.
         max_iterations: of L-BFGS.
+        start: folder of the model.
+        development: the manifest of training and held-out images.
+        store: the images, and the cache of their features.
+        target: folder of the result.
+        device: where the model computes, such as 'cuda'.
+        batch_size: images a pass.
 
     Raises:
         Diverged: the loss is not a number.
@@ -55,9 +61,9 @@ def probe(
     inputs = image_input(architecture)
     train = examples(store, manifest.split("train"), classes, inputs)
     digest = of_file(start / WEIGHTS_FILE)
-    seen = kept_features(model, digest, train, architecture, batch_size, store)
+    train_features = kept_features(model, digest, train, architecture, batch_size, store)
     fit_head(
-        torch.from_numpy(seen),
+        torch.from_numpy(train_features),
         torch.from_numpy(train.labels),
         library(architecture.library).head(model),
         penalty,
@@ -75,13 +81,17 @@ def fit_head(
     max_iterations: int,
     chunk: int = CHUNK,
 ) -> float:
-    """Train a head in place by L-BFGS on all examples at once; returns the final loss.
+    """Train a head in place by L-BFGS on all examples at once, and return the final loss.
 
     Minimises mean cross-entropy + penalty * (|W - W_0|^2 + |b - b_0|^2), W_0, b_0 being the start.
 
     Args:
-        inputs: may be mapped from a file: `chunk` examples at a time are in memory. If that is all
-            of them, they stay on the head's device.
+        inputs: what the head sees; may be memory-mapped.
+        labels: class indices.
+        head: changed in place.
+        penalty: see the equation.
+        max_iterations: of L-BFGS.
+        chunk: examples in memory at a time; if this is all of them, they stay on the device.
 
     Raises:
         Diverged: the loss is not a number.
@@ -97,16 +107,16 @@ def fit_head(
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        away = sum(
+        distance = sum(
             ((parameter - origin) ** 2).sum()
             for parameter, origin in zip(head.parameters(), start, strict=True)
         )
-        value = torch.as_tensor(penalty * away)
+        value = torch.as_tensor(penalty * distance)
         value.backward()
         total = value.detach()
-        for at in range(0, count, chunk):
-            wanted = labels[at : at + chunk]
-            scores = head(inputs[at : at + chunk].to(device))
+        for first in range(0, count, chunk):
+            wanted = labels[first : first + chunk]
+            scores = head(inputs[first : first + chunk].to(device))
             part = functional.cross_entropy(scores, wanted) * (len(wanted) / count)
             part.backward()
             total = total + part.detach()

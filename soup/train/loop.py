@@ -1,7 +1,7 @@
-"""THE training loop.
+"""The training loop.
 
-Every random draw is a function of (seed, epoch) or (seed, step), never of what was drawn before, so
-that a run continues from any step exactly as if it had not been interrupted.
+Every random draw is a function of (seed, epoch) or (seed, step), and never of earlier draws. A run
+that was interrupted therefore continues exactly as if it had not been.
 """
 
 import math
@@ -25,17 +25,17 @@ Log = Callable[[int, dict[str, float]], None]
 
 
 class Diverged(Failure, RuntimeError):
-    """The loss stopped being a number; the message says at which step."""
+    """The loss or a weight became NaN or infinite; the message says at which step."""
 
 
 @runtime_checkable
 class Keeper(Protocol):
-    """Keeps a run's state so that it can go on later."""
+    """Saves the state of a run, from which the run can continue later."""
 
     def restore(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages
     ) -> int:
-        """Load what was kept, if anything, and return the number of steps done."""
+        """Load the saved state, if there is one, and return the number of steps done."""
         ...
 
     def keep(
@@ -46,7 +46,7 @@ class Keeper(Protocol):
         averages: Averages,
         now: bool = False,
     ) -> None:
-        """Called after each step; decides itself whether it is time, unless it must be `now`."""
+        """Save the state if it is time to, or if `now`; called after each step."""
         ...
 
 
@@ -60,7 +60,7 @@ def fit(
     mix: Mix = lambda images, labels: (images, labels),
     averages: Averages | None = None,
     network: nn.Module | None = None,
-    share: Rank = ALONE,
+    ranks: Rank = ALONE,
     until: int | None = None,
     log: Log = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
@@ -73,16 +73,19 @@ def fit(
     Args:
         batches: (epoch, batches to skip) -> the epoch's remaining batches, on the model's device.
         loss: (model, images, labels) -> scalar, the mean over the batch.
-        mix: (images, labels) -> the same, mixed.
-        averages: of the weights, kept up to date; made of `model`.
-        network: what computes the model's output and shares its parameters, if not the model
-            itself (compiled, or distributed).
-        share: of this process, where several share the run: each draws its own dropout and mixes
-            its own images; `batches` are its shares of the batches.
-        until: pause after this many steps, the state kept.
-        log: called with the step and 'train/loss' and 'train/lr', every `log_every` steps.
-        say: called with what a person should know.
-        after_epoch: called with the number of steps done, the model in evaluation mode.
+        schedule: number of steps, and the learning rate of each.
+        method: the optimiser and what all steps have in common.
+        mix: (images, labels) -> the batch after mixup or cutmix.
+        averages: running averages of the weights of `model`, updated after each step.
+        network: the module that computes the output with the model's parameters (compiled or
+            distributed); None: the model itself.
+        ranks: this process among those that run the fine-tune. Each draws its own dropout and mixes
+            its own images; `batches` yields its part of each batch.
+        until: number of steps after which the run is saved and paused; None: never.
+        log: called with the step, and with 'train/loss' and 'train/lr', every `log_every` steps.
+        say: called with a line for the user.
+        after_epoch: called with the number of steps done, while the model is in evaluation mode.
+        keeper: saves and restores the state of the run.
 
     Returns:
         Whether the run is complete; False if it was paused.
@@ -93,17 +96,17 @@ def fit(
     optimizer = make_optimizer(model, method, schedule.lr)
     averages = averages or Averages(model)
     step = keeper.restore(model, optimizer, averages) if keeper else 0
-    if share.any(step != share.broadcast(step)):
+    if ranks.any(step != ranks.broadcast(step)):
         raise Failure("the ranks found different states: the run's folder must be one they all see")
-    take = Step(network or model, optimizer, loss, method, say, share)
-    draws = seeds(schedule.steps, schedule.seed, 1, *([] if share.first else [share.rank]))
+    train_step = Step(network or model, optimizer, loss, method, say, ranks)
+    draws = seeds(schedule.steps, schedule.seed, 1, *([] if ranks.first else [ranks.rank]))
     on_cpu = next(model.parameters()).device.type == "cpu"
     pending: list[Tensor] = []
 
     def check_losses() -> float:
-        """Look at the losses since the last look: on a GPU each look waits for it."""
+        """Check the losses of the steps since the last check; on a GPU, each check waits for it."""
         losses = torch.stack(pending)
-        share.average([losses])  # a rank that diverges takes the others with it, at the same step
+        ranks.average([losses])  # a rank that diverges takes the others with it, at the same step
         values = losses.tolist()
         for index, value in enumerate(values, start=step - len(values)):
             if not math.isfinite(value):
@@ -119,14 +122,14 @@ def fit(
             seed_all(int(draws[step]))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step) * group.get("lr_scale", 1.0)
-            pending.append(take(*mix(images, labels)))
+            pending.append(train_step(*mix(images, labels)))
             step += 1
             ends = step % schedule.steps_per_epoch == 0
             averages.update(epoch_ended=ends and schedule.flat(step - 1))
-            told = step % log_every == 0 or step == schedule.steps
-            if told or on_cpu or step == last:
+            is_logged = step % log_every == 0 or step == schedule.steps
+            if is_logged or on_cpu or step == last:
                 value = check_losses()
-            if told:
+            if is_logged:
                 log(step, {"train/loss": value, "train/lr": schedule.rate(step - 1)})
             if keeper and step < schedule.steps:
                 keeper.keep(step, model, optimizer, averages, now=step == last)
@@ -139,7 +142,7 @@ def fit(
     model.eval()
     if step < schedule.steps:
         return False
-    # A last update that overflows shows in no loss.
-    if share.any(not all(bool(torch.isfinite(p).all()) for p in model.parameters())):
+    # No loss shows that the last update overflowed.
+    if ranks.any(not all(bool(torch.isfinite(p).all()) for p in model.parameters())):
         raise Diverged(f"the weights are not finite after the last step, {schedule.steps}")
     return True

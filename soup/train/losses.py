@@ -13,10 +13,10 @@ Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> Loss:
-    """A loss for `fit`, of class indices or of shares of classes.
+    """A loss for `fit`; labels are class indices or probabilities (batch, classes).
 
     Args:
-        label_smoothing: share of the target spread over all classes.
+        label_smoothing: probability mass spread over all classes, in [0, 1).
     """
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -26,12 +26,15 @@ def cross_entropy(label_smoothing: float = 0.0) -> Loss:
 
 
 def mixing(classes: int, mixup: float = 0.0, cutmix: float = 0.0) -> Mix:
-    """Mixes the images of a batch, and their labels; with both, one of them at even odds.
+    """A function that mixes the images of a batch and their labels.
+
+    With both methods, each batch is mixed by one of them, at even odds.
 
     Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019.
 
     Args:
-        mixup, cutmix: alpha of the Beta distribution of the shares; 0 for none.
+        classes: number of classes.
+        mixup, cutmix: alpha of the Beta distribution that mixes two images; 0 for never.
     """
     ways: list[Any] = [
         way(alpha=alpha, num_classes=classes)

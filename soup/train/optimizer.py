@@ -1,4 +1,4 @@
-"""How a step is taken: the optimiser, and what is done to the gradient on the way to it."""
+"""The optimiser of a run, and the settings that all of its steps have in common."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,16 +12,16 @@ from soup.train.hyperparameters import Precision
 
 
 class UnknownOptimizer(BadInput, ValueError):
-    """Not one of timm's; the message has the nearest names."""
+    """timm has no optimiser of this name; the message lists the nearest names."""
 
 
 @dataclass(frozen=True)
 class StepConfig:
-    """What all steps of a run share.
+    """The settings that all steps of a run have in common.
 
     Attributes:
         optimizer: one of `timm.optim.list_optimizers()`.
-        weight_decay: of matrices; norms and biases are not decayed, as is usual.
+        weight_decay: of matrices; norms and biases are not decayed.
         layer_decay: factor of the learning rate from each layer to the one below it; 1 for none.
         clip: largest gradient norm; None does not clip.
         accumulate: parts that a batch is computed in, one after the other: memory for time.
@@ -39,26 +39,27 @@ class StepConfig:
 
 
 def require(name: str) -> None:
-    """
+    """Check the name of an optimiser.
+
     Raises:
         UnknownOptimizer: timm has no such optimiser.
     """
     from timm.optim import list_optimizers
 
-    known = list_optimizers()
-    if name not in known:
-        near = ", ".join(get_close_matches(name, known, n=5)) or "see timm.optim.list_optimizers()"
+    names = list_optimizers()
+    if name not in names:
+        near = ", ".join(get_close_matches(name, names, n=5)) or "see timm.optim.list_optimizers()"
         raise UnknownOptimizer(f"sweep.optimizer: timm does not know {name!r}; near: {near}")
 
 
 def make_optimizer(model: nn.Module, method: StepConfig, lr: float) -> torch.optim.Optimizer:
-    """An optimiser from timm's factory, over groups by decay (and by layer, if asked for)."""
+    """An optimiser of timm's, with a group of parameters by weight decay and, if set, by layer."""
     from timm.optim import create_optimizer_v2
 
     groups = parameter_groups(
         model, method.weight_decay, method.layer_decay if method.layer_decay < 1 else None
     )
-    made: torch.optim.Optimizer = create_optimizer_v2(
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
         groups, opt=method.optimizer, lr=lr, weight_decay=method.weight_decay
     )
-    return made
+    return optimizer

@@ -1,8 +1,8 @@
-"""Several processes as the ranks of one fine-tune: how they meet, and how gradients get about.
+"""The process group of a fine-tune on several devices: joining it, and averaging gradients.
 
-The contract is torchrun's: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, whoever sets
-them. Gradients are averaged by DistributedDataParallel (Li et al., VLDB 2020), or the model itself
-is spread (`soup/train/fsdp.py`).
+Ranks read torchrun's variables: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+Gradients are averaged by DistributedDataParallel (Li et al., VLDB 2020), or the model itself is
+sharded (`soup/train/fsdp.py`).
 """
 
 import os
@@ -25,15 +25,15 @@ PATIENCE = timedelta(hours=1)
 
 
 class Unshareable(BadInput, ValueError):
-    """A fine-tune that cannot be shared by the ranks as asked; says why and what to change."""
+    """A fine-tune that cannot run on several ranks; the message says why and what to change."""
 
 
 @contextmanager
 def joined(devices: Sequence[str]) -> Iterator[Rank]:
-    """Meet the other ranks; this one's share, on the device of its local rank.
+    """Join the process group, and yield this process's rank.
 
     Args:
-        devices: of this machine.
+        devices: those of this machine; the local rank is the index of this process's device.
 
     Raises:
         Unshareable: torchrun's variables are not set, or it started more ranks than there are
@@ -63,43 +63,52 @@ def joined(devices: Sequence[str]) -> Iterator[Rank]:
     dist.destroy_process_group()
 
 
-def share_of_batch(share: Rank, examples: int) -> Rank:
-    """The share, weighted by what it has of a batch.
+def with_weight(ranks: Rank, examples: int) -> Rank:
+    """The rank, with the weight of its part of a batch.
+
+    Args:
+        examples: in a batch of all ranks.
 
     Raises:
         Unshareable: there are fewer examples than ranks.
     """
-    own = len(share.of(examples))
-    if examples < share.world:
+    if examples < ranks.world:
         raise Unshareable(
-            f"a batch of {examples} images has none for some of {share.world} ranks; "
+            f"a batch of {examples} images has none for some of {ranks.world} ranks; "
             "raise sweep.batch_size or lower compute.devices_per_run"
         )
-    return replace(share, weight=own * share.world / examples)
+    return replace(ranks, weight=len(ranks.of(examples)) * ranks.world / examples)
 
 
 def spread(
     model: nn.Module,
-    share: Rank,
+    ranks: Rank,
     examples: int,
     accumulate: int,
     sharded: bool,
     precision: Precision,
 ) -> tuple[nn.Module, Rank]:
-    """What computes the model's output on all ranks, with the same parameters; and the share.
+    """A module that computes the model's output and averages gradients over ranks; and the rank.
 
     BatchNorm takes its statistics over all ranks, as one device would over the whole batch.
 
     Args:
         model: on its device; changed in place.
+        ranks: this process among all.
         examples: in a batch of all ranks.
+        accumulate: parts that a batch is computed in.
+        sharded: whether each rank keeps a part of every tensor, not a copy of the model.
+        precision: of the passes of a sharded model.
+
+    Returns:
+        The module, which shares the model's parameters, and the rank with its weight.
 
     Raises:
-        Unshareable: the ranks would wait for each other for ever, or not do what one device does.
+        Unshareable: the ranks would deadlock, or the result would differ from that of one device.
     """
     from torch.nn.parallel import DistributedDataParallel
 
-    share = share_of_batch(share, examples)
+    ranks = with_weight(ranks, examples)
     device = next(model.parameters()).device
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if norms and device.type == "cpu":
@@ -107,17 +116,17 @@ def spread(
             f"{type(norms[0]).__name__}: torch takes statistics over several ranks on GPUs only; "
             "set compute.devices_per_run: 1, or choose a model with GroupNorm or LayerNorm"
         )
-    if (norms or sharded) and examples % (share.world * accumulate):
+    if (norms or sharded) and examples % (ranks.world * accumulate):
         raise Unshareable(
             f"{'a sharded model' if sharded else 'BatchNorm over several ranks'} needs parts of "
             f"equal size: make sweep.batch_size a multiple of devices_per_run x accumulate = "
-            f"{share.world * accumulate}, it is {examples} now"
+            f"{ranks.world * accumulate}, it is {examples} now"
         )
     if sharded:
         from soup.train.fsdp import no_sync, shard
 
         shard(model, precision)
-        return model, replace(share, no_sync=lambda: no_sync(model), parts=False)
+        return model, replace(ranks, no_sync=lambda: no_sync(model), parts=False)
     if norms:
         from timm.layers import convert_sync_batchnorm
 
@@ -125,4 +134,4 @@ def spread(
     network: Any = DistributedDataParallel(
         model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
     )
-    return network, replace(share, no_sync=network.no_sync, parts=not norms)
+    return network, replace(ranks, no_sync=network.no_sync, parts=not norms)

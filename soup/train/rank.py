@@ -1,7 +1,7 @@
-"""One process's share of a fine-tune, and what it agrees on with the others.
+"""One of the processes (ranks) that run a fine-tune together, and how it agrees with the others.
 
-A run on one device is a share of everything, for which all of this costs nothing: there is nobody
-to ask, and `torch.distributed` is neither imported nor started.
+A run on one device is the only rank. `torch.distributed` is then neither imported nor started, and
+every method returns at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,19 +14,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rank:
-    """What one of `world` processes (ranks) does of a run.
+    """One of `world` processes that run a fine-tune together.
 
-    Every method is called by all ranks, at the same place of the run.
+    All ranks must call a method that communicates at the same point of the run.
 
     Attributes:
-        rank: its number among all, from 0; it is the first that logs and writes.
-        world: how many there are.
-        local: its number among those of this machine.
-        weight: its examples of a batch, as a share of an equal share; the mean over ranks of what
-            is scaled by it is the mean over the batch, though ranks have unequal numbers.
-        apart: a context in whose passes the ranks exchange no gradients.
-        parts: whether whole batches can be computed apart. If so, and one rank runs out of memory,
-            the others are not waiting for it in the middle of a pass, and all can halve.
+        rank: number of this process, from 0; rank 0 logs and writes files.
+        world: number of ranks.
+        local: number of this process among the ranks of its machine, from 0.
+        weight: examples of a batch on this rank, divided by the mean over ranks. A loss scaled by
+            it and averaged over ranks is the mean over the batch, though ranks have unequal
+            numbers of examples.
+        no_sync: a context in whose backward passes the ranks exchange no gradients.
+        parts: whether a rank can compute its part of a batch without the others. If one rank then
+            runs out of memory, no other waits for it in the middle of a pass, and all can halve.
     """
 
     rank: int = 0
@@ -38,36 +39,37 @@ class Rank:
 
     @property
     def first(self) -> bool:
+        """Whether this is rank 0."""
         return self.rank == 0
 
     def of(self, count: int, rank: int | None = None) -> range:
-        """The indices, among `count`, that are this rank's: one stretch, none left out."""
+        """The contiguous part of `range(count)` that a rank (default: this one) works on."""
         rank = self.rank if rank is None else rank
         return range(rank * count // self.world, (rank + 1) * count // self.world)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any rank."""
+        """Whether `flag` is true on any rank."""
         if self.world == 1:
             return flag
         import torch.distributed as dist
 
         # On the CPU, where no rank has to wait for what its GPU is doing.
-        found = torch.tensor(int(flag))
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return bool(found)
+        raised = torch.tensor(int(flag))
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return bool(raised)
 
     def broadcast(self, value: int) -> int:
-        """What the first rank says."""
+        """The `value` of rank 0."""
         if self.world == 1:
             return value
         import torch.distributed as dist
 
-        said = torch.tensor(value)
-        dist.broadcast(said, src=0)
-        return int(said)
+        first = torch.tensor(value)
+        dist.broadcast(first, src=0)
+        return int(first)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each by its mean over the ranks."""
+        """Replace each tensor, in place, by its mean over the ranks."""
         if self.world == 1:
             return
         import torch.distributed as dist
@@ -76,19 +78,19 @@ class Rank:
             dist.all_reduce(tensor)
             tensor.div_(self.world)
 
-    def join(self, own: Tensor, counts: Sequence[int]) -> Tensor:
-        """The rows of all ranks, on the CPU, in order.
+    def join(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """The rows of all ranks, on the CPU, in the order of ranks.
 
         Args:
-            own: this rank's rows, on the CPU.
-            counts: of rows, of each rank.
+            rows: those of this rank, on the CPU.
+            counts: number of rows of each rank.
         """
         if self.world == 1:
-            return own
+            return rows
         import torch.distributed as dist
 
-        pieces = [torch.empty(count, *own.shape[1:], dtype=own.dtype) for count in counts]
-        pieces[self.rank] = own.contiguous()
+        pieces = [torch.empty(count, *rows.shape[1:], dtype=rows.dtype) for count in counts]
+        pieces[self.rank] = rows.contiguous()
         for rank, piece in enumerate(pieces):
             if len(piece):
                 dist.broadcast(piece, src=rank)

@@ -17,23 +17,29 @@ from soup.weights.shards import CheckpointError
 
 
 class Stopped(RuntimeError):
-    """A run that was asked to stop; its state is kept, and it goes on when it is run again."""
+    """A run was asked to stop; its state is saved, and the next start continues it."""
 
 
 @dataclass
 class RunStateFile:
-    """Keeps the state in `path`, every `seconds`, and every `steps` if that comes first.
+    """Saves the state of a run in a file.
 
-    Of the ranks of a run the first writes, and all read. A sharded model's state is gathered and
-    written whole: the run may go on sharded or not, over as many ranks as it likes.
+    Rank 0 writes the file, and all ranks read it. The state of a sharded model is gathered before
+    it is written: the run may continue sharded or not, and on another number of ranks.
 
-    Where it is asked to `stop`, it keeps the state and raises `Stopped`.
+    Attributes:
+        path: the file.
+        seconds: between two saves.
+        steps: also save after every so many steps; None: do not.
+        ranks: this process among those that run the fine-tune.
+        sharded: whether the model is sharded.
+        stop: asked after each step; if it says yes, `keep` saves the state and raises `Stopped`.
     """
 
     path: Path
     seconds: float
     steps: int | None = None
-    share: Rank = ALONE
+    ranks: Rank = ALONE
     sharded: bool = False
     stop: Callable[[], bool] = lambda: False
     _last: float = field(default_factory=time.monotonic)
@@ -41,7 +47,7 @@ class RunStateFile:
     def restore(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages
     ) -> int:
-        """Load the kept state in place and return its step; 0 if there is none that can be read."""
+        """Load the saved state in place and return its step; 0 if no state can be read."""
         try:
             kept = Checkpoint(self.path)
             step = int(kept.metadata["step"])
@@ -49,13 +55,12 @@ class RunStateFile:
         except (CheckpointError, KeyError, ValueError):
             return 0
         _, placed = _gathering(self.sharded)
-        own_tensors = model.state_dict()
+        targets = model.state_dict()
         model.load_state_dict(
-            {name: placed(t, own_tensors[name]) for name, t in _below("model/", kept).items()}
+            {name: placed(t, targets[name]) for name, t in _below("model/", kept).items()}
         )
         averages.load(_below("averages/", kept))
         tensors = _below("optimizer/", kept)
-        own = optimizer.state_dict()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state = {}
         for index, parts in plain["state"].items():
@@ -67,8 +72,10 @@ class RunStateFile:
                 for key, value in _join(parts, tensors).items()
             }
         groups = [
-            {**given, **_join(saved, tensors)}
-            for given, saved in zip(own["param_groups"], plain["groups"], strict=True)
+            {**group, **_join(saved, tensors)}
+            for group, saved in zip(
+                optimizer.state_dict()["param_groups"], plain["groups"], strict=True
+            )
         ]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         return step
@@ -81,33 +88,33 @@ class RunStateFile:
         averages: Averages,
         now: bool = False,
     ) -> None:
-        """Write the state if it is time.
+        """Write the state if it is time to, if `now`, or if the run is asked to stop.
 
         Raises:
-            Stopped: it was asked to.
+            Stopped: the run was asked to stop.
         """
-        if not (self.share.first or self.sharded):
+        if not (self.ranks.first or self.sharded):
             return
-        asked = self.stop()
-        due = now or asked or time.monotonic() - self._last >= self.seconds
+        stopping = self.stop()
+        due = now or stopping or time.monotonic() - self._last >= self.seconds
         due = due or bool(self.steps and step % self.steps == 0)
-        if not (self.share.broadcast(due) if self.sharded else due):
+        if not (self.ranks.broadcast(due) if self.sharded else due):
             return
         whole, _ = _gathering(self.sharded)
         tensors = {f"model/{name}": whole(value) for name, value in model.state_dict().items()}
         tensors |= {f"averages/{name}": value for name, value in averages.state().items()}
-        given = optimizer.state_dict()
+        optimizer_state = optimizer.state_dict()
         plain: dict[str, Any] = {"state": {}, "groups": []}
-        for index, parts in given["state"].items():
+        for index, parts in optimizer_state["state"].items():
             gathered = {k: whole(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
             plain["state"][index] = _split(str(index), gathered, tensors)
-        for index, group in enumerate(given["param_groups"]):
+        for index, group in enumerate(optimizer_state["param_groups"]):
             parts = {key: value for key, value in group.items() if key != "params"}
             plain["groups"].append(_split(f"group-{index}", parts, tensors))
-        if self.share.first:
+        if self.ranks.first:
             save(tensors, self.path, {"step": str(step), "optimizer": json.dumps(plain)})
         self._last = time.monotonic()
-        if asked and self.share.first:
+        if stopping and self.ranks.first:
             raise Stopped(f"stopped at step {step}, which is kept")
 
 
@@ -116,7 +123,7 @@ Placed = Callable[[Tensor, Tensor], Tensor]
 
 
 def _gathering(sharded: bool) -> tuple[Whole, Placed]:
-    """How tensors are gathered, and spread like others."""
+    """Functions that gather a tensor, and that shard a tensor like another."""
     if sharded:
         from soup.train.fsdp import placed, whole
 
@@ -124,11 +131,11 @@ def _gathering(sharded: bool) -> tuple[Whole, Placed]:
     return lambda tensor: tensor, lambda tensor, _: tensor
 
 
-def _split(place: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Tensors apart, by name; what JSON can say, as it is."""
+def _split(prefix: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Move the tensors of `parts` to `tensors`; return the rest, with their names, for JSON."""
     plain: dict[str, Any] = {}
     for key, value in parts.items():
-        name = f"{place}/{key}"
+        name = f"{prefix}/{key}"
         if isinstance(value, Tensor):
             tensors[f"optimizer/{name}"] = value
             plain[key] = {"tensor": name}
@@ -138,13 +145,13 @@ def _split(place: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dic
 
 
 def _join(parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    def one(part: dict[str, Any]) -> Any:
+    def value(part: dict[str, Any]) -> Any:
         if "tensor" in part:
             return tensors[part["tensor"]]
         # JSON makes lists of tuples (Adam's betas).
         return tuple(part["is"]) if isinstance(part["is"], list) else part["is"]
 
-    return {key: one(part) for key, part in parts.items()}
+    return {key: value(part) for key, part in parts.items()}
 
 
 def _below(prefix: str, kept: Checkpoint) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How long a run is and how fast it learns, step by step."""
+"""The number of steps of a run, and the learning rate of each."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm-up, then half a cosine to zero, or, for SWA, to a constant rate.
+    """Linear warm-up, then half a cosine to zero or, for SWA, to a constant rate.
 
     Attributes:
         epochs, steps_per_epoch: passes over the data, and batches in each.
@@ -35,8 +35,8 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (from 0)."""
-        asked = self.warmup if self.warmup >= 1 else self.warmup * self.steps
-        warm = min(math.ceil(asked), self.steps)
+        warmup = self.warmup if self.warmup >= 1 else self.warmup * self.steps
+        warm = min(math.ceil(warmup), self.steps)
         if step < warm:
             return self.lr * (step + 1) / warm
         if self.flat(step):

@@ -1,4 +1,4 @@
-"""One step of training: the gradient of a batch, in parts if it must be, and what is done with it.
+"""One step of training: compute the gradient of a batch, in parts if need be, and apply it.
 
 Sharpness-aware minimisation is that of Foret et al., ICLR 2021, algorithm 1: the gradient is taken
 at w + rho g / |g|, the worst point of the neighbourhood to first order, and applied at w.
@@ -21,10 +21,11 @@ PROVEN = 2
 class Step:
     """Takes steps with one model and optimiser.
 
-    A batch that does not fit in the device's memory is computed in twice as many parts from then
-    on; that is tried once, and said. Where ranks share the run, one that runs out must not leave
-    the others waiting for its gradients: until steps have proven to fit, the ranks compute no_sync,
-    agree on how it went, and only then exchange gradients; later they do so during the pass.
+    When a batch does not fit in the device's memory, the number of parts is doubled for the rest of
+    the run; this happens once at most, and `say` reports it. With several ranks, a rank out of
+    memory must not leave the others waiting for its gradients. The first steps therefore compute
+    gradients without communication, agree that all ranks succeeded, and then average the gradients;
+    later steps average them during the backward pass.
     """
 
     def __init__(
@@ -34,21 +35,21 @@ class Step:
         loss: Loss,
         method: StepConfig,
         say: Callable[[str], None] = lambda _: None,
-        share: Rank = ALONE,
+        ranks: Rank = ALONE,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._loss = loss
         self._method = method
         self._say = say
-        self._share = share
+        self._ranks = ranks
         self._proven = 0
         self._parts = method.accumulate
         self._halved = False
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take a step on a batch, or on this rank's share of one.
+        """Take a step on a batch, or on this rank's part of one.
 
         Returns:
             The mean loss before the step, a scalar on the device; its mean over ranks is that of
@@ -57,7 +58,7 @@ class Step:
         Raises:
             torch.OutOfMemoryError: the batch does not fit, though it was halved once.
         """
-        # Drawn from in the passes, by dropout and drop path: every attempt has to draw the same.
+        # Dropout and drop path draw in the passes, and every attempt has to draw the same.
         state = _random_state(images.device)
         value = self._gradient(images, labels, state)
         if self._method.sam > 0:
@@ -69,25 +70,25 @@ class Step:
         return value
 
     def _gradient(self, images: Tensor, labels: Tensor, state: list[Tensor]) -> Tensor:
-        """Leave the gradient of the batch's mean loss in the parameters; the loss."""
-        share = self._share
-        careful = share.world > 1 and share.parts and self._proven < PROVEN
+        """Write the gradient of the batch's mean loss to the parameters, and return the loss."""
+        ranks = self._ranks
+        careful = ranks.world > 1 and ranks.parts and self._proven < PROVEN
         while True:
             short: torch.OutOfMemoryError | None = None
             try:
                 value = self._passes(images, labels, apart=careful)
             except torch.OutOfMemoryError as error:
-                if share.world > 1 and not careful:
+                if ranks.world > 1 and not careful:
                     raise
                 short = error.with_traceback(None)  # which would hold what did not fit
-            if not (share.any(short is not None) if careful else short):
+            if not (ranks.any(short is not None) if careful else short):
                 break
-            if share.any(self._halved or self._parts * 2 > len(images)):
+            if ranks.any(self._halved or self._parts * 2 > len(images)):
                 raise short or torch.OutOfMemoryError("another rank is out of memory")
             self._halve(len(images))
             _set_random_state(images.device, state)
         if careful:
-            share.average([p.grad for p in self._parameters if p.grad is not None])
+            ranks.average([p.grad for p in self._parameters if p.grad is not None])
         return value
 
     def _halve(self, examples: int) -> None:
@@ -100,25 +101,25 @@ class Step:
         )
 
     def _passes(self, images: Tensor, labels: Tensor, apart: bool) -> Tensor:
-        """The gradient and the loss of what this rank has; of all ranks, unless taken apart."""
+        """Compute gradients and return the loss; ranks average gradients unless `apart`."""
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
         parts = [*zip(images.chunk(self._parts), labels.chunk(self._parts), strict=True)]
-        for index, (some, their) in enumerate(parts):
+        for index, (part_images, part_labels) in enumerate(parts):
             # Ranks exchange gradients once a batch, with its last part.
             last = index == len(parts) - 1
-            with nullcontext() if last and not apart else self._share.no_sync():
+            with nullcontext() if last and not apart else self._ranks.no_sync():
                 with self._autocast(images.device):
-                    value = self._loss(self._model, some, their)
-                    value = value * (self._share.weight * len(some) / len(images))
+                    value = self._loss(self._model, part_images, part_labels)
+                    value = value * (self._ranks.weight * len(part_images) / len(images))
                 value.backward()
             total += value.detach().float()
         return total
 
     def _sharpness(self, images: Tensor, labels: Tensor, state: list[Tensor]) -> None:
-        """Replace the gradient at the weights by the one at the worst point near them."""
-        found = [(p.detach(), p.grad) for p in self._parameters if p.grad is not None]
-        weights, slopes = [w for w, _ in found], [g for _, g in found]
+        """Replace the gradient at the weights by that at the worst point within `sam` of them."""
+        pairs = [(p.detach(), p.grad) for p in self._parameters if p.grad is not None]
+        weights, slopes = [w for w, _ in pairs], [g for _, g in pairs]
         before = [w.clone() for w in weights]
         norm = torch.stack(torch._foreach_norm(slopes)).norm() + 1e-12
         torch._foreach_add_(weights, [*torch._foreach_mul(slopes, self._method.sam / norm)])

@@ -1,4 +1,4 @@
-"""Averages of the weights along a run, each a candidate ingredient of its own.
+"""Averages of the weights along a run, each of which becomes one more ingredient.
 
 Exponential moving averages (EMA), several decays at once: the paper's ViT-G runs save two, the one
 of low decay being the better ingredient, the one of high decay the better single model. Stochastic
@@ -15,7 +15,7 @@ SWA = "swa"
 
 
 def names(ema: Sequence[float], swa: bool) -> list[str]:
-    """What the averages are called, in order: 'ema-0.99', ..., 'swa'."""
+    """The names of the averages, in order: 'ema-0.99', ..., 'swa'."""
     return [*(f"ema-{decay:g}" for decay in ema), *([SWA] if swa else [])]
 
 
@@ -35,21 +35,21 @@ class Averages:
 
     @property
     def models(self) -> dict[str, nn.Module]:
-        """The averages as models; without SWA if no epoch of its part has ended."""
+        """The averages as models by name; SWA is left out if no epoch of its part has ended."""
         return {name: a.module.eval() for name, a in self._averaged.items() if int(a.n_averaged)}
 
     def update(self, epoch_ended: bool) -> None:
-        """Take in the model after a step.
+        """Update the averages after a step.
 
         Args:
-            epoch_ended: with an epoch of the part that SWA averages.
+            epoch_ended: whether the step ended an epoch of the part that SWA averages.
         """
         for name, averaged in self._averaged.items():
             if name != SWA or epoch_ended:
                 averaged.update_parameters(self._model)
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors, as 'name/tensor'."""
+        """The tensors of all averages by 'name/tensor'."""
         return {
             f"{name}/{key}": value
             for name, averaged in self._averaged.items()
@@ -57,8 +57,8 @@ class Averages:
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take up a kept state."""
+        """Load what `state` returned."""
         for name, averaged in self._averaged.items():
             prefix = f"{name}/"
-            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            averaged.load_state_dict(own)
+            tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            averaged.load_state_dict(tensors)

@@ -239,8 +239,8 @@ def _main(job: Job, pipe: Connection, place: Mapping[str, str]) -> None:
             from soup.train.process_group import joined
 
             os.environ.update(place)
-            with joined(job.devices) as share:
-                results = finetune(job, log, say, share, stopping.is_set)
+            with joined(job.devices) as ranks:
+                results = finetune(job, log, say, ranks, stopping.is_set)
         pipe.send(("done", results))
     except Stopped as error:
         pipe.send(("stopped", str(error)))

@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Threaded(Rank):
-    """A share among threads."""
+    """A rank that is a thread."""
 
     table: Table = field(default_factory=lambda: Table(1))
 
@@ -48,8 +48,8 @@ class Threaded(Rank):
         for index, tensor in enumerate(tensors):
             tensor.copy_(torch.stack([each[index] for each in everyone]).mean(dim=0))
 
-    def join(self, own: Tensor, counts: Sequence[int]) -> Tensor:
-        found = self.table.all(self.rank, own)
+    def join(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        found = self.table.all(self.rank, rows)
         assert [len(each) for each in found] == [*counts]
         return torch.cat(found)
 

@@ -189,7 +189,7 @@ def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs_of_the_flat_part()
 def test_each_rank_draws_its_own_dropout_and_the_first_that_of_a_run_alone() -> None:
     def trained(share: Rank) -> Tensor:
         one = model()
-        fit(one, batches, loss, PLAN, ADAMW, share=share)
+        fit(one, batches, loss, PLAN, ADAMW, ranks=share)
         return one.state_dict()["0.weight"]
 
     assert torch.equal(trained(Rank(rank=0)), trained(ALONE))

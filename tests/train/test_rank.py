@@ -2,7 +2,7 @@
 
 import pytest
 
-from soup.train.process_group import Unshareable, joined, share_of_batch
+from soup.train.process_group import Unshareable, joined, with_weight
 from soup.train.rank import ALONE, Rank
 
 
@@ -19,7 +19,7 @@ def test_weights_make_the_mean_over_ranks_that_over_the_batch(count: int, world:
     losses = [float(index**2) for index in range(count)]
     scaled = []
     for rank in range(world):
-        share = share_of_batch(Rank(rank, world), count)
+        share = with_weight(Rank(rank, world), count)
         own = [losses[index] for index in share.of(count)]
         scaled.append(share.weight * sum(own) / len(own))
     assert sum(scaled) / world == pytest.approx(sum(losses) / count)
@@ -27,7 +27,7 @@ def test_weights_make_the_mean_over_ranks_that_over_the_batch(count: int, world:
 
 def test_a_batch_smaller_than_the_ranks_is_refused() -> None:
     with pytest.raises(Unshareable, match=r"3 images has none for some of 4 ranks; raise sweep"):
-        share_of_batch(Rank(0, 4), 3)
+        with_weight(Rank(0, 4), 3)
 
 
 def test_one_alone_asks_nobody() -> None:

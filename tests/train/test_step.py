@@ -182,7 +182,7 @@ def test_a_rank_that_cannot_halve_ends_the_run_on_all(split: int, room: int) -> 
         own = slice(split, 10) if share.rank else slice(0, split)
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-        step = Step(model, optimizer, Memory(10 if share.rank else room), StepConfig(), share=share)
+        step = Step(model, optimizer, Memory(10 if share.rank else room), StepConfig(), ranks=share)
         with pytest.raises(torch.OutOfMemoryError) as caught:
             step(IMAGES[own], LABELS[own])
         return str(caught.value)
