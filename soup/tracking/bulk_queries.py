@@ -1,8 +1,8 @@
-"""Many runs in few requests.
+"""Read many runs in few requests.
 
-MLflow's search returns whole runs, each of some fifty rows that it makes objects of, one by one.
-Where one number of each is wanted, the table of metrics, or a server's history of one metric over
-many runs, has it for a small part of that.
+MLflow's search returns whole runs, and builds an object of each of their fifty or so rows. If one
+number of each run is enough, the database's table of metrics, or a server's history of one metric
+over many runs, gives it at a small part of that cost.
 """
 
 import math
@@ -29,7 +29,7 @@ Read = TypeVar("Read")
 
 
 def runs(client: MlflowClient, experiment: str, run_ids: Sequence[str]) -> list[Run]:
-    """Those of an experiment's runs that there are, in no order."""
+    """The runs of an experiment with these ids, in no order; missing ones are left out."""
 
     def search(some: Part) -> list[Run]:
         query = f"attributes.run_id IN ({_listed(some)})"
@@ -42,18 +42,18 @@ def finished(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
     """The finished runs of a parent, or for '' of the whole experiment, the oldest first."""
     query = "attributes.status = 'FINISHED'"
     query += f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
-    found: list[Run] = []
+    in_order: list[Run] = []
     token: str | None = ""
     while token is not None:
         oldest = ["attributes.start_time ASC"]
         page = client.search_runs([experiment], query, 1, PAGE, oldest, token or None)
-        found += page
+        in_order += page
         token = page.token or None
-    return found
+    return in_order
 
 
 def models(client: MlflowClient, experiment: str, model_ids: Sequence[str]) -> list[LoggedModel]:
-    """Those of an experiment's logged models that there are, in no order."""
+    """The logged models of an experiment with these ids, in no order; missing ones are left out."""
 
     def search(some: Part) -> list[LoggedModel]:
         query = f"model_id IN ({_listed(some)})"
@@ -63,10 +63,10 @@ def models(client: MlflowClient, experiment: str, model_ids: Sequence[str]) -> l
 
 
 def last(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[str, float]:
-    """The last value of a metric by run; NaN where NaN was logged.
+    """The last value of a metric by run id; NaN where NaN was logged.
 
-    Of a server some may be missing that have one: it answers for none of a hundred where one is not
-    there.
+    With a server, runs that have the metric may be missing: if one run of a request does not exist,
+    the server answers for none of them.
     """
     store = client._tracking_client.store
     if isinstance(store, SqlAlchemyStore):
@@ -89,9 +89,9 @@ def _of_database(store: SqlAlchemyStore, some: Part, metric: str) -> list[tuple[
 
 
 def _of_server(store: RestStore, some: Part, metric: str) -> list[dict[str, Any]]:
-    asked = [*(("run_id", run_id) for run_id in some), ("metric_key", metric)]
+    parameters = [*(("run_id", run_id) for run_id in some), ("metric_key", metric)]
     try:
-        answer = http_request_safe(store.get_host_creds(), HISTORY, "GET", params=asked)
+        answer = http_request_safe(store.get_host_creds(), HISTORY, "GET", params=parameters)
     except RestException:
         return []
     points: list[dict[str, Any]] = answer.json()["metrics"]
@@ -101,8 +101,8 @@ def _of_server(store: RestStore, some: Part, metric: str) -> list[dict[str, Any]
 def _at_once(read: Callable[[Part], Sequence[Read]], ids: Part, most: int) -> list[Read]:
     parts = [ids[start : start + most] for start in range(0, len(ids), most)]
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        return [one for found in threads.map(read, parts) for one in found]
+        return [row for rows in threads.map(read, parts) for row in rows]
 
 
 def _listed(ids: Part) -> str:
-    return ", ".join(f"'{one}'" for one in ids)
+    return ", ".join(f"'{name}'" for name in ids)

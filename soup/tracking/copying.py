@@ -54,12 +54,12 @@ def copy(source: Registry, found: Version, target: Store, model: str, cache: Pat
 def _make(
     source: Registry, found: Version, target: Store, model: str, root: Path, origin: str
 ) -> Version:
-    held = source.client.get_model_version(found.model, found.number)
+    original = source.client.get_model_version(found.model, found.number)
     tags = {key: value for key, value in found.tags.items() if not key.startswith(AUDIT)}
     tags |= {FILES: json.dumps(digests(root)), "copied_from": origin}
-    text = f"Copied from {origin}.\n\n{held.description or ''}"
+    text = f"Copied from {origin}.\n\n{original.description or ''}"
     if source.uri == target.uri:
-        return create(target, model, held.source, found.run_id, held.model_id, tags, text)
+        return create(target, model, original.source, found.run_id, original.model_id, tags, text)
     if urlsplit(source.uri).scheme in ("http", "https"):
         there = without_password(source.uri).rstrip("/")
         text = text.replace("](#/", f"]({there}/#/")  # runs are where they were

@@ -1,4 +1,4 @@
-"""The ranked runs of a sweep as ingredients, checked to belong together."""
+"""The ranked runs of a sweep as ingredients, checked to share one base and one split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ FILES = (WEIGHTS_FILE, PREDICTIONS_FILE)  # what an ingredient's run holds, by d
 
 @dataclass(frozen=True)
 class Stored:
-    """An ingredient, the run that it came from, and what it answered on the held-out set.
+    """An ingredient, its run, and its held-out predictions.
 
     Attributes:
         ingredient: name, lazy weights, held-out errors.
-        run: MLflow's.
-        folder: its files.
+        run: the MLflow run.
+        folder: the files of the model.
     """
 
     ingredient: Ingredient
@@ -35,20 +35,25 @@ class Stored:
 
     @property
     def logits(self) -> Logits:
-        """On the held-out set, float16 (examples, classes)."""
+        """Held-out logits, float16 (examples, classes)."""
         return prediction_file.read(self.folder / PREDICTIONS_FILE)
 
     @property
     def correct(self) -> Correct:
-        """Which held-out examples it got right."""
+        """Whether each held-out example is classified correctly, (examples,)."""
         return prediction_file.read(self.folder / PREDICTIONS_FILE, "correct").astype(np.bool_)
 
 
 def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Stored]:
-    """Pull the ranked runs of a sweep.
+    """Fetch the ranked runs of a sweep, the best first.
+
+    Args:
+        store: the experiment.
+        run_ids: the runs of the sweep.
+        cache: folder for downloaded models.
 
     Raises:
-        TrackingError: none was scored, they differ in base or split, or weights were changed.
+        TrackingError: no run was scored, runs differ in base or split, or files were changed.
     """
     ranked = store.ranked(run_ids)
     if not ranked:
@@ -60,27 +65,27 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
         for run in ranked:
             sharing.setdefault(run.tags.get(key, "unknown"), []).append(run.name)
         if len(sharing) > 1:
-            odd = sorted(sharing.items(), key=lambda one: len(one[1]))
-            told = [f"{some(names, 4, last=' ')} ({value[:12]})" for value, names in odd]
-            raise TrackingError(f"the runs do not share their {meaning}: {', '.join(told)}")
+            odd = sorted(sharing.items(), key=lambda item: len(item[1]))
+            groups = [f"{some(names, 4, last=' ')} ({value[:12]})" for value, names in odd]
+            raise TrackingError(f"the runs do not share their {meaning}: {', '.join(groups)}")
     digests = {run.model_id: {name: run.tags[f"sha256.{name}"] for name in FILES} for run in ranked}
     try:
-        where = folders(store, digests, cache)
+        model_folders = folders(store, digests, cache)
     except Damaged as error:
         damaged = [
             (run, error.models[run.model_id]) for run in ranked if run.model_id in error.models
         ]
         for run, reason in damaged:
             store.end(run.run_id, failed=reason)
-        told = [f"{run.name}: {reason}" for run, reason in damaged]
+        reasons = [f"{run.name}: {reason}" for run, reason in damaged]
         raise TrackingError(
-            "\n".join(told) + "\ntheir runs are marked as failed: start again, and they alone "
+            "\n".join(reasons) + "\ntheir runs are marked as failed: start again, and they alone "
             "are made anew"
         ) from None
-    found = []
+    stored = []
     for run in ranked:
-        folder = where[run.model_id]
+        folder = model_folders[run.model_id]
         weights = Checkpoint(folder / WEIGHTS_FILE)
         ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
-        found.append(Stored(ingredient, run, folder))
-    return found
+        stored.append(Stored(ingredient, run, folder))
+    return stored

@@ -1,4 +1,4 @@
-"""The files of logged models on this machine: where they are, or downloaded; what was stored."""
+"""The files of logged models on this machine, downloaded if need be, and checked by digest."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,29 +16,33 @@ WEIGHTS_DIGEST = f"sha256.{WEIGHTS_FILE}"  # the tag of a run
 
 
 class Damaged(TrackingError):
-    """What runs keep is missing or is not what was stored; the message names the files.
+    """Files of logged models are missing or changed; the message names them.
 
     Attributes:
-        models: what is wrong, by model id.
+        models: model id -> what is wrong.
     """
 
     def __init__(self, models: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{what} (model {one})" for one, what in models.items()))
+        super().__init__(
+            "; ".join(f"{what} (model {model_id})" for model_id, what in models.items())
+        )
         self.models = dict(models)
 
 
 def folders(store: Store, digests: Mapping[str, Mapping[str, str]], cache: Path) -> dict[str, Path]:
-    """Folders of logged models by id; what a server keeps is downloaded once, into the cache.
+    """Folders of logged models by id; models on a server are downloaded once, into the cache.
 
     Args:
+        store: the experiment that has the models.
         digests: model id -> file name -> SHA-256 that it must have.
+        cache: folder for downloads.
 
     Raises:
         TrackingError: a model is missing.
         Damaged: files are missing, or are not what was stored.
     """
-    found = bulk_queries.models(store.client, store.experiment_id, [*digests])
-    locations = {model.model_id: model.artifact_location for model in found}
+    logged = bulk_queries.models(store.client, store.experiment_id, [*digests])
+    locations = {model.model_id: model.artifact_location for model in logged}
     missing = [model_id for model_id in digests if model_id not in locations]
     if missing:
         raise TrackingError(f"MLflow at {store.uri} has no model {', '.join(missing)}")
@@ -47,11 +51,11 @@ def folders(store: Store, digests: Mapping[str, Mapping[str, str]], cache: Path)
         return _checked(store, model_id, locations[model_id], cache, digests[model_id])
 
     with ThreadPoolExecutor(bulk_queries.AT_ONCE) as threads:
-        where = dict(zip(digests, threads.map(checked, digests), strict=True))
-    damaged = {model_id: damage for model_id, (_, damage) in where.items() if damage}
+        checks = dict(zip(digests, threads.map(checked, digests), strict=True))
+    damaged = {model_id: damage for model_id, (_, damage) in checks.items() if damage}
     if damaged:
         raise Damaged(damaged)
-    return {model_id: folder for model_id, (folder, _) in where.items()}
+    return {model_id: folder for model_id, (folder, _) in checks.items()}
 
 
 def _checked(

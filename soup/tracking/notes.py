@@ -1,4 +1,4 @@
-"""What is found out about a registered version after it was registered."""
+"""The tags that a version gets after its registration, and the logged model behind a version."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def annotate(registry: Registry, found: Version, tags: Mapping[str, str]) -> Non
 
 
 def model_of(registry: Registry, found: Version) -> str:
-    """The logged model that a version was made of; '' if its run is gone or has none."""
+    """The id of the logged model of a version; '' if the run is deleted or has no model."""
     try:
         run = registry.client.get_run(found.run_id)
     except MlflowException:

@@ -1,4 +1,4 @@
-"""Answers on test and shifts that a run keeps, found again by what made them."""
+"""Predictions on test and shifts, stored with runs and found by the digest of their inputs."""
 
 import tempfile
 from pathlib import Path
@@ -16,24 +16,26 @@ FOLDER = "predictions"
 
 
 def keep(store: Store, run_id: str, split: str, digest: str, logits: Logits) -> None:
-    """Store answers with a run.
+    """Store predictions with a run.
 
     Args:
-        digest: of the weights, the images and what is done to them.
+        split: the name of the images, such as 'test'.
+        digest: of the weights, the images and their preprocessing.
+        logits: (examples, classes).
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{split}.npz"
         prediction_file.write(file, logits)
         store.log_files(run_id, [file], FOLDER)
         tags = {f"{FOLDER}.{split}": digest, f"sha256.{FOLDER}.{split}": of_file(file)}
-        store.tag(run_id, tags)  # last: what is found is whole
+        store.tag(run_id, tags)  # last, so that a tag stands only for a complete file
 
 
 def find(store: Store, split: str, digest: str) -> Logits | None:
-    """The answers of this digest, float16, of whichever run has them.
+    """The stored logits of this digest, float16 (examples, classes), of any run; None if none has.
 
     Raises:
-        TrackingError: they are there but cannot be had, or are not what was stored.
+        TrackingError: the file cannot be read, or is not what was stored.
     """
     runs = store.client.search_runs(
         [store.experiment_id], f"tags.`{PREFIX}{FOLDER}.{split}` = '{digest}'", max_results=1
@@ -55,5 +57,5 @@ def find(store: Store, split: str, digest: str) -> Logits | None:
                 f"{name} of run {run_id} is not what was stored; "
                 f"restore it, or delete the run's tag {PREFIX}{FOLDER}.{split}"
             )
-        found: Logits = prediction_file.read(file).astype(np.float16)
-    return found
+        logits: Logits = prediction_file.read(file).astype(np.float16)
+    return logits

@@ -57,7 +57,7 @@ def registry_at(uri: str) -> Registry:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model, with our tags without their prefix."""
+    """A version of a registered model; `tags` are this project's, without their prefix."""
 
     model: str
     number: str
@@ -91,16 +91,12 @@ def save_pyfunc(source: Path, target: Path) -> None:
 
 
 def register(
-    store: Store,
-    model: str,
-    model_id: str,
-    run_id: str,
-    tags: Mapping[str, str],
-    description: str,
+    store: Store, model: str, model_id: str, run_id: str, tags: Mapping[str, str], description: str
 ) -> Version:
-    """A version for a logged model, with the alias `challenger`; the one of its digest if there is.
+    """Register a logged model as a version with the alias `challenger`.
 
-    The digests of its files become a tag, by which `fetch` knows them again.
+    A version with the same digest is used again. The digests of the files become a tag, by which
+    `fetch` checks them.
 
     Raises:
         TrackingError: the registry refuses, or what the store holds has another digest than
@@ -133,11 +129,11 @@ def create(
     tags: Mapping[str, str],
     description: str,
 ) -> Version:
-    """A new version, of a model that is made if it does not exist."""
+    """Create a version of a registered model, which is created if it does not exist."""
     client = registry.client
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model, description="Model soups, cooked by modelsoup.")
-    made = client.create_model_version(
+    created = client.create_model_version(
         model,
         source=source,
         run_id=run_id,
@@ -145,22 +141,22 @@ def create(
         tags={PREFIX + key: value for key, value in tags.items()},
         description=description,
     )
-    return _version(made)
+    return _version(created)
 
 
 def of_digest(registry: Registry, model: str, digest: str) -> Version | None:
-    """The version of a digest, if there is one."""
+    """The version with this digest, or None."""
     query = f"name = '{model}' and tags.`{PREFIX}digest` = '{digest}'"
-    found = registry.client.search_model_versions(query)
-    return _version(found[0]) if found else None
+    matches = registry.client.search_model_versions(query)
+    return _version(matches[0]) if matches else None
 
 
 def version(registry: Registry, model: str, which: str) -> Version:
     """A version by its number or an alias.
 
     Raises:
-        TrackingError: there is none (the message has those that there are), or the registry does
-            not answer.
+        TrackingError: there is no such version (the message lists those that exist), or the
+            registry does not answer.
     """
     client = registry.client
     try:
@@ -179,12 +175,11 @@ def versions(registry: Registry, model: str) -> list[Version]:
         TrackingError: the registry does not answer, or there is no such model.
     """
     all_versions: list[Version] = []
+    query = f"name = '{model}'"
     token: str | None = ""
     try:
         while token is not None:
-            page = registry.client.search_model_versions(
-                f"name = '{model}'", page_token=token or None
-            )
+            page = registry.client.search_model_versions(query, page_token=token or None)
             all_versions += map(_version, page)
             token = page.token or None
     except MlflowException as error:
@@ -195,24 +190,23 @@ def versions(registry: Registry, model: str) -> list[Version]:
 
 
 def aliases(registry: Registry, model: str) -> dict[str, str]:
-    """Alias -> number of the version; empty where there is no such model.
+    """Alias -> number of its version; empty if there is no such model.
 
     Raises:
         TrackingError: the registry does not answer.
     """
     try:
-        found = registry.client.search_registered_models(f"name = '{model}'")
-        if not found:
+        if not registry.client.search_registered_models(f"name = '{model}'"):
             return {}
-        # A search leaves them out.
-        held = registry.client.get_registered_model(model).aliases
+        # The answer to a search has no aliases.
+        numbers = registry.client.get_registered_model(model).aliases
     except MlflowException as error:
         raise TrackingError(f"{registry.uri}: {model} cannot be read: {error}") from None
-    return {alias: str(number) for alias, number in held.items()}
+    return {alias: str(number) for alias, number in numbers.items()}
 
 
 def champion(registry: Registry, model: str) -> Version | None:
-    """The version with the alias `champion`, if there is one.
+    """The version with the alias `champion`, or None.
 
     Raises:
         TrackingError: the registry does not answer.
@@ -222,13 +216,13 @@ def champion(registry: Registry, model: str) -> Version | None:
 
 
 def fetch(registry: Registry, found: Version, target: Path) -> Path:
-    """Download a registered version; the folder of its `model.json` and `model.safetensors`.
+    """Download a registered version; return the folder of `model.json` and `model.safetensors`.
 
-    Nothing of it is read before every file is known to be of ours and as it was registered.
+    No file is read before all files are known to be of allowed kinds and as they were registered.
 
     Raises:
-        TrackingError: it cannot be downloaded.
-        Refused: it holds a file that is not ours, or not what was registered.
+        TrackingError: the version cannot be downloaded.
+        Refused: a file is of a kind that is not allowed, or is not what was registered.
     """
     whose = f"{found} of {registry.uri}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +260,7 @@ def _check(folder: Path, found: Version, whose: str) -> None:
 
 
 def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """The digests of what the store really holds, which must have the weights that were cooked."""
+    """The digests of the files in the store, after a check that the weights are those cooked."""
     parsed = urlparse(source)
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(unquote(parsed.path))
@@ -291,12 +285,12 @@ def _version(found: ModelVersion) -> Version:
 
 def _known(registry: Registry, model: str) -> str:
     try:
-        numbers = [each.number for each in reversed(versions(registry, model))]
+        numbers = [version.number for version in reversed(versions(registry, model))]
         return f"there are {', '.join([*numbers, *aliases(registry, model)])}"
     except TrackingError:
         pass
     try:
-        names = [each.name for each in registry.client.search_registered_models()]
+        names = [listed.name for listed in registry.client.search_registered_models()]
     except MlflowException:
         return ""
     return f"no such model; there are {', '.join(names)}" if names else "nothing is registered"

@@ -1,6 +1,6 @@
-"""An MLflow server, asked before anything is begun: is it there, does it know us, can we talk.
+"""Check an MLflow server before work begins: reachable, credentials accepted, version compatible.
 
-Each question is answered by what is wrong and what to do about it, '' where nothing is.
+Each check returns what is wrong and what to do about it, or '' if nothing is wrong.
 """
 
 import logging
@@ -14,16 +14,16 @@ from mlflow.utils.rest_utils import http_request
 
 from soup.errors import without_password
 
-SECONDS = 60.0  # that a busy one may take to answer; one that is not there says so at once
-AWAY = 120.0  # seconds that one may be away that could be used before: it starts again, perhaps
+SECONDS = 60.0  # that a busy server may take to answer; a missing one is refused at once
+AWAY = 120.0  # seconds that a server that worked before may be away: it may be restarting
 NO_ANSWER = 0
 _usable: set[str] = set()
 
 
 def unusable(uri: str) -> str:
-    """Whether a server does not answer, does not know our credentials or is of another version.
+    """Why a server cannot be used: no answer, refused credentials or another version; '' if it can.
 
-    MLflow's own client would try for minutes before it gives up on one that never was.
+    MLflow's own client would retry for minutes, even with an address that was never a server.
     """
     deadline = time.monotonic() + (AWAY if uri in _usable else 0)
     while True:
@@ -79,7 +79,7 @@ def _other(uri: str, theirs: str) -> str:
 
 
 def without_artifacts(uri: str) -> str:
-    """Whether a server does not reach the store of its artifacts, such as a bucket of S3."""
+    """Why a server cannot read its artifact store, such as an S3 bucket; '' if it can."""
     try:
         status, text = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
     except OSError as error:
