@@ -39,8 +39,8 @@ demo: setup ## Run the whole pipeline on the embedded image set
 test: setup ## Run all tests, fast ones and those on real servers, and the lint beside them
 	@$(MAKE) --no-print-directory -j2 lint test-all
 
-test-all: setup
-	@$(PYTEST) -n $$(($(CORES) * 3 / 2))
+test-all: test-fast # those that follow leave threads of Prefect and Ray in their processes
+	@$(PYTEST) -n $$(($(CORES) * 3 / 2)) -m slow
 
 test-fast: setup ## Run the fast tests
 	@$(PYTEST) -n $(CORES) -m "not slow"

@@ -1,4 +1,4 @@
-"""How all tests are run: their order, what they share, and what none leaves to the next."""
+"""How all tests are run: what they share, and what none leaves to the next."""
 
 import os
 import signal
@@ -26,12 +26,6 @@ PLAIN = (
     "tests/faults/test_pipeline.py",
     "tests/flows/monitoring/test_watching.py",
 )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first: at the end, processes that have run theirs share the many fast ones."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(optionalhook=True)
