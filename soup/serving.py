@@ -1,4 +1,4 @@
-"""A registered soup as MLflow's pyfunc: images in, labels and probabilities out.
+"""A registered soup as a pyfunc of MLflow: it maps images to labels and probabilities.
 
 MLflow calls `_load_pyfunc` with the folder of `model.json` and `model.safetensors`; nothing is
 unpickled. This module does not import MLflow.
@@ -26,7 +26,7 @@ from soup.models.transforms import image_input
 
 
 class Classifier:
-    """A model ready to answer."""
+    """Classifies images with a registered model."""
 
     def __init__(self, folder: Path) -> None:
         self.architecture, self._model = open_model(folder)
@@ -53,7 +53,7 @@ class Classifier:
             column = images["image"]
         if len(column) == 0:
             raise ValueError("no images were given")
-        pixels = np.stack([self._pixels(each, index) for index, each in enumerate(column)])
+        pixels = np.stack([self._pixels(image, index) for index, image in enumerate(column)])
         labels = np.zeros(len(pixels), dtype=np.int64)
         logits = predict(self._model, as_examples(Images(pixels, labels, ()), self._inputs))
         probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
@@ -89,10 +89,10 @@ def _opened(image: Any) -> Image.Image:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Classifier:
-    """Called by MLflow.
+    """Open a registered model; MLflow calls this.
 
     Raises:
-        Refused: the model holds a file that is not of the kinds that we write.
+        Refused: the model holds a file of a kind that this project does not write.
     """
     root = Path(path).parents[1]
     if (root / "MLmodel").is_file():

@@ -1,4 +1,4 @@
-"""Where a project keeps things: an experiment's results, caches, and its tracking store."""
+"""The paths of a project: an experiment's results, the caches, and the tracking store."""
 
 import hashlib
 import subprocess
@@ -25,8 +25,8 @@ class Project:
         root: the checkout.
         params: of the experiment.
         tags: put on every run.
-        say: tells the person at the terminal, in a line.
-        track: tells how far a piece of work is.
+        say: shows a line to the user.
+        track: shows the progress of a piece of work.
     """
 
     root: Path
@@ -37,7 +37,7 @@ class Project:
 
     @property
     def out(self) -> Path:
-        """The experiment's results; what DVC versions."""
+        """The folder of the experiment's results, which DVC versions."""
         return self.root / "out" / self.params.experiment
 
     @property
@@ -52,18 +52,20 @@ class Project:
 
     @property
     def evaluation(self) -> Path:
-        """The manifest of test and shifts, which only evaluate may read."""
+        """The manifest of test and shifts; only the stage `evaluate` may read it."""
         return self.out / "split" / "evaluation.csv"
 
     @property
     def protocols(self) -> Path:
-        """How test and shifts are judged, where that is not in the plain way."""
+        """The evaluation protocols of the splits that need one."""
         return self.out / "split" / "protocols.json"
 
     @property
     def soup_heldout(self) -> Path:
-        """The soup's held-out logits, and which are right; not beside its weights, whose folder
-        is registered as it is."""
+        """The soup's held-out logits, and which are right.
+
+        The file is not in the folder of the weights, because that folder is registered as it is.
+        """
         return self.out / "soup-heldout.npz"
 
     @property
@@ -91,7 +93,7 @@ class Project:
         return {"commit": git_commit(self.root), "dvc.development.csv": md5, **self.tags}
 
     def device(self) -> str:
-        """Where a single model runs."""
+        """The device of a single model: 'cuda' or 'cpu'."""
         import torch
 
         wanted = self.params.compute.device
@@ -105,7 +107,7 @@ def git_commit(root: Path) -> str:
 
     def git(*arguments: str) -> str:
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 ["git", *arguments],
                 cwd=root,
                 capture_output=True,
@@ -115,7 +117,7 @@ def git_commit(root: Path) -> str:
             )
         except (OSError, subprocess.SubprocessError):
             return ""
-        return done.stdout.strip()
+        return result.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
     changed = commit and git("status", "--porcelain", "--untracked-files=no")

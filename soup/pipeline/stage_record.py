@@ -1,7 +1,7 @@
-"""Digests: every step's output is named by what made it.
+"""The record of a finished stage: the digest of its parameters, inputs and source files.
 
-`dvc.yaml` is the one list of what a stage depends on (its part of the parameters, its inputs, its
-source files), so that DVC and this project agree on what is out of date by construction.
+`dvc.yaml` alone lists what a stage depends on. DVC and this project read the same list, and so
+agree on which stages are out of date.
 """
 
 import json
@@ -17,8 +17,8 @@ import yaml
 from soup.config.params import Params
 from soup.files import of_file, of_files, of_value, write_json
 
-# Which fine-tunes there are, and how they are kept. Each is digested by its own hyperparameters, so
-# that this code counts for the stage and not for a fine-tune.
+# This code decides which fine-tunes there are, and how they are stored, but not their results: the
+# digest of a fine-tune has its hyperparameters. So the code counts for the stage alone.
 LAYS_OUT = {Path("soup/config"), Path("soup/pipeline/sweep")}
 
 
@@ -50,13 +50,13 @@ class Stage:
             return None
         if record.get("digest") != self.digest:
             return None
-        whole = all(
+        unchanged = all(
             out.is_file() and of_file(out) == record["outs"].get(out.name) for out in self.outs
         )
-        return record if whole else None
+        return record if unchanged else None
 
     def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the record, last, so that it stands only for outputs that are whole."""
+        """Write the record; called last, so that a record exists only for complete outputs."""
         record = {
             "stage": self.name,
             "digest": self.digest,

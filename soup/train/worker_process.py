@@ -1,8 +1,8 @@
-"""Each fine-tune in a process of its own, or one a device, forked from a warm one.
+"""Run each fine-tune in processes of its own, one for each device, forked from a fork server.
 
-The fork server imports torch and timm once; a fine-tune then starts in milliseconds, its memory is
-freed for certain when it ends, and one that crashes takes nothing with it. Its children never touch
-a GPU before they are forked, so CUDA may be used in each.
+The fork server imports torch and timm once, so that a fine-tune starts in milliseconds. The memory
+of a fine-tune is freed when its processes end, and a crash does not affect other fine-tunes. The
+fork server never touches a GPU, so that each forked process may use CUDA.
 """
 
 import multiprocessing
@@ -34,10 +34,10 @@ _starting = threading.Lock()
 
 
 def stop(asked: bool = True) -> None:
-    """Let every fine-tune under way, and each that would be started, keep its state and end.
+    """Stop all running fine-tunes, which save their state, and start no new ones.
 
     Args:
-        asked: False takes it back, for those that are started from now on.
+        asked: False allows fine-tunes to start again.
     """
     if asked:
         _asked.set()
@@ -53,45 +53,46 @@ def _fork_server() -> ForkServerContext:
 
 
 def start_fork_server() -> None:
-    """Start the process that fine-tunes are forked from; it imports for seconds, beside us."""
+    """Start the fork server, whose imports take seconds, in the background."""
     _fork_server()
     forkserver.ensure_running()
 
 
 class Failed(RuntimeError):
-    """A fine-tune that did not finish; the message is the reason, in a line."""
+    """A fine-tune did not finish; the message is the reason, in one line."""
 
 
 class Crashed(Failed):
-    """Its process ended without a word (killed, out of memory): trying again may help."""
+    """A process ended without a message (killed, out of memory); another attempt may succeed."""
 
 
 def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Results | float:
-    """Fine-tune in new processes, one a device; what is logged and said arrives here, in the
-    calling thread.
+    """Fine-tune in new processes, one for each device.
 
-    The processes end with their parent, however that ends, and with each other.
+    `log` and `say` are called in the calling thread. The processes end when this process ends,
+    however it ends, and when one of them fails.
 
     Raises:
-        Failed: it diverged or raised.
+        Failed: the fine-tune diverged or raised an error.
         Crashed: a process was killed.
-        Stopped: all were to stop.
+        DiskFull: the disk is full.
+        Stopped: `stop` was called.
     """
     if _asked.is_set():
         raise Stopped("stopped before it began")
-    served, port = _meeting_place(job)
+    rendezvous, port = _rendezvous_store(job)
     started = [_start(job, rank, port) for rank in range(len(job.devices))]
-    whole = False
+    finished = False
     try:
         results = _outcome(started, log, say)
-        whole = True
+        finished = True
         return results
     finally:
-        del served
+        del rendezvous
         for pipe, process in started:
             pipe.close()
-            if not whole and (len(started) > 1 or _asked.is_set()):
-                process.kill()  # it waits for another, perhaps for an hour
+            if not finished and (len(started) > 1 or _asked.is_set()):
+                process.kill()  # it may wait an hour for another rank
         for _, process in started:
             process.join(timeout=10)
             if process.is_alive():
@@ -99,18 +100,18 @@ def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Resu
 
 
 def _outcome(started: list["Started"], log: Log, say: Callable[[str], None]) -> Results | float:
-    """What the first rank ends with; log and say what it tells on the way."""
+    """The results of rank 0; calls log and say with what it sends before."""
     waited = [pipe for pipe, _ in started]
-    told: float | None = None
+    stop_sent: float | None = None
     while True:
-        told = _pass_on(started, told)
+        stop_sent = _pass_on(started, stop_sent)
         for pipe in wait(waited, timeout=0.2):
             assert isinstance(pipe, Connection)
-            rank = [own for own, _ in started].index(pipe)
+            rank = [connection for connection, _ in started].index(pipe)
             try:
                 kind, *rest = pipe.recv()
             except EOFError:
-                end = Crashed if told is None else Stopped
+                end = Crashed if stop_sent is None else Stopped
                 raise end(_death(started, rank)) from None
             match kind:
                 case "log":
@@ -123,36 +124,36 @@ def _outcome(started: list["Started"], log: Log, say: Callable[[str], None]) -> 
                 case "done":
                     waited.remove(pipe)
                 case "stopped":
-                    raise Stopped(rest[0]) if told is not None else Crashed(rest[0])
+                    raise Stopped(rest[0]) if stop_sent is not None else Crashed(rest[0])
                 case "full":
                     raise DiskFull(rest[0])
                 case "failed":
-                    # Those that a killed rank left alone fail as well, and may be heard first.
+                    # When a rank is killed, the others fail too, and may report that first.
                     others = [other for other in waited if other != pipe]
                     killed = [n for n, (p, _) in enumerate(started) if p in others and _silent(p)]
                     raise Crashed(_death(started, killed[0])) if killed else Failed(rest[0])
 
 
-def _pass_on(started: list["Started"], told: float | None) -> float | None:
-    """Ask the processes to stop if all are to; when that was.
+def _pass_on(started: list["Started"], stop_sent: float | None) -> float | None:
+    """Pass a stop on to the processes; returns when they were told, None if they were not.
 
     Raises:
-        Stopped: their time is up.
+        Stopped: the processes did not end within PATIENCE.
     """
-    if told is None and _asked.is_set():
+    if stop_sent is None and _asked.is_set():
         for _, process in started:
             process.terminate()
         return time.monotonic()
-    if told is not None and time.monotonic() - told > PATIENCE:
+    if stop_sent is not None and time.monotonic() - stop_sent > PATIENCE:
         raise Stopped(f"stopped, for a step of it takes longer than {PATIENCE:.0f} s")
-    return told
+    return stop_sent
 
 
 Started = tuple[Connection, BaseProcess]
 
 
-def _meeting_place(job: Job) -> tuple[Any, int]:
-    """A store that ranks meet at and its port, as torchrun's agent offers it; none for one rank."""
+def _rendezvous_store(job: Job) -> tuple[Any, int]:
+    """Open the store at which ranks meet, as torchrun does; the store and its port."""
     if len(job.devices) == 1:
         return None, 0
     import torch.distributed as dist
@@ -160,7 +161,7 @@ def _meeting_place(job: Job) -> tuple[Any, int]:
     from soup.train.distributed import write
 
     write(job, job.folder / "job.json")
-    # At a port that the system chooses, for two fine-tunes to share a machine.
+    # The system chooses the port, so that several fine-tunes can run on one machine.
     store = dist.TCPStore(  # type: ignore[attr-defined]
         "127.0.0.1", 0, None, is_master=True, wait_for_workers=False
     )
@@ -169,7 +170,7 @@ def _meeting_place(job: Job) -> tuple[Any, int]:
 
 def _start(job: Job, rank: int, port: int) -> Started:
     ours, theirs = _fork_server().Pipe(duplex=False)
-    place = {
+    environment = {
         "RANK": f"{rank}",
         "LOCAL_RANK": f"{rank}",
         "WORLD_SIZE": f"{len(job.devices)}",
@@ -178,7 +179,7 @@ def _start(job: Job, rank: int, port: int) -> Started:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     process = _fork_server().Process(
-        target=_main, args=(job, theirs, place), name=f"rank {rank}", daemon=True
+        target=_main, args=(job, theirs, environment), name=f"rank {rank}", daemon=True
     )
     with _without_program():
         process.start()
@@ -188,7 +189,7 @@ def _start(job: Job, rank: int, port: int) -> Started:
 
 @contextmanager
 def _without_program() -> Iterator[None]:
-    """A child imports the program that starts it; ours are flows, whose imports take seconds."""
+    """Hide the main module, which a child would import: the imports of a flow take seconds."""
     with _starting:
         program = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
@@ -199,9 +200,9 @@ def _without_program() -> Iterator[None]:
 
 
 def _silent(pipe: Connection) -> bool:
-    """Whether a rank ended without a word."""
+    """Whether a rank ended without a message."""
     try:
-        # It needs a moment to notice that another is gone, and to say so.
+        # A rank needs a moment to notice that another is gone, and to report it.
         while pipe.poll(3) and pipe.recv()[0] not in ("failed", "done"):
             pass
     except EOFError:
@@ -218,12 +219,15 @@ def _death(started: list[Started], rank: int) -> str:
     return f"{which} ended with exit code {process.exitcode}"
 
 
-def _main(job: Job, pipe: Connection, place: Mapping[str, str]) -> None:
+def _main(job: Job, pipe: Connection, environment: Mapping[str, str]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C: the parent decides
-    # A daemon may have no children, but a data loader's workers are some; it ends all the same.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in a terminal reaches all processes: the parent decides
+    # A daemon may have no children, but a data loader's workers are children. This process ends
+    # with its parent all the same.
     multiprocessing.current_process().daemon = False
 
     def log(step: int, metrics: dict[str, float]) -> None:
@@ -238,7 +242,7 @@ def _main(job: Job, pipe: Connection, place: Mapping[str, str]) -> None:
         else:
             from soup.train.process_group import joined
 
-            os.environ.update(place)
+            os.environ.update(environment)
             with joined(job.devices) as ranks:
                 results = finetune(job, log, say, ranks, stopping.is_set)
         pipe.send(("done", results))

@@ -51,32 +51,32 @@ def groups(compute: Compute, runs: int) -> Groups:
     cores = os.cpu_count() or 1
     if compute.device == "cuda" and gpus == 0:
         raise NoDevices("compute.device is cuda, but torch sees no GPU; set it to auto or cpu")
-    each, have = compute.devices_per_run, gpus or cores
+    per_run, have = compute.devices_per_run, gpus or cores
     what = "GPUs" if gpus else "CPU cores"
-    if each > have:
+    if per_run > have:
         raise NoDevices(
-            f"compute.devices_per_run is {each}, but this machine has {have} {what}; lower it, "
+            f"compute.devices_per_run is {per_run}, but this machine has {have} {what}; lower it, "
             "or start the ranks on several machines by torchrun -m soup.train.distributed"
         )
-    if compute.sharding == "full" and each == 1:
+    if compute.sharding == "full" and per_run == 1:
         raise NoDevices(
             "compute.sharding: full spreads a model over several devices; "
             "set compute.devices_per_run too"
         )
-    room = have // each
-    names = [f"cuda:{index}" if gpus else "cpu" for index in range(room * each)]
-    own = [tuple(names[index * each : (index + 1) * each]) for index in range(room)]
+    room = have // per_run
+    names = [f"cuda:{index}" if gpus else "cpu" for index in range(room * per_run)]
+    device_groups = [tuple(names[index * per_run : (index + 1) * per_run]) for index in range(room)]
     count = min(compute.slots or room, runs)
-    used, left = min(count, room) * each, []
-    if gpus and each > 1:
+    used, left = min(count, room) * per_run, []
+    if gpus and per_run > 1:
         left = [f"cuda:{index}" for index in range(used, gpus)]
     note = (
-        f"{count} fine-tunes at once on {each} GPUs each; {', '.join(left)} left idle"
+        f"{count} fine-tunes at once on {per_run} GPUs each; {', '.join(left)} left idle"
         if left
         else ""
     )
-    chosen = tuple(own[index % room] for index in range(count))
-    return Groups(chosen, max(1, cores // (count * each)), note)
+    chosen = tuple(device_groups[index % room] for index in range(count))
+    return Groups(chosen, max(1, cores // (count * per_run)), note)
 
 
 @dataclass(frozen=True)
@@ -126,20 +126,20 @@ def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> 
     on_gpus = compute.device != "cpu" and any(worker.gpus for worker in workers)
     if compute.device == "cuda" and not on_gpus:
         raise NoDevices(f"compute.device is cuda, but no worker of {where} offers a GPU")
-    each, what = compute.devices_per_run, "GPUs" if on_gpus else "CPU cores"
-    if compute.sharding == "full" and each == 1:
+    per_run, what = compute.devices_per_run, "GPUs" if on_gpus else "CPU cores"
+    if compute.sharding == "full" and per_run == 1:
         raise NoDevices(
             "compute.sharding: full spreads a model over several devices; "
             "set compute.devices_per_run too"
         )
     have = [worker.gpus if on_gpus else worker.cores for worker in workers]
-    if each > max(have):
+    if per_run > max(have):
         largest = workers[have.index(max(have))]
         raise NoDevices(
-            f"compute.devices_per_run is {each}, but no worker of {where} has so many {what}: "
+            f"compute.devices_per_run is {per_run}, but no worker of {where} has so many {what}: "
             f"the largest, {largest.name}, has {max(have)}; lower it, or add a larger worker"
         )
-    holds = [own // each for own in have]
+    holds = [count // per_run for count in have]
     slots = min(compute.slots or runs, sum(holds), runs)
 
     def fit(cores: int) -> int:
@@ -150,21 +150,21 @@ def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> 
     cores = max(
         (n for n in range(1, max(w.cores for w in workers) + 1) if fit(n) >= slots), default=0
     )
-    return Capacity(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // each))
+    return Capacity(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // per_run))
 
 
 @contextmanager
 def locked_gpus(compute: Compute) -> Iterator[Devices]:
-    """Devices of this machine for one fine-tune that nobody else who asks in this way has.
+    """Lock devices of this machine for one fine-tune, against all who use this function.
 
-    Waits until there are enough. GPUs are free again when the process ends, however it ends.
+    Waits until enough devices are free. GPUs are free again when the process ends, however it ends.
 
     Raises:
         NoDevices: the machine has too few.
     """
-    (own, *_) = groups(compute, 1).groups
-    if own[0] == "cpu":
-        yield own
+    (devices, *_) = groups(compute, 1).groups
+    if devices[0] == "cpu":
+        yield devices
         return
     import torch
 
@@ -174,17 +174,17 @@ def locked_gpus(compute: Compute) -> Iterator[Devices]:
     physical = visible if len(visible) == count and all(visible) else [*map(str, range(count))]
     folder = Path(tempfile.gettempdir()) / "modelsoup-gpus"
     folder.mkdir(exist_ok=True)
-    with suppress(PermissionError):  # of its owner, who did it
+    with suppress(PermissionError):  # another user made the folder, and has set this
         folder.chmod(0o1777)  # sticky, as /tmp: nobody deletes the locks of another
-    locks = [FileLock(folder / f"{one}.lock", mode=0o666) for one in physical]
+    locks = [FileLock(folder / f"{gpu}.lock", mode=0o666) for gpu in physical]
     taken: list[int] = []
     while True:
         with FileLock(folder / "all.lock", mode=0o666):  # or two would each hold half
             free = [index for index, lock in enumerate(locks) if _taken(lock)]
-            taken = free[: len(own)]
-            for index in set(free) - set(taken) if len(taken) == len(own) else free:
+            taken = free[: len(devices)]
+            for index in set(free) - set(taken) if len(taken) == len(devices) else free:
                 locks[index].release()
-        if len(taken) == len(own):
+        if len(taken) == len(devices):
             break
         time.sleep(1)
     try:
