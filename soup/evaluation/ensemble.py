@@ -1,9 +1,9 @@
-"""Ensembles of raw (unnormalised) logits: the costlier rival that a soup is measured against.
+"""Ensembles, which average the unnormalised logits of several models, as baselines for soups.
 
 Wortsman et al., "Model soups", ICML 2022, section 2 and the appendix on ensembles.
 
-A model's logits are added to a running sum, so that one model's are in memory at a time. The sum is
-float64: of logits that are float16 it is exact, and so does not depend on their order.
+The logits of each model are added to a running sum, so that only one model's logits are in memory.
+The float64 sum of float16 logits is exact, and therefore does not depend on the order of models.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class LogitSum:
         self._sum: Logits | None = None
 
     def add(self, logits: Logits) -> None:
-        """Count one more model: float (examples, classes)."""
+        """Add the logits of one more model, float (examples, classes)."""
         if self._sum is None:
             self._sum = logits.astype(np.float64)
         else:
@@ -29,10 +29,10 @@ class LogitSum:
         self.count += 1
 
     def mean(self) -> Logits:
-        """The ensemble's logits, float64 (examples, classes). The sum is used up.
+        """The ensemble's logits, float64 (examples, classes). The sum cannot be used afterwards.
 
         Raises:
-            ValueError: no model was counted.
+            ValueError: no logits were added.
         """
         if self._sum is None:
             raise ValueError("an ensemble needs a model")
@@ -42,13 +42,17 @@ class LogitSum:
 
 
 def greedy(ranked: Iterable[Logits], labels: Labels) -> list[int]:
-    """Recipe 1 over averages of logits: the indices kept, in the order of acceptance.
+    """The greedy ensemble: Recipe 1 of the paper, applied to averages of logits.
 
-    An equal score is kept.
+    A model is kept if the ensemble with it has no fewer correct predictions than without it.
 
     Args:
-        ranked: the models' held-out logits, by decreasing held-out accuracy; each is asked for
-            once, and only the sum of those kept stays in memory.
+        ranked: held-out logits of the models, by decreasing held-out accuracy; an iterator that is
+            read once, so that only the sum of the kept logits stays in memory.
+        labels: of the held-out examples.
+
+    Returns:
+        Indices of the kept models, in the order in which they were kept.
     """
     kept: list[int] = []
     total: Logits | None = None

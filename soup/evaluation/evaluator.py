@@ -1,4 +1,4 @@
-"""Labelled examples and a model that takes them: what checkpoints are scored and judged on."""
+"""Labelled examples and a model, by which the weights of any checkpoint are scored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,14 @@ from soup.weights import Weights, specs
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Labelled examples, and a model on each device that weights are loaded into.
+    """Labelled examples, and one model on each device, which weights are loaded into.
 
     Attributes:
-        models: of the architecture, one a device; their weights are overwritten.
-        batch_size: examples that a model takes at a time.
-        skipped: what was left out of the examples, and why; a line each.
+        examples: that weights are scored on.
+        architecture: of the models.
+        models: one on each device; their weights are overwritten.
+        batch_size: examples in each forward pass.
+        skipped: one line for each example that was left out, with the reason.
     """
 
     examples: Examples
@@ -37,7 +39,11 @@ class Evaluator:
         return len(self.examples)
 
     def logits(self, weights: Weights) -> Logits:
-        """float32 (examples, classes)."""
+        """The logits of a model with these weights, float32 (examples, classes).
+
+        Raises:
+            ModelError: the weights do not fit the architecture.
+        """
         self.load(self.models[0], weights)
         return predict(self.models[0], self.examples, self.batch_size)
 
@@ -47,15 +53,16 @@ class Evaluator:
         wrong: ErrorFunction = TOP1_ERROR,
         among: NDArray[np.int64] | None = None,
     ) -> list[ErrorJudge]:
-        """One judge a device, which counts errors.
+        """Judges that count errors, one for each device.
 
         Args:
-            correct: for each ingredient, which examples it got right: the order of the visit.
-            among: indices of the examples to look at, if not all.
+            correct: for each ingredient, which examples it classifies correctly; a judge visits
+                the examples first that most ingredients get wrong.
+            wrong: logits (batch, classes), labels (batch,) -> which examples are errors (batch,).
+            among: indices of the examples to judge; None for all.
         """
-        chosen = np.arange(len(self)) if among is None else among
-        inputs, labels = self._compact(chosen)
-        right = [answers[chosen] for answers in correct]
+        inputs, labels = self._compact(among)
+        right = [*correct] if among is None else [of_model[among] for of_model in correct]
         prepare, size = self.examples.prepare, self.batch_size
         return [
             ErrorJudge(model, inputs, labels, right, size, wrong, prepare, self.load)
@@ -63,8 +70,8 @@ class Evaluator:
         ]
 
     def score_judges(self, score: Score) -> list[ScoreJudge]:
-        """One judge a device, of any score."""
-        inputs, labels = self._compact(np.arange(len(self)))
+        """Judges by any score of all logits, one for each device."""
+        inputs, labels = self._compact()
         prepare, size = self.examples.prepare, self.batch_size
         return [
             ScoreJudge(model, inputs, labels, score, size, prepare, self.load)
@@ -72,17 +79,21 @@ class Evaluator:
         ]
 
     def objective(self) -> HeldoutLoss:
-        """The cross-entropy, for recipes that learn."""
-        inputs, labels = self._compact(np.arange(len(self)))
-        size = min(self.batch_size, 256)
-        prepare = self.examples.prepare
-        return HeldoutLoss(self.models[0], inputs, labels, prepare=prepare, batch_size=size)
+        """The cross-entropy and its gradients, for recipes that learn their coefficients."""
+        size, prepare = min(self.batch_size, 256), self.examples.prepare
+        return HeldoutLoss(self.models[0], *self._compact(), prepare=prepare, batch_size=size)
 
     def fisher(self, weights: Weights, examples: int = 512, seed: int = 0) -> Weights:
-        """The diagonal of the Fisher information, from the model's own labels on some examples.
+        """The diagonal of the Fisher information matrix, by the names of the weights.
 
         Matena and Raffel, "Merging models with Fisher-weighted averaging", NeurIPS 2022, equation
-        4: the mean over images x of the squared gradient of log p(y | x), with y drawn from p.
+        4: the mean over examples x of the squared gradient of log p(y | x), with y drawn from the
+        model's own distribution p. Tensors that are no parameters have the value 1.
+
+        Args:
+            weights: of the model.
+            examples: how many examples are drawn.
+            seed: of the choice of examples and labels.
         """
         model, rng = self.models[0], np.random.default_rng(seed)
         self.load(model, weights)
@@ -92,19 +103,21 @@ class Evaluator:
         device = next(iter(named.values())).device
         for inputs in self.examples.batches(chosen, 1, device):
             scores = model(inputs).float().log_softmax(1)[0]
-            shares = scores.detach().double().exp().cpu().numpy()
-            drawn = int(rng.choice(len(shares), p=shares / shares.sum()))
-            slopes = torch.autograd.grad(scores[drawn], [*named.values()], allow_unused=True)
-            for name, slope in zip(named, slopes, strict=True):
-                if slope is not None:
-                    sums[name] += slope.double().square()
-        found = {name: (total / len(chosen)).cpu() for name, total in sums.items()}
-        # Buffers have no gradient: they count alike in every model.
-        return {n: found.get(n, torch.ones(s.shape)) for n, s in specs(weights).items()}
+            probabilities = scores.detach().double().exp().cpu().numpy()
+            label = int(rng.choice(len(probabilities), p=probabilities / probabilities.sum()))
+            gradients = torch.autograd.grad(scores[label], [*named.values()], allow_unused=True)
+            for name, gradient in zip(named, gradients, strict=True):
+                if gradient is not None:
+                    sums[name] += gradient.double().square()
+        diagonal = {name: (total / len(chosen)).cpu() for name, total in sums.items()}
+        # Buffers have no gradient; with 1 in every model they are averaged with equal weight.
+        return {n: diagonal.get(n, torch.ones(s.shape)) for n, s in specs(weights).items()}
 
-    def _compact(self, indices: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and labels of the examples at `indices`."""
+    def _compact(self, among: NDArray[np.int64] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The inputs in their compact form, and the labels, of all examples or those at `among`."""
+        indices = np.arange(len(self)) if among is None else among
         return self.examples.compact(indices), torch.from_numpy(self.examples.labels[indices])
 
     def load(self, model: nn.Module, weights: Weights) -> None:
+        """Copy weights into a model; raises ModelError if they do not fit the architecture."""
         load_weights(model, weights, self.architecture.model)

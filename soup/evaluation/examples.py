@@ -1,7 +1,7 @@
-"""What a model is evaluated on: labelled examples, of whatever kind.
+"""The interface of labelled examples, of any kind, that models are evaluated on.
 
-Judges, predictors and the linear probe know no pictures; `soup.data.loading.examples` makes
-examples of images.
+The judges, `predict` and the linear probe use this interface, so that they do not depend on images;
+`soup.data.loading.examples` implements it for images.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Examples(Protocol):
-    """A set of labelled examples, each known by its index."""
+    """Labelled examples, each addressed by its index."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -22,20 +22,20 @@ class Examples(Protocol):
 
     @property
     def digest(self) -> str:
-        """Names the examples, their order and what is done to them; '' if nobody named them."""
+        """Identifies the examples, their order and their preprocessing; '' if it is not known."""
 
     def __len__(self) -> int: ...
 
     def batches(
         self, indices: NDArray[np.int64], size: int, device: torch.device
     ) -> Iterator[Tensor]:
-        """The model's input on `device`, for the examples at `indices`, `size` at a time."""
+        """The model's input on `device` for the examples at `indices`, in batches of `size`."""
 
     def compact(self, indices: NDArray[np.int64]) -> Tensor:
         """The examples at `indices` on the CPU, in the smallest form that needs no decoding.
 
-        For those who visit the same examples many times, and hold them on the model's device.
+        For a caller that visits the same examples many times and keeps them on the device.
         """
 
     def prepare(self, compact: Tensor, /) -> Tensor:
-        """A batch of the compact form, on any device -> the model's input."""
+        """The model's input from a batch of the compact form, on the same device."""

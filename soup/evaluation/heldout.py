@@ -1,4 +1,4 @@
-"""The held-out set, and how a model does on it: what ingredients are ranked by."""
+"""The held-out score of a model, by which ingredients are ranked, and the folder it is kept in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,13 @@ PREDICTIONS_FILE = "heldout.npz"
 
 @dataclass(frozen=True)
 class Result:
-    """Held-out errors among `examples`, and the folder of weights, description and answers."""
+    """The held-out score of a model, and its files.
+
+    Attributes:
+        errors: number of held-out examples that the model classifies wrongly.
+        examples: number of held-out examples.
+        folder: holds the weights, the architecture and the held-out predictions.
+    """
 
     errors: int
     examples: int
@@ -31,11 +37,12 @@ class Result:
 
     @property
     def predictions(self) -> Path:
-        """Held-out 'logits' (float16) and whether each is 'correct'."""
+        """The file of the held-out predictions (`prediction_file.py`)."""
         return self.folder / PREDICTIONS_FILE
 
     @property
     def accuracy(self) -> float:
+        """The fraction of held-out examples that the model classifies correctly."""
         return 1 - self.errors / self.examples
 
 
@@ -48,10 +55,16 @@ def scored(
     notes: Mapping[str, str] | None = None,
     logits: Logits | None = None,
 ) -> Result:
-    """Score a model on held-out and write it, with notes and its answers, into a folder.
+    """Score a model on the held-out set, and write its weights and predictions into a folder.
 
     Args:
-        logits: its answers, where they are known.
+        model: in evaluation mode, on the device that it runs on.
+        heldout: the held-out examples.
+        architecture: of the model; written beside the weights.
+        folder: that the files are written into.
+        batch_size: examples in each forward pass.
+        notes: metadata of the weights file.
+        logits: of the model on the held-out examples, if they are computed already.
     """
     if logits is None:
         logits = predict(model, heldout, batch_size)

@@ -1,4 +1,4 @@
-"""The held-out loss of any torch model, as a learned soup wants it."""
+"""The held-out loss of a torch model and its gradients, which learned soups minimise."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,16 +14,16 @@ from soup.weights import Weights
 
 
 class HeldoutError(BadInput, ValueError):
-    """Held-out examples that are too few for what is asked of them; says why."""
+    """There are too few held-out examples for what is to be computed; the message says why."""
 
 
 class HeldoutLoss:
-    """The mean loss of beta * model(inputs), and its derivatives by the weights and by beta.
+    """The mean loss of beta * model(inputs), and its gradients for the weights and beta.
 
-    Batches are indices, shuffled by (seed, epoch). The model is in evaluation mode throughout.
+    The model stays in evaluation mode.
 
     Attributes:
-        device: the model's.
+        device: that the model is on.
     """
 
     def __init__(
@@ -40,17 +40,20 @@ class HeldoutLoss:
     ) -> None:
         """
         Args:
-            model: any; its weights are overwritten.
-            inputs, labels: the held-out examples, along the first axis, in whatever form they are
-                kept; moved to the model's device a batch at a time.
-            loss: (outputs, labels) -> the mean over the batch.
-            prepare: a batch of inputs, on the device -> what the model takes.
-            checked: share of the examples, drawn by the seed, that is not learned from.
-            autocast: what the model computes in, if not in its own dtype: bfloat16 takes about half
-                the time, and weights, loss and derivatives stay as they are.
+            model: its weights are overwritten.
+            inputs: (examples, ...), in their stored form; moved to the model's device a batch at a
+                time.
+            labels: (examples, ...).
+            loss: outputs, labels -> mean loss over the batch.
+            prepare: a batch of `inputs`, on the device -> the model's input.
+            checked: fraction of the examples that is set aside for `check`, drawn by `seed`.
+            batch_size: examples in each forward pass.
+            seed: of the examples set aside and of the order of batches.
+            autocast: dtype that the model computes in, None for its own. bfloat16 takes about half
+                the time; the dtypes of weights, loss and gradients do not change.
 
         Raises:
-            HeldoutError: inputs and labels differ in number, or none are left to learn from.
+            HeldoutError: inputs and labels differ in number, or no example is left to learn from.
         """
         count = len(labels)
         if len(inputs) != count:
@@ -70,11 +73,13 @@ class HeldoutLoss:
         self._batch_size, self._seed, self._autocast = batch_size, seed, autocast
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
+        """The indices of the examples to learn from, in batches, shuffled by (seed, epoch)."""
         order = np.random.default_rng([self._seed, epoch]).permutation(self._learned)
         yield from torch.from_numpy(order).split(self._batch_size)
 
     def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Gradients:
-        """
+        """The loss and its gradients on a batch of indices.
+
         Raises:
             ModelError: the weights do not fit the model.
         """
@@ -82,12 +87,13 @@ class HeldoutLoss:
         named = dict(self._model.named_parameters())
         scale = torch.full((1,), beta, device=self.device, requires_grad=True)
         loss = self._mean(scale, batch)
-        slopes = torch.autograd.grad(loss, [*named.values(), scale], allow_unused=True)
-        found = {n: s for n, s in zip(named, slopes, strict=False) if s is not None}
-        return Gradients(loss.item(), found, slopes[-1].item())
+        *gradients, slope = torch.autograd.grad(loss, [*named.values(), scale], allow_unused=True)
+        used = {n: g for n, g in zip(named, gradients, strict=True) if g is not None}
+        return Gradients(loss.item(), used, slope.item())
 
     @torch.no_grad()
     def check(self, weights: Weights, beta: float) -> float | None:
+        """The mean loss on the examples that are set aside; None if there are none."""
         if not len(self._checked):
             return None
         load_weights(self._model, weights, type(self._model).__name__)
@@ -101,5 +107,5 @@ class HeldoutLoss:
         enabled = self._autocast is not None
         with torch.autocast(self.device.type, self._autocast, enabled):
             outputs = self._model(inputs)
-        # The scale has an axis, so that outputs in half precision become float32 here.
+        # A scale with an axis, unlike a scalar, promotes half-precision outputs to float32.
         return self._loss(scale * outputs, self._labels[batch].to(self.device))

@@ -1,9 +1,9 @@
-"""Judges over any torch model and labelled inputs: errors counted exactly, or any other score.
+"""Judges, which compute the cost of candidate weights: a number of errors, or any other score.
 
-Greedy selection asks of each candidate whether its cost exceeds a bound. Where the cost is a number
-of errors, the answer is known before all examples are seen: `ErrorJudge` visits them hardest first
-and stops as soon as the bound is exceeded, with the decision of a full pass. A score that is no sum
-over examples (F1, Matthews) has no such bound: `ScoreJudge` looks at all of them.
+Greedy selection only needs to know whether the cost of a candidate exceeds a bound. `ErrorJudge`
+counts errors, visits the hardest examples first, and stops as soon as the bound is exceeded; its
+decision is that of a full pass. A score that is not a sum over examples (F1, Matthews) cannot be
+stopped early: `ScoreJudge` always computes all logits.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,19 +22,22 @@ Score = Callable[[Tensor, Tensor], float]
 
 
 def load_exactly(model: nn.Module, weights: Weights) -> None:
-    """Copy weights into a model whose names they have, all of them.
+    """Copy weights into a model that has exactly these tensors.
 
     Raises:
-        RuntimeError: names or shapes differ; torch lists them.
+        RuntimeError: names or shapes differ; the message of torch lists them.
     """
     model.load_state_dict(dict(weights))
 
 
 def top(k: int) -> ErrorFunction:
-    """An example is wrong if its label is not among the k highest logits, or one is NaN."""
+    """The error function of top-k accuracy.
+
+    An example is an error if its label is not among its k highest logits, or a logit is NaN.
+    """
 
     def wrong(logits: Tensor, labels: Tensor) -> Tensor:
-        # Not topk for one: of equal logits argmax takes the first, as numpy does for the scores.
+        # Of equal logits argmax takes the first, as `metrics.correct` does; topk may take any.
         best = logits.argmax(dim=1, keepdim=True) if k == 1 else logits.topk(k, dim=1).indices
         return (best != labels[:, None]).all(dim=1) | logits.isnan().any(dim=1)
 
@@ -45,29 +48,31 @@ TOP1_ERROR = top(1)
 
 
 def hardest_first(correct: Sequence[Correct], soup: Correct | None = None) -> NDArray[np.int64]:
-    """Indices by decreasing number of models that are wrong; equal ones keep their order.
+    """Indices of the examples by decreasing number of models that are wrong; ties keep their order.
 
     Args:
-        soup: what the present soup gets right: the next candidate, which differs by one model, is
-            mostly wrong where the soup is, so that these come before all others.
+        correct: for each model, which examples it classifies correctly.
+        soup: the same for the current soup. Its errors come first, because the next candidate
+            differs from the soup by one model and makes mostly the same errors.
     """
-    wrong = np.sum([~each for each in correct], axis=0)
+    wrong = np.sum([~of_model for of_model in correct], axis=0)
     if soup is not None:
         wrong = wrong + (len(correct) + 1) * ~soup
     return np.argsort(-wrong, kind="stable")
 
 
 class ErrorJudge:
-    """Counts errors exactly, and stops as soon as they exceed what the rule allows.
+    """Counts errors exactly, and stops as soon as they exceed the bound.
 
-    Where a bound was given and held, the candidate is the soup that the next ones are like: from
-    then on, what it got wrong is visited first.
+    A candidate within its bound becomes the soup, which later candidates resemble: its errors are
+    visited first from then on.
 
     Attributes:
-        examples_seen: examples looked at, one entry a call.
-        answers: for each call that looked at all, which examples were right, in the given order;
-            None for a call that stopped early.
-        logits: of the last call that looked at all, float32 (examples, classes), in that order.
+        examples_seen: for each call, the number of examples visited.
+        answers: for each call, which examples were correct, in the given order; None if the call
+            stopped early.
+        logits: of the last call that visited all examples, float32 (examples, classes), in the
+            given order; None before there is such a call.
     """
 
     def __init__(
@@ -83,18 +88,20 @@ class ErrorJudge:
     ) -> None:
         """
         Args:
-            model: any model that takes the weights, which are overwritten; where it is, it runs.
-            inputs: (examples, ...), held on the model's device.
-            labels: (examples, ...), whatever `wrong` compares logits with.
-            correct: for each ingredient already scored, which examples it got right: the order.
-            wrong: logits (batch, classes) and labels -> which examples count as errors (batch,).
-            prepare: a batch of inputs -> what the model takes.
-            load: puts weights into the model.
+            model: takes the weights, which are overwritten; it runs on the device that it is on.
+            inputs: (examples, ...); kept on the model's device.
+            labels: (examples, ...), in the form that `wrong` takes.
+            correct: for each ingredient already scored, which examples it classifies correctly;
+                decides the order in which examples are visited.
+            batch_size: examples in each forward pass.
+            wrong: logits (batch, classes), labels (batch, ...) -> which are errors (batch,).
+            prepare: a batch of `inputs` -> the model's input.
+            load: copies weights into the model.
         """
         device = next(model.parameters()).device
         self._model, self._load, self._prepare, self._wrong = model.eval(), load, prepare, wrong
         self._correct = [*correct]
-        best = min(correct, key=lambda each: int((~each).sum()), default=None)
+        best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
         order = np.arange(len(labels)) if best is None else hardest_first(correct, best)
         self._order = torch.from_numpy(order).to(device)
         self._inputs, self._labels = inputs.to(device), labels.to(device)
@@ -105,6 +112,7 @@ class ErrorJudge:
 
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> int | None:
+        """The number of errors; None if it exceeds `at_most`."""
         self._load(self._model, weights)
         errors, n = 0, len(self._labels)
         right, outputs = torch.empty(n, dtype=torch.bool), []
@@ -130,7 +138,7 @@ class ErrorJudge:
 
 
 class ScoreJudge:
-    """Any score of all the logits, as a cost: lower is better. Every call looks at all examples."""
+    """Any score of all logits, as a cost: lower is better. Every call visits all examples."""
 
     def __init__(
         self,
@@ -144,7 +152,9 @@ class ScoreJudge:
     ) -> None:
         """
         Args:
-            score: logits (examples, classes) and labels, both on the CPU, -> a cost.
+            score: logits (examples, classes), labels (examples, ...), both on the CPU -> cost.
+
+        The other arguments are those of `ErrorJudge`.
         """
         device = next(model.parameters()).device
         self._model, self._load, self._prepare, self._score = model.eval(), load, prepare, score
@@ -153,9 +163,10 @@ class ScoreJudge:
 
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
+        """The cost; None if it is not at most `at_most`."""
         self._load(self._model, weights)
         batches = self._inputs.split(self._batch_size)
         logits = torch.cat([self._model(self._prepare(batch)).float().cpu() for batch in batches])
         cost = float(self._score(logits, self._labels))
-        # A score that is not a number, of a model that diverged, is no better than any other.
+        # Written so that the NaN of a diverged model exceeds every bound.
         return None if at_most is not None and not cost <= at_most else cost

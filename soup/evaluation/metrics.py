@@ -1,6 +1,6 @@
-"""From logits and labels to figures: accuracy, likelihood, calibration, intervals, paired tests.
+"""Accuracy, likelihood, calibration, confidence intervals and paired tests, from logits and labels.
 
-Everything is numpy on the CPU, pure, and seeded where it draws.
+All functions are pure, use numpy on the CPU, and take a seed if they draw random numbers.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,8 @@ from scipy.stats import binomtest
 
 Logits = Float[ndarray, "examples classes"]
 Labels = Int[ndarray, " examples"]
-LabelSets = Int[ndarray, "examples most"]  # any of a row is right; -1 fills rows of fewer
+LabelSets = Int[ndarray, "examples most"]  # each label of a row is right; -1 fills short rows
 Correct = Bool[ndarray, " examples"]
-
 
 ROWS = 2048  # examples whose probabilities are in memory at once
 
@@ -27,10 +26,10 @@ class Interval(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How a model does on the examples of a split.
+    """The score of a model on the examples of a split.
 
     Attributes:
-        right: which examples it gets right.
+        right: bool (examples,), which examples the model classifies correctly.
         nll: the mean negative log-likelihood of the labels, in nats.
         ece: the expected calibration error, a fraction.
     """
@@ -41,7 +40,10 @@ class Score(NamedTuple):
 
 
 def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
-    """Which examples have their label, or one of their labels, on top. NaN logits are wrong."""
+    """Which examples have the highest logit at their label, or at one of their labels.
+
+    An example with a NaN among its logits is not correct.
+    """
     top = logits.argmax(axis=1)
     hit = (_rows(labels) == top[:, None]).any(axis=1)
     right: Correct = hit & ~np.isnan(logits).any(axis=1)
@@ -49,23 +51,23 @@ def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
 
 
 def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
-    """Which examples are right, the mean negative log-likelihood, and the calibration error.
+    """Accuracy, negative log-likelihood and calibration error of a model on a split.
 
-    Computed in float64, some thousand examples at a time: the logits of a large split in float64,
-    with their exponentials, would take several times the memory of the logits.
+    Computed in float64 for 2,048 examples at a time, because the float64 logits of a large split
+    and their exponentials would take several times the memory of the logits.
 
     Args:
-        logits: of any precision; examples with a NaN are wrong, and make the figures NaN.
-        bins: of the calibration error.
+        logits: of any precision. An example with a NaN is wrong, and makes `nll` and `ece` NaN.
+        bins: number of bins of the calibration error.
     """
     right = np.empty(len(labels), dtype=np.bool_)
     log_likelihood, confidence = np.empty(len(labels)), np.empty(len(labels))
     rows = _rows(labels)
     for start in range(0, len(labels), ROWS):
         part = slice(start, start + ROWS)
-        some = logits[part].astype(np.float64)
-        log_probabilities = log_softmax(some, axis=1)
-        right[part] = correct(some, rows[part])
+        exact = logits[part].astype(np.float64)
+        log_probabilities = log_softmax(exact, axis=1)
+        right[part] = correct(exact, rows[part])
         log_likelihood[part] = _log_likelihood(log_probabilities, rows[part])
         confidence[part] = np.exp(log_probabilities.max(axis=1))
     nll = float(-log_likelihood.mean())
@@ -75,7 +77,7 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
 def _log_likelihood(
     log_probabilities: Float[ndarray, "examples classes"], labels: LabelSets
 ) -> Float[ndarray, " examples"]:
-    """Of the label; where there are several, that it is any of them."""
+    """The log-probability of the label, or of any one of several labels."""
     picked = np.take_along_axis(log_probabilities, np.maximum(labels, 0), axis=1)
     with np.errstate(invalid="ignore"):  # NaN logits give NaN, as they should
         likelihood: Float[ndarray, " examples"] = np.logaddexp.reduce(
@@ -85,19 +87,22 @@ def _log_likelihood(
 
 
 def _rows(labels: Labels | LabelSets) -> LabelSets:
+    """Labels as sets: (examples,) becomes (examples, 1)."""
     return labels.reshape(len(labels), -1)
 
 
 def expected_calibration_error(
     confidence: Float[ndarray, " examples"], right: Correct, bins: int
 ) -> float:
-    """ECE with equal-mass bins: mean |confidence - accuracy| over bins of (nearly) equal size.
+    """The expected calibration error: the mean |confidence - accuracy| over equal-mass bins.
 
-    The paper's calibration figure uses equal-mass bins; examples are ordered by confidence, ties by
-    position, and cut into `bins` parts whose sizes differ by at most one.
+    The calibration figure of "Model soups" uses equal-mass bins too. Examples are sorted by
+    confidence (ties by position) and cut into `bins` parts whose sizes differ by at most one.
 
     Args:
         confidence: the largest probability of each example.
+        right: which examples are classified correctly.
+        bins: number of bins.
     """
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
@@ -108,12 +113,17 @@ def expected_calibration_error(
 def bootstrap(
     groups: Sequence[Float[ndarray, " _"]], resamples: int, confidence: float, seed: int
 ) -> Interval:
-    """Percentile bootstrap interval of the mean of the groups' means over examples.
+    """The percentile bootstrap interval of the mean over groups of the mean over examples.
 
-    One group gives the interval of a mean; several, the interval of a mean over shifts, each
-    resampled on its own. Per-example scores take few distinct values here (right or wrong, or their
-    paired difference), so that a resample is one multinomial draw of their counts: the same
-    distribution as drawing examples one by one, at a cost that does not grow with their number.
+    One group gives the interval of a mean; several groups give that of a mean over shifts, where
+    each shift is resampled separately. The scores take few distinct values (right or wrong, or a
+    paired difference), so that a resample is one multinomial draw of their counts. This has the
+    distribution of drawing examples one by one, at a cost that does not grow with their number.
+
+    Args:
+        groups: the scores of the examples of each group.
+        resamples: number of resamples.
+        confidence: level of the interval, a fraction.
     """
     rng = np.random.default_rng(seed)
     total = np.zeros(resamples)
@@ -127,9 +137,10 @@ def bootstrap(
 
 
 def mcnemar(a: Correct, b: Correct) -> float:
-    """The two-sided exact McNemar p-value of two models on the same examples.
+    """The p-value of the two-sided exact McNemar test of two models on the same examples.
 
-    Under the null, of the examples that exactly one gets right, each is as likely to be a's.
+    Null hypothesis: an example that exactly one model classifies correctly is equally likely to be
+    classified correctly by `a` and by `b`.
     """
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     if only_a + only_b == 0:
@@ -143,18 +154,22 @@ def permutation(
     draws: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """The two-sided p-value of a paired permutation test on the mean over groups of accuracy.
+    """The p-value of the two-sided paired permutation test of the mean accuracy over groups.
 
-    Under the null a's and b's answers may be swapped example by example; only examples that exactly
-    one gets right matter, and of m such examples a gets a Binomial(m, 1/2) number. The paper tests
-    the mean over its shifts so.
+    Null hypothesis: the predictions of `a` and `b` can be swapped example by example. Only the m
+    examples that exactly one model classifies correctly matter; `a` is correct on a number of them
+    that is distributed as Binomial(m, 1/2). "Model soups" tests its mean over shifts this way.
+
+    Args:
+        a, b: for each group, which examples the model classifies correctly.
+        draws: number of random permutations.
     """
     rng = np.random.default_rng(seed)
     observed, null = 0.0, np.zeros(draws)
-    for one, other in zip(a, b, strict=True):
-        only_a, only_b = int((one & ~other).sum()), int((other & ~one).sum())
+    for right_a, right_b in zip(a, b, strict=True):
+        only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
         m = only_a + only_b
-        observed += (only_a - only_b) / len(one)
-        null += (2 * rng.binomial(m, 0.5, size=draws) - m) / len(one)
+        observed += (only_a - only_b) / len(right_a)
+        null += (2 * rng.binomial(m, 0.5, size=draws) - m) / len(right_a)
     extreme = int((np.abs(null) >= abs(observed) - 1e-12).sum())
     return (extreme + 1) / (draws + 1)

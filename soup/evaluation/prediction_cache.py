@@ -1,8 +1,8 @@
-"""A model's logits on a set of images: those that a run keeps, or computed now.
+"""The logits of models on the examples of a split: read from the models' runs, or computed.
 
-All are rounded to float16: those that a run keeps are, and so are the held-out logits of every
-ingredient. Likelihood and calibration of all models then have one precision, and a model that is
-evaluated again from what is kept has the same figures. Accuracy does not change by the rounding.
+All logits are rounded to float16, the precision of stored logits. The likelihood and calibration of
+all models therefore have one precision, and a model has the same figures whether its logits are
+read or computed. The rounding does not change accuracy.
 """
 
 import hashlib
@@ -25,14 +25,15 @@ Keep = Callable[[str, str, str, Logits], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the logits of a model come from.
+    """A model whose logits are wanted.
 
     Attributes:
         name, kind: as in the result table.
-        run_id: the run that keeps its predictions.
-        weights: called for each set of images, so that no more than one model's are in memory.
-        digest: of the weights; called where predictions are kept.
-        heldout: reads its held-out logits; None where they are not known.
+        run_id: the run that stores the model's predictions.
+        weights: loads the weights. Called for each split, so that only one model's weights are in
+            memory.
+        digest: computes the digest of the weights. Called for splits whose logits are stored.
+        heldout: reads the stored held-out logits; None if there are none.
     """
 
     name: str
@@ -45,16 +46,18 @@ class Source:
 
 @dataclass(frozen=True)
 class PredictionCache:
-    """Logits of models on sets of images, float16 (examples, classes).
+    """Logits of models on splits, float16 (examples, classes).
 
     Attributes:
-        sets: the images, by split.
-        targets: by split; the likeliest class among a split's own answers survives the rounding.
-        compute: weights, images -> logits.
-        kept: splits whose logits the models' runs keep.
-        find: split, digest -> logits that a run keeps, or None.
-        keep: run id, split, digest, logits; stores them.
-        how: whatever else decides the logits; part of the digest.
+        sets: split -> its examples.
+        targets: split -> its targets; the most likely of the possible answers is the same after
+            the rounding.
+        architecture: of all models.
+        compute: weights, examples -> logits.
+        kept: splits whose logits are stored in the models' runs.
+        find: split, digest -> stored logits, or None.
+        keep: run id, split, digest, logits -> None; stores the logits.
+        how: any setting that changes the logits; part of the digest.
     """
 
     sets: Mapping[str, Examples]
@@ -67,7 +70,7 @@ class PredictionCache:
     how: str = ""
 
     def __call__(self, model: Source, split: str) -> Logits:
-        """A model's logits on a split."""
+        """The logits of a model on a split, which are then stored if the split is in `kept`."""
         if split == "heldout" and model.heldout is not None:
             return to_float16_keeping_argmax(model.heldout())
         if split not in self.kept:
@@ -90,10 +93,10 @@ class PredictionCache:
 
 
 def digest_of(weights: Weights) -> str:
-    """SHA-256 of the names, dtypes, shapes and numbers of weights, for such as have no file."""
-    total = hashlib.sha256()
+    """SHA-256 of the names, dtypes, shapes and values of weights that are in no file."""
+    digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,9 +1,9 @@
-"""The champion gate: when a version may take the place of the champion.
+"""The promotion gate: when a registered version replaces the champion.
 
-Both answer the same held-out images, and the challenger must make fewer errors. How much of that
-may be chance is said by the exact McNemar test; it does not decide. A soup is better than its
-champion by little and often, so that a gate of p < 0.05 on a held-out set of some thousands would
-keep nearly all of them out, and what is wrongly let in is at least not known to be worse.
+Both versions are scored on the same held-out images, and the challenger must make fewer errors. The
+exact McNemar test is reported but does not decide: a soup often beats its champion by a small
+margin, so that a gate of p < 0.05 on some thousand held-out images would reject nearly every soup,
+while a version that is promoted by chance is at least not known to be worse.
 """
 
 import base64
@@ -14,19 +14,19 @@ import numpy as np
 
 from soup.evaluation.metrics import Correct, mcnemar
 
-# Longer answers do not fit into a tag of MLflow's registry, which takes 100,000 characters.
+# Most examples whose results fit into a tag of MLflow's registry, which takes 100,000 characters.
 MOST = 8 * 74_000
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A registered version by its held-out result.
+    """A registered version and its held-out result.
 
     Attributes:
         number: of the version.
-        split: digest of the split whose held-out images it answered.
-        correct: which it got right, in the split's order; None if that is not known.
-        rolled_back: who rolled it back and why, if that is the last that was done to it.
+        split: digest of the split whose held-out images the version was scored on.
+        correct: which of them it classifies correctly, in the order of the split; None if unknown.
+        rolled_back: who rolled the version back and why, if that was its latest change; else ''.
     """
 
     number: str
@@ -37,7 +37,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to promote, and the figures."""
+    """Whether to promote the challenger, and the reason with its figures."""
 
     promote: bool
     reason: str
@@ -49,12 +49,14 @@ def decide(
     """Compare two versions by errors on the challenger's held-out images.
 
     Args:
-        champion: the present one, if any.
-        rescore: what the champion gets right of the challenger's held-out images, for when it is
-            only known on others; None if it cannot answer for these classes.
+        challenger: the version that may be promoted.
+        champion: the current champion; None if there is none.
+        rescore: computes which of the challenger's held-out images the champion classifies
+            correctly; called if the champion was scored on other images. None: the champion has
+            other classes.
 
     Raises:
-        ValueError: the challenger's answers are not known.
+        ValueError: the challenger has no held-out result.
     """
     if champion is not None and champion.number == challenger.number:
         return Decision(False, f"version {champion.number} is the champion already")
@@ -72,29 +74,32 @@ def decide(
             f"champion {champion.number} knows other classes: promote it by hand if meant",
         )
     ours = challenger.correct
-    told = (
+    comparison = (
         f"{int((~ours).sum())} held-out errors against {int((~theirs).sum())} of champion "
         f"{champion.number}, of {len(ours)} (right alone: {int((ours & ~theirs).sum())} against "
         f"{int((theirs & ~ours).sum())}; p = {mcnemar(ours, theirs):.2g}, exact McNemar)"
     )
-    return Decision(bool(ours.sum() > theirs.sum()), told)
+    return Decision(bool(ours.sum() > theirs.sum()), comparison)
 
 
 def scored(number: str, tags: Mapping[str, str], rolled_back: str = "") -> Scored:
-    """A version by what the registry knows of it."""
+    """A version from its tags in the registry."""
     correct = unpacked(tags.get("correct", ""))
     return Scored(number, tags.get("split", ""), correct, rolled_back)
 
 
 def packed(correct: Correct) -> str:
-    """Answers as text, 'COUNT:BITS in base64'; '' if there are more than a tag can hold."""
+    """Which examples are correct, as the text of a tag: 'COUNT:BITS in base64'.
+
+    Returns '' if there are more examples than a tag can hold.
+    """
     if len(correct) > MOST:
         return ""
     return f"{len(correct)}:{base64.b64encode(np.packbits(correct).tobytes()).decode()}"
 
 
 def unpacked(text: str) -> Correct | None:
-    """The answers in a tag; None for one that is absent or damaged."""
+    """Which examples are correct, from the text of a tag; None if it is absent or damaged."""
     count, _, bits = text.partition(":")
     try:
         examples = int(count)

@@ -1,4 +1,4 @@
-"""From every model's scores to the tables of the result: intervals and paired tests."""
+"""The tables of the result: the scores of all models with intervals, and paired tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from soup.evaluation.metrics import Correct, Score, bootstrap, mcnemar, permutation
 
@@ -17,9 +16,9 @@ class Resampling(NamedTuple):
     """How the confidence intervals are drawn.
 
     Attributes:
-        resamples: of the bootstrap.
-        confidence: that the interval covers, a fraction.
-        seed: of the bootstrap, and of the permutation test.
+        resamples: number of bootstrap resamples.
+        confidence: level of the interval, a fraction.
+        seed: of the bootstrap and of the permutation test.
     """
 
     resamples: int
@@ -29,10 +28,10 @@ class Resampling(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A model's rows of the result table.
+    """A model in the result table.
 
     Attributes:
-        name: as shown.
+        name: as the table shows it.
         kind: 'zero-shot', 'initialisation', 'ingredient', 'best single', 'uniform', 'greedy',
             'ensemble', 'greedy ensemble' or 'registered'.
         scores: by split, in the order of the table.
@@ -44,9 +43,13 @@ class Model:
 
 
 def table(models: Sequence[Model], shifts: Sequence[str], resampling: Resampling) -> pd.DataFrame:
-    """One row a model and split, and one for the mean of the shifts, if there are any.
+    """The result table: a row for each model and split, and for each model's mean over the shifts.
 
-    Columns: model, kind, split, n, accuracy, low, high, nll, ece (fractions; NLL in nats).
+    Columns: model, kind, split, n (examples), accuracy, low and high (bounds of its confidence
+    interval), nll (nats), ece. Accuracies and the calibration error are fractions.
+
+    Args:
+        shifts: names of the splits that the mean is taken over; without any there is no mean.
     """
     rows: list[dict[str, Any]] = []
     for model in models:
@@ -62,13 +65,12 @@ def table(models: Sequence[Model], shifts: Sequence[str], resampling: Resampling
 def paired(
     soup: Model, single: Model, shifts: Sequence[str], resampling: Resampling
 ) -> pd.DataFrame:
-    """The soup against the best single model on the same examples, split by split.
+    """Paired tests of the soup against the best single model, split by split.
 
-    A single split is tested by the exact McNemar test, the mean of the shifts by permutation; `low`
-    and `high` bound the difference in accuracy (paired bootstrap).
+    A split is tested by the exact McNemar test, the mean over the shifts by a permutation test.
 
-    Columns: split, soup_only and single_only (examples that one alone gets right), p_value,
-    difference, low, high (fractions).
+    Columns: split, soup_only and single_only (examples that only this model classifies correctly),
+    p_value, difference (in accuracy), low and high (its bounds by the paired bootstrap); fractions.
     """
     right = {s: (score.right, single.scores[s].right) for s, score in soup.scores.items()}
     rows = [_pair(split, [a], [b], mcnemar(a, b), resampling) for split, (a, b) in right.items()]
@@ -79,9 +81,15 @@ def paired(
 
 
 def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[str, Any]:
-    """The figures that a person compares: for DVC's metrics and for the summary.
+    """The main figures of a result, for DVC's metrics and the summary.
 
-    Nested as split -> {best_single, soup, ensemble, gain, p_value}, fractions.
+    Args:
+        results: the table of `table`.
+        tests: the table of `paired`.
+        recipe: kind of the soup, 'uniform' or 'greedy'.
+
+    Returns:
+        split -> {best_single, soup, ensemble, gain, p_value}; accuracies and gain are fractions.
     """
     kinds = {"best_single": "best single", "soup": recipe, "ensemble": "ensemble"}
     by_kind = results.set_index(["kind", "split"])["accuracy"]
@@ -97,7 +105,7 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
 def _row(
     model: Model, split: str, hits: Sequence[Correct], resampling: Resampling
 ) -> dict[str, Any]:
-    low, high = _interval([h.astype(float) for h in hits], resampling)
+    low, high = bootstrap([h.astype(float) for h in hits], *resampling)
     return {
         "model": model.name,
         "kind": model.kind,
@@ -113,7 +121,7 @@ def _pair(
     split: str, a: Sequence[Correct], b: Sequence[Correct], p_value: float, resampling: Resampling
 ) -> dict[str, Any]:
     differences = [x.astype(float) - y.astype(float) for x, y in zip(a, b, strict=True)]
-    low, high = _interval(differences, resampling)
+    low, high = bootstrap(differences, *resampling)
     return {
         "split": split,
         "soup_only": sum(int((x & ~y).sum()) for x, y in zip(a, b, strict=True)),
@@ -123,7 +131,3 @@ def _pair(
         "low": low,
         "high": high,
     }
-
-
-def _interval(groups: Sequence[NDArray[np.float64]], resampling: Resampling) -> tuple[float, float]:
-    return bootstrap(groups, *resampling)

@@ -1,4 +1,4 @@
-"""Scores by name: those that count errors, which a judge can stop early, and the others."""
+"""The scores that soups can be selected by: counts of errors, and other scores as costs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, Score, top
 
 
 def _multiclass(name: str, **options: Any) -> Score:
-    """A torchmetrics score as a cost."""
+    """1 less the torchmetrics score `multiclass_NAME`, so that lower is better."""
 
     def cost(logits: torch.Tensor, labels: torch.Tensor) -> float:
         from torchmetrics.functional import classification

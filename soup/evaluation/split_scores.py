@@ -1,4 +1,4 @@
-"""Scores of models and of their ensembles, split by split, with one model's logits in memory."""
+"""Scores of models and ensembles on every split, with the logits of one model in memory."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -20,41 +20,42 @@ def score_splits(
 ) -> dict[str, Scores]:
     """Score models and ensembles on every split.
 
-    A model's logits on a split are asked for once, scored, added to the sums of its ensembles and
-    dropped. What stays of a model is a boolean an example and two numbers a split. A split is
-    scored by its targets: likelihood and calibration are of its answers, not of all classes.
+    The logits of a model on a set of examples are requested once, scored, added to the sums of the
+    model's ensembles and dropped. Likelihood and calibration are those of the possible answers of
+    a split, not of all classes.
 
     Args:
-        models: their names.
-        ensembles: name -> its members, among the models.
-        targets: by split, in the order of the result.
+        models: names of the models.
+        ensembles: name -> names of its members, which are among the models.
+        targets: split -> its targets, in the order of the result.
         logits: model, split -> float16 (examples, classes).
-        bins: of the calibration error.
-        advance: called with 1 for each model and set of images.
+        bins: number of bins of the calibration error.
+        advance: called with 1 after each model and set of examples.
 
     Returns:
-        By name of the model or ensemble, its scores by split, in the order of the targets.
+        Name of a model or ensemble -> split -> score, in the order of `targets`.
     """
     scores: dict[str, Scores] = {name: {} for name in [*models, *ensembles]}
 
-    def judge(name: str, images: str, answers: Logits) -> None:
+    def score_on(examples: str, name: str, raw: Logits) -> None:
         for split, target in targets.items():
-            if target.of == images:
-                scores[name][split] = score(target.project(answers), target.labels, bins)
+            if target.of == examples:
+                scores[name][split] = score(target.project(raw), target.labels, bins)
 
-    for images in dict.fromkeys(target.of for target in targets.values()):
+    for examples in dict.fromkeys(target.of for target in targets.values()):
         sums = {name: LogitSum() for name in ensembles}
         for model in models:
-            answers = logits(model, images)
-            judge(model, images, answers)
+            raw = logits(model, examples)
+            score_on(examples, model, raw)
             for name, members in ensembles.items():
                 if model in members:
-                    sums[name].add(answers)
-            del answers  # before the next model's take as much again
+                    sums[name].add(raw)
+            del raw  # else two models' logits are in memory at the next turn
             advance(1)
         for name in ensembles:
             mean = sums.pop(name).mean()
-            judge(name, images, to_float16_keeping_argmax(mean, targets[images].columns))
+            rounded = to_float16_keeping_argmax(mean, targets[examples].columns)
+            score_on(examples, name, rounded)
     return {
         name: {split: by_split[split] for split in targets} for name, by_split in scores.items()
     }

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
+from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.metrics import Logits
-from soup.evaluation.predict import heldout_judge
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
@@ -75,8 +75,8 @@ class CandidatePool:
         """Cook; the judge visits first what most ingredients got wrong."""
         ingredients = [stored.ingredient for stored in self.ranked]
         correct = [stored.correct for stored in self.ranked]
-        name, size = self.architecture.model, self._batch_size
-        judge = heldout_judge(self.model, self.heldout, name, correct, size)
+        evaluator = Evaluator(self.heldout, self.architecture, (self.model,), self._batch_size)
+        (judge,) = evaluator.judges(correct)
         soup = (
             uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
         )

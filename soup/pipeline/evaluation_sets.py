@@ -4,7 +4,7 @@ from soup.data.loading.examples import examples
 from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
 from soup.data.split.manifest import Manifest
 from soup.evaluation.examples import Examples
-from soup.evaluation.targets import Targets, among_present, key
+from soup.evaluation.targets import Targets, among_present, targets_of
 from soup.models import Architecture
 from soup.models.transforms import image_input
 from soup.pipeline.project import Project
@@ -24,7 +24,7 @@ def sets_of(
         paths[split] = [row.path for row in rows]
         protocol = protocols.get(split, EvaluationProtocol())
         labelled = [(row.path, row.label) for row in rows]
-        targets[split] = key(split, labelled, classes, protocol, paths)
+        targets[split] = targets_of(split, labelled, classes, protocol, paths)
         if not protocol.of:
             names = [*(protocol.answers or classes)]
             inputs = image_input(architecture, protocol.border)

@@ -1,5 +1,6 @@
 """The held-out judge stops early and decides as if it had not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch import nn
 
 from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
+from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import ErrorJudge, hardest_first
-from soup.evaluation.metrics import correct
-from soup.evaluation.predict import heldout_judge, predict
+from soup.evaluation.metrics import Correct, correct
+from soup.evaluation.predict import predict
 from soup.models import Architecture
 from soup.models.transforms import image_input
 from soup.recipes.greedy import greedy
@@ -31,6 +33,17 @@ LINEAR = Architecture("none", "linear", CLASSES, 1, (0.0,) * 3, (1 / 255,) * 3)
 
 def examples(images: Images, of: Architecture = LINEAR) -> ImageExamples:
     return as_examples(images, image_input(of))
+
+
+def heldout_judge(
+    model: nn.Module,
+    images: Images,
+    scored: Sequence[Correct] = (),
+    batch_size: int = 256,
+    of: Architecture = LINEAR,
+) -> ErrorJudge:
+    (judge,) = Evaluator(examples(images, of), of, (model,), batch_size).judges(scored)
+    return judge
 
 
 class Linear(nn.Module):
@@ -81,7 +94,7 @@ def test_the_decision_at_every_bound_is_that_of_a_full_pass(
 ) -> None:
     e = exam(seed, n)
     scored = [e.correct(e.weights()) for _ in range(3)] if ordered else []
-    judge = heldout_judge(Linear(), examples(e.images), "linear", scored, batch_size)
+    judge = heldout_judge(Linear(), e.images, scored, batch_size)
     weights = e.weights()
     errors = e.errors(weights)
     assert judge(weights) == errors
@@ -101,7 +114,7 @@ def test_a_soup_judged_early_is_that_of_recipe_1(
     pool = [e.weights() for _ in range(models)]
     ingredients = [Ingredient(str(i), w, e.errors(w)) for i, w in enumerate(pool)]
     scored = [e.correct(w) for w in pool]
-    judge = heldout_judge(Linear(), examples(e.images), "linear", scored, batch_size)
+    judge = heldout_judge(Linear(), e.images, scored, batch_size)
     soup = greedy(ingredients, judge, tie)
     kept, weights, _ = reference.greedy_soup(
         [reference.Candidate(i.name, dict(i.weights), -i.errors) for i in ingredients],
@@ -116,7 +129,7 @@ def all_wrong(n: int, batch_size: int) -> tuple[ErrorJudge, dict[str, torch.Tens
     """A judge of n white images of class c, and weights that say b."""
     images = Images(np.full((n, 1, 1, 3), 255, np.uint8), np.full(n, 2), ())
     says_b = torch.eye(3)[:, [1]].expand(3, 3)
-    return heldout_judge(Linear(), examples(images), "linear", (), batch_size), {"weight": says_b}
+    return heldout_judge(Linear(), images, (), batch_size), {"weight": says_b}
 
 
 @pytest.mark.parametrize(
@@ -146,8 +159,8 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
     labels[-3:] = (labels[-3:] + 1) % 3
     images = Images(e.images.pixels, labels, ())
     right = np.arange(50) < 47
-    ordered = heldout_judge(Linear(), examples(images), "linear", [right], batch_size=5)
-    unordered = heldout_judge(Linear(), examples(images), "linear", (), batch_size=5)
+    ordered = heldout_judge(Linear(), images, [right], batch_size=5)
+    unordered = heldout_judge(Linear(), images, (), batch_size=5)
     for judge in (ordered, unordered):
         assert judge(e.weights(noise=0), at_most=2) is None
     assert (ordered.examples_seen, unordered.examples_seen) == ([5], [50])
@@ -156,7 +169,7 @@ def test_what_all_ingredients_got_wrong_rejects_a_candidate_at_once() -> None:
 def test_an_example_whose_logits_hold_a_nan_is_an_error() -> None:
     # Infinity times a black channel is NaN; times a bright one it is infinite, and on top.
     pixels = np.array([[1, 1, 1], [0, 1, 1]], dtype=np.uint8).reshape(2, 1, 1, 3)
-    judge = heldout_judge(Linear(), examples(Images(pixels, np.array([0, 0]), ())), "linear")
+    judge = heldout_judge(Linear(), Images(pixels, np.array([0, 0]), ()))
     weight = torch.eye(3)
     weight[0, 0] = torch.inf
     assert judge({"weight": weight}) == 1
@@ -195,7 +208,7 @@ def test_images_that_are_not_decoded_beforehand_give_the_same_logits(
     elif form == "files":
         read = replace(read, resize=resize)
     np.testing.assert_array_equal(predict(model, examples(read, made), 4), expected)
-    judge = heldout_judge(model, examples(read, made), "tiny", (), 4)
+    judge = heldout_judge(model, read, (), 4, made)
     assert judge(model.state_dict()) == int((expected.argmax(axis=1) != 0).sum())
 
 
@@ -213,4 +226,4 @@ def test_a_gpu_gives_the_logits_of_the_cpu(bf16: bool, tolerance: float) -> None
 
 def test_training_mode_is_left_before_judging() -> None:
     e = exam(0)
-    assert heldout_judge(Linear().train(), examples(e.images), "linear")(e.weights(noise=0)) == 0
+    assert heldout_judge(Linear().train(), e.images)(e.weights(noise=0)) == 0

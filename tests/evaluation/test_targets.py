@@ -5,7 +5,7 @@ import pytest
 
 from soup.data.shifts.protocol import EvaluationProtocol
 from soup.evaluation.metrics import correct, score
-from soup.evaluation.targets import Targets, among_present, key
+from soup.evaluation.targets import Targets, among_present, targets_of
 
 CLASSES = ("ant", "bee", "cat", "dog")
 RNG = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_a_nan_in_a_group_is_an_answer_that_is_none() -> None:
 def test_the_labels_of_a_protocol_are_places_among_its_answers() -> None:
     protocol = EvaluationProtocol({"bee|dog": ("bee", "dog"), "ant": ("ant",)})
     rows = [("1.png", "ant"), ("2.png", "bee|dog"), ("3.png", "ant")]
-    own = key("o", rows, CLASSES, protocol, {})
+    own = targets_of("o", rows, CLASSES, protocol, {})
     assert own.groups == ((1, 3), (0,))
     assert own.labels.tolist() == [1, 0, 1]
     assert own.of == "o"
@@ -61,7 +61,9 @@ def test_the_labels_of_a_protocol_are_places_among_its_answers() -> None:
 
 
 def test_without_answers_a_protocol_is_plain() -> None:
-    own = key("r", [("1.png", "dog"), ("2.png", "bee")], CLASSES, EvaluationProtocol(border=2), {})
+    own = targets_of(
+        "r", [("1.png", "dog"), ("2.png", "bee")], CLASSES, EvaluationProtocol(border=2), {}
+    )
     assert own.groups == ((1,), (3,))
     assert own.labels.tolist() == [1, 0]
 
@@ -69,7 +71,9 @@ def test_without_answers_a_protocol_is_plain() -> None:
 def test_several_labels_are_each_right_and_their_chances_add_up() -> None:
     protocol = EvaluationProtocol({name: (name,) for name in CLASSES}, of="test")
     rows = [("b.png", "ant|dog"), ("a.png", "cat"), ("d.png", "ant|bee|cat|dog")]
-    own = key("real", rows, CLASSES, protocol, {"test": ["a.png", "b.png", "c.png", "d.png"]})
+    own = targets_of(
+        "real", rows, CLASSES, protocol, {"test": ["a.png", "b.png", "c.png", "d.png"]}
+    )
     assert own.of == "test"
     assert own.labels.tolist() == [[0, 3, -1, -1], [2, -1, -1, -1], [0, 1, 2, 3]]
     made = own.project(LOGITS[:4])

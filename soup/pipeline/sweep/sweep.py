@@ -284,10 +284,9 @@ class Sweep:
 
 
 def still_valid(project: Project, record: Mapping[str, Any]) -> bool:
-    """Whether what a finished sweep's record names is there still, and nothing is left to try.
+    """Whether a finished sweep's record still holds.
 
-    A part whose process was killed too often, or whose files were found damaged since, has another
-    chance; so has a folder of checkpoints that was changed.
+    It does not where a part was killed or its files are damaged, or the imported folder changed.
     """
     imported = project.params.sweep.imported is not None
     if imported and record.get("listing") != imported_pool.listing(project):
