@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -249,16 +249,8 @@ def schedule_of(hyperparameters: Hyperparameters, images: int) -> Schedule:
 
 def step_config(hyperparameters: Hyperparameters) -> StepConfig:
     """The settings that all steps of the run have in common."""
-    h = hyperparameters
-    return StepConfig(
-        optimizer=h.optimizer,
-        weight_decay=h.weight_decay,
-        layer_decay=h.layer_decay,
-        clip=h.clip,
-        accumulate=h.accumulate,
-        sam=h.sam,
-        precision=h.precision,
-    )
+    settings = {field.name: getattr(hyperparameters, field.name) for field in fields(StepConfig)}
+    return StepConfig(**settings)
 
 
 def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Module:

@@ -58,11 +58,7 @@ def groups(compute: Compute, runs: int) -> Groups:
             f"compute.devices_per_run is {per_run}, but this machine has {have} {what}; lower it, "
             "or start the ranks on several machines by torchrun -m soup.train.distributed"
         )
-    if compute.sharding == "full" and per_run == 1:
-        raise NoDevices(
-            "compute.sharding: full spreads a model over several devices; "
-            "set compute.devices_per_run too"
-        )
+    _require_several_if_sharded(compute)
     room = have // per_run
     names = [f"cuda:{index}" if gpus else "cpu" for index in range(room * per_run)]
     device_groups = [tuple(names[index * per_run : (index + 1) * per_run]) for index in range(room)]
@@ -127,11 +123,7 @@ def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> 
     if compute.device == "cuda" and not on_gpus:
         raise NoDevices(f"compute.device is cuda, but no worker of {where} offers a GPU")
     per_run, what = compute.devices_per_run, "GPUs" if on_gpus else "CPU cores"
-    if compute.sharding == "full" and per_run == 1:
-        raise NoDevices(
-            "compute.sharding: full spreads a model over several devices; "
-            "set compute.devices_per_run too"
-        )
+    _require_several_if_sharded(compute)
     have = [worker.gpus if on_gpus else worker.cores for worker in workers]
     if per_run > max(have):
         largest = workers[have.index(max(have))]
@@ -151,6 +143,14 @@ def room(compute: Compute, workers: Sequence[Worker], where: str, runs: int) -> 
         (n for n in range(1, max(w.cores for w in workers) + 1) if fit(n) >= slots), default=0
     )
     return Capacity(slots, "cuda" if on_gpus else "cpu", cores, max(1, cores // per_run))
+
+
+def _require_several_if_sharded(compute: Compute) -> None:
+    if compute.sharding == "full" and compute.devices_per_run == 1:
+        raise NoDevices(
+            "compute.sharding: full spreads a model over several devices; "
+            "set compute.devices_per_run too"
+        )
 
 
 @contextmanager
