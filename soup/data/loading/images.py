@@ -109,15 +109,20 @@ def decoded(
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         with store.progress(f"decoding {rows[0].split}", len(rows)) as advance:
-            # The first few images tell the size of the whole array.
-            for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
-                yield np.stack(in_threads(read, rows[start:stop]))
-                advance(stop - start)
+            for part in row_parts(rows):
+                yield np.stack(in_threads(read, part))
+                advance(len(part))
 
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
     pixels = store.array(key, len(rows), blocks, otherwise)
     from_disk = from_files(rows, root, classes)
     return replace(from_disk, pixels=pixels, resize=resize, digest=key)
+
+
+def row_parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in parts. The first part is small: it shows whether the cache has room for all."""
+    for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
+        yield rows[start:stop]
 
 
 def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Images:

@@ -8,7 +8,6 @@ the same time share.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from PIL import Image
 
 from soup.data.errors import DataError
 from soup.data.loading.image_store import ImageStore
-from soup.data.loading.images import CHUNK, FIRST, Images, decoded, digest, from_files, in_threads
+from soup.data.loading.images import Images, decoded, digest, from_files, in_threads, row_parts
 from soup.data.reading import image_file
 from soup.data.reading.decoding import decode
 from soup.data.split.manifest import Row
@@ -100,7 +99,7 @@ class _Arrays:
         """A few integers of each image, (images, integers), measured once."""
 
         def blocks() -> Iterator[NDArray[np.int64]]:
-            for part in _parts(self.rows):
+            for part in row_parts(self.rows):
                 yield np.array(in_threads(lambda row: _measured(measure, row), part), np.int64)
 
         mapped = self.store.array(self._key(what), len(self.rows), blocks)
@@ -113,7 +112,7 @@ class _Arrays:
 
         def blocks() -> Iterator[NDArray[np.uint8]]:
             start = 0
-            for part in _parts(self.rows):
+            for part in row_parts(self.rows):
                 images = in_threads(pack, part)
                 expected = lengths[start : (start := start + len(part))]
                 for row, image, length in zip(part, images, expected, strict=True):
@@ -125,12 +124,6 @@ class _Arrays:
 
     def _key(self, what: str) -> str:
         return of_value([what, self.digest])
-
-
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows in parts. The first part is small: it shows whether the cache has room at all."""
-    for start, stop in pairwise([0, *range(FIRST, len(rows), CHUNK), len(rows)]):
-        yield rows[start:stop]
 
 
 def _measured(measure: Callable[[Row], tuple[int, ...]], row: Row) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
-"""Tar archives, read by offset without unpacking: where the bytes of each member are.
+"""Tar archives, whose members are read by their offset, without unpacking.
 
-The index of an archive is computed once, kept on disk and memory-mapped, so that all processes
-share one copy of it. ImageNet's train archive is a tar of 1,000 tars: a tar inside an archive
-counts as a folder, so that `n01440764.tar` holds `n01440764/...`.
+The index of an archive (name, offset and size of each member) is computed once, stored on disk and
+memory-mapped, so that all processes share one copy. A tar inside an archive counts as a folder:
+ImageNet's train archive is a tar of 1,000 tars, and `n01440764.tar` holds `n01440764/...`.
 """
 
 import io
@@ -23,7 +23,7 @@ from soup.data.errors import DataError
 from soup.errors import some
 from soup.files import atomic_write, of_value
 
-VERSION = 1  # of the index format; another version is another file
+VERSION = 1  # of the index format; part of the file name of an index
 MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -34,7 +34,7 @@ MAGIC = {
 
 
 class Section(io.RawIOBase):
-    """A part of an open file, as a file of its own; several sections may share one descriptor."""
+    """A part of an open file, as a file object; several sections may share one descriptor."""
 
     def __init__(self, descriptor: int, start: int, length: int, closes: bool = False) -> None:
         self._descriptor, self._start, self._length = descriptor, start, length
@@ -70,23 +70,23 @@ class Section(io.RawIOBase):
 
 
 def names(archive: Path) -> list[str]:
-    """The plain files in an archive, sorted.
+    """The names of the files in an archive, sorted.
 
     Raises:
-        DataError: the file is no archive that can be read by offset, or has unsafe members.
+        DataError: the file is not a plain tar, or has unsafe members.
     """
     return [name.decode() for name in _table(archive)[0].tolist()]
 
 
-def place(archive: Path, name: str) -> tuple[int, int]:
-    """Offset and size of a member, in bytes.
+def extent(archive: Path, name: str) -> tuple[int, int]:
+    """The offset and size of a member, in bytes.
 
     Raises:
         FileNotFoundError: the archive is missing, or has no such member.
         DataError: see `names`.
     """
     (listed, offsets, sizes), wanted = _table(archive), name.encode()
-    # `np.searchsorted` would first copy the whole column out of the map.
+    # `np.searchsorted` would first copy the whole column of names into memory.
     row = bisect_left(listed, wanted)
     if row == len(listed) or listed[row] != wanted:
         raise FileNotFoundError(f"No such file in the archive {archive}: {name}")
@@ -94,14 +94,14 @@ def place(archive: Path, name: str) -> tuple[int, int]:
 
 
 def _table(archive: Path) -> tuple[NDArray[Any], ...]:
-    """The index of the archive as it is now: sorted names, offsets and sizes."""
+    """The index of the archive in its present state: sorted names, offsets and sizes."""
     stat = archive.stat()
     return _loaded(archive, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
 def _loaded(archive: Path, size: int, mtime_ns: int) -> tuple[NDArray[Any], ...]:
-    table = np.asarray(_mapped(archive, size, mtime_ns))  # items of a memmap are slower
+    table = np.asarray(_mapped(archive, size, mtime_ns))  # reading items of a memmap is slower
     return table["name"], table["offset"], table["size"]
 
 
@@ -111,13 +111,13 @@ def _mapped(archive: Path, size: int, mtime_ns: int) -> NDArray[Any]:
     file = home / "modelsoup" / "archives" / f"{name}.npy"
     try:
         return np.load(file, mmap_mode="r")
-    except (OSError, ValueError):  # not computed yet, or damaged
+    except (OSError, ValueError):  # the index is not computed yet, or its file is damaged
         index = _index(archive, size)
     try:
         with atomic_write(file) as aside, aside.open("wb") as out:
             np.save(out, index)
         return np.load(file, mmap_mode="r")
-    except OSError:  # a full disk or no right to write: this process keeps the index in memory
+    except OSError:  # the disk is full or read-only: this process keeps the index in memory
         return index
 
 
@@ -134,24 +134,24 @@ def _index(archive: Path, size: int) -> NDArray[Any]:
             )
         unsafe: list[str] = []
         section = Section(file.fileno(), 0, size)
-        found = list(_walk(archive, section, 0, "", unsafe))
-    counted = Counter(name for name, _, _ in found)
+        members = list(_walk(archive, section, 0, "", unsafe))
+    counted = Counter(name for name, _, _ in members)
     unsafe += [f"{name.decode()}: more than once" for name, n in counted.items() if n > 1]
     if unsafe:
         raise DataError(
             f"{archive} is refused for what it holds; make it again of plain files alone:\n  "
             + some(unsafe, 20, "\n  ")
         )
-    width = max((len(name) for name, _, _ in found), default=1)
-    kind = [("name", f"S{width}"), ("offset", "<i8"), ("size", "<i8")]
-    return np.array(sorted(found), dtype=kind)
+    width = max((len(name) for name, _, _ in members), default=1)
+    fields = [("name", f"S{width}"), ("offset", "<i8"), ("size", "<i8")]
+    return np.array(sorted(members), dtype=fields)
 
 
 def _walk(
     archive: Path, section: Section, start: int, folder: str, unsafe: list[str]
 ) -> Iterator[tuple[bytes, int, int]]:
-    """(name, offset in the archive, size) of the plain files in the tar at `start`."""
-    at = f"{archive}{'::' + folder.rstrip('/') + '.tar' if folder else ''}"
+    """(name, offset in the archive, size) of the files in the tar that begins at `start`."""
+    where = f"{archive}{'::' + folder.rstrip('/') + '.tar' if folder else ''}"
     tar: Any
     try:
         with tarfile.open(fileobj=section, mode="r:") as tar:
@@ -173,16 +173,16 @@ def _walk(
                     yield from _walk(archive, inner, start + offset, inside, unsafe)
                 else:
                     yield path.encode(), start + offset, length
-            # tarfile takes a damaged header for the end of the archive.
+            # tarfile stops without an error at a damaged header, as at the end of the archive.
             section.seek(tar.offset)
             if section.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{at} is no tar that can be read ({error}); fetch it again") from None
+        raise DataError(f"{where} is no tar that can be read ({error}); fetch it again") from None
 
 
 def _refusal(member: tarfile.TarInfo) -> str | None:
-    """Why a member is unsafe; None if it is safe."""
+    """Why a member is refused; None if it is safe."""
     try:
         member.name.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Every image as upright 8-bit RGB, whatever its colour mode.
+"""Conversion of images of any colour mode to upright 8-bit RGB.
 
-An image is taken as a viewer shows it. Published training loops agree with that on grey, palette,
-CMYK and opaque images; of others they drop alpha, ignore EXIF and clip 16 bits at 255.
+The result is what an image viewer shows. Published training loops give the same for grey, palette,
+CMYK and opaque images; for others they drop alpha, ignore EXIF and clip 16 bits at 255.
 """
 
 import struct
@@ -14,10 +14,10 @@ DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB: rotated as EXIF says, alpha over white, the high byte of 16 bits.
+    """The image as RGB: rotated by its EXIF entry, alpha over white, the high byte of 16 bits.
 
     Raises:
-        ValueError: the pixels have no agreed range or colour (32 bits, LAB).
+        ValueError: there is no standard conversion of the pixels to 8-bit RGB (32 bits, LAB).
         OSError, SyntaxError, ValueError: Pillow cannot decode the data.
     """
     require_known(image)
@@ -27,26 +27,27 @@ def rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 0xFFFF):
             raise ValueError(f"pixels of {values.min()} to {values.max()} are no 16-bit grey")
-        # The high byte, as Pillow takes it of 16-bit RGB.
+        # The high byte: Pillow converts 16-bit RGB in the same way.
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        transparent = image.convert("RGBA")
+        white = Image.new("RGBA", transparent.size, "white")
+        image = Image.alpha_composite(white, transparent)
     return image.convert("RGB")
 
 
 def require_known(image: Image.Image) -> None:
-    """Check by the header alone that `rgb` can convert the image.
+    """Check by the header that `rgb` can convert the image.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: `rgb` cannot convert this mode.
     """
     if image.mode in ("F", "LAB"):
         raise ValueError(f"pixels of mode {image.mode} have no agreed 8-bit RGB; convert the file")
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 (upright) if there is none or it cannot be read."""
+    """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or cannot be read."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except (SyntaxError, OSError, ValueError, KeyError, TypeError, struct.error):

@@ -1,7 +1,7 @@
-"""Hugging Face data sets, through timm's reader: `hfds/NAME` as timm names them.
+"""Hugging Face data sets, read by timm's reader and named `hfds/NAME` as in timm.
 
-timm's reader of webdataset shards streams them and cannot find a single image again, so that shards
-are read by `soup.data.sources.tar_listing`.
+timm's reader of webdataset shards is not used: it streams them, and cannot read a single image by
+its index. `soup.data.sources.tar_listing` lists the shards instead.
 """
 
 from functools import lru_cache
@@ -15,17 +15,16 @@ MARK = "hfds:"
 
 
 def path_of(name: str, split: str, index: int) -> str:
-    """The path that a manifest has for a row of a data set."""
+    """The path of a row of a data set in a manifest."""
     return f"{MARK}{name}@{split}::{index:07d}"
 
 
 def row(path: Path) -> tuple[str, str, int] | None:
-    """(name, split, index) that a path stands for; None if it is of another kind."""
-    text = str(path)
-    at = text.find(f"/{MARK}")
-    if at < 0:
+    """(name, split, index) of the row that a path names; None for a path of another kind."""
+    _, mark, rest = str(path).partition(f"/{MARK}")
+    if not mark:
         return None
-    source, _, index = text[at + 1 + len(MARK) :].rpartition("::")
+    source, _, index = rest.rpartition("::")
     name, _, split = source.rpartition("@")
     return (name, split, int(index)) if index.isdecimal() and name else None
 
@@ -34,7 +33,8 @@ def read(name: str, split: str, index: int) -> bytes:
     """The encoded image of a row.
 
     Raises:
-        DataError: no such data set; OSError: no such row.
+        DataError: the data set cannot be read.
+        OSError: the data set has no such row.
     """
     opened = reader(name, split)
     if index >= len(opened):
@@ -45,10 +45,10 @@ def read(name: str, split: str, index: int) -> bytes:
 
 
 def labels(name: str, split: str) -> tuple[list[str], bool]:
-    """The rows' labels, and whether they are numbers (the data set names no classes).
+    """The labels of all rows, and whether they are numbers (the data set does not name classes).
 
     Raises:
-        DataError: see `reader`; or the data set has no column of labels.
+        DataError: the data set cannot be read, or has no column of labels.
     """
     opened = reader(name, split)
     if opened.label_key not in opened.dataset.column_names:
@@ -71,7 +71,7 @@ def reader(name: str, split: str) -> Any:
     """timm's reader of a data set.
 
     Raises:
-        DataError: the package is missing, or the data set cannot be had.
+        DataError: a package is missing, or the data set cannot be read.
     """
     from timm.data.readers import create_reader
 

@@ -1,6 +1,6 @@
-"""Reading an image by its path: a file, a member of an archive or a row of a data set.
+"""Reading an image by its path, which names a file, an archive member or a row of a data set.
 
-Paths of the three kinds are `train/n01440764/x.JPEG`, `train.tar::n01440764/x.JPEG` and
+Examples of the three kinds are `train/n01440764/x.JPEG`, `train.tar::n01440764/x.JPEG` and
 `hfds:food101@train::0000017`.
 """
 
@@ -22,18 +22,18 @@ BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def member(path: Path) -> tuple[Path, str] | None:
-    """The archive that a path leads into and the name therein; None for a plain file."""
+    """The archive of a path and the name of the member; None for a path of a plain file."""
     text = str(path)
-    at = text.find(INSIDE)
-    while at >= 0:  # a folder's name may have two colons too
-        if os.path.isfile(text[:at]):  # noqa: PTH113  each image read comes by here
-            return Path(text[:at]), text[at + len(INSIDE) :]
-        at = text.find(INSIDE, at + 1)
+    end = text.find(INSIDE)
+    while end >= 0:  # a folder's name may contain two colons too
+        if os.path.isfile(text[:end]):  # noqa: PTH113  faster; called for every image that is read
+            return Path(text[:end]), text[end + len(INSIDE) :]
+        end = text.find(INSIDE, end + 1)
     return None
 
 
 def opened(path: Path) -> BinaryIO:
-    """The encoded image, as an open file.
+    """The encoded image as an open file.
 
     Raises:
         OSError, DataError: the image is missing or cannot be read.
@@ -41,34 +41,34 @@ def opened(path: Path) -> BinaryIO:
     row = hugging_face.row(path)
     if row is not None:
         return io.BytesIO(hugging_face.read(*row))
-    found = member(path)
-    if found is None:
+    in_archive = member(path)
+    if in_archive is None:
         return path.open("rb")
-    offset, size = archives.place(*found)
-    descriptor = os.open(found[0], os.O_RDONLY)
+    offset, size = archives.extent(*in_archive)
+    descriptor = os.open(in_archive[0], os.O_RDONLY)
     return cast(BinaryIO, io.BufferedReader(archives.Section(descriptor, offset, size, True)))
 
 
 def read(path: Path) -> bytes:
-    """The encoded image's bytes. Raises as `opened` does."""
+    """The bytes of the encoded image. Raises the errors of `opened`."""
     with opened(path) as file:
         return file.read()
 
 
 def size_in_bytes(path: Path) -> int:
-    """Size of the encoded image. Raises as `opened` does."""
+    """The size of the encoded image. Raises the errors of `opened`."""
     if hugging_face.row(path) is not None:
         return len(read(path))
-    found = member(path)
-    return path.stat().st_size if found is None else archives.place(*found)[1]
+    in_archive = member(path)
+    return path.stat().st_size if in_archive is None else archives.extent(*in_archive)[1]
 
 
 def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
-    """Check that an image can be read, and name its content.
+    """Check that an image can be read, and return the fingerprint of its content.
 
     Args:
-        how: 'decode' decodes the image and hashes its bytes (SHA-256); 'header' reads the header
-            and takes the size, 'N-bytes'.
+        how: 'decode' decodes the image; the fingerprint is the start of the SHA-256 of its bytes.
+            'header' reads the header only; the fingerprint is the size, 'N-bytes'.
 
     Raises:
         ValueError: the file cannot be read as an image; the message says why.
@@ -88,12 +88,12 @@ def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
 
 
 def image(path: Path, content: str | None = None) -> Image.Image:
-    """The image as 8-bit RGB, upright.
+    """The image as upright 8-bit RGB.
 
     Args:
-        path: of a file, or into an archive (see above), absolute.
-        content: fingerprint when the split was made, which the image must still have; '' or None:
-            not checked.
+        path: absolute, of one of the three kinds above.
+        content: the fingerprint from when the split was made, which the image must still have; ''
+            or None if it is not to be checked.
 
     Raises:
         DataError: the image is missing, cannot be decoded, or has changed.
@@ -112,7 +112,7 @@ def image(path: Path, content: str | None = None) -> Image.Image:
 
 
 def encoded(path: Path, content: str | None = None) -> bytes:
-    """The encoded image's bytes. Arguments and errors are those of `image`, but for decoding."""
+    """The bytes of the encoded image. Arguments and errors as in `image`, without decoding."""
     data = _bytes_of(path)
     if not _same(data, content):
         raise _changed(path)

@@ -1,15 +1,16 @@
-"""Labels of the evaluation images: each shift's under train's classes, and the ReaL labels."""
+"""The labels of the evaluation images: those of each shift as train's classes, and ReaL labels."""
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soup.config.data import Data, Shift
+from soup.data.errors import DataError
 from soup.data.shifts import objectnet, real
-from soup.data.shifts.layouts import LAYOUTS, Layout, Meaning, Place, recognise
+from soup.data.shifts.layouts import LAYOUTS, Layout, Meaning, ShiftFolder, recognise
 from soup.data.shifts.protocol import REAL, SEPARATOR, EvaluationProtocol, join_labels
-from soup.data.sources.folders import DataError, Found
+from soup.data.sources.folders import Found
 from soup.errors import some
 
 
@@ -22,7 +23,7 @@ class Arranged:
         reassessed: path of a test image -> its ReaL labels, joined by `join_labels`.
         protocols: shift or 'real' -> how it is judged.
         notes: lines for the user: how each shift was read.
-        problems: lines for the user: why a shift cannot be read.
+        problems: lines for the user: why a shift or the ReaL labels cannot be read.
     """
 
     images: Mapping[str, list[Found]]
@@ -83,13 +84,13 @@ def _read(
 ) -> tuple[list[Found], EvaluationProtocol, str]:
     base = root / shift.folder
     map_file = root / shift.classes if shift.classes else None
-    place = Place(base, frozenset(image.label for image in found), classes, map_file)
-    kind = recognise(place) if shift.layout == "auto" else shift.layout
+    given = ShiftFolder(base, frozenset(image.label for image in found), classes, map_file)
+    kind = recognise(given) if shift.layout == "auto" else shift.layout
     layout = LAYOUTS[kind]
     folders = [layout.folder(image) for image in found]
-    place = Place(base, frozenset(folders), classes, map_file)
-    meaning = layout.meaning(place)
-    _complete(meaning, place, kind, layout)
+    read = replace(given, folders=frozenset(folders))
+    meaning = layout.meaning(read)
+    _require_complete(meaning, read, kind, layout)
     groups = {folder: tuple(sorted(set(names))) for folder, names in meaning.items() if names}
     images = [
         Found(image.path, join_labels(groups[folder]))
@@ -103,7 +104,7 @@ def _read(
             "" if kind == "name" else f"layout {kind}",
         )
     answers = {join_labels(group): group for _, group in sorted(groups.items())}
-    _distinct(answers)
+    _require_distinct(answers)
     left_out = len(found) - len(images)
     note = f"layout {kind}, {len(answers)} answers"
     if left_out:
@@ -111,21 +112,21 @@ def _read(
     return images, EvaluationProtocol(answers, layout.border), note
 
 
-def _complete(meaning: Meaning, place: Place, kind: str, layout: Layout) -> None:
-    missing = sorted(meaning.keys() - place.folders)
-    strange = sorted(place.folders - meaning.keys()) if not layout.others else []
+def _require_complete(meaning: Meaning, shift: ShiftFolder, kind: str, layout: Layout) -> None:
+    missing = sorted(meaning.keys() - shift.folders)
+    others = sorted(shift.folders - meaning.keys()) if not layout.others else []
     problems = [f"lacks {len(missing)}: {some(missing, 10)}"] if missing else []
-    problems += [f"has others: {some(strange, 10)}"] if strange else []
+    problems += [f"has others: {some(others, 10)}"] if others else []
     if problems:
         raise DataError(
-            f"{place.base} should hold {layout.looks} (layout {kind}), but "
+            f"{shift.base} should hold {layout.looks} (layout {kind}), but "
             f"{' and '.join(problems)}; complete it, or say another layout"
         )
     if not any(meaning.values()):
-        raise DataError(f"train has none of the classes of {place.base} (layout {kind})")
+        raise DataError(f"train has none of the classes of {shift.base} (layout {kind})")
 
 
-def _distinct(answers: Mapping[str, tuple[str, ...]]) -> None:
+def _require_distinct(answers: Mapping[str, tuple[str, ...]]) -> None:
     classes = [name for group in answers.values() for name in group]
     shared = sorted({name for name in classes if classes.count(name) > 1})
     if shared:

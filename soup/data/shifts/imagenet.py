@@ -1,7 +1,7 @@
-"""ImageNet's 1,000 classes: their order, and which of them a training set has under which name.
+"""ImageNet's 1,000 classes: their order, and which of them are the classes of a training set.
 
-A position is the place of a class among the sorted WordNet ids ("wnids"), 0 to 999: the number that
-ImageNetV2's folders, ReaL's labels and every published head go by.
+The position of a class is its index among the sorted WordNet ids ("wnids"), 0 to 999. ImageNetV2's
+folders, ReaL's labels and the heads of published models use these numbers.
 """
 
 import re
@@ -18,11 +18,11 @@ WNID = re.compile(r"n\d{8}")
 
 def _set_bits(hexadecimal: str) -> tuple[int, ...]:
     number = int(hexadecimal, 16)
-    return tuple(place for place in range(CLASSES) if number >> place & 1)
+    return tuple(position for position in range(CLASSES) if number >> position & 1)
 
 
-# The 200 positions that each of these sets holds, as bits: facts about the sets, which their
-# folders must agree with.
+# The positions of the 200 classes of each set, as bits. The folders of the set are checked
+# against them.
 IMAGENET_R = _set_bits(
     "10b000a826ba8379000008008208080400108002011090200008194108000000001020002000000000060000202022"
     "220016088804004804000000080000008811e0c20182285200608222500011e60a0936c4888cf0293b02302a984ca4"
@@ -37,7 +37,7 @@ IMAGENET_A = _set_bits(
 
 @cache
 def wnids() -> tuple[str, ...]:
-    """The 1,000 wnids in order, from timm's public table."""
+    """The 1,000 wnids, sorted, from timm's table."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo("imagenet-1k").label_names())
@@ -45,9 +45,10 @@ def wnids() -> tuple[str, ...]:
 
 @cache
 def _names() -> tuple[Mapping[str, frozenset[int]], Mapping[str, frozenset[int]]]:
-    """Name -> positions: what a class is first called, and whatever else it is called.
+    """Two tables, name -> positions: the primary names of the classes, and their other names.
 
-    First: its first WordNet lemma, all of them, and its name in OpenAI's prompts.
+    Primary names are the first WordNet lemma, all lemmas joined by commas, and the name in
+    OpenAI's prompts. Other names are the other lemmas.
     """
     from open_clip import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
@@ -72,45 +73,46 @@ def _plain(name: str) -> str:
 
 
 def position(name: str) -> int | None:
-    """The class of a wnid or a name; None if there is none, or more than one ('crane')."""
+    """The position of the class with a wnid or name; None for no class or several ('crane')."""
     if WNID.fullmatch(name):
-        return _places().get(name)
+        return _position_of().get(name)
     for names in _names():
-        if found := names.get(_plain(name)):
-            return min(found) if len(found) == 1 else None
+        if positions := names.get(_plain(name)):
+            return min(positions) if len(positions) == 1 else None
     return None
 
 
 @cache
-def _places() -> Mapping[str, int]:
-    return {wnid: place for place, wnid in enumerate(wnids())}
+def _position_of() -> Mapping[str, int]:
+    return {wnid: position for position, wnid in enumerate(wnids())}
 
 
 def recognised(classes: Sequence[str]) -> dict[int, str]:
-    """Position -> train's own name, if train's classes are ImageNet's, or some of them.
+    """Position -> train's name of the class, for classes that are ImageNet's or a subset of them.
 
-    A class is recognised by its wnid; by its first WordNet lemma or its name in OpenAI's prompts;
+    A class is recognised by its wnid, by its first WordNet lemma, by its name in OpenAI's prompts,
     or by another lemma that no other class has. Case and underscores do not matter.
 
     Raises:
-        DataError: a class is none of ImageNet's, or may be several, or two are the same; all named.
+        DataError: a name is no class of ImageNet, stands for several classes, or for the class of
+            another name; all such names are listed.
     """
-    found: dict[int, str] = {}
+    name_of: dict[int, str] = {}
     problems: list[str] = []
     for name in classes:
-        place = position(name)
-        if place is None:
+        index = position(name)
+        if index is None:
             problems.append(name + _hint(name))
-        elif place in found:
-            problems.append(f"{name} (the same class as {found[place]})")
+        elif index in name_of:
+            problems.append(f"{name} (the same class as {name_of[index]})")
         else:
-            found[place] = name
+            name_of[index] = name
     if problems:
         raise DataError(
             "train's classes must be ImageNet's, named by wnid (n01440764) or by a name that is "
             f"one class's alone; these are not: {some(problems, 10)}"
         )
-    return found
+    return name_of
 
 
 def _hint(name: str) -> str:
@@ -119,11 +121,11 @@ def _hint(name: str) -> str:
     first, other = _names()
     several = first.get(_plain(name)) or other.get(_plain(name))
     if several:
-        return f" (may be {' or '.join(wnids()[place] for place in sorted(several))})"
-    return near(_plain(name), [known for known in first if ", " not in known])
+        return f" (may be {' or '.join(wnids()[index] for index in sorted(several))})"
+    return near(_plain(name), [single for single in first if ", " not in single])
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """' (near: ...)' with the most similar known names, or '' if none is."""
-    found = get_close_matches(name, list(known), n=3)
-    return f" (near: {', '.join(found)})" if found else ""
+def near(name: str, names: Iterable[str]) -> str:
+    """' (near: ...)' with the three most similar names; '' if none is similar."""
+    similar = get_close_matches(name, list(names), n=3)
+    return f" (near: {', '.join(similar)})" if similar else ""

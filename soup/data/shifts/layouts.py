@@ -1,16 +1,18 @@
-"""The layouts that distribution shifts come in, as downloaded, and how each is scored.
+"""The folder layouts of distribution shifts, as they are downloaded, and how each is scored.
 
-A shift is a value: a row of `LAYOUTS`. The scores follow the published evaluation of model soups
-and of WiSE-FT (`datasets/` of mlfoundations/model-soups and mlfoundations/wise-ft): ImageNetV2 and
--Sketch are answered among the 1,000 classes, ImageNet-R and -A among their 200 alone, ObjectNet
-among its 113 classes that ImageNet has, by the largest logit of the ImageNet classes that each
-stands for, and without a border of two pixels, in which its images carry a red frame.
+Each layout is an entry of the table `LAYOUTS`. The scores follow the published evaluation of model
+soups and of WiSE-FT (`datasets/` of mlfoundations/model-soups and mlfoundations/wise-ft). On
+ImageNetV2 and ImageNet-Sketch the model chooses among the 1,000 classes, on ImageNet-R and
+ImageNet-A among their 200 classes. On ObjectNet it chooses among the 113 ObjectNet classes that
+ImageNet has, each with the largest logit of its ImageNet classes; a border of two pixels, in which
+its images have a red frame, is cut off.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from soup.data.errors import DataError
 from soup.data.shifts import class_map, objectnet
 from soup.data.shifts.imagenet import (
     CLASSES,
@@ -22,15 +24,22 @@ from soup.data.shifts.imagenet import (
     recognised,
     wnids,
 )
-from soup.data.sources.folders import DataError, Found
+from soup.data.sources.folders import Found
 from soup.errors import some
 
-Meaning = Mapping[str, tuple[str, ...]]  # class folder -> train's classes; none: it is left out
+Meaning = Mapping[str, tuple[str, ...]]  # class folder -> train's classes; () leaves it out
 
 
 @dataclass(frozen=True)
-class Place:
-    """A shift's folder, the class folders that hold its images, and train's classes."""
+class ShiftFolder:
+    """What is known of a shift before its layout.
+
+    Attributes:
+        base: the folder of the shift.
+        folders: names of the class folders that hold its images.
+        classes: names of train's classes, sorted.
+        map: the user's class map, if there is one.
+    """
 
     base: Path
     folders: frozenset[str]
@@ -43,79 +52,84 @@ class Layout:
     """How a kind of shift is laid out and scored.
 
     Attributes:
-        looks: what its folder holds.
-        meaning: what its class folders mean; all of them must be there.
-        folder: the class folder of an image.
-        among_present: it is answered among the classes that it has, rather than all it could have.
-        others: it may have folders that mean nothing.
-        border: pixels cut off each side of an image.
+        looks: what the folder of the shift holds, in words.
+        meaning: class folder -> the classes that it stands for; all these folders must exist.
+        folder: image -> name of its class folder.
+        among_present: whether the model chooses among the classes that occur in the shift, instead
+            of all classes that the layout has.
+        others: whether there may be other class folders, whose images are left out.
+        border: pixels that are cut off each side of an image.
     """
 
     looks: str
-    meaning: Callable[[Place], Meaning]
+    meaning: Callable[[ShiftFolder], Meaning]
     folder: Callable[[Found], str] = lambda image: image.label
     among_present: bool = False
     others: bool = False
     border: int = 0
 
 
-def _by_name(place: Place) -> Meaning:
-    unknown = sorted(place.folders - set(place.classes))
+def _by_name(shift: ShiftFolder) -> Meaning:
+    unknown = sorted(shift.folders - set(shift.classes))
     if unknown:
-        told = [folder + near(folder, place.classes) for folder in unknown]
+        told = [folder + near(folder, shift.classes) for folder in unknown]
         raise DataError(f"classes that train does not have: {some(told, 20)}")
-    return {folder: (folder,) for folder in place.folders}
+    return {folder: (folder,) for folder in shift.folders}
 
 
-def _by_index(place: Place) -> Meaning:
-    count = len(place.classes)
-    wrong = sorted(f for f in place.folders if not (f.isdecimal() and int(f) < count))
+def _by_index(shift: ShiftFolder) -> Meaning:
+    count = len(shift.classes)
+    wrong = sorted(f for f in shift.folders if not (f.isdecimal() and int(f) < count))
     if wrong:
         raise DataError(f"folders that are no class index below {count}: {some(wrong, 20)}")
-    return {folder: (place.classes[int(folder)],) for folder in place.folders}
+    return {folder: (shift.classes[int(folder)],) for folder in shift.folders}
 
 
-def _by_map(place: Place) -> Meaning:
-    """The user's own map; its names may be train's, or others that ImageNet's classes have."""
-    assert place.map is not None
-    meaning = class_map.read(place.map)
-    strange = {name for names in meaning.values() for name in names} - set(place.classes)
-    own = _own_names(strange, place.classes)
-    unknown = [name + near(name, place.classes) for name in sorted(strange - own.keys())]
+def _by_map(shift: ShiftFolder) -> Meaning:
+    """The user's class map; it may use train's names or other names of ImageNet's classes."""
+    assert shift.map is not None
+    meaning = class_map.read(shift.map)
+    others = {name for names in meaning.values() for name in names} - set(shift.classes)
+    train_name = _train_names(others, shift.classes)
+    unknown = [name + near(name, shift.classes) for name in sorted(others - train_name.keys())]
     if unknown:
-        raise DataError(f"{place.map} names classes that train does not have: {some(unknown, 10)}")
+        raise DataError(f"{shift.map} names classes that train does not have: {some(unknown, 10)}")
     return {
-        folder: tuple(own.get(name, name) for name in names) for folder, names in meaning.items()
+        folder: tuple(train_name.get(name, name) for name in names)
+        for folder, names in meaning.items()
     }
 
 
-def _own_names(names: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
-    """Other names of ImageNet's classes -> train's, where train's classes are ImageNet's."""
-    places = {name: position(name) for name in names}
+def _train_names(names: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
+    """Other names of ImageNet's classes -> train's names; empty if train's are not ImageNet's."""
+    positions = {name: position(name) for name in names}
     try:
-        known = recognised(classes) if places else {}
+        name_of = recognised(classes) if positions else {}
     except DataError:
         return {}
-    return {name: known[at] for name, at in places.items() if at is not None and at in known}
+    return {n: name_of[p] for n, p in positions.items() if p is not None and p in name_of}
 
 
 def _official(
-    positions: Callable[[Place], Mapping[str, tuple[int, ...]]],
-) -> Callable[[Place], Meaning]:
-    """Folders that mean positions among ImageNet's 1,000; of these, what train has."""
+    positions: Callable[[ShiftFolder], Mapping[str, tuple[int, ...]]],
+) -> Callable[[ShiftFolder], Meaning]:
+    """The meaning of folders that stand for positions among ImageNet's 1,000 classes.
 
-    def meaning(place: Place) -> Meaning:
-        known = recognised(place.classes)
+    Classes that train does not have are left out.
+    """
+
+    def meaning(shift: ShiftFolder) -> Meaning:
+        name_of = recognised(shift.classes)
         return {
-            folder: tuple(known[at] for at in each if at in known)
-            for folder, each in positions(place).items()
+            folder: tuple(name_of[p] for p in of_folder if p in name_of)
+            for folder, of_folder in positions(shift).items()
         }
 
     return meaning
 
 
-def _by_wnid(positions: Iterable[int]) -> Callable[[Place], Meaning]:
-    return _official(lambda _: {wnids()[at]: (at,) for at in positions})
+def _by_wnid(positions: Iterable[int]) -> Callable[[ShiftFolder], Meaning]:
+    return _official(lambda _: {wnids()[p]: (p,) for p in positions})
 
 
 EVERY = range(CLASSES)
@@ -125,13 +139,13 @@ LAYOUTS: dict[str, Layout] = {
         "class folders named by position among train's sorted", _by_index, among_present=True
     ),
     "map": Layout("class folders that a class map (classes: FILE) explains", _by_map),
-    "imagenetv2": Layout("folders 0 to 999", _official(lambda _: {str(at): (at,) for at in EVERY})),
+    "imagenetv2": Layout("folders 0 to 999", _official(lambda _: {str(p): (p,) for p in EVERY})),
     "imagenet-r": Layout("ImageNet-R's 200 folders, named by wnid", _by_wnid(IMAGENET_R)),
     "imagenet-a": Layout("ImageNet-A's 200 folders, named by wnid", _by_wnid(IMAGENET_A)),
     "imagenet-sketch": Layout("1,000 folders, named by wnid", _by_wnid(EVERY)),
     "objectnet": Layout(
         "folders 'images' (of class folders) and 'mappings' (of ObjectNet's JSON files)",
-        _official(lambda place: objectnet.positions(place.base)),
+        _official(lambda shift: objectnet.positions(shift.base)),
         folder=lambda image: PurePosixPath(image.path).parent.name,
         others=True,
         border=2,
@@ -139,28 +153,28 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def recognise(place: Place) -> str:
-    """The layout that a folder is in, by what it holds.
+def recognise(shift: ShiftFolder) -> str:
+    """The name of the layout of a shift, recognised by its class folders.
 
     Raises:
-        DataError: none that is known; the message says what was looked for and what is there.
+        DataError: no layout fits; the message lists the layouts and the folders.
     """
-    if place.map is not None:
+    if shift.map is not None:
         return "map"
-    if objectnet.mappings(place.base):
+    if objectnet.mappings(shift.base):
         return "objectnet"
-    if not place.folders <= set(place.classes) and place.folders == {str(at) for at in EVERY}:
+    if not shift.folders <= set(shift.classes) and shift.folders == {str(p) for p in EVERY}:
         return "imagenetv2"
-    if all(WNID.fullmatch(folder) for folder in place.folders):
-        held = {"imagenet-r": IMAGENET_R, "imagenet-a": IMAGENET_A, "imagenet-sketch": EVERY}
-        for kind, positions in held.items():
-            if place.folders == {wnids()[at] for at in positions}:
+    if all(WNID.fullmatch(folder) for folder in shift.folders):
+        by_wnid = {"imagenet-r": IMAGENET_R, "imagenet-a": IMAGENET_A, "imagenet-sketch": EVERY}
+        for kind, positions in by_wnid.items():
+            if shift.folders == {wnids()[p] for p in positions}:
                 return kind
-    if place.folders & set(place.classes):
+    if shift.folders & set(shift.classes):
         return "name"
-    known = "\n".join(f"  {kind}: {layout.looks}" for kind, layout in LAYOUTS.items())
+    layouts = "\n".join(f"  {kind}: {layout.looks}" for kind, layout in LAYOUTS.items())
     raise DataError(
-        f"{place.base} is in no known layout: it holds the folders "
-        f"{some(sorted(place.folders), 10)}; looked for\n{known}\n"
+        f"{shift.base} is in no known layout: it holds the folders "
+        f"{some(sorted(shift.folders), 10)}; looked for\n{layouts}\n"
         "  say which with its 'layout', or give a class map with 'classes: FILE'"
     )

@@ -11,7 +11,7 @@ from soup.data.errors import DataError
 from soup.data.reading.image_file import fingerprint
 
 __all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem"]
-__all__ += ["check", "files_below", "fingerprint", "scan"]
+__all__ += ["check", "files_below", "fingerprint", "relative", "scan"]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
 
@@ -29,6 +29,11 @@ class Problem:
 
     path: str
     reason: str
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as a manifest has it: relative to the root, with forward slashes."""
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def files_below(base: Path) -> Iterator[Path]:
@@ -53,12 +58,12 @@ def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
     found: list[Found] = []
     misplaced: list[Problem] = []
     for path in files_below(base):
-        relative = Path(os.path.relpath(path, root)).as_posix()
+        name = relative(path, root)
         parts = path.relative_to(base).parts
         if len(parts) == 1:
-            misplaced.append(Problem(relative, "misplaced: not inside a class folder"))
+            misplaced.append(Problem(name, "misplaced: not inside a class folder"))
         else:
-            found.append(Found(relative, parts[0]))
+            found.append(Found(name, parts[0]))
     if not found:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no images in {base}: expected {base}/<class>/<image>, one of {kinds}")
@@ -71,7 +76,7 @@ def check(
     how: Literal["decode", "header"],
     advance: Callable[[], object] = lambda: None,
 ) -> tuple[list[tuple[Found, str]], list[Problem]]:
-    """Read every image, in parallel.
+    """Check that every image can be read, in parallel.
 
     Args:
         root: what the images' paths are relative to.
@@ -79,7 +84,8 @@ def check(
         advance: called after each image.
 
     Returns:
-        The usable images with their fingerprints, in the given order; and the others.
+        The usable images with their fingerprints, and the others with the reason, both in the
+        given order.
     """
 
     def attempt(image: Found) -> str | Problem:

@@ -1,7 +1,7 @@
 """Listing the images of a source: a folder, tar archives, webdataset shards, a list or a data set.
 
-The kind of file at the source's path decides how it is read. All kinds give the same `Listed`, so
-that no later code depends on the kind.
+What is at the source's path decides how the source is read. Every kind of source gives a `Listed`,
+so that no other module depends on the kind.
 """
 
 import os
@@ -13,7 +13,7 @@ from soup.config.data import Source
 from soup.data.errors import DataError
 from soup.data.reading import hugging_face, image_file
 from soup.data.sources import tar_listing
-from soup.data.sources.folders import Found, Problem, files_below, scan
+from soup.data.sources.folders import Found, Problem, files_below, relative, scan
 from soup.data.sources.labels import labelled
 from soup.data.sources.lists import SUFFIXES, read_list, text_lines
 from soup.errors import some
@@ -26,12 +26,12 @@ class Listed:
     """The images of one source.
 
     Attributes:
-        found: the images with their labels, sorted by path.
-        misplaced: images without a class.
-        inside: path -> path within the source, the same for a folder and an archive of it.
-        numbered: labels are numbers, written with five digits, not names.
-        files: the files, other than images, that the listing was read from.
-        state: of a data set that is no file: a text that changes when the data set does.
+        found: the images and their labels, sorted by path.
+        misplaced: the images without a class, sorted by path.
+        inside: path -> path within the source; a folder and an archive of it give the same.
+        numbered: whether the labels are numbers, written with five digits, instead of names.
+        files: the files that the listing was read from, other than images.
+        state: for a Hugging Face data set, a text that changes when the data set changes.
     """
 
     found: list[Found]
@@ -43,42 +43,43 @@ class Listed:
 
 
 def listed(source: Source, root: Path, part: str) -> Listed:
-    """List a source's images.
+    """The images of a source.
 
     Args:
         source: where the images are, and how they are labelled.
-        root: what paths are relative to.
-        part: 'train', 'heldout', 'test' or a shift's name: the split that is taken by default.
+        root: the folder that paths are relative to.
+        part: 'train', 'heldout', 'test' or a shift's name; the split of a list or data set that is
+            read unless the source names another one.
 
     Raises:
         DataError: the source is missing or cannot be used; the message says what to do.
     """
-    place = root / source.path
+    path = root / source.path
     if source.path.startswith(hugging_face.PREFIX):
         listing = _data_set(source.path.removeprefix(hugging_face.PREFIX), source.split or part)
-    elif place.is_file() and place.suffix.lower() in SUFFIXES:
-        listing = _list(place, root, source, part)
-    elif archives := _archives(place, root, source.path):
+    elif path.is_file() and path.suffix.lower() in SUFFIXES:
+        listing = _list(path, root, source, part)
+    elif archives := _archives(path, root, source.path):
         listing = _tars(archives, root, source)
-    elif place.is_file():
+    elif path.is_file():
         raise DataError(
-            f"{place} is none of what images are read from: a folder, a .tar, a folder or pattern "
+            f"{path} is none of what images are read from: a folder, a .tar, a folder or pattern "
             f"of .tar files, a list ({', '.join(SUFFIXES)}), or {hugging_face.PREFIX}NAME"
         )
     elif source.labels:
-        listing = _flat_folder(place, root, source.labels)
+        listing = _flat_folder(path, root, source.labels)
     else:
         found, misplaced = scan(root, source.path)
-        base = "" if place.resolve() == root.resolve() else tar_listing.relative(place, root) + "/"
-        listing = Listed(found, misplaced, lambda path: path.removeprefix(base))
+        base = "" if path.resolve() == root.resolve() else relative(path, root) + "/"
+        listing = Listed(found, misplaced, lambda name: name.removeprefix(base))
     return _named(listing, root, source)
 
 
 def states(listing: Listed, root: Path) -> list[State]:
-    """Path, size and time of every file that the listing depends on.
+    """Path, size in bytes and time of change (ns) of every file that the listing depends on.
 
     Raises:
-        OSError: a file is gone.
+        OSError: a file no longer exists.
     """
     archives: dict[str, None] = {}
     plain = []
@@ -88,9 +89,9 @@ def states(listing: Listed, root: Path) -> list[State]:
             archives[archive] = None
         else:
             plain.append(image.path)
-    if listing.state:  # the rows of a data set are no files
+    if listing.state:  # the rows of a data set are not files
         return [(listing.state, len(listing.found), 0)]
-    files = [tar_listing.relative(file, root) for file in listing.files]
+    files = [relative(file, root) for file in listing.files]
     stats = ((path, (root / path).stat()) for path in [*plain, *archives, *files])
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
@@ -98,36 +99,42 @@ def states(listing: Listed, root: Path) -> list[State]:
 def by_number(
     images: Sequence[Found], classes: Sequence[str], part: str, errors: list[str]
 ) -> list[Found]:
-    """Replace labels that are numbers by train's classes.
+    """Images whose labels are numbers, with the names of train's classes instead.
 
-    A number is a class's name if all of train's classes are numbers, else a position among them.
+    A number is the name of a class if the names of all of train's classes are numbers; otherwise it
+    is a position among train's classes.
+
+    Args:
+        classes: names of train's classes, sorted.
+        part: name of the split, for the message.
+        errors: a message is appended if a number stands for no class.
     """
     numbers = all(name.isdecimal() for name in classes)
     name_of = {int(name): name for name in classes} if numbers else dict(enumerate(classes))
     wrong = sorted({int(f.label) for f in images if int(f.label) not in name_of})
     if wrong:
-        some = ", ".join(map(str, wrong[:20])) + (", ..." if len(wrong) > 20 else "")
         errors.append(
-            f"{part}: labels out of range: {some}; train has {len(name_of)} classes, "
+            f"{part}: labels out of range: {some(wrong, 20)}; train has {len(name_of)} classes, "
             f"{min(name_of)} to {max(name_of)}"
         )
     return [Found(f.path, name_of[int(f.label)]) for f in images if int(f.label) in name_of]
 
 
 def _named(listing: Listed, root: Path, source: Source) -> Listed:
-    """The listing sorted, its numbers replaced by names if the source has a file of names."""
+    """The listing sorted, with names for numbers if the source has a file of class names."""
     found = sorted(listing.found, key=lambda f: f.path)
     misplaced = sorted(listing.misplaced, key=lambda p: p.path)
     listing = replace(listing, found=found, misplaced=misplaced)
     if not listing.numbered and source.classes is None:
         return listing
-    what = source.path
     if not all(_is_number(f.label) for f in found):
         return replace(listing, numbered=False)
     if source.classes is None:
         negative = [f"{f.path} ({f.label})" for f in found if int(f.label) < 0]
         if negative:
-            raise DataError(f"{what}: labels out of range, below 0: {', '.join(negative[:20])}")
+            raise DataError(
+                f"{source.path}: labels out of range, below 0: {', '.join(negative[:20])}"
+            )
         return replace(listing, found=[Found(f.path, f"{int(f.label):05d}") for f in found])
     file = root / source.classes
     names = text_lines(file)
@@ -137,7 +144,7 @@ def _named(listing: Listed, root: Path, source: Source) -> Listed:
     wrong = [f"{f.path} ({f.label})" for f in found if not 0 <= int(f.label) < len(names)]
     if wrong:
         raise DataError(
-            f"{what}: labels out of range, {file} names {len(names)} classes, 0 to "
+            f"{source.path}: labels out of range, {file} names {len(names)} classes, 0 to "
             f"{len(names) - 1}: {some(wrong, 20, last=' ')}"
         )
     named = [Found(f.path, names[int(f.label)]) for f in found]
@@ -148,28 +155,33 @@ def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
 
-def _archives(place: Path, root: Path, written: str) -> list[Path]:
-    """The tar files that a path or pattern means; none if the path is something else."""
-    if place.is_file():
-        return [place] if place.suffix.lower() not in ("", *SUFFIXES) and _may_be_tar(place) else []
-    if any(sign in written for sign in "*?[") and not place.exists():
-        start = Path(place.anchor) if Path(written).is_absolute() else root
-        found = sorted(start.glob(Path(written).relative_to(Path(written).anchor).as_posix()))
-        if not found:
-            raise DataError(f"no file is called {place}")
-        return found
-    return sorted(f for f in place.glob("*.tar") if f.is_file() and not f.name.startswith("."))
+def _archives(path: Path, root: Path, written: str) -> list[Path]:
+    """The tar files of a path or pattern; none if the path is something else.
+
+    Args:
+        written: the path as the parameters have it, relative to `root` or absolute.
+    """
+    if path.is_file():
+        return [path] if path.suffix.lower() not in ("", *SUFFIXES) and _may_be_tar(path) else []
+    if any(sign in written for sign in "*?[") and not path.exists():
+        start = Path(path.anchor) if Path(written).is_absolute() else root
+        matches = sorted(start.glob(Path(written).relative_to(Path(written).anchor).as_posix()))
+        if not matches:
+            raise DataError(f"no file is called {path}")
+        return matches
+    return sorted(f for f in path.glob("*.tar") if f.is_file() and not f.name.startswith("."))
 
 
-def _may_be_tar(place: Path) -> bool:
+def _may_be_tar(path: Path) -> bool:
+    # Compressed archives are included: they are refused later, with a message that says why.
     packed = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip")
-    return any(suffix in packed for suffix in place.suffixes)
+    return any(suffix in packed for suffix in path.suffixes)
 
 
 def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
     if source.labels:
         paths = [
-            f"{tar_listing.relative(tar, root)}{image_file.INSIDE}{name}"
+            f"{relative(tar, root)}{image_file.INSIDE}{name}"
             for tar in archives
             for name in tar_listing.pictures(tar)
         ]
@@ -190,19 +202,19 @@ def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
     return Listed(found, misplaced, inside, numbered, files=tuple(archives))
 
 
-def _flat_folder(place: Path, root: Path, labels: str) -> Listed:
-    if not place.is_dir():
-        raise DataError(f"{place} is not a folder")
-    paths = [tar_listing.relative(path, root) for path in files_below(place)]
+def _flat_folder(folder: Path, root: Path, labels: str) -> Listed:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder")
+    paths = [relative(path, root) for path in files_below(folder)]
     return _flat(paths, root, labels, ())
 
 
 def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) -> Listed:
-    """Images outside class folders, whose labels are in a file."""
+    """Images outside class folders, with the labels of a file or folder."""
     file = root / labels
     if not paths:
         raise DataError(f"no images for the labels of {file}")
-    found = [Found(p, each) for p, each in zip(paths, labelled(paths, file), strict=True)]
+    found = [Found(p, label) for p, label in zip(paths, labelled(paths, file), strict=True)]
     numbered = all(_is_number(f.label) for f in found)
     watched = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
     return Listed(found, numbered=numbered, files=(*files, *watched))
@@ -219,7 +231,7 @@ def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
             f"{file} names {len(missing)} of {len(lines)} images that are not there, relative to "
             f"{base}:\n  " + some(missing, 20, "\n  ")
         )
-    found = [Found(tar_listing.relative(base / line.path, root), line.label) for line in lines]
+    found = [Found(relative(base / line.path, root), line.label) for line in lines]
     seen: dict[str, int] = {}
     twice = [
         f"lines {seen[f.path]} and {line.number}: {f.path}"

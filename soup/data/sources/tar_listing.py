@@ -3,25 +3,19 @@
 A path is `archive.tar::inside`; nothing is unpacked.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from soup.data.errors import DataError
 from soup.data.reading import archives
 from soup.data.reading.image_file import INSIDE
-from soup.data.sources.folders import IMAGE_SUFFIXES, Found, Problem
+from soup.data.sources.folders import IMAGE_SUFFIXES, Found, Problem, relative
 
 LABELS = ("cls", "txt")
 
 
-def relative(path: Path, root: Path) -> str:
-    """A path as a manifest has it: relative to the root, with forward slashes."""
-    return Path(os.path.relpath(path, root)).as_posix()
-
-
 def pictures(archive: Path) -> list[str]:
-    """The images in an archive, sorted; hidden files are skipped.
+    """The names of the images in an archive, sorted, without hidden files.
 
     Raises:
         DataError: see `archives.names`.
@@ -92,7 +86,7 @@ def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Probl
             for name in archives.names(tar):
                 key, end = _key(name)
                 if end in LABELS and (end == "cls" or key not in labels):
-                    offset, size = archives.place(tar, name)
+                    offset, size = archives.extent(tar, name)
                     file.seek(offset)
                     labels[key] = file.read(size).decode(errors="replace").strip()
         for name in pictures(tar):
@@ -110,14 +104,15 @@ def _key(name: str) -> tuple[str, str]:
     return f"{path.parent}/{stem}", end.lower()
 
 
-def require_some(found: Sequence[Found], misplaced: Sequence[Problem], place: object) -> None:
-    """
+def require_some(found: Sequence[Found], misplaced: Sequence[Problem], source: object) -> None:
+    """Check that a source has an image with a class.
+
     Raises:
         DataError: there is no image that can be used.
     """
     if not found:
         seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
         raise DataError(
-            f"no images of a class in {place}{seen}: expected <class>/<image>, or a label beside "
+            f"no images of a class in {source}{seen}: expected <class>/<image>, or a label beside "
             "each image (.cls, .txt), or a file with the 'labels'"
         )

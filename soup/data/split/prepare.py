@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from soup.config.data import Data, Source
+from soup.data.errors import DataError
 from soup.data.shifts import arrange as shifts
 from soup.data.shifts.protocol import REAL, EvaluationProtocol
-from soup.data.sources.folders import DataError, Problem, check
+from soup.data.sources.folders import Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
 from soup.data.split.manifest import Manifest, Row

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from soup.data.errors import DataError
 from soup.data.reading import archives
-from soup.data.reading.archives import Section, names, place
+from soup.data.reading.archives import Section, extent, names
 from tests.data.shifts.layouts import packed, tar
 
 
 def bytes_of(archive: Path) -> dict[str, bytes]:
     whole = archive.read_bytes()
-    return {n: whole[(p := place(archive, n))[0] : sum(p)] for n in names(archive)}
+    return {n: whole[(p := extent(archive, n))[0] : sum(p)] for n in names(archive)}
 
 
 def refusal(archive: Path) -> str:
@@ -72,7 +72,7 @@ def test_a_name_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     archive = tar(tmp_path / "t.tar", [("b", b"1"), ("d", b"2")])
     for name in ("a", "c", "e", "bb", ""):
         with pytest.raises(FileNotFoundError, match=r"No such file in the archive .*t\.tar"):
-            place(archive, name)
+            extent(archive, name)
 
 
 def test_the_index_is_made_once_and_again_when_the_archive_changes(
@@ -84,7 +84,7 @@ def test_the_index_is_made_once_and_again_when_the_archive_changes(
     archive = tar(tmp_path / "t.tar", [("a", b"1")])
     assert names(archive) == names(archive) == ["a"]
     archives._loaded.cache_clear()  # as another process has it
-    assert place(archive, "a") == (512, 1)
+    assert extent(archive, "a") == (512, 1)
     assert len(made) == 1
     tar(archive, [("b", b"2" * 20_000)])
     assert names(archive) == ["b"]
@@ -112,12 +112,12 @@ def test_without_a_place_for_the_index_each_process_keeps_its_own(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     archive = tar(tmp_path / "t.tar", [("a", b"1")])
-    assert place(archive, "a") == (512, 1)
+    assert extent(archive, "a") == (512, 1)
 
 
 def ask(archive: Path, ready: Barrier, answers: SimpleQueue) -> None:
     ready.wait()
-    answers.put([place(archive, name) for name in names(archive)])
+    answers.put([extent(archive, name) for name in names(archive)])
 
 
 def test_four_processes_that_ask_at_once_get_the_same(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_four_processes_that_ask_at_once_get_the_same(tmp_path: Path) -> None:
     given = [answers.get() for _ in asking]
     for each in asking:
         each.join()
-    assert given == [[place(archive, name) for name in names(archive)]] * 4
+    assert given == [[extent(archive, name) for name in names(archive)]] * 4
     assert len(given[0]) == 300
     (file,) = (tmp_path / "xdg" / "modelsoup" / "archives").iterdir()  # and nothing half-written
     assert file.suffix == ".npy"

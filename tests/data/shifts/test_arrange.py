@@ -14,7 +14,7 @@ from soup.data.shifts.protocol import REAL
 from soup.data.sources.folders import DataError, scan
 from soup.data.split.prepare import prepare
 from soup.evaluation.metrics import correct
-from soup.evaluation.targets import key
+from soup.evaluation.targets import targets_of
 from tests import imagenets, published
 from tests.imagenets import asked, problem
 
@@ -40,7 +40,7 @@ KINDS: Mapping[str, tuple[Callable[[Path], Path], Score]] = {
 def right(made: Arranged, split: str, classes: tuple[str, ...], logits: np.ndarray) -> np.ndarray:
     """As evaluate does it: logits in the order of the rows."""
     rows = [(image.path, image.label) for image in made.images[split]]
-    own = key(split, rows, classes, made.protocols[split], {})
+    own = targets_of(split, rows, classes, made.protocols[split], {})
     return correct(own.project(logits), own.labels)
 
 

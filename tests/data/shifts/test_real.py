@@ -13,7 +13,7 @@ from soup.data.shifts.real import labels
 from soup.data.sources.folders import DataError
 from soup.data.split.prepare import prepare
 from soup.evaluation.metrics import correct
-from soup.evaluation.targets import key
+from soup.evaluation.targets import targets_of
 from tests import imagenets, published
 
 HELD = [0, 1, 65, 970]
@@ -54,7 +54,7 @@ def test_real_is_scored_as_published_on_answers_to_test(tmp_path: Path) -> None:
         for label in sets[int(image.stem[-8:]) - 1][:1]:
             logits[row, label] += 4
     protocol = EvaluationProtocol({c: (c,) for c in wnids()}, of="test")
-    own = key(REAL, rows, wnids(), protocol, {"test": [str(image) for image in images]})
+    own = targets_of(REAL, rows, wnids(), protocol, {"test": [str(image) for image in images]})
     hits = correct(own.project(logits), own.labels)
     expected = published.real(file, images, dict(zip(images, logits.tolist(), strict=True)))
     assert {Path(path): bool(hit) for (path, _), hit in zip(rows, hits, strict=True)} == expected
