@@ -1,4 +1,4 @@
-"""Image classifiers of timm and open_clip: how they are described, built, fed and converted."""
+"""Image classifiers of timm and open_clip: description, building, input and conversion."""
 
 from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.building import (

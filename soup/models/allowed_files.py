@@ -1,7 +1,7 @@
-"""The files that a registered model may have: safetensors, JSON and this package's source.
+"""The files that a registered model may consist of: safetensors, JSON and this package's source.
 
-A model with any other file is refused before a file is read, because MLflow unpickles whatever a
-model folder asks it to unpickle.
+A model folder with any other file is refused before MLflow loads it, because MLflow unpickles any
+file that the folder's description tells it to.
 """
 
 import re
@@ -14,7 +14,7 @@ from soup.errors import BadInput
 from soup.files import of_file
 
 LOADER = "soup.serving"
-# MLflow's layout of a pyfunc; its download adds registered_model_meta.
+# The files of an MLflow pyfunc; registered_model_meta is added when MLflow downloads a model.
 ALLOWED = re.compile(
     r"MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|registered_model_meta"
     r"|data/[\w.-]+/model\.(json|safetensors)|code/soup/([\w-]+/)*[\w.-]+\.(py|css|j2)"
@@ -22,7 +22,7 @@ ALLOWED = re.compile(
 
 
 class Refused(BadInput, RuntimeError):
-    """A model folder with files that are not allowed or were changed; the message names all."""
+    """A model folder has files that are not allowed or were changed; the message lists them all."""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -31,10 +31,11 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def require_allowed_files(folder: Path, whose: str) -> None:
-    """Check which files are in a model folder; of these only MLmodel is read.
+    """Check the names of the files in a model folder; only the file MLmodel is read.
 
     Args:
-        whose: names the model, for the error message.
+        folder: of the model.
+        whose: name of the model, for the error message.
 
     Raises:
         Refused: a file is not allowed, or MLmodel asks for another loader.
@@ -51,11 +52,12 @@ def require_allowed_files(folder: Path, whose: str) -> None:
 
 
 def verify_digests(folder: Path, stored: Mapping[str, str], whose: str) -> None:
-    """Check every file against the digest that it was registered with.
+    """Check every file against its digest at registration.
 
     Args:
+        folder: of the model.
         stored: path in the folder -> SHA-256 at registration.
-        whose: names the model, for the error message.
+        whose: name of the model, for the error message.
 
     Raises:
         Refused: files were changed, added or are missing.
@@ -75,7 +77,7 @@ def verify_digests(folder: Path, stored: Mapping[str, str], whose: str) -> None:
 
 
 def _loaders(description: Path) -> dict[str, str]:
-    """MLflow flavor -> the module that loads the model; empty if the file does not say."""
+    """MLflow flavor -> the module that loads the model; empty if the file cannot be read."""
     try:
         flavors = yaml.safe_load(description.read_text())["flavors"]
         return {str(name): str(flavor.get("loader_module")) for name, flavor in flavors.items()}
@@ -87,6 +89,6 @@ _META = "registered_model_meta"
 
 
 def _files(folder: Path) -> list[str]:
-    # A link counts as a file, wherever it leads: its name decides.
+    # A link counts as a file, whatever it points to, so that its name is checked.
     files = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
     return sorted(p.relative_to(folder).as_posix() for p in files)

@@ -1,4 +1,4 @@
-"""What a model is: the description that stands as `model.json` beside its weights."""
+"""The description of a model, stored as `model.json` beside its weights."""
 
 import json
 from collections.abc import Mapping
@@ -13,25 +13,26 @@ DESCRIPTION_FILE = "model.json"  # beside the weights
 
 
 class ModelError(BadInput, ValueError):
-    """A model that cannot be made, or weights that do not fit it; says which and why."""
+    """A model cannot be built, or weights do not fit it; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build a model and feed it; stands as `model.json` beside its weights.
+    """Everything that is needed to build a model and to prepare its input.
 
     Attributes:
         library: 'timm' or 'open_clip'.
-        model: its name there, or a path to an open_clip config.
-        kwargs: passed to the library's create_model.
-        classes: class names; position is label.
+        model: name of the model in the library, or path of an open_clip config.
+        classes: class names; the position of a name is its label.
         image_size: height and width of the input, pixels.
-        mean, std: per channel, of pixels scaled to 0..1.
+        mean, std: per channel, of pixel values scaled to 0..1.
         interpolation: how images are resized ('bicubic', 'bilinear').
         crop_pct: the shorter side is resized to image_size / crop_pct before the centre crop.
-        crop_mode: 'center'; 'squash' resizes both sides, 'border' the longer one and pads.
-        config: what an open_clip image tower is built from, so that it is built alike wherever
-            that file of the user's is not, and whatever open_clip's own become.
+        crop_mode: 'center'; 'squash' resizes both sides without keeping the aspect ratio;
+            'border' resizes the longer side and pads the shorter one.
+        kwargs: passed to the library's create_model.
+        config: configuration of an open_clip image tower. It is stored so that the tower is built
+            the same without the user's config file and after a change of open_clip's configs.
     """
 
     library: str
@@ -47,6 +48,7 @@ class Architecture:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
+        """Write the description as JSON."""
         write_json(path, asdict(self))
 
     def text(self) -> str:
@@ -55,6 +57,7 @@ class Architecture:
 
     @staticmethod
     def load(path: Path) -> "Architecture":
+        """Read what `save` wrote; raises ModelError if the file is missing or damaged."""
         try:
             return Architecture.parse(path.read_text(), str(path))
         except OSError as error:
@@ -62,9 +65,13 @@ class Architecture:
 
     @staticmethod
     def parse(text: str, source: str) -> "Architecture":
-        """
+        """Read a description from JSON.
+
+        Args:
+            source: where the text is from, for the error message.
+
         Raises:
-            ModelError: it is not the JSON of an architecture; `source` is named.
+            ModelError: the text is not the JSON of an architecture.
         """
         try:
             raw = json.loads(text)

@@ -1,9 +1,9 @@
 """BatchNorm statistics of a soup.
 
-The running mean and variance of each ingredient describe its own activations. Averaging them with
-the weights approximates the soup's statistics; computing them anew, with the soup's weights on
-training images, is exact and takes a pass over the images. The literature does not agree on which
-does better, so both are offered.
+The running mean and variance of an ingredient describe the ingredient's activations. Their average
+over the ingredients only approximates the statistics of the soup's activations. `recalibrate`
+computes these in a pass over training images. The literature does not agree on which gives the
+better accuracy, so both are offered.
 """
 
 from collections.abc import Iterable
@@ -17,22 +17,23 @@ from soup.weights import Weights
 
 
 def has_batchnorm(model: nn.Module) -> bool:
-    """Whether the model keeps running statistics."""
+    """Whether the model has BatchNorm layers with running statistics."""
     return any(
         isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules()
     )
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> Weights:
-    """Compute the running statistics anew, in place, as the mean of each batch's statistics.
+    """Recompute the running statistics in place, as the mean of the batches' statistics.
 
-    Uses `torch.optim.swa_utils.update_bn`. Dropout is switched off meanwhile.
+    Uses `torch.optim.swa_utils.update_bn`, with dropout switched off. The model is in evaluation
+    mode afterwards.
 
     Args:
-        batches: model inputs.
+        batches: inputs of the model.
 
     Returns:
-        All weights of the model, copied.
+        A copy of all weights of the model.
     """
     rates = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
     for module in rates:

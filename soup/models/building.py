@@ -1,13 +1,13 @@
-"""From a description to a model: an `nn.Module` of timm or open_clip, with given weights.
+"""Building a model of timm or open_clip from its description, and loading weights into it.
 
-A model maps normalised images (batch, 3, height, width) to logits (batch, classes), and its tensors
-have the names of its library, so that its weights load there too.
+A model maps normalised images (batch, 3, height, width) to logits (batch, classes). Its tensors
+have the names of the library, so that the library can load its weights.
 """
 
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,14 @@ MODULES = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_mod
 
 @runtime_checkable
 class Library(Protocol):
-    """What the module of a library (`timm_models`, `clip_models`) offers."""
+    """The interface of the module of a library (`timm_models`, `clip_models`)."""
 
     def build(self, architecture: Architecture) -> nn.Module:
         """A model with random weights."""
         ...
 
     def features(self, model: nn.Module, images: Tensor) -> Tensor:
-        """What the head sees, (batch, features)."""
+        """The input of the head, (batch, features), for images (batch, 3, height, width)."""
         ...
 
     def head(self, model: nn.Module) -> nn.Linear:
@@ -44,7 +44,7 @@ class Library(Protocol):
 
 
 def library(name: str) -> Library:
-    """The module for a library, imported on demand: these imports take seconds.
+    """The module for a library, imported when it is needed, because the import takes seconds.
 
     Args:
         name: 'timm' or 'open_clip'.
@@ -54,16 +54,15 @@ def library(name: str) -> Library:
     """
     if name not in MODULES:
         raise ModelError(f"unknown library {name!r}; known: {', '.join(MODULES)}")
-    module: Any = import_module(MODULES[name])
-    offered: Library = module
-    return offered
+    return cast(Library, import_module(MODULES[name]))
 
 
 def build(architecture: Architecture, weights: Weights | None = None) -> nn.Module:
     """A model in evaluation mode, in the memory format channels last, which is faster.
 
     Args:
-        weights: what the model starts with; None: random weights.
+        architecture: of the model.
+        weights: copied into the model; None for random weights.
 
     Raises:
         ModelError: the library does not know the model, or the weights do not fit.
@@ -77,7 +76,7 @@ def build(architecture: Architecture, weights: Weights | None = None) -> nn.Modu
 
 
 def head_weights(architecture: Architecture, model: nn.Module) -> Weights:
-    """The tensors of a model's head, by their names in the model."""
+    """The tensors of a model's head, under their names in the model."""
     linear = library(architecture.library).head(model)
     prefix = next(name for name, module in model.named_modules() if module is linear)
     return {f"{prefix}.{name}": tensor for name, tensor in linear.state_dict().items()}
@@ -87,7 +86,7 @@ def open_model(folder: Path) -> tuple[Architecture, nn.Module]:
     """The model in a folder of `model.json` and `model.safetensors`, in evaluation mode.
 
     Raises:
-        ModelError: the description is missing or no description, or the weights do not fit it.
+        ModelError: the description is missing or damaged, or the weights do not fit it.
     """
     architecture = Architecture.load(folder / DESCRIPTION_FILE)
     return architecture, build(architecture, Checkpoint(folder / WEIGHTS_FILE))
@@ -99,10 +98,11 @@ def load_weights(
     """Copy weights into a model in place.
 
     Args:
-        weights: as many as the model has, with the same names and shapes.
+        model: whose tensors are overwritten.
+        weights: have the names and shapes of the model's tensors.
         name: of the model, for the error message.
-        ignore: says of a name whether absence and another shape are allowed (a head that will be
-            replaced).
+        ignore: tensor name -> whether the tensor may be missing, unexpected or of another shape;
+            it then keeps the model's value (for a head that will be replaced).
 
     Raises:
         ModelError: names or shapes differ; all of them are listed.
@@ -120,16 +120,16 @@ def load_weights(
 def mismatch_message(
     expected: Weights, given: Weights, name: str, ignore: Callable[[str], bool] = lambda _: False
 ) -> str:
-    """Why weights are not those of a model: every name and shape, and what they look like.
+    """The message on weights that do not fit a model: the names and shapes that differ.
 
     Args:
-        expected: the model's own weights.
-        given: those that should be loaded into it.
+        expected: the weights of the model.
+        given: the weights that should be loaded into the model.
         name: of the model.
-        ignore: says of a name whether absence and another shape are allowed.
+        ignore: as in `load_weights`.
 
     Returns:
-        A message, or '' if they fit.
+        The message; '' if the weights fit.
     """
     have = {n: s.shape for n, s in specs(given).items()}
     want = {n: s.shape for n, s in specs(expected).items()}
@@ -144,7 +144,7 @@ def mismatch_message(
     if not problems:
         return ""
     message = f"the weights do not fit {name}:\n  " + some(problems, 12, "\n  ")
-    # A few wrong names are a slip; if half of the names are wrong, it is another model.
+    # With half of the tensors wrong, the weights are probably of another model.
     another_model = have and 2 * len(problems) > len(want)
     looks = f"\n  they look like {likeness(have)}; the model is {likeness(want)}"
     return message + (looks if another_model else "")

@@ -1,4 +1,4 @@
-"""The architecture of a checkpoint, from the command line's `--model` or from the file itself."""
+"""The architecture of a checkpoint, from the option `--model` or from the checkpoint."""
 
 from pathlib import Path
 
@@ -11,18 +11,19 @@ NOTE = "architecture"  # key in the metadata of the weights files that this proj
 def resolve_architecture(
     model: str | None, weights: Checkpoint, classes: tuple[str, ...]
 ) -> tuple[Architecture, bool]:
-    """The architecture of the model that weights belong to.
+    """The architecture of a checkpoint.
 
     Args:
-        model: 'timm:NAME', 'open_clip:NAME' or the path of a model.json; None: the metadata of the
-            weights say it, or a model.json beside their file.
+        model: 'timm:NAME', 'open_clip:NAME' or the path of a model.json. If it is None, the
+            architecture is read from the metadata of the weights or a model.json beside their file.
+        weights: the checkpoint.
         classes: class names for a model that is given by name.
 
     Returns:
-        The architecture, and whether it has class names of its own rather than `classes`.
+        The architecture, and whether its class names were stored with it (else: `classes`).
 
     Raises:
-        ModelError: the model is unknown, or nothing says what the weights belong to.
+        ModelError: the model is unknown, or `model` is None and the architecture is not stored.
     """
     if model is None:
         beside = Path(weights.path).parent / DESCRIPTION_FILE

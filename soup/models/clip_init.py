@@ -1,4 +1,4 @@
-"""The initialisation from open_clip: a CLIP's image tower and a zero-shot or new head."""
+"""The initialisation from open_clip: the image tower of a CLIP and a zero-shot or new head."""
 
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,21 @@ from soup.weights import Weights
 def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module, Weights]:
     """The initialisation of all fine-tunes, and the zero-shot head.
 
-    The text tower makes the zero-shot head from the class names and is then dropped. With
+    The text tower computes the zero-shot head from the class names and is then dropped. With
     `head: keep` the weights are those of a classifier (written by this pipeline, or of the
     published pool), which has no text tower and therefore no zero-shot head.
 
     Args:
-        classes: class names; position is label.
+        base: the parameters of the initialisation.
+        classes: class names; the position of a name is its label.
 
     Returns:
-        The architecture, the model in evaluation mode, and the weights of the zero-shot head by
+        The architecture, the model in evaluation mode, and the weights of the zero-shot head under
         their names in the model (empty with `head: keep`).
 
     Raises:
-        ModelError: an unknown model or tag, weights that cannot be fetched or do not fit, a package
-            that the text tower needs, or class names that do not match the class folders.
+        ModelError: the model or tag is unknown, the weights cannot be fetched or do not fit, a
+            package of the text tower is missing, or the class names do not match the classes.
     """
     if base.head == "keep":
         architecture = describe(base, classes)

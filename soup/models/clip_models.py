@@ -1,7 +1,7 @@
-"""Image towers from open_clip with a linear head.
+"""Image classifiers made of an open_clip image tower and a linear head.
 
-As in the code published with model soups, features are L2-normalised before the head, and the
-zero-shot head is the text classifier times the logit scale, with a bias of zero.
+The features are L2-normalised before the head. The zero-shot head is the text classifier times the
+logit scale, with a bias of zero. Both are as in the code published with "Model soups".
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ CROPS = {"shortest": "center", "squash": "squash", "longest": "border"}
 class ClipClassifier(nn.Module):
     """The image tower of a CLIP model and a linear head on its normalised features.
 
-    It has the methods that timm's training tools ask of a model.
+    It has the methods that timm's training code calls on a model.
     """
 
     def __init__(self, visual: nn.Module, features: int, classes: int) -> None:
@@ -131,10 +131,13 @@ def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
 
 
 def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Architecture:
-    """The architecture of a model: its own configuration, overridden by the parameters.
+    """The architecture of a model: the configuration of open_clip, overridden by the parameters.
 
     Args:
-        whole: the CLIP model, if there is one; weights from a hub bring their own preprocessing.
+        base: the parameters of the initialisation.
+        classes: class names; the position of a name is its label.
+        whole: the CLIP model with its text tower, if it was created; its weights may have their
+            own preprocessing.
     """
     config = tower_config(base.model, arguments(base))
     preprocessing = vars(PreprocessCfg())
@@ -156,7 +159,7 @@ def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Archite
 
 
 def arguments(base: Base) -> Mapping[str, Any]:
-    """Arguments of open_clip.create_model; another image size resizes the position embeddings."""
+    """The arguments of open_clip.create_model, which resize the position embeddings if needed."""
     if base.image_size is None:
         return base.kwargs
     size = tower_config(base.model, base.kwargs)["vision_cfg"].get("image_size", 224)

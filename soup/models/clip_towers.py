@@ -1,4 +1,4 @@
-"""The image towers of open_clip's models: what configures them, and one alone, without its text."""
+"""The image towers of open_clip's models: their configuration, and building one without text."""
 
 import json
 from collections.abc import Mapping
@@ -18,10 +18,14 @@ NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
 
 
 def registered_name(name: str) -> str:
-    """The name by which open_clip knows a model; a config file is made known to it by its stem.
+    """The name of a model in open_clip; a config file is first registered there by its stem.
+
+    Args:
+        name: a name in open_clip, with or without a schema ('hf-hub:', 'local-dir:'), or the path
+            of a config file.
 
     Raises:
-        ModelError: an unknown name, or a file that is missing or is no config of open_clip.
+        ModelError: the name is unknown, or the file is missing or is no config of open_clip.
     """
     path = Path(name)
     if name.startswith(SCHEMAS):
@@ -45,18 +49,19 @@ def registered_name(name: str) -> str:
 
 
 def text_config(name: str) -> Mapping[str, Any]:
-    """How a model's text tower is configured."""
-    found: Mapping[str, Any] = open_clip.get_model_config(registered_name(name))["text_cfg"]
-    return found
+    """The configuration of a model's text tower."""
+    config: Mapping[str, Any] = open_clip.get_model_config(registered_name(name))["text_cfg"]
+    return config
 
 
 def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the image tower is built from, as plain values.
+    """The configuration of a model's image tower, as values that JSON can hold.
 
-    embed_dim, quick_gelu and vision_cfg as open_clip has them; input_size where a tower of timm's
-    is to be changed to another than its own.
+    The keys embed_dim, quick_gelu and vision_cfg are as in open_clip; input_size is an image size
+    other than the default of a timm tower, or None.
 
     Args:
+        name: of the model.
         kwargs: of open_clip.create_model; those that change the image tower are applied.
     """
     config = deepcopy(open_clip.get_model_config(registered_name(name)))
@@ -70,7 +75,7 @@ def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     ):
         if kwargs.get(option) is not None:
             vision[key] = kwargs[option]
-    vision["output_tokens"] = False  # CoCa's towers return tokens beside the feature
+    vision["output_tokens"] = False  # CoCa's towers would return tokens besides the features
     vision.pop("timm_model_pretrained", None)
     quick = bool(config.get("quick_gelu") or kwargs.get("force_quick_gelu"))
     return {
@@ -85,7 +90,7 @@ def build_tower(config: Mapping[str, Any]) -> nn.Module:
     """An image tower with random weights.
 
     Args:
-        config: of `tower_config`.
+        config: the result of `tower_config`.
 
     Raises:
         ModelError: open_clip or timm does not take the configuration.
@@ -109,7 +114,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ModelError(f"base.model: {path} is not a file")
     try:
-        found = json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"base.model: {path} cannot be read: {error}") from None
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}

@@ -1,4 +1,4 @@
-"""What is said where pretrained weights cannot be fetched: what to get elsewhere, and where to."""
+"""The error for pretrained weights that cannot be fetched, with what to download by hand."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,13 @@ from soup.models.architecture import ModelError
 def cannot_fetch(
     model: str, tag: str, where: Mapping[str, Any], error: BaseException
 ) -> ModelError:
-    """
+    """The error for weights that cannot be fetched, to be raised by the caller.
+
     Args:
-        where: 'hf_hub' (a repository, with a slash and a file after it or none) or 'url'.
-        error: why it failed.
+        model: its name.
+        tag: of the pretrained weights.
+        where: 'hf_hub' (REPOSITORY/ or REPOSITORY/FILE) or 'url' -> where the weights are.
+        error: the error of the failed download.
     """
     page, _, file = str(where.get("hf_hub", "")).removeprefix("hf-hub:").rpartition("/")
     reason = str(error).strip().split("\n")[0][:300]

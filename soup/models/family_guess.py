@@ -1,11 +1,11 @@
-"""Which architecture a checkpoint looks like, by the names and shapes of its tensors."""
+"""A guess of the architecture of a checkpoint from the names and shapes of its tensors."""
 
 import re
 from collections.abc import Mapping
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# What only this family has, the more particular first: names, and what to call it.
+# Parts of tensor names that only this family has, and its description; special families first.
 FAMILIES: list[tuple[tuple[str, ...], str]] = [
     (
         ("model.visual.", "classification_head."),
@@ -37,12 +37,16 @@ BLOCKS = re.compile(r"(?:^|\.)(layer\d|stages\.\d|resblocks|blocks|layers)\.(\d+
 
 
 def likeness(shapes: Shapes) -> str:
-    """A phrase for a message: family, size and number of classes, as far as they can be told."""
+    """A phrase with the family, size and number of classes, as far as they can be guessed.
+
+    Args:
+        shapes: tensor name -> shape.
+    """
     names = list(shapes)
     family = next(
         (
-            told
-            for marks, told in FAMILIES
+            description
+            for marks, description in FAMILIES
             if all(any(mark in name for name in names) for mark in marks)
         ),
         "none of the known families",
@@ -61,13 +65,12 @@ def _stem(shapes: Shapes) -> list[str]:
 
 
 def _blocks(names: list[str]) -> list[str]:
-    """How many blocks each stage has; of the image tower, if there is another."""
+    """The number of blocks in each stage; those of the image tower if there are two towers."""
     counts: dict[str, set[int]] = {}
     image = [n for n in names if "visual." in n or "vision_model." in n] or names
     for name in image:
-        found = BLOCKS.search(name)
-        if found:
-            counts.setdefault(found[1], set()).add(int(found[2]))
+        if block := BLOCKS.search(name):
+            counts.setdefault(block[1], set()).add(int(block[2]))
     sizes = [str(len(numbers)) for _, numbers in sorted(counts.items())]
     return [f"blocks {', '.join(sizes)}".replace(", ", "-")] if sizes else []
 

@@ -14,23 +14,24 @@ from soup.models.building import library
 def parameter_groups(
     model: nn.Module, weight_decay: float, layer_decay: float | None = None
 ) -> list[dict[str, Any]]:
-    """Parameters for an optimizer: decayed and not, and with layer-wise decay each layer apart.
+    """The parameter groups of an optimizer, by weight decay and, with `layer_decay`, by layer.
 
-    Norms, biases and what the model itself names (positions, class tokens) are not decayed. With
-    `layer_decay` a group has 'lr_scale', layer_decay ** (layers above it): 1 for the head, and by
-    default 1 for all. Layers are timm's. Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT",
-    ICLR 2022.
+    Norms, biases and the parameters that the model itself exempts (positions, class tokens) have no
+    weight decay. The 'lr_scale' of a group is layer_decay ** (number of layers above it), which is
+    1 for the head; without `layer_decay` it is 1. Layers are as timm defines them. Clark et al.,
+    "ELECTRA", ICLR 2020; Bao et al., "BEiT", ICLR 2022.
 
     Args:
         model: of timm, or a `ClipClassifier`.
+        weight_decay: of the groups that have weight decay.
         layer_decay: the factor from each layer to the one below it, above 0 and at most 1.
 
     Returns:
-        Groups with 'params', 'weight_decay' and 'lr_scale', those of weights first, from the stem
-        to the head; the same order for the same model.
+        Groups with 'params', 'weight_decay' and 'lr_scale': first those with weight decay, from the
+        stem to the head, then the others in the same order.
 
     Raises:
-        ModelError: the model does not tell its layers.
+        ModelError: `layer_decay` is given, and the model does not define its layers.
     """
     timm_model: Any = model
     exempt = timm_model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
@@ -56,9 +57,9 @@ def parameter_groups(
 
 
 def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> None:
-    """Set the stochastic depth of a built model, in place: `rate` at its last block, less below.
+    """Set the stochastic depth of a built model in place: `rate` at the last block, less below it.
 
-    The rates of the blocks are those of the same model built with that rate. Huang et al., "Deep
+    The rates of the blocks are those of the same model built with this rate. Huang et al., "Deep
     networks with stochastic depth", ECCV 2016.
 
     Args:
@@ -69,7 +70,9 @@ def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> 
         ModelError: the model has no stochastic depth.
     """
     module = library(architecture.library)
-    random = torch.get_rng_state()  # building the twin draws numbers, which training must not see
+    random = (
+        torch.get_rng_state()
+    )  # building the twin must not change the random numbers of training
     try:
         twin = module.build(module.with_drop_path(architecture, rate))
     except ModelError as error:
@@ -88,14 +91,14 @@ def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> 
 
 
 def checkpoint_gradients(model: nn.Module, on: bool = True) -> None:
-    """Keep only the inputs of blocks and recompute the rest in the backward pass.
+    """Keep only the inputs of blocks, and recompute other activations in the backward pass.
 
     This takes less memory and gives the same gradients.
 
     Chen et al., "Training deep nets with sublinear memory cost", 2016.
 
     Raises:
-        ModelError: the model cannot.
+        ModelError: the model has no gradient checkpointing.
     """
     try:
         timm_model: Any = model

@@ -1,4 +1,4 @@
-"""The initialisation from timm: its pretrained weights, or a file of them."""
+"""The initialisation from timm: pretrained weights of timm, or a file of weights."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,18 @@ from soup.models.timm_models import create, describe, head, head_name
 
 
 def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
-    """The initialisation: pretrained weights, with a head of zeros for the given classes.
+    """The initialisation of all fine-tunes, with a head of zeros unless the head is kept.
+
+    Args:
+        base: the parameters of the initialisation.
+        classes: class names; the position of a name is its label.
+
+    Returns:
+        The architecture, and the model in evaluation mode.
 
     Raises:
-        ModelError: an unknown model or tag, no linear head, weights that cannot be fetched or do
-            not fit.
+        ModelError: the model or tag is unknown, the model has no linear head, or the weights cannot
+            be fetched or do not fit.
     """
     if base.weights == "pretrained":
         model = _fetched(base, len(classes))
@@ -61,19 +68,20 @@ def _fetched(base: Base, classes: int) -> nn.Module:
                 f"base.model: timm has no weights {tag!r} of {_plain(base.model)}; its tags: "
                 f"{', '.join(tags)}"
             )
-    create(base.model, base.kwargs, classes)  # so that its errors are told from those of the hub
-    known: Any = timm.get_pretrained_cfg(base.model)
-    if base.head == "keep" and known.num_classes != classes:
+    create(base.model, base.kwargs, classes)  # its errors must not be taken for those of the hub
+    pretrained: Any = timm.get_pretrained_cfg(base.model)
+    if base.head == "keep" and pretrained.num_classes != classes:
         raise ModelError(
-            f"base.head: keep: the weights of {base.model} know {known.num_classes} classes, but "
-            f"there are {classes} class folders; take head: new"
+            f"base.head: keep: the weights of {base.model} know {pretrained.num_classes} classes, "
+            f"but there are {classes} class folders; take head: new"
         )
     try:
         model: nn.Module = timm.create_model(
             base.model, pretrained=True, num_classes=classes, **base.kwargs
         )
     except Exception as error:  # the hub raises many kinds; all mean the same here
-        where = {"hf_hub": f"{known.hf_hub_id}/"} if known.hf_hub_id else {"url": known.url}
+        hub = pretrained.hf_hub_id
+        where = {"hf_hub": f"{hub}/"} if hub else {"url": pretrained.url}
         raise cannot_fetch(base.model, tag or tags[0], where, error) from None
     return model
 
@@ -83,6 +91,6 @@ def _plain(name: str) -> str:
 
 
 def _tags(name: str) -> list[str]:
-    """The pretrained weights that timm has of a model."""
-    known = timm.list_pretrained(f"{_plain(name)}.*") if timm.is_model(_plain(name)) else []
-    return [each.partition(".")[2] for each in known]
+    """The tags of the pretrained weights that timm has for a model."""
+    models = timm.list_pretrained(f"{_plain(name)}.*") if timm.is_model(_plain(name)) else []
+    return [model.partition(".")[2] for model in models]

@@ -22,7 +22,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What the head sees, (batch, features)."""
+    """The input of the head, (batch, features)."""
     timm_model: Any = model
     pooled: Tensor = timm_model.forward_head(timm_model.forward_features(images), pre_logits=True)
     return pooled
@@ -32,7 +32,7 @@ def head(model: nn.Module) -> nn.Linear:
     """The last layer.
 
     Raises:
-        ModelError: it is not one linear layer.
+        ModelError: the last layer is not a linear layer.
     """
     timm_model: Any = model
     classifier = timm_model.get_classifier()
@@ -50,7 +50,7 @@ def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
 
 
 def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architecture:
-    """The architecture of a model: its own configuration, overridden by the parameters."""
+    """The architecture of a model: the configuration of timm, overridden by the parameters."""
     config = timm.data.resolve_model_data_config(model)
     return Architecture(
         library="timm",
@@ -67,7 +67,7 @@ def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architec
 
 
 def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
-    """A model by name.
+    """A model by its name in timm, with a head for this number of classes.
 
     Raises:
         ModelError: timm does not know the name or does not take the arguments.

@@ -1,4 +1,4 @@
-"""Heads made of words: a zero-shot classifier from class names and prompt templates.
+"""Zero-shot heads: classifiers computed by a CLIP text tower from class names and prompts.
 
 Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021:
 the prompts' embeddings are normalised, averaged and normalised again. As in the code published with
@@ -18,7 +18,7 @@ from soup.config.params import Base
 from soup.models.architecture import ModelError
 from soup.models.clip_towers import registered_name, text_config
 
-Template = Callable[[str], str]
+Template = Callable[[str], str]  # class name -> prompt
 # Of open_clip, as published with CLIP; the prompt alone that CLIP's authors name first.
 TEMPLATES: dict[str, Sequence[Template]] = {
     "openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -29,13 +29,14 @@ WNID = re.compile(r"n\d{8}")
 
 
 def class_names(base: Base, classes: Sequence[str]) -> list[str]:
-    """What the classes are called in prompts.
+    """The names of the classes in prompts.
 
-    Those given; for folders named by WordNet ids, ImageNet's names as CLIP's authors cleaned them;
-    else the folders' names, an underscore read as a space.
+    These are the names in `base.class_names` if there are any. For classes named by WordNet ids
+    they are ImageNet's names as edited by the authors of CLIP. Otherwise they are the class names
+    with spaces for underscores.
 
     Raises:
-        ModelError: not one name a class, or WordNet ids that ImageNet does not have.
+        ModelError: the number of names is not that of the classes, or ImageNet lacks a WordNet id.
     """
     if base.class_names is not None:
         if len(base.class_names) != len(classes):
@@ -48,24 +49,29 @@ def class_names(base: Base, classes: Sequence[str]) -> list[str]:
         return [name.replace("_", " ") for name in classes]
     from timm.data import ImageNetInfo
 
-    place = {wnid: index for index, wnid in enumerate(ImageNetInfo().label_names())}
-    unknown = [name for name in classes if name not in place]
+    position = {wnid: index for index, wnid in enumerate(ImageNetInfo().label_names())}
+    unknown = [name for name in classes if name not in position]
     if unknown:
         raise ModelError(
             f"{len(unknown)} of {len(classes)} class folders are none of ImageNet's 1,000 "
             f"({', '.join(unknown[:5])}): give their names in base.class_names, in sorted order "
             "of the folders"
         )
-    return [open_clip.IMAGENET_CLASSNAMES[place[name]] for name in classes]
+    return [open_clip.IMAGENET_CLASSNAMES[position[name]] for name in classes]
 
 
 def zero_shot(model: Any, base: Base, names: Sequence[str]) -> Tensor:
-    """The text classifier times the logit scale, (classes, features).
+    """The weight of the zero-shot head, (classes, features): text classifier times logit scale.
 
-    A bias of the logits (SigLIP's) is the same for all classes, and left out.
+    A bias of the logits (SigLIP) is left out, because it is the same for all classes.
+
+    Args:
+        model: the CLIP model, with its text tower.
+        base: the parameters of the initialisation, which name the prompt templates.
+        names: of the classes, as in prompts.
     """
-    given = base.templates
-    templates = TEMPLATES[given] if isinstance(given, str) else [_template(text) for text in given]
+    chosen = base.templates
+    templates = TEMPLATES[chosen] if isinstance(chosen, str) else [*map(_template, chosen)]
     length = base.kwargs.get("force_context_length")
     tokenizer = open_clip.get_tokenizer(registered_name(base.model), context_length=length)
     with torch.no_grad():
@@ -77,11 +83,12 @@ def zero_shot(model: Any, base: Base, names: Sequence[str]) -> Tensor:
 
 
 def _template(text: str) -> Template:
-    return lambda name: text.replace("{}", name)  # str.format would stumble over other braces
+    return lambda name: text.replace("{}", name)  # str.format would fail on other braces
 
 
 def require_text_tower(base: Base) -> None:
-    """
+    """Check that the packages of a model's text tower are installed.
+
     Raises:
         ModelError: the text tower or its tokenizer needs a package that is not installed.
     """

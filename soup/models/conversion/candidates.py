@@ -1,4 +1,4 @@
-"""Where in a training checkpoint the weights are: often there are several sets of them."""
+"""Finding the weights in a training checkpoint, which often holds several sets of them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from soup.models.conversion.errors import FormatError
 
-# What training programs call the weights as trained; before others, in this order. Lightning's
-# WeightAveraging moves them to the first, and puts the average where they were.
+# Keys of the trained weights in training programs, in the order of preference. Lightning's
+# WeightAveraging moves the weights to the first key, and stores the average as 'state_dict'.
 RAW = [
     *("current_model_state", "state_dict", "model_state_dict", "model_state", "model", "module"),
     *("net", "network", "weights", "params", ""),
 ]
-# What holds tensors and no weights.
+# Keys that hold tensors but no weights.
 TRAINING = re.compile(r"optim|sched|scaler|^loops$|(^|_)rng|hyper_?param|hparams|^args$", re.I)
 AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averag)", re.I)
 DEPTH = 5
@@ -25,10 +25,10 @@ class Candidate:
     """A set of named tensors found in a file.
 
     Attributes:
-        key: the keys that lead to it, joined by dots; '' for the file itself.
-        weights: its tensors.
-        averaged: whether it is an average over steps (EMA, SWA).
-        dropped: its entries that are not tensors, or count steps of averaging.
+        key: the keys that lead to the set, joined by dots; '' for the file itself.
+        weights: tensor name -> tensor.
+        averaged: whether the weights are an average over training steps (EMA, SWA).
+        dropped: names of the entries that are no weights.
     """
 
     key: str
@@ -38,10 +38,10 @@ class Candidate:
 
 
 def candidates(content: object) -> list[Candidate]:
-    """Every set of weights in what a file holds, those more likely to be meant first.
+    """Every set of weights in the content of a file, the more likely ones first.
 
     Raises:
-        FormatError: there are none; the message says what there is.
+        FormatError: there are no weights; the message says what there is.
     """
     moved = isinstance(content, Mapping) and "current_model_state" in content
     found, lists = [], []
@@ -59,7 +59,7 @@ def candidates(content: object) -> list[Candidate]:
     found.sort(key=_rank)
     # NeMo's EMA callback keeps its tensors without names, in the order of the state dict.
     for key, tensors in lists:
-        for raw in [each for each in found if not each.averaged]:
+        for raw in [candidate for candidate in found if not candidate.averaged]:
             if [t.shape for t in tensors] == [t.shape for t in raw.weights.values()]:
                 named = zip(raw.weights, tensors, strict=True)
                 found.append(Candidate(key, {n: t.detach() for n, t in named}, averaged=True))
@@ -68,20 +68,25 @@ def candidates(content: object) -> list[Candidate]:
 
 
 def choose(found: Sequence[Candidate], ema: bool, key: str | None) -> Candidate:
-    """The candidate asked for: by its key, or the likeliest as trained or averaged.
+    """The candidate with a key, or the likeliest candidate of trained or averaged weights.
 
-    Where only averaged weights are found, they are taken without being asked for.
+    If there are averaged weights only, they are chosen whether or not `ema` asks for them.
+
+    Args:
+        found: the result of `candidates`.
+        ema: whether averaged weights (EMA, SWA) are wanted.
+        key: of the candidate; None to choose by `ema`.
 
     Raises:
-        FormatError: there is no such candidate; the message lists those that there are.
+        FormatError: there is no such candidate; the message lists the keys of those there are.
     """
     if key is not None:
-        pool = [each for each in found if each.key == key]
+        pool = [c for c in found if c.key == key]
     else:
-        pool = [each for each in found if each.averaged == ema] or ([] if ema else list(found))
+        pool = [c for c in found if c.averaged == ema] or ([] if ema else list(found))
     if not pool:
         wanted = "averaged weights (EMA, SWA)" if key is None else f"weights at {key!r}"
-        listed = ", ".join(repr(each.key) for each in found)
+        listed = ", ".join(repr(candidate.key) for candidate in found)
         raise FormatError(f"holds no {wanted}; choose with key= from {listed}")
     return pool[0]
 
@@ -89,7 +94,7 @@ def choose(found: Sequence[Candidate], ema: bool, key: str | None) -> Candidate:
 def _walk(
     node: object, path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, object] | list[Tensor]]]:
-    """Mappings with string keys, and lists of tensors, that are not known as training's own."""
+    """The mappings with string keys and the lists of tensors, without those under TRAINING keys."""
     if isinstance(node, Mapping) and all(isinstance(key, str) for key in node):
         yield path, node
         if id(node) in seen or len(path) == DEPTH:  # a pickle may lead back to itself
@@ -98,12 +103,12 @@ def _walk(
         for key, value in node.items():
             if not TRAINING.search(key):
                 yield from _walk(value, (*path, key), seen)
-    elif isinstance(node, list) and node and all(isinstance(each, Tensor) for each in node):
+    elif isinstance(node, list) and node and all(isinstance(item, Tensor) for item in node):
         yield path, node
 
 
 def _is_state(node: Mapping[str, object]) -> bool:
-    """Mostly tensors, and not only numbers: a table of scores is none."""
+    """Whether most values are tensors, and not all of them scalars (as in a table of scores)."""
     tensors = [value for value in node.values() if isinstance(value, Tensor)]
     return 2 * len(tensors) > len(node) and any(tensor.ndim for tensor in tensors)
 
@@ -125,6 +130,6 @@ def _candidate(key: str, node: Mapping[str, object], moved: bool) -> Candidate:
 
 def _rank(candidate: Candidate) -> tuple[int, int, int]:
     last = candidate.key.rpartition(".")[2]
-    known = RAW.index(last) if last in RAW else len(RAW)
+    preference = RAW.index(last) if last in RAW else len(RAW)
     size = sum(tensor.numel() for tensor in candidate.weights.values())
-    return known, candidate.key.count("."), -size
+    return preference, candidate.key.count("."), -size

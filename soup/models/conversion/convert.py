@@ -1,4 +1,4 @@
-"""Import: what people have, converted once to safetensors; only tensors are ever taken from it."""
+"""Import: a checkpoint of any supported format is converted to safetensors, tensors only."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,22 +17,22 @@ from soup.weights.safetensors_header import DTYPE_NAMES
 
 @dataclass(frozen=True)
 class Imported:
-    """What was found in a source, and what became of it.
+    """The report of a conversion.
 
     Attributes:
         path: the safetensors file written.
-        layout: who wrote the source: 'Lightning', 'timm', 'open_clip', 'Hugging Face',
+        layout: the program that wrote the source: 'Lightning', 'timm', 'open_clip', 'Hugging Face',
             'model-soups', or plain 'torch' or 'safetensors'.
-        key: the keys that lead to the weights taken, joined by dots; '' for the file itself.
-        others: keys of the other weights found there.
-        averaged: whether the weights taken are an average over steps (EMA, SWA).
+        key: the keys that lead to the converted weights, joined by dots; '' for the file itself.
+        others: keys of the other sets of weights in the source.
+        averaged: whether the converted weights are an average over steps (EMA, SWA).
         stripped: prefixes that all names had, in the order of removal.
-        renamed: old to new names of tensors renamed beyond that.
-        made: tensors that timm made of others, merged or resampled.
-        dropped: entries, under their old names, that the output does not have.
-        dtypes: how many tensors there are of each.
-        size: bytes of the file written.
-        sha256: digest of the source; of shards, of the list of their digests.
+        renamed: old names -> new names of tensors that were renamed in another way.
+        made: names of tensors that timm merged or resampled from others.
+        dropped: old names of entries that the output does not have.
+        dtypes: dtype -> number of tensors.
+        size: of the file written, in bytes.
+        sha256: digest of the source; for shards, of the list of their digests.
     """
 
     path: Path
@@ -62,22 +62,22 @@ def convert(
     prefixes: Sequence[str] = names.PREFIXES,
     model: str | None = None,
 ) -> Imported:
-    """Convert a checkpoint, or a folder of one, to a safetensors file of its weights alone.
+    """Convert a checkpoint, or a folder that holds one, to a safetensors file of its weights.
 
-    Dtypes stay as they are, tied tensors stay tied, and tensors are mapped from their files, so
-    that memory is needed for a few of them.
+    Dtypes are kept, and tied tensors stay tied. Tensors are mapped from their files, so that only a
+    few of them are in memory.
 
     Args:
         source: a file of `torch.save` or safetensors, an index of shards, or a Hugging Face folder.
-        out: the file to write; it appears whole or not at all.
-        ema: take the average over steps that a training checkpoint keeps beside its weights.
-        key: take the weights at these keys, joined by dots, where a file has several.
-        prefixes: stripped from the names where all of them share one.
-        model: 'timm:NAME' maps the names to those of that model, and has them checked.
+        out: the file to write; it is complete or not written at all.
+        ema: convert the average over steps that a training checkpoint has beside its weights.
+        key: keys of the weights to convert, joined by dots, if a file has several sets.
+        prefixes: removed from the names if all names have them.
+        model: 'timm:NAME' renames the tensors as in this model, and checks them.
 
     Raises:
-        FormatError: no weights that can be used, or not those asked for; all that is wrong with
-            them is listed, and the remedy.
+        FormatError: the source has no usable weights, or not the wanted ones; the message lists
+            everything that is wrong with them, and the remedy.
         CheckpointError: a safetensors file is damaged.
         OSError: a file cannot be read or written.
     """
@@ -92,9 +92,9 @@ def convert(
     content = source_files.contents(first)
     try:
         found = candidates(content)
-        taken = choose(found, ema, key)
-        short, stripped = names.strip(taken.weights, prefixes)
-        weights = {new: taken.weights[old] for old, new in short.items()}
+        chosen = choose(found, ema, key)
+        short, stripped = names.strip(chosen.weights, prefixes)
+        weights = {new: chosen.weights[old] for old, new in short.items()}
         pool = names.from_model_soups(weights)
         if pool is not None:
             weights = {new: weights[old] for old, new in pool.items()}
@@ -106,21 +106,21 @@ def convert(
 
     layout = "model-soups" if pool is not None else _layout(first, content)
     sha256 = source_files.digest(parts)
-    notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": taken.key}
+    notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": chosen.key}
     save(weights, out, notes | ({"model": model} if model else {}))
 
-    origin = {id(tensor): old for old, tensor in taken.weights.items()}
+    origin = {id(tensor): old for old, tensor in chosen.weights.items()}
     new_names = {origin[id(t)]: new for new, t in weights.items() if id(t) in origin}
     return Imported(
         path=out,
         layout=layout,
-        key=taken.key,
-        others=tuple(each.key for each in found if each is not taken),
-        averaged=taken.averaged,
+        key=chosen.key,
+        others=tuple(other.key for other in found if other is not chosen),
+        averaged=chosen.averaged,
         stripped=stripped,
         renamed={old: new for old, new in new_names.items() if new != short[old]},
         made=tuple(new for new, tensor in weights.items() if id(tensor) not in origin),
-        dropped=(*taken.dropped, *(old for old in taken.weights if old not in new_names)),
+        dropped=(*chosen.dropped, *(old for old in chosen.weights if old not in new_names)),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in weights.values())),
         size=out.stat().st_size,
         sha256=sha256,
@@ -128,7 +128,7 @@ def convert(
 
 
 def _layout(first: Path, content: object) -> str:
-    """Who wrote a file, by what only they write."""
+    """The program that wrote a file, by the keys that only this program writes."""
     keys = set(content) if isinstance(content, Mapping) else set()
     if "pytorch-lightning_version" in keys:
         return "Lightning"
@@ -142,18 +142,18 @@ def _layout(first: Path, content: object) -> str:
 
 
 def _require_savable(weights: Mapping[str, Tensor]) -> None:
-    """Raise for tensors that cannot be averaged or written; all of them are named."""
+    """Raise for tensors that cannot be averaged or written; the message lists them all."""
     kinds = [(name, _unsavable(tensor)) for name, tensor in weights.items()]
-    found = [f"{name} is {kind}" for name, kind in kinds if kind]
-    if found:
+    problems = [f"{name} is {kind}" for name, kind in kinds if kind]
+    if problems:
         raise FormatError(
-            f"{some(found, 10, last=' ')}; weights are averaged as dense real tensors: "
+            f"{some(problems, 10, last=' ')}; weights are averaged as dense real tensors: "
             "save them as such where they were made"
         )
 
 
 def _unsavable(tensor: Tensor) -> str:
-    """What is in the way of averaging or writing a tensor; '' if nothing is."""
+    """Why a tensor cannot be averaged or written; '' if it can."""
     if tensor.is_quantized:
         return "quantised"
     if tensor.layout != strided:

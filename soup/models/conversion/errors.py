@@ -1,7 +1,7 @@
-"""What import says of a source that it cannot turn into weights."""
+"""The error for a source that cannot be converted."""
 
 from soup.errors import BadInput
 
 
 class FormatError(BadInput, ValueError):
-    """A source that holds no weights that can be used; the message names it, and what to do."""
+    """A source has no usable weights; the message names the source and the remedy."""

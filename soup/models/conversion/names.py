@@ -1,4 +1,4 @@
-"""What wrappers and published pools call tensors, and what the model itself calls them."""
+"""Tensor names in wrappers and published pools, translated to the names in the model."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,9 +7,9 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 
 def strip(names: Iterable[str], prefixes: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Names without the prefixes that all of them share, and those prefixes in their order.
+    """Old names -> names without the prefixes that all names share, and the removed prefixes.
 
-    A prefix that only some have is part of the model (`backbone.` beside `head.`), and stays.
+    A prefix that only some names have is part of the model (`backbone.` beside `head.`) and stays.
     """
     new = {name: name for name in names}
     stripped: list[str] = []
@@ -20,14 +20,14 @@ def strip(names: Iterable[str], prefixes: Sequence[str]) -> tuple[dict[str, str]
 
 
 def from_model_soups(names: Iterable[str]) -> dict[str, str] | None:
-    """From names of the published model-soups pool to those of a `ClipClassifier`.
+    """Names in the published model-soups pool -> names in a `ClipClassifier`.
 
-    There a model is OpenAI's CLIP as `model.*`, of whose text tower the leftovers are dropped, and
-    a head `classification_head.*`; mlfoundations/model-soups, utils.py. The image tower's names are
-    those of open_clip (for ViT-B/32 the model `ViT-B-32-quickgelu`).
+    A model of the pool is OpenAI's CLIP as `model.*` and a head `classification_head.*`
+    (mlfoundations/model-soups, utils.py). Tensors of the text tower are dropped. The image tower
+    has the names of open_clip (for ViT-B/32 those of the model `ViT-B-32-quickgelu`).
 
     Returns:
-        Old to new names of what is kept, or None where the names are not of that layout.
+        Old names -> new names of the tensors that are kept; None if the names are not the pool's.
     """
     names = list(names)
     if not all(name.startswith(("model.", "classification_head.")) for name in names):

@@ -1,7 +1,8 @@
-"""Files of `torch.save`, read without running them: they may build tensors and plain containers.
+"""Reading files of `torch.save` without running code from them.
 
-A pickle is a program. `weights_only=True` interprets it with an allow-list, and whatever else it
-asks for is named and refused. There is no way round that here, on purpose.
+A pickle is a program. `weights_only=True` allows it to build tensors and plain containers only; a
+pickle that asks for anything else is refused, and the message names what it asked for. There is
+deliberately no option to allow more.
 """
 
 import pickle
@@ -17,19 +18,20 @@ from soup.models.conversion.errors import FormatError
 
 
 def read(path: Path) -> object:
-    """What a file of `torch.save` holds, its tensors mapped from the file where its format allows.
+    """The content of a file of `torch.save`, with its tensors memory-mapped if its format allows.
 
-    A mapped tensor takes no memory of its own. The format from before torch 1.6 is read whole.
+    A mapped tensor takes no memory until it is used. Files of the format before torch 1.6 are read
+    whole.
 
     Raises:
         FormatError: the pickle asks for more than weights, or torch cannot read the file.
     """
     try:
-        # timm keeps its command line in a Namespace, which is as inert as a dictionary.
+        # timm stores its command line as a Namespace, which runs no code when it is built.
         with torch.serialization.safe_globals([Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters of them is in the errors below
+            warnings.simplefilter("ignore")  # the errors below say what matters of them
             return torch.load(path, map_location="cpu", weights_only=True, mmap=_mappable(path))
-    except Exception as error:  # damaged files raise any kind; all mean the same here
+    except Exception as error:  # damaged files raise errors of any type
         asked = ", ".join(repr(name) for name in _asked(path, error))
         if asked:
             raise FormatError(
@@ -46,7 +48,7 @@ def read(path: Path) -> object:
 
 
 def _mappable(path: Path) -> bool:
-    """Whether tensors lie in the file as they are in memory; torch would not notice that not."""
+    """Whether the tensors are stored uncompressed; torch would map compressed bytes unnoticed."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -54,7 +56,7 @@ def _mappable(path: Path) -> bool:
 
 
 def _asked(path: Path, error: Exception) -> list[str]:
-    """What a refused pickle asked for; empty if that is not why it could not be read."""
+    """What a refused pickle asked for; empty if the file could not be read for another reason."""
     if "TorchScript" in str(error):
         return ["torch.jit.ScriptModule"]
     first = re.findall(r"GLOBAL (\S+)", str(error))

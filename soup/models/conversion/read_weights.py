@@ -1,4 +1,4 @@
-"""The weights in whatever file people have, under the names that a model itself has for them."""
+"""Reading the weights of a file of any supported format, under the tensor names of the model."""
 
 from pathlib import Path
 
@@ -9,21 +9,22 @@ from soup.weights import Weights
 
 
 def weights_of(source: str | Path) -> Weights:
-    """A file's weights as trained; nothing is written, and tensors stay mapped from the file.
+    """The weights of a file as they were trained (not an average over steps, if there is one too).
 
-    Wrappers' prefixes are stripped, and the published model-soups pool gets the names of
+    Nothing is written, and tensors stay mapped from the file. Prefixes of wrappers are stripped,
+    and models of the published model-soups pool get the names of
     `soup.models.clip_models.ClipClassifier`.
 
     Raises:
-        FormatError: no weights that can be used; says what there is.
+        FormatError: the file has no usable weights; the message says what it has.
         CheckpointError: a safetensors file is damaged.
     """
     first = source_files.locate(Path(source))
     try:
-        taken = choose(candidates(source_files.contents(first)), ema=False, key=None).weights
+        chosen = choose(candidates(source_files.contents(first)), ema=False, key=None).weights
     except FormatError as error:
         raise FormatError(str(error) if str(first) in str(error) else f"{first}: {error}") from None
-    short, _ = names.strip(taken, names.PREFIXES)
-    weights = {new: taken[old] for old, new in short.items()}
+    short, _ = names.strip(chosen, names.PREFIXES)
+    weights = {new: chosen[old] for old, new in short.items()}
     pool = names.from_model_soups(weights)
     return weights if pool is None else {new: weights[old] for old, new in pool.items()}

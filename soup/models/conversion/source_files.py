@@ -1,4 +1,4 @@
-"""Which files a source consists of, and what they hold: one file, or shards with their index."""
+"""The files of a source (one file, or shards with their index), and their content."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from soup.weights import materialize
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import files_of, read_index
 
-# What Hugging Face folders call their weights, in the order of preference.
+# Names of the weights in Hugging Face folders, in the order of preference.
 FOLDER = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -25,15 +25,15 @@ INDEX = ".index.json"
 
 
 def locate(source: Path) -> Path:
-    """The file to begin with: the source itself, or a folder's weights or index of shards.
+    """The file of a source to read first: the source itself, or the weights or index in a folder.
 
     Raises:
-        FormatError: there is no such file, or a folder without weights of a known name.
+        FormatError: the source does not exist, or is a folder without weights of a known name.
     """
     if source.is_dir():
-        known = [source / name for name in FOLDER if (source / name).is_file()]
-        if known:
-            return known[0]
+        weights = [source / name for name in FOLDER if (source / name).is_file()]
+        if weights:
+            return weights[0]
         there = sorted(path.name for path in source.iterdir() if path.is_file())
         raise FormatError(
             f"{source}: this folder has none of {', '.join(FOLDER)}; name the file to import, "
@@ -45,7 +45,7 @@ def locate(source: Path) -> Path:
 
 
 def parts(first: Path) -> list[Path]:
-    """The files with the tensors: the one given, or the shards if it is their index.
+    """The files that hold the tensors: the given file, or the shards if it is an index.
 
     Raises:
         FormatError: shards are missing; all of them are named.
@@ -61,7 +61,7 @@ def parts(first: Path) -> list[Path]:
 
 
 def contents(first: Path) -> object:
-    """What a file or the shards of an index hold; tensors stay in their files until they are used.
+    """The content of a file or of the shards of an index; tensors are read when they are used.
 
     Raises:
         FormatError: a file cannot be read, or shards lack tensors that their index names.
@@ -86,14 +86,14 @@ def contents(first: Path) -> object:
 
 
 def digest(files: Sequence[Path]) -> str:
-    """SHA-256 of a file; of several, of their digests and names, as `Checkpoint.digest` has it."""
-    each = []
+    """SHA-256 of a file; for several files, of their digests and names, as `Checkpoint.digest`."""
+    digests = []
     for path in files:
         with path.open("rb") as file:
-            each.append(hashlib.file_digest(file, "sha256").hexdigest())
-    if len(each) == 1:
-        return each[0]
-    lines = "".join(f"{sha}  {path.name}\n" for sha, path in zip(each, files, strict=True))
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    lines = "".join(f"{sha}  {path.name}\n" for sha, path in zip(digests, files, strict=True))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -102,7 +102,7 @@ def _open(path: Path) -> object:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
         raise FormatError(f"{path}: a pointer of Git LFS, not the file itself; run git lfs pull")
-    # The header of safetensors is JSON behind eight bytes of length; some name such files .bin.
+    # safetensors begins with eight bytes of length and a JSON header; some such files end in .bin.
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return materialize(Checkpoint(path))
     return read(path)

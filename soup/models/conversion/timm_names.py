@@ -1,4 +1,4 @@
-"""From a model's original tensor names to timm's, by timm's own remapping."""
+"""Translating the original tensor names of a model to timm's, by timm's own functions."""
 
 import sys
 from collections.abc import Mapping
@@ -13,14 +13,18 @@ from soup.models.conversion.errors import FormatError
 
 
 def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Weights under the names that timm's model of that name has, with as many classes as its head.
+    """Weights under the tensor names of a timm model; their head may have any number of classes.
 
-    Weights that fit as they are stay as they are. Otherwise timm's `checkpoint_filter_fn` for that
-    family renames them; it may also merge or resample tensors, which are then new ones.
+    Weights that fit the model are returned as they are. Otherwise timm's `checkpoint_filter_fn` for
+    the family of the model renames them; it may also merge or resample tensors.
+
+    Args:
+        weights: tensor name -> tensor.
+        name: of the model in timm.
 
     Raises:
-        FormatError: timm does not know the model, or the weights do not fit it; missing and
-            unexpected names and other shapes are all listed.
+        FormatError: timm does not know the model, or the weights do not fit it; all missing and
+            unexpected names and different shapes are listed.
     """
     import timm
 
@@ -47,7 +51,7 @@ def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _model(name: str) -> Any:
-    """The model without memory for its tensors: only their names and shapes are asked for."""
+    """The model with tensors that have names and shapes but no memory."""
     import timm
 
     if not timm.is_model(name):
@@ -61,13 +65,13 @@ def _model(name: str) -> Any:
 def _problems(weights: Mapping[str, Tensor], model: Any) -> list[str]:
     """Every reason why weights do not fit a model whose head may have any number of classes."""
     _resize_head(weights, model)
-    own = model.state_dict()
-    missing = [f"missing: {name}" for name in own if name not in weights]
-    unexpected = [f"unexpected: {name}" for name in weights if name not in own]
+    wanted = model.state_dict()
+    missing = [f"missing: {name}" for name in wanted if name not in weights]
+    unexpected = [f"unexpected: {name}" for name in weights if name not in wanted]
     shapes = [
-        f"{name} is {tuple(weights[name].shape)}, the model wants {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        f"{name} is {tuple(weights[name].shape)}, the model wants {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in weights and weights[name].shape != wanted[name].shape
     ]
     return missing + unexpected + shapes
 
