@@ -102,7 +102,7 @@ class _Arrays:
             for part in row_parts(self.rows):
                 yield np.array(in_threads(lambda row: _measured(measure, row), part), np.int64)
 
-        mapped = self.store.array(self._key(what), len(self.rows), blocks)
+        mapped = self.store.array(of_value([what, self.digest]), len(self.rows), blocks)
         return np.concatenate([*blocks()]) if mapped is None else mapped
 
     def packed(
@@ -120,10 +120,7 @@ class _Arrays:
                         raise DataError(f"{row.path} was changed while it was read; try again")
                 yield np.concatenate(images)
 
-        return self.store.array(self._key(what), int(lengths.sum()), blocks)
-
-    def _key(self, what: str) -> str:
-        return of_value([what, self.digest])
+        return self.store.array(of_value([what, self.digest]), int(lengths.sum()), blocks)
 
 
 def _measured(measure: Callable[[Row], tuple[int, ...]], row: Row) -> tuple[int, ...]:

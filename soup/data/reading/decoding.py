@@ -41,18 +41,16 @@ def is_plain_jpeg(encoded: bytes) -> bool:
     """Whether this is a JPEG of three channels and usual size without EXIF, which may rotate it."""
     if encoded[:2] != b"\xff\xd8":
         return False
-    offset = 2
-    while offset + 9 < len(encoded) and encoded[offset] == 0xFF:
-        kind = encoded[offset + 1]
+    start = 2
+    while start + 9 < len(encoded) and encoded[start] == 0xFF:
+        kind = encoded[start + 1]
         if kind in (0xC0, 0xC1, 0xC2):  # start of frame: baseline, extended, progressive
-            height = int.from_bytes(encoded[offset + 5 : offset + 7])
-            width = int.from_bytes(encoded[offset + 7 : offset + 9])
+            height = int.from_bytes(encoded[start + 5 : start + 7])
+            width = int.from_bytes(encoded[start + 7 : start + 9])
             return (
-                encoded[offset + 9] == 3
-                and encoded[offset + 4] == 8
-                and height * width < MAX_PIXELS
+                encoded[start + 9] == 3 and encoded[start + 4] == 8 and height * width < MAX_PIXELS
             )
-        if kind == 0xE1 and encoded[offset + 4 : offset + 8] == b"Exif":
+        if kind == 0xE1 and encoded[start + 4 : start + 8] == b"Exif":
             return False
-        offset += 2 + int.from_bytes(encoded[offset + 2 : offset + 4])
+        start += 2 + int.from_bytes(encoded[start + 2 : start + 4])
     return False

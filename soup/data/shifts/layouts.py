@@ -90,14 +90,11 @@ def _by_map(shift: ShiftFolder) -> Meaning:
     assert shift.map is not None
     meaning = class_map.read(shift.map)
     others = {name for names in meaning.values() for name in names} - set(shift.classes)
-    train_name = _train_names(others, shift.classes)
-    unknown = [name + near(name, shift.classes) for name in sorted(others - train_name.keys())]
+    name_of = _train_names(others, shift.classes)
+    unknown = [name + near(name, shift.classes) for name in sorted(others - name_of.keys())]
     if unknown:
         raise DataError(f"{shift.map} names classes that train does not have: {some(unknown, 10)}")
-    return {
-        folder: tuple(train_name.get(name, name) for name in names)
-        for folder, names in meaning.items()
-    }
+    return {folder: tuple(name_of.get(n, n) for n in names) for folder, names in meaning.items()}
 
 
 def _train_names(names: Iterable[str], classes: Sequence[str]) -> dict[str, str]:

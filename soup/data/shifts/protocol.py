@@ -1,4 +1,4 @@
-"""The evaluation protocol of a split: which answers are possible, and how its images are cropped.
+"""The evaluation protocol of a split: its possible answers, and how its images are cropped.
 
 By default an image has one of train's classes, and the model chooses among the classes that occur
 in the split. `prepare` writes a protocol for each split that is judged in another way.
@@ -6,7 +6,7 @@ in the split. `prepare` writes a protocol for each split that is judged in anoth
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from soup.data.errors import DataError
@@ -46,18 +46,7 @@ def labels(label: str, answers: Mapping[str, tuple[str, ...]]) -> tuple[str, ...
 def save(protocols: Mapping[str, EvaluationProtocol], path: Path) -> None:
     """Write the protocols that differ from the default one, as JSON."""
     default = EvaluationProtocol()
-    write_json(
-        path,
-        {
-            split: {
-                "answers": {name: list(classes) for name, classes in protocol.answers.items()},
-                "border": protocol.border,
-                "of": protocol.of,
-            }
-            for split, protocol in protocols.items()
-            if protocol != default
-        },
-    )
+    write_json(path, {split: asdict(p) for split, p in protocols.items() if p != default})
 
 
 def load(path: Path) -> dict[str, EvaluationProtocol]:
