@@ -25,9 +25,10 @@ from machine import REPO, machine
 
 from soup.config.params import Params, parse
 from soup.evaluation.ensemble import LogitSum
+from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.metrics import Logits, bootstrap, correct, mcnemar
-from soup.evaluation.predict import heldout_judge, predict
+from soup.evaluation.predict import predict
 from soup.evaluation.targets import Targets
 from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
@@ -87,7 +88,7 @@ class Table:
         chosen = [stored for stored in self.everyone if wanted(stored.ingredient.name)]
         hardest = [stored.correct for stored in chosen]
         k = self.pool
-        judge = heldout_judge(k.model, k.heldout, k.architecture.model, hardest)
+        (judge,) = Evaluator(k.heldout, k.architecture, (k.model,), 256).judges(hardest)
         ranked = [stored.ingredient for stored in chosen]
         soups: dict[str, Soup] = {
             "uniform": uniform(ranked, judge),
