@@ -1,7 +1,6 @@
 """A sweep: K ingredients of one initialisation, each kept in MLflow under its digest.
 
-A larger K finds the first ingredients finished, an interrupted one goes on in its run and from its
-state on disk, and one that anything changed for is made anew.
+A larger K finds the first ingredients finished. An interrupted one goes on from its state on disk.
 """
 
 import json
