@@ -11,7 +11,7 @@ from collections.abc import Callable
 from soup.recipes.dare import dare
 from soup.recipes.fisher import fisher
 from soup.recipes.greedy import greedy
-from soup.recipes.ingredient import Soup
+from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.learned import learned
 from soup.recipes.model_stock import stock
 from soup.recipes.pruned import pruned
@@ -22,6 +22,8 @@ from soup.recipes.task_arithmetic import task
 from soup.recipes.ties import ties
 from soup.recipes.uniform import uniform
 from soup.recipes.wise_ft import interpolate
+
+__all__ = ["RECIPES", "Ingredient", "Soup", "Trial", "greedy", "uniform"]
 
 RECIPES: dict[str, Callable[..., Soup]] = {
     "uniform": uniform,

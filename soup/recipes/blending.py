@@ -13,6 +13,8 @@ from soup.weights.streaming_sum import raise_not_finite
 
 # Numbers of a tensor that are converted to float64 at a time, to bound the memory needed.
 BLOCK = 1 << 19
+# The factors of the mean change from the base that a judge chooses from.
+SCALES = tuple(quarter / 4 for quarter in range(1, 9))
 
 
 def weights_of(ingredients: Sequence[Ingredient]) -> list[Weights]:
@@ -86,8 +88,8 @@ def search_coefficient(
     judge: Judge | None,
     label: str,
     given: float | None,
-    default: float,
-    grid: Sequence[float],
+    default: float = 1,
+    grid: Sequence[float] = SCALES,
 ) -> Soup:
     """Return a soup of all ingredients whose one coefficient is given or chosen on held-out data.
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from soup.recipes.blending import blockwise, mean, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
-from soup.recipes.task_arithmetic import SCALES
 from soup.weights import Weights, specs
 
 
@@ -35,7 +34,7 @@ def dare(
     Args:
         ingredients: all of them are merged.
         base: the weights that all ingredients were fine-tuned from.
-        judge: chooses the scale from `SCALES` if none is given.
+        judge: chooses the scale from `blending.SCALES` if none is given.
         drop: p, the probability to drop a change.
         scale: s; 1 if there is neither a scale nor a judge.
         seed: of the masks.
@@ -60,7 +59,7 @@ def dare(
 
         return blockwise(merged, [*models, base], masks)
 
-    return search_coefficient(ingredients, merge, judge, "scale", scale, 1, SCALES)
+    return search_coefficient(ingredients, merge, judge, "scale", scale)
 
 
 def keep_mask(key: str, shape: tuple[int, ...], drop: float) -> Tensor:

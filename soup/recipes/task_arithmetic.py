@@ -16,8 +16,6 @@ from soup.recipes.judge import Judge
 from soup.recipes.wise_ft import from_base
 from soup.weights import Weights
 
-SCALES = tuple(quarter / 4 for quarter in range(1, 9))
-
 
 def task(
     ingredients: Sequence[Ingredient],
@@ -30,7 +28,7 @@ def task(
     Args:
         ingredients: all of them are averaged.
         base: the weights that all ingredients were fine-tuned from.
-        judge: chooses the scale from `SCALES` if none is given.
+        judge: chooses the scale from `blending.SCALES` if none is given.
         scale: s; 1 if there is neither a scale nor a judge.
 
     Raises:
@@ -39,5 +37,5 @@ def task(
     """
     models = weights_of(ingredients)
     return search_coefficient(
-        ingredients, lambda s: from_base(base, models, s), judge, "scale", scale, 1, SCALES
+        ingredients, lambda s: from_base(base, models, s), judge, "scale", scale
     )

@@ -21,7 +21,6 @@ from torch import Tensor
 from soup.recipes.blending import BLOCK, blockwise, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
-from soup.recipes.task_arithmetic import SCALES
 from soup.weights import Weights, specs
 
 
@@ -37,7 +36,7 @@ def ties(
     Args:
         ingredients: all of them are merged.
         base: the weights that all ingredients were fine-tuned from.
-        judge: chooses the scale from `SCALES` if none is given.
+        judge: chooses the scale from `blending.SCALES` if none is given.
         density: k / 100, the share of the changes of each model that stay.
         scale: s; 1 if there is neither a scale nor a judge.
 
@@ -71,7 +70,7 @@ def ties(
 
         return blockwise(merged, [*models, base])
 
-    return search_coefficient(ingredients, merge, judge, "scale", scale, 1, SCALES)
+    return search_coefficient(ingredients, merge, judge, "scale", scale)
 
 
 def trim(change: Tensor, threshold: float) -> Tensor:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,18 +74,14 @@ class Checkpoint(LazyWeights):
         self._require_index(tensors)
         tensors |= {name: tensors[first]._replace(tied=first) for name, first in tied.items()}
         self.metadata.pop("format", None)
-        self._specs = dict(sorted(tensors.items()))
-
-    @property
-    def specs(self) -> Mapping[str, Spec]:
-        return self._specs
+        self.specs = dict(sorted(tensors.items()))
 
     def __getitem__(self, name: str) -> Tensor:
-        stored = self._specs[name].tied
+        stored = self.specs[name].tied
         return self._file_of[stored].get_tensor(stored)
 
     def reader(self, name: str) -> Reader:
-        stored = self._specs[name].tied
+        stored = self.specs[name].tied
         return self._file_of[stored].reader(stored)
 
     def digest(self) -> str:
@@ -155,16 +151,11 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
                 raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB are needed")
             with temporary.open("wb") as file:
                 file.write(encode_header(entries, stored_metadata))
-                for block in _blocks(weights, stored):
+                lazy = weights.blocks(stored) if isinstance(weights, LazyWeights) else None
+                for block in lazy or (weights[name] for name in stored):
                     _write_block(block, file)
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _blocks(weights: Weights, names: Sequence[str]) -> Iterable[Tensor]:
-    return (
-        weights.blocks(names) if isinstance(weights, LazyWeights) else (weights[n] for n in names)
-    )
 
 
 def _write_block(tensor: Tensor, file: BinaryIO) -> None:

@@ -3,7 +3,6 @@
 The arithmetic on them is in `soup.weights.algebra`.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -35,12 +34,14 @@ class Spec(NamedTuple):
     tied: str
 
 
-class LazyWeights(Mapping[str, Tensor], ABC):
-    """Weights whose tensors are read or computed on access and not kept."""
+class LazyWeights(Mapping[str, Tensor]):
+    """Weights whose tensors are read or computed on access and not kept.
 
-    @property
-    @abstractmethod
-    def specs(self) -> Mapping[str, Spec]: ...
+    Attributes:
+        specs: dtype, shape and ties of each tensor.
+    """
+
+    specs: Mapping[str, Spec]
 
     def blocks(self, names: Iterable[str]) -> Iterator[Tensor]:
         """Yield the numbers of the named tensors, in order, as flat tensors of any length.
@@ -168,36 +169,30 @@ def merged_specs(models: Sequence[Weights], dtype: torch.dtype | None = None) ->
     return merged
 
 
-class _Tensorwise(LazyWeights):
-    """The result of a function that takes one tensor of each model, computed on access."""
+class Merged(LazyWeights):
+    """Several models in one: `function` computes each floating-point tensor on access, by name."""
 
     def __init__(
         self,
-        function: Callable[[str, list[Tensor]], Tensor],
         models: Sequence[Weights],
-        dtype: torch.dtype | None,
+        function: Callable[[str], Tensor],
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self._function, self._models = function, models
-        self._specs = merged_specs(models, dtype)
-
-    @property
-    def specs(self) -> Mapping[str, Spec]:
-        return self._specs
+        self._models, self._function = models, function
+        self.specs = merged_specs(models, dtype)
 
     def __getitem__(self, name: str) -> Tensor:
-        spec = self._specs[name]
-        if not spec.dtype.is_floating_point:
+        dtype = self.specs[name].dtype
+        if not dtype.is_floating_point:
             return self._models[0][name].clone()
-        return self._function(name, [model[name] for model in self._models]).to(spec.dtype)
+        return self._function(name).to(dtype)
 
     def __str__(self) -> str:
         return f"a soup of {len(self._models)} models"
 
 
 def tensorwise(
-    function: Callable[[str, list[Tensor]], Tensor],
-    models: Sequence[Weights],
-    dtype: torch.dtype | None = None,
+    function: Callable[[str, list[Tensor]], Tensor], models: Sequence[Weights]
 ) -> Weights:
     """Apply a function to each floating-point tensor of several models.
 
@@ -205,9 +200,8 @@ def tensorwise(
 
     Args:
         function: takes the name of a tensor and that tensor of each model, and returns a tensor of
-            the same shape, which is cast to the first model's dtype (or `dtype`).
+            the same shape, which is cast to the first model's dtype.
         models: of the same tensor names and shapes.
-        dtype: of the result's floating-point tensors; the first model's by default.
 
     Returns:
         A dictionary if all models are dictionaries, else a mapping that computes each tensor when
@@ -217,7 +211,8 @@ def tensorwise(
         ValueError: there are no models.
         Incompatible: names, shapes or kinds of dtype differ.
     """
-    return materialize_if_eager(_Tensorwise(function, models, dtype), models)
+    merged = Merged(models, lambda name: function(name, [model[name] for model in models]))
+    return materialize_if_eager(merged, models)
 
 
 def materialize_if_eager(result: LazyWeights, models: Sequence[Weights]) -> Weights:

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from soup.weights.mapping import (
+    Merged,
     Weights,
     display_name,
     materialize,
+    merged_specs,
     require_compatible,
     specs,
-    tensorwise,
 )
 
 
@@ -35,7 +36,8 @@ class RunningMean:
                     self._sum[name] = self._first[name].to(self._accumulate, copy=True)
         else:
             self._require_compatible(weights)
-            if _ties(weights) != _ties(self._first):  # the mean ties only what all models tie
+            # The mean ties only what all models tie.
+            if merged_specs([self._first, weights]) != specs(self._first):
                 self._first = {name: tensor.clone() for name, tensor in self._first.items()}
             for name, total in self._sum.items():
                 total.add_(weights[name].to(total.device))
@@ -52,23 +54,18 @@ class RunningMean:
         """
         if self.count == 0:
             raise ValueError("nothing to average: no weights were given")
-        if candidate is None:
-            return materialize(
-                tensorwise(lambda name, _: self._sum[name] / self.count, [self._first])
-            )
-        self._require_compatible(candidate)
-        count = self.count + 1
+        if candidate is not None:
+            self._require_compatible(candidate)
 
-        def mean(name: str, tensors: list[Tensor]) -> Tensor:
+        def mean(name: str) -> Tensor:
             total = self._sum[name]
-            return (total + tensors[1].to(total.device)).div_(count)
+            if candidate is None:
+                return total / self.count
+            return (total + candidate[name].to(total.device)).div_(self.count + 1)
 
-        return materialize(tensorwise(mean, [self._first, candidate]))
+        models = [self._first] if candidate is None else [self._first, candidate]
+        return materialize(Merged(models, mean))
 
     def _require_compatible(self, weights: Weights) -> None:
         names = display_name(self._first, 1), display_name(weights, self.count + 1)
         require_compatible(self._first, weights, names)
-
-
-def _ties(weights: Weights) -> list[tuple[str, str]]:
-    return sorted((name, spec.tied) for name, spec in specs(weights).items())

@@ -5,7 +5,7 @@ The memory needed is that of a few parts, whatever the number and the size of th
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,11 +16,10 @@ from torch import Tensor
 from soup.errors import BadInput
 from soup.weights.mapping import (
     LazyWeights,
+    Merged,
     Reader,
-    Spec,
     Weights,
     display_name,
-    merged_specs,
     reader,
 )
 
@@ -34,7 +33,7 @@ class NotFinite(BadInput, ValueError):
     """Weights hold NaN or infinite numbers; the message names the models and counts the numbers."""
 
 
-class LinearCombination(LazyWeights):
+class LinearCombination(Merged):
     """sum_i factor_i * theta_i / divisor as lazy weights; see `soup.weights.algebra.combine`."""
 
     def __init__(
@@ -45,21 +44,12 @@ class LinearCombination(LazyWeights):
         accumulate: torch.dtype,
         dtype: torch.dtype | None,
     ) -> None:
-        self._factors, self._divisor, self._models = factors, divisor, models
-        self._accumulate = accumulate
-        self._specs = merged_specs(models, dtype)
+        super().__init__(models, self._sum, dtype)
+        self._factors, self._divisor, self._accumulate = factors, divisor, accumulate
 
-    @property
-    def specs(self) -> Mapping[str, Spec]:
-        return self._specs
-
-    def __getitem__(self, name: str) -> Tensor:
-        spec = self._specs[name]
-        if not spec.dtype.is_floating_point:
-            return self._models[0][name].clone()
+    def _sum(self, name: str) -> Tensor:
         parts = [*self.blocks([name])]
-        flat = torch.cat(parts) if parts else torch.empty(0, dtype=spec.dtype)
-        return flat.view(spec.shape)
+        return torch.cat(parts or [torch.empty(0)]).view(self.specs[name].shape)
 
     def blocks(self, names: Iterable[str]) -> Iterator[Tensor]:
         # The threads get the parts of all tensors as one queue, so that none waits for the others
@@ -73,7 +63,7 @@ class LinearCombination(LazyWeights):
     def _jobs(self, names: Iterable[str]) -> Iterator[Callable[[], tuple[str, Tensor, bool]]]:
         first = self._models[0]
         for name in names:
-            spec = self._specs[name]
+            spec = self.specs[name]
             if not spec.dtype.is_floating_point:
                 yield partial(lambda name: (name, first[name].reshape(-1), True), name)
                 continue
@@ -120,9 +110,6 @@ class LinearCombination(LazyWeights):
             low, high = acc.aminmax()  # takes a tenth of the time of isfinite; passes NaN on
             finite = finite and float(low) >= limits.min and float(high) <= limits.max
         return name, out, finite
-
-    def __str__(self) -> str:
-        return f"a sum of {len(self._models)} models"
 
 
 def _reader_on(device: torch.device, model: Weights, name: str) -> Reader:
