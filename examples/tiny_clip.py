@@ -37,7 +37,7 @@ from soup.pipeline.demo import shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
 from soup.pipeline.sweep.sweep import Sweep
-from soup.recipes.wise_ft import from_base
+from soup.recipes.blending import from_base
 from soup.weights.checkpoint import Checkpoint, save
 
 CONFIG = {

@@ -1,6 +1,6 @@
 """What several recipes share: merging block by block in float64, and searching a coefficient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -73,6 +73,29 @@ def blockwise(
 def mean(tensors: Sequence[Tensor]) -> Tensor:
     """Return the mean of tensors, summed in the given order."""
     return sum(tensors[1:], tensors[0]) / len(tensors)
+
+
+def from_base(
+    base: Weights, models: Sequence[Weights], share: float | Mapping[str, float]
+) -> Weights:
+    """Return (1 - share) * base + share * (mean of the models).
+
+    Args:
+        base, models: of the same tensor names and shapes.
+        share: any number, or one for each floating-point tensor.
+
+    Raises:
+        Incompatible: names or shapes differ.
+        NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
+    """
+
+    def interpolated(name: str, block: list[Tensor]) -> Tensor:
+        *tuned, base_block = block
+        weight = share[name] if isinstance(share, Mapping) else share
+        # Unlike base + share * (mean - base), lerp is exact at both ends and where they are equal.
+        return torch.lerp(base_block, mean(tuned), weight)
+
+    return blockwise(interpolated, [*models, base])
 
 
 def soup_of_all(ingredients: Sequence[Ingredient], weights: Weights, judge: Judge | None) -> Soup:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.recipes.blending import blockwise, mean, soup_of_all, weights_of
+from soup.recipes.blending import from_base, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Weights, gram
@@ -34,12 +34,7 @@ def stock(ingredients: Sequence[Ingredient], base: Weights, judge: Judge | None 
     """
     models = weights_of(ingredients)
     ratios = {name: ratio(products) for name, products in gram(models, base).items()}
-
-    def interpolated(name: str, block: list[Tensor]) -> Tensor:
-        *tuned, base_block = block
-        return torch.lerp(base_block, mean(tuned), ratios[name])
-
-    return soup_of_all(ingredients, blockwise(interpolated, [*models, base]), judge)
+    return soup_of_all(ingredients, from_base(base, models, ratios), judge)
 
 
 def ratio(products: Tensor) -> float:

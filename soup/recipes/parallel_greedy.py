@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from threading import Event
 
 import torch
+from torch import Tensor
 
 from soup.recipes.greedy import Tie, most_errors, recorded_errors, require_tie
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
@@ -53,15 +54,9 @@ def parallel_greedy(
     for judge in judges:
         free_judges.put(judge)
 
-    def evaluate(
-        candidate: Ingredient, at_most: float, stale: Event, turn: Event, next_turn: Event
-    ) -> float | None:
-        try:
-            weights = mean.value(candidate.weights)
-            turn.wait()  # judges go to candidates in the order of the decisions
-            judge = free_judges.get()
-        finally:
-            next_turn.set()
+    def evaluate(prepared: Future[dict[str, Tensor]], at_most: float, stale: Event) -> float | None:
+        weights = prepared.result()
+        judge = free_judges.get()
         try:
             return None if stale.is_set() else judge(weights, at_most)
         finally:
@@ -69,17 +64,14 @@ def parallel_greedy(
 
     pending: deque[tuple[Ingredient, Future[float | None]]] = deque()
     stale = Event()  # set when the soup changes, so that the pending answers are of no use
-    turn = Event()
-    turn.set()
     decided = 0
-    with ThreadPoolExecutor(len(judges) + 1) as pool:
+    # Each pool starts its tasks in the order of the decisions.
+    with ThreadPoolExecutor(len(judges) + 1) as means, ThreadPoolExecutor(len(judges)) as answers:
         while decided < len(rest):
             at_most = most_errors(errors, tie)
             for candidate in rest[decided + len(pending) : decided + len(judges) + 1]:
-                next_turn = Event()
-                answer = pool.submit(evaluate, candidate, at_most, stale, turn, next_turn)
-                pending.append((candidate, answer))
-                turn = next_turn
+                prepared = means.submit(mean.value, candidate.weights)
+                pending.append((candidate, answers.submit(evaluate, prepared, at_most, stale)))
             candidate, answer = pending.popleft()
             errors_with = answer.result()
             decided += 1

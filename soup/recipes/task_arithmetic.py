@@ -10,10 +10,9 @@ models learned. As in the paper, held-out data choose the scale, if there is a j
 
 from collections.abc import Sequence
 
-from soup.recipes.blending import search_coefficient, weights_of
+from soup.recipes.blending import from_base, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
-from soup.recipes.wise_ft import from_base
 from soup.weights import Weights
 
 

@@ -10,10 +10,7 @@ accuracy on that distribution, while the gain of this recipe is on other distrib
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from soup.recipes.blending import blockwise, mean, search_coefficient, weights_of
+from soup.recipes.blending import from_base, search_coefficient, weights_of
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import Weights
@@ -43,19 +40,3 @@ def interpolate(
     return search_coefficient(
         ingredients, lambda a: from_base(base, models, a), judge, "alpha", alpha, 0.5, ALPHAS
     )
-
-
-def from_base(base: Weights, models: Sequence[Weights], share: float) -> Weights:
-    """Return (1 - share) * base + share * (mean of the models); any share is allowed.
-
-    Raises:
-        Incompatible: names or shapes differ.
-        NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
-    """
-
-    def interpolated(_: str, block: list[Tensor]) -> Tensor:
-        *tuned, base_block = block
-        # Unlike base + share * (mean - base), lerp is exact at both ends and where they are equal.
-        return torch.lerp(base_block, mean(tuned), share)
-
-    return blockwise(interpolated, [*models, base])

@@ -41,8 +41,7 @@ class LocalFile:
 
     def get_tensor(self, name: str) -> Tensor:
         """Return a tensor over the mapped file; the system reads its pages on first access."""
-        tensor: Tensor = self._mapped.get_tensor(name)
-        return tensor
+        return self._mapped.get_tensor(name)
 
     def reader(self, name: str) -> Reader:
         """Return a function that reads parts of a tensor into a buffer of the calling thread.

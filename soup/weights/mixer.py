@@ -60,7 +60,10 @@ class Mixer:
             dtype = reduce(torch.promote_types, dtypes)
             size = len(models) * math.prod(spec.shape) * dtype.itemsize
             if self.held_bytes + size <= memory:
-                self._matrices[name] = self._matrix(name, dtype)
+                shape = len(models), math.prod(spec.shape)
+                self._matrices[name] = torch.empty(shape, dtype=dtype, device=self._device)
+                for index, row in enumerate(self._matrices[name]):
+                    row.copy_(self._row(index, name)[0])
                 self.held_bytes += size
 
     def mix(self, shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,13 +122,6 @@ class Mixer:
             for start in range(0, part.shape[1], COLUMNS):
                 numbers = slice(start, start + COLUMNS)
                 yield models, numbers, part[:, numbers].to(self._wide(name))
-
-    def _matrix(self, name: str, dtype: torch.dtype) -> Tensor:
-        size = len(self._models), math.prod(self.specs[name].shape)
-        matrix = torch.empty(size, dtype=dtype, device=self._device)
-        for index in range(len(self._models)):
-            matrix[index] = self._row(index, name)
-        return matrix
 
     def _row(self, index: int, name: str) -> Tensor:
         return self._models[index][name].reshape(1, -1).to(self._device)

@@ -71,7 +71,7 @@ class LinearCombination(Merged):
             size = math.prod(spec.shape)
             device = torch.device("cpu") if isinstance(first, LazyWeights) else first[name].device
             terms = [
-                (factor, _reader_on(device, model, name))
+                (factor, reader(model, name))
                 for factor, model in zip(self._factors, self._models, strict=True)
                 if factor != 0
             ]
@@ -99,7 +99,7 @@ class LinearCombination(Merged):
             acc = total[: last - first]
             for position, (factor, read) in enumerate(terms):
                 if position:
-                    acc.add_(read(first, last), alpha=factor)
+                    acc.add_(read(first, last).to(device), alpha=factor)
                 else:  # three times as fast as adding to zero
                     acc.copy_(read(first, last))
                     if factor != 1:
@@ -110,14 +110,6 @@ class LinearCombination(Merged):
             low, high = acc.aminmax()  # takes a tenth of the time of isfinite; passes NaN on
             finite = finite and float(low) >= limits.min and float(high) <= limits.max
         return name, out, finite
-
-
-def _reader_on(device: torch.device, model: Weights, name: str) -> Reader:
-    """Return a reader that moves the numbers to the device; files are read on the CPU."""
-    read = reader(model, name)
-    if device.type == "cpu" and isinstance(model, LazyWeights):
-        return read
-    return lambda first, last: read(first, last).to(device)
 
 
 def _computed_ahead(jobs: Iterable[Callable[[], tuple[str, Tensor, bool]]]) -> Iterator[Any]:
