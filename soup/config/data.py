@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from soup.config.search_space import Seed
-from soup.config.validation import Strict
+from soup.config.validation import Strict, short_for
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Role = Literal["path", "label", "split"]
@@ -42,11 +42,7 @@ class Source(Strict):
     )
 
 
-def _source(value: object) -> object:
-    return {"path": value} if isinstance(value, str) else value
-
-
-SourceSpec = Annotated[Source, BeforeValidator(_source, json_schema_input_type=str | Source)]
+SourceSpec = Annotated[Source, short_for("path", str | Source)]
 
 
 class HeldOut(Strict):

@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PositiveFloat,
@@ -21,8 +19,8 @@ from pydantic import (
 
 from soup.config.data import Data, Fraction, Name
 from soup.config.runner import Runner, RunnerConfig
-from soup.config.search_space import SPACES, Range, Seed, Space, by_name
-from soup.config.validation import ParamsError, Strict, check
+from soup.config.search_space import SPACES, Range, Seed, Space
+from soup.config.validation import ParamsError, Strict, check, short_for
 
 
 class Pretrain(Strict):
@@ -121,9 +119,6 @@ class Halving(Strict):
 class Sweep(Strict):
     """The fine-tunes. Run i depends on (seed, i) alone: a larger `runs` adds runs, redoes none."""
 
-    # `import` is a word of Python's.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
-
     runs: PositiveInt = Field(description="K, the number of fine-tunes")
     imported: str | None = Field(
         None,
@@ -156,7 +151,7 @@ class Sweep(Strict):
     halving: Halving | None = Field(None, description="stop runs that lag; off unless given")
     crop: float = Field(1.0, gt=0, le=1, description="smallest share of the image a crop may keep")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    space: Annotated[Space, BeforeValidator(by_name)] = Field(
+    space: Annotated[Space, short_for("like")] = Field(
         Space(), description=f"what is searched: {', '.join(SPACES)}, or your own"
     )
 
@@ -237,9 +232,6 @@ class Compute(Strict):
 
 class Params(Strict):
     """All of `params.yaml`."""
-
-    # `register` is the word of the domain; it would shadow a method of pydantic's metaclass.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
 
     experiment: Name = Field(description="MLflow experiment, and the folder under out/")
     data: Data

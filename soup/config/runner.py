@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from soup.config.validation import Strict
+from soup.config.validation import Strict, short_for
 
 
 class RunnerConfig(Strict):
@@ -47,10 +47,4 @@ class RunnerConfig(Strict):
         return self
 
 
-def _by_kind(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-Runner = Annotated[
-    RunnerConfig, BeforeValidator(_by_kind, json_schema_input_type=str | RunnerConfig)
-]
+Runner = Annotated[RunnerConfig, short_for("kind", str | RunnerConfig)]

@@ -1,6 +1,6 @@
 """The dimensions of a search: what each may be, as choices or as a range."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
@@ -32,9 +32,12 @@ def _form(value: object) -> str:
 
 
 # Told apart by form, so that an error speaks of the form that was meant.
-Rates = Annotated[
-    Annotated[Range, Tag("range")] | Annotated[list[Rate], Tag("choices")], Discriminator(_form)
+Drawn = TypeVar("Drawn")
+Choice = TypeVar("Choice")
+Dimension = Annotated[
+    Annotated[Drawn, Tag("range")] | Annotated[list[Choice], Tag("choices")], Discriminator(_form)
 ]
+Rates = Dimension[Range, Rate]
 Augment = Annotated[
     str,
     Field(
@@ -44,8 +47,8 @@ Augment = Annotated[
     ),
 ]
 Whole = Annotated[int, Field(ge=0)]
-SPACES = ("paper-random", "paper-grid", "extreme-grid", "seeds-only")
 SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only"]
+SPACES = get_args(SpaceName)
 
 
 class RandAugment(Strict):
@@ -79,17 +82,13 @@ class Space(Strict):
     like: SpaceName | None = Field(None, description="a named space to start from")
     lr: Rates = Range(min=1e-6, max=1e-4, scale="log")
     weight_decay: Rates = Range(min=10**-4.1, max=10**-0.3, scale="log")
-    epochs: Annotated[
-        Annotated[Epochs, Tag("range")] | Annotated[list[PositiveInt], Tag("choices")],
-        Discriminator(_form),
-    ] = Field([4, 8, 10, 16])
+    epochs: Dimension[Epochs, PositiveInt] = Field([4, 8, 10, 16])
     label_smoothing: Rates = Field([0.0])
     mixup: Rates = Field([0.0], description="alpha of the Beta distribution; 0 for none")
     cutmix: Rates = Field([0.0], description="the same; with both, one of them at even odds")
-    augment: Annotated[
-        Annotated[RandAugment, Tag("range")] | Annotated[list[Augment], Tag("choices")],
-        Discriminator(_form),
-    ] = Field(["none"], description="of timm, or in the paper's words")
+    augment: Dimension[RandAugment, Augment] = Field(
+        ["none"], description="of timm, or in the paper's words"
+    )
     layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
     drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
     sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
@@ -101,8 +100,3 @@ class Space(Strict):
         if empty:
             raise ValueError(f"no choices given for {', '.join(empty)}")
         return self
-
-
-def by_name(value: object) -> object:
-    """A name alone is short for `like`."""
-    return {"like": value} if isinstance(value, str) else value

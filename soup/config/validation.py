@@ -2,7 +2,8 @@
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticUndefined
 
 from soup.errors import BadInput
 
@@ -20,7 +21,16 @@ class ParamsError(BadInput, ValueError):
 class Strict(BaseModel):
     """A frozen model that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # By name too: a key whose alias is a word of Python (`import`) or of pydantic (`register`).
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+
+def short_for(key: str, forms: Any = PydanticUndefined) -> BeforeValidator:
+    """Take a text alone for a table of one key; `forms`: both, where a form offers both."""
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value,
+        json_schema_input_type=forms,
+    )
 
 
 def check(model: type[Model], raw: object, source: str) -> Model:
