@@ -2,7 +2,8 @@
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def without_password(text: str) -> str:
@@ -42,6 +43,12 @@ def some(items: Sequence[object], limit: int, separator: str = ", ", last: str =
     if len(items) <= limit:
         return written
     return f"{written}{last or separator}and {len(items) - limit} more"
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """' (near: ...)' with the three most similar names; '' if none is similar."""
+    similar = get_close_matches(name, list(names), n=3)
+    return f" (near: {', '.join(similar)})" if similar else ""
 
 
 # The modules of each optional part of the package, as pyproject.toml declares the parts.

@@ -98,11 +98,7 @@ def _read(
         if folder in groups
     ]
     if layout.among_present:
-        return (
-            images,
-            EvaluationProtocol(border=layout.border),
-            "" if kind == "name" else f"layout {kind}",
-        )
+        return images, EvaluationProtocol(), "" if kind == "name" else f"layout {kind}"
     answers = {join_labels(group): group for _, group in sorted(groups.items())}
     _require_distinct(answers)
     left_out = len(found) - len(images)

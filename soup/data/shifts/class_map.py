@@ -6,6 +6,7 @@ is left out.
 """
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,16 +22,16 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: the file is missing, is none of the three kinds, or is not such a table.
     """
-    kinds: Mapping[str, Callable[[Path], object]] = {
-        ".yaml": lambda file: yaml.safe_load(file.read_text(encoding="utf-8")),
-        ".yml": lambda file: yaml.safe_load(file.read_text(encoding="utf-8")),
-        ".json": lambda file: json.loads(file.read_text(encoding="utf-8")),
+    kinds: Mapping[str, Callable[[str], object]] = {
+        ".yaml": yaml.safe_load,
+        ".yml": yaml.safe_load,
+        ".json": json.loads,
         ".csv": _csv,
     }
     if path.suffix.lower() not in kinds:
         raise DataError(f"class map {path}: must be one of {', '.join(kinds)}")
     try:
-        raw = kinds[path.suffix.lower()](path)
+        raw = kinds[path.suffix.lower()](path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
         raise DataError(f"class map {path} cannot be read: {error}") from None
     if not isinstance(raw, dict) or not raw:
@@ -49,12 +50,11 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     return table
 
 
-def _csv(path: Path) -> dict[str, list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.DictReader(file)
-        if set(lines.fieldnames or ()) != {"folder", "class"}:
-            raise ValueError(f"columns {lines.fieldnames}, expected folder and class")
-        table: dict[str, list[str]] = {}
-        for line in lines:
-            table.setdefault(line["folder"], []).extend([line["class"]] if line["class"] else [])
+def _csv(text: str) -> dict[str, list[str]]:
+    lines = csv.DictReader(io.StringIO(text))
+    if set(lines.fieldnames or ()) != {"folder", "class"}:
+        raise ValueError(f"columns {lines.fieldnames}, expected folder and class")
+    table: dict[str, list[str]] = {}
+    for line in lines:
+        table.setdefault(line["folder"], []).extend([line["class"]] if line["class"] else [])
     return table

@@ -5,12 +5,12 @@ folders, ReaL's labels and the heads of published models use these numbers.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from soup.data.errors import DataError
-from soup.errors import some
+from soup.errors import near, some
 
 CLASSES = 1000
 WNID = re.compile(r"n\d{8}")
@@ -44,7 +44,7 @@ def wnids() -> tuple[str, ...]:
 
 
 @cache
-def _names() -> tuple[Mapping[str, frozenset[int]], Mapping[str, frozenset[int]]]:
+def _names() -> tuple[Mapping[str, set[int]], Mapping[str, set[int]]]:
     """Two tables, name -> positions: the primary names of the classes, and their other names.
 
     Primary names are the first WordNet lemma, all lemmas joined by commas, and the name in
@@ -54,18 +54,15 @@ def _names() -> tuple[Mapping[str, frozenset[int]], Mapping[str, frozenset[int]]
     from timm.data import ImageNetInfo
 
     described = ImageNetInfo("imagenet-1k").label_descriptions()
-    first: dict[str, set[int]] = {}
-    other: dict[str, set[int]] = {}
+    first: defaultdict[str, set[int]] = defaultdict(set)
+    other: defaultdict[str, set[int]] = defaultdict(set)
     for position, (lemmas, prompt) in enumerate(zip(described, IMAGENET_CLASSNAMES, strict=True)):
         synonyms = lemmas.split(", ")
         for name in (lemmas, synonyms[0], prompt):
-            first.setdefault(_plain(name), set()).add(position)
+            first[_plain(name)].add(position)
         for name in synonyms[1:]:
-            other.setdefault(_plain(name), set()).add(position)
-    return (
-        {name: frozenset(positions) for name, positions in first.items()},
-        {name: frozenset(positions) for name, positions in other.items()},
-    )
+            other[_plain(name)].add(position)
+    return first, other
 
 
 def _plain(name: str) -> str:
@@ -75,16 +72,11 @@ def _plain(name: str) -> str:
 def position(name: str) -> int | None:
     """The position of the class with a wnid or name; None for no class or several ('crane')."""
     if WNID.fullmatch(name):
-        return _position_of().get(name)
+        return wnids().index(name) if name in wnids() else None
     for names in _names():
         if positions := names.get(_plain(name)):
             return min(positions) if len(positions) == 1 else None
     return None
-
-
-@cache
-def _position_of() -> Mapping[str, int]:
-    return {wnid: position for position, wnid in enumerate(wnids())}
 
 
 def recognised(classes: Sequence[str]) -> dict[int, str]:
@@ -123,9 +115,3 @@ def _hint(name: str) -> str:
     if several:
         return f" (may be {' or '.join(wnids()[index] for index in sorted(several))})"
     return near(_plain(name), [single for single in first if ", " not in single])
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """' (near: ...)' with the three most similar names; '' if none is similar."""
-    similar = get_close_matches(name, list(names), n=3)
-    return f" (near: {', '.join(similar)})" if similar else ""

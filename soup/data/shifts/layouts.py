@@ -19,13 +19,12 @@ from soup.data.shifts.imagenet import (
     IMAGENET_A,
     IMAGENET_R,
     WNID,
-    near,
     position,
     recognised,
     wnids,
 )
 from soup.data.sources.folders import Found
-from soup.errors import some
+from soup.errors import near, some
 
 Meaning = Mapping[str, tuple[str, ...]]  # class folder -> train's classes; () leaves it out
 

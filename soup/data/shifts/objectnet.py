@@ -6,7 +6,7 @@ class may stand for several of ImageNet's, and 113 of its 313 folders stand for 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,8 @@ def mappings(base: Path) -> dict[str, Path]:
         base: the downloaded folder, or the folder 'images' in it.
     """
     folder = (base.parent if base.name == "images" else base) / "mappings"
-    files: dict[str, Path] = {}
-    for kind, names in FILES.items():
-        for name in names:
-            if kind not in files and (folder / name).is_file():
-                files[kind] = folder / name
-    return files
+    names = [(kind, name) for kind, names in FILES.items() for name in names]
+    return {kind: folder / name for kind, name in names if (folder / name).is_file()}
 
 
 def positions(base: Path) -> dict[str, tuple[int, ...]]:
@@ -51,8 +47,11 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
             f"ObjectNet's mapping files are incomplete: no {some(missing, 10)} in the folder "
             f"'mappings' of {base}; put them there as downloaded"
         )
-    folder_of = {label: folder for folder, label in _texts(files["folders"]).items()}
-    position_of = {number: int(key) for key, number in _numbers(files["numbers"]).items()}
+    folder_of = {label: folder for folder, label in _table(files["folders"], str, "names").items()}
+    numbers = _table(files["numbers"], int, "whole numbers")
+    if not all(key.isdecimal() for key in numbers):
+        raise DataError(f"{files['numbers']}: keys must be numbers")
+    position_of = {number: int(key) for key, number in numbers.items()}
     names_in_order = [
         line.strip() for line in files["lines"].read_text(encoding="utf-8").splitlines()
     ]
@@ -60,7 +59,7 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     number_of = {name: number for number, name in enumerate(names_in_order) if name}
     problems: list[str] = []
     result: dict[str, tuple[int, ...]] = {}
-    for label, text in _texts(files["meaning"]).items():
+    for label, text in _table(files["meaning"], str, "names").items():
         names = text.split("; ")
         unknown = [name for name in names if number_of.get(name) not in position_of]
         problems += [f"{label} stands for {name!r}, which has no number" for name in unknown]
@@ -78,22 +77,11 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     return result
 
 
-def _texts(path: Path) -> Mapping[str, str]:
-    return _table(path, lambda value: isinstance(value, str), "names")
-
-
-def _numbers(path: Path) -> Mapping[str, int]:
-    table = _table(path, lambda value: isinstance(value, int), "whole numbers")
-    if not all(key.isdecimal() for key in table):
-        raise DataError(f"{path}: keys must be numbers")
-    return table
-
-
-def _table(path: Path, fits: Callable[[object], bool], kind: str) -> Mapping[str, Any]:
+def _table(path: Path, value: type, kind: str) -> Mapping[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    if not isinstance(table, dict) or not all(map(fits, table.values())):
+    if not isinstance(table, dict) or not all(isinstance(v, value) for v in table.values()):
         raise DataError(f"{path} must be a table of {kind}")
     return table

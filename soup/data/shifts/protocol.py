@@ -4,10 +4,11 @@ By default an image has one of train's classes, and the model chooses among the 
 in the split. `prepare` writes a protocol for each split that is judged in another way.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from soup.data.errors import DataError
 from soup.files import write_json
@@ -56,13 +57,6 @@ def load(path: Path) -> dict[str, EvaluationProtocol]:
         DataError: the file is missing or holds something else.
     """
     try:
-        return {
-            split: EvaluationProtocol(
-                {name: tuple(classes) for name, classes in fields["answers"].items()},
-                int(fields["border"]),
-                str(fields["of"]),
-            )
-            for split, fields in json.loads(path.read_text()).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} holds no protocols: {error!r}; run prepare") from None
+        return TypeAdapter(dict[str, EvaluationProtocol]).validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} holds no protocols; run prepare: {error}") from None

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from soup.data.errors import DataError
 from soup.data.shifts.imagenet import CLASSES, recognised
@@ -60,13 +59,13 @@ def _read(file: Path) -> list[list[int]]:
         raise DataError(f"data.real: {file} cannot be read: {error}") from None
     if not isinstance(sets, list) or not all(isinstance(image, list) for image in sets):
         raise DataError(f"data.real: {file} must be a list of lists of class positions")
-    wrong = [f"image {i}: {s}" for i, s in enumerate(sets, 1) if not all(map(_is_position, s))]
+    wrong = [
+        f"image {number}: {labels}"
+        for number, labels in enumerate(sets, 1)
+        if not all(isinstance(label, int) and 0 <= label < CLASSES for label in labels)
+    ]
     if wrong:
         raise DataError(
             f"data.real: {file} has labels that are no position below {CLASSES}: {some(wrong, 10)}"
         )
     return sets
-
-
-def _is_position(label: Any) -> bool:
-    return isinstance(label, int) and 0 <= label < CLASSES

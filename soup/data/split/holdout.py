@@ -9,7 +9,7 @@ index's authors do.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,32 +156,24 @@ def _chosen(
     """The images that an index names, in the index's order; those of a mask in the listing's."""
     if not index:
         raise DataError(f"{file} is empty")
-    if any(isinstance(entry, str) for entry in index):
-        return _named([str(entry) for entry in index], order, file, inside)
-    numbers = [int(entry) for entry in index]
-    if set(numbers) <= {0, 1} and len(numbers) > 2:
-        if len(numbers) != len(order):
+    named: Mapping[Any, Found] = dict(enumerate(order))
+    without = f"beyond train's {len(order)} images"
+    if isinstance(index[0], str):
+        named = {inside(f.path): f for f in order} | {f.path: f for f in order}
+        without = "not in train"
+    elif set(index) <= {0, 1} and len(index) > 2:
+        if len(index) != len(order):
             raise DataError(
-                f"{file} does not match these images: it is a mask of {len(numbers)} positions, "
+                f"{file} does not match these images: it is a mask of {len(index)} positions, "
                 f"train has {len(order)} images; a file is missing or added"
             )
-        return [image for image, is_held in zip(order, numbers, strict=True) if is_held]
-    wrong = [str(n) for n in numbers if n >= len(order)]
-    twice = [str(n) for n, count in Counter(numbers).items() if count > 1]
-    if wrong or twice:
+        return [image for image, is_held in zip(order, index, strict=True) if is_held]
+    unknown = [entry for entry in index if entry not in named]
+    held = [named[entry] for entry in index if entry in named]
+    twice = [image.path for image, count in Counter(held).items() if count > 1]
+    if unknown or twice:
         lines = [f"{file} does not match these images:"]
-        lines += [f"  beyond train's {len(order)} images: {some(wrong, 20)}"] if wrong else []
+        lines += [f"  {without}: {some(unknown, 20)}"] if unknown else []
         lines += [f"  more than once: {some(twice, 20)}"] if twice else []
         raise DataError("\n".join(lines))
-    return [order[number] for number in numbers]
-
-
-def _named(paths: list[str], order: Sequence[Found], file: Path, inside: Inside) -> list[Found]:
-    by_path = {inside(f.path): f for f in order} | {f.path: f for f in order}
-    missing = [path for path in paths if path not in by_path]
-    if missing:
-        raise DataError(f"{file} holds out {len(missing)} images train lacks: {some(missing, 20)}")
-    if len({by_path[path].path for path in paths}) < len(paths):
-        twice = [path for path, count in Counter(paths).items() if count > 1]
-        raise DataError(f"{file} names images more than once: {some(twice, 20)}")
-    return [by_path[path] for path in paths]
+    return held

@@ -5,9 +5,8 @@ There are two manifests: `development.csv` lists the images that models are fitt
 that may not see test and shifts is not given the second file.
 """
 
-import difflib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from soup.data.sources.folders import Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
 from soup.data.split.manifest import Manifest, Row
-from soup.errors import some
+from soup.errors import near, some
 from soup.files import of_value
 
 SHOWN = 20
@@ -98,8 +97,8 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     for split in [s for s in ("heldout", "test") if s in found]:
         unknown = sorted({i.label for i in found[split]} - set(classes))
         if unknown:
-            near = [_with_nearest(name, classes) for name in unknown[:SHOWN]] + unknown[SHOWN:]
-            errors.append(f"{split} has classes that train does not have: {some(near, SHOWN)}")
+            told = [name + near(name, classes) for name in unknown]
+            errors.append(f"{split} has classes that train does not have: {some(told, SHOWN)}")
     arranged = shifts.arrange(data, found, classes, root)
     errors += arranged.problems
     if errors:
@@ -166,11 +165,6 @@ def _hold_out(
     if data.heldout.index:
         return by_index(train, listings["train"].found, data.heldout, root, inside), ()
     return by_hash(train, data.heldout, inside), ()
-
-
-def _with_nearest(name: str, classes: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, classes, n=3)
-    return f"{name} (nearest in train: {', '.join(near)})" if near else name
 
 
 def counts(prepared: Prepared) -> dict[str, int]:

@@ -85,10 +85,10 @@ def test_positions_count_all_images_also_those_that_cannot_be_used(tmp_path: Pat
     ("write", "message"),
     [
         (write_numbers([0, 1, 0, 0, 1]), "a mask of 5 positions, train has 6 images; a file is"),
-        (write_numbers([1, 6, 7, 1]), "beyond train's 6 images: 6, 7\n  more than once: 1"),
+        (write_numbers([1, 6, 7, 1]), "beyond train's 6 images: 6, 7\n  more than once: train/a/2"),
         (write_numbers([1, 2]), "should hold out 1 of each class, and does not of a (2), a b (0);"),
-        (write_lines("a/2", "c/9", "a/9"), "holds out 2 images train lacks: c/9, a/9"),
-        (write_lines("a/2", "a/2"), "names images more than once: a/2"),
+        (write_lines("a/2", "c/9", "a/9"), "not in train: c/9, a/9"),
+        (write_lines("a/2", "a/2"), "more than once: train/a/2"),
         (write_lines(""), "is empty"),
         (write_numbers([-1]), "is no index"),
         (write_lines("a/1", "a/2", "a/3", "a b/1", "a b/2", "a b/3"), "1 of each class"),

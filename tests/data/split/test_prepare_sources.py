@@ -106,8 +106,8 @@ def test_a_class_called_otherwise_is_answered_with_the_nearest_names(tmp_path: P
     as_folder(tmp_path / "train", pictures({"golden retriever": 3, "tabby cat": 3}))
     as_folder(tmp_path / "test", pictures({"golden_retriever": 1, "Tabby Cat": 1, "zebra": 1}))
     assert failure(Data(root="."), tmp_path) == (
-        "test has classes that train does not have: Tabby Cat (nearest in train: tabby cat), "
-        "golden_retriever (nearest in train: golden retriever), zebra"
+        "test has classes that train does not have: Tabby Cat (near: tabby cat), "
+        "golden_retriever (near: golden retriever), zebra"
     )
 
 
