@@ -5,6 +5,8 @@ so that no other module depends on the kind.
 """
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -29,7 +31,8 @@ class Listed:
         found: the images and their labels, sorted by path.
         misplaced: the images without a class, sorted by path.
         inside: path -> path within the source; a folder and an archive of it give the same.
-        numbered: whether the labels are numbers, written with five digits, instead of names.
+        numbered: whether the labels are numbers, written with five digits, instead of names; before
+            `listed` has looked at them: whether they may be.
         files: the files that the listing was read from, other than images.
         state: for a Hugging Face data set, a text that changes when the data set changes.
     """
@@ -67,7 +70,10 @@ def listed(source: Source, root: Path, part: str) -> Listed:
             f"of .tar files, a list ({', '.join(SUFFIXES)}), or {hugging_face.PREFIX}NAME"
         )
     elif source.labels:
-        listing = _flat_folder(path, root, source.labels)
+        if not path.is_dir():
+            raise DataError(f"{path} is not a folder")
+        images = [relative(file, root) for file in files_below(path)]
+        listing = _flat(images, root, source.labels, ())
     else:
         found, misplaced = scan(root, source.path)
         base = "" if path.resolve() == root.resolve() else relative(path, root) + "/"
@@ -129,26 +135,21 @@ def _named(listing: Listed, root: Path, source: Source) -> Listed:
         return listing
     if not all(_is_number(f.label) for f in found):
         return replace(listing, numbered=False)
-    if source.classes is None:
-        negative = [f"{f.path} ({f.label})" for f in found if int(f.label) < 0]
-        if negative:
-            raise DataError(
-                f"{source.path}: labels out of range, below 0: {', '.join(negative[:20])}"
-            )
-        return replace(listing, found=[Found(f.path, f"{int(f.label):05d}") for f in found])
-    file = root / source.classes
-    names = text_lines(file)
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(names) < 10**5 else []
-    if twice or "" in names:
+    file = root / source.classes if source.classes is not None else None
+    names = text_lines(file) if file else None
+    if names is not None and ("" in names or len(set(names)) < len(names)):
+        twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
         raise DataError(f"{file}: one class a line, each once: {', '.join(twice) or 'empty line'}")
-    wrong = [f"{f.path} ({f.label})" for f in found if not 0 <= int(f.label) < len(names)]
+    count = len(names) if names is not None else sys.maxsize
+    wrong = [f"{f.path} ({f.label})" for f in found if not 0 <= int(f.label) < count]
     if wrong:
+        allowed = f"{file} names {count} classes, 0 to {count - 1}" if file else "below 0"
         raise DataError(
-            f"{source.path}: labels out of range, {file} names {len(names)} classes, 0 to "
-            f"{len(names) - 1}: {some(wrong, 20, last=' ')}"
+            f"{source.path}: labels out of range, {allowed}: {some(wrong, 20, last=' ')}"
         )
-    named = [Found(f.path, names[int(f.label)]) for f in found]
-    return replace(listing, found=named, numbered=False, files=(*listing.files, file))
+    named = [Found(f.path, names[int(f.label)] if names else f"{int(f.label):05d}") for f in found]
+    files = (*listing.files, file) if file else listing.files
+    return replace(listing, found=named, numbered=not file, files=files)
 
 
 def _is_number(text: str) -> bool:
@@ -162,7 +163,9 @@ def _archives(path: Path, root: Path, written: str) -> list[Path]:
         written: the path as the parameters have it, relative to `root` or absolute.
     """
     if path.is_file():
-        return [path] if path.suffix.lower() not in ("", *SUFFIXES) and _may_be_tar(path) else []
+        # Compressed archives are included: they are refused later, with a message that says why.
+        packed = {".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip"}
+        return [path] if packed.intersection(path.suffixes) else []
     if any(sign in written for sign in "*?[") and not path.exists():
         start = Path(path.anchor) if Path(written).is_absolute() else root
         matches = sorted(start.glob(Path(written).relative_to(Path(written).anchor).as_posix()))
@@ -170,12 +173,6 @@ def _archives(path: Path, root: Path, written: str) -> list[Path]:
             raise DataError(f"no file is called {path}")
         return matches
     return sorted(f for f in path.glob("*.tar") if f.is_file() and not f.name.startswith("."))
-
-
-def _may_be_tar(path: Path) -> bool:
-    # Compressed archives are included: they are refused later, with a message that says why.
-    packed = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip")
-    return any(suffix in packed for suffix in path.suffixes)
 
 
 def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
@@ -186,27 +183,23 @@ def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
             for name in tar_listing.pictures(tar)
         ]
         return _flat(paths, root, source.labels, (*archives,))
-    if any(tar_listing.is_labelled(tar) for tar in archives):
-        found, misplaced = tar_listing.by_sample(archives, root)
-        around: dict[str, str] = {}
-    else:
+    found, misplaced = tar_listing.by_sample(archives, root)
+    around: dict[str, str] = {}
+    if not found:
         found, misplaced, around = tar_listing.by_folder(archives, root)
-    tar_listing.require_some(found, misplaced, root / source.path)
+    if not found:
+        seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
+        raise DataError(
+            f"no images of a class in {root / source.path}{seen}: expected <class>/<image>, or a "
+            "label beside each image (.cls, .txt), or a file with the 'labels'"
+        )
 
     def inside(path: str) -> str:
         tar, _, name = path.partition(image_file.INSIDE)
         within = name.removeprefix(around.get(tar, ""))
         return within if "/" in within else f"{PurePosixPath(tar).stem}/{within}"
 
-    numbered = not around and all(_is_number(f.label) for f in found)
-    return Listed(found, misplaced, inside, numbered, files=tuple(archives))
-
-
-def _flat_folder(folder: Path, root: Path, labels: str) -> Listed:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
-    paths = [relative(path, root) for path in files_below(folder)]
-    return _flat(paths, root, labels, ())
+    return Listed(found, misplaced, inside, numbered=not around, files=tuple(archives))
 
 
 def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) -> Listed:
@@ -215,9 +208,8 @@ def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) ->
     if not paths:
         raise DataError(f"no images for the labels of {file}")
     found = [Found(p, label) for p, label in zip(paths, labelled(paths, file), strict=True)]
-    numbered = all(_is_number(f.label) for f in found)
     watched = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
-    return Listed(found, numbered=numbered, files=(*files, *watched))
+    return Listed(found, numbered=True, files=(*files, *watched))
 
 
 def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
@@ -232,15 +224,7 @@ def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
             f"{base}:\n  " + some(missing, 20, "\n  ")
         )
     found = [Found(relative(base / line.path, root), line.label) for line in lines]
-    seen: dict[str, int] = {}
-    twice = [
-        f"lines {seen[f.path]} and {line.number}: {f.path}"
-        for f, line in zip(found, lines, strict=True)
-        if seen.setdefault(f.path, line.number) != line.number
-    ]
-    if twice:
-        raise DataError(f"{file} names an image twice:\n  " + "\n  ".join(twice[:20]))
-    return Listed(found, numbered=all(_is_number(f.label) for f in found), files=(file,))
+    return Listed(found, numbered=True, files=(file,))
 
 
 def _exists(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Lists of images and labels: CSV, TSV, Parquet, and plain text of `path label` lines."""
 
 import csv
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def _require_sound(file: Path, lines: Sequence[Line]) -> None:
     ]
     seen: dict[str, Line] = {}
     for line in lines:
-        before = seen.setdefault(line.path, line)
+        before = seen.setdefault(posixpath.normpath(line.path), line)
         if line.path and before is not line:
             labels = "" if before.label == line.label else f", as {before.label} and {line.label}"
             wrong.append(f"lines {before.number} and {line.number}: {line.path} twice{labels}")

@@ -3,10 +3,10 @@
 A path is `archive.tar::inside`; nothing is unpacked.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from soup.data.errors import DataError
 from soup.data.reading import archives
 from soup.data.reading.image_file import INSIDE
 from soup.data.sources.folders import IMAGE_SUFFIXES, Found, Problem, relative
@@ -47,10 +47,9 @@ def by_folder(
     for tar in tars:
         archive = relative(tar, root)
         parts = [(name, PurePosixPath(name).parts) for name in pictures(tar)]
-        depth, first = 0, parts[0][1] if parts else ()
-        while parts and all(len(p) > depth + 2 and p[depth] == first[depth] for _, p in parts):
-            depth += 1
-        around[archive] = "".join(f"{part}/" for part in first[:depth])
+        shared = os.path.commonprefix([folders[:-2] for _, folders in parts])  # noqa: RUF071  of tuples
+        depth = len(shared)
+        around[archive] = "".join(f"{folder}/" for folder in shared)
         for name, folders in parts:
             path = f"{archive}{INSIDE}{name}"
             if len(folders) > depth + 1:
@@ -60,16 +59,6 @@ def by_folder(
             else:
                 misplaced.append(Problem(path, "misplaced: not inside a class folder"))
     return found, misplaced, around
-
-
-def is_labelled(tar: Path) -> bool:
-    """Whether an archive is a webdataset shard: labels stand beside its images."""
-    labels = {
-        _key(name)[0]
-        for name in archives.names(tar)
-        if name.endswith((".cls", ".txt")) and _key(name)[1] in LABELS
-    }
-    return bool(labels) and any(_key(name)[0] in labels for name in pictures(tar))
 
 
 def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Problem]]:
@@ -102,17 +91,3 @@ def _key(name: str) -> tuple[str, str]:
     path = PurePosixPath(name)
     stem, _, end = path.name.partition(".")
     return f"{path.parent}/{stem}", end.lower()
-
-
-def require_some(found: Sequence[Found], misplaced: Sequence[Problem], source: object) -> None:
-    """Check that a source has an image with a class.
-
-    Raises:
-        DataError: there is no image that can be used.
-    """
-    if not found:
-        seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
-        raise DataError(
-            f"no images of a class in {source}{seen}: expected <class>/<image>, or a label beside "
-            "each image (.cls, .txt), or a file with the 'labels'"
-        )

@@ -42,6 +42,9 @@ def test_archives_without_labelled_images_say_what_they_hold(tmp_path: Path) -> 
     message = refused(Source(path="x.tar"), tmp_path)
     assert "no images of a class in" in message
     assert "only images in no class folder, such as x.tar::a.png" in message
+    tar(tmp_path / "y.tar", [("c/notes.md", b"")])
+    message = refused(Source(path="y.tar"), tmp_path)
+    assert f"no images of a class in {tmp_path}/y.tar: expected <class>/<image>" in message
 
 
 def test_a_sample_without_a_label_is_misplaced_and_hidden_images_are_none(tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ def test_two_ways_to_write_one_path_are_still_twice_the_same_image(tmp_path: Pat
     as_folder(tmp_path, pictures({"a": 1}))
     as_csv(tmp_path / "l.csv", [("a/a_0.JPEG", "a"), ("./a/../a/a_0.JPEG", "a")])
     message = refused(Source(path="l.csv"), tmp_path)
-    assert message.endswith("names an image twice:\n  lines 2 and 3: a/a_0.JPEG")
+    assert message.endswith("cannot be used:\n  lines 2 and 3: ./a/../a/a_0.JPEG twice")
 
 
 def test_a_list_s_split_column_says_which_rows_are_whose(tmp_path: Path) -> None:
