@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+from torchvision.transforms import Compose
 
 from soup.files import of_code
 from soup.models.architecture import Architecture, ModelError
@@ -37,7 +37,16 @@ class ImageInput:
 
 
 def image_input(architecture: Architecture, border: int = 0) -> ImageInput:
-    """The input of a model of this architecture.
+    """The input of a model of this architecture. Arguments and errors as in `evaluation`."""
+    resize, name = evaluation(architecture, border)
+    name = f"{name}, code {of_code('soup.models.transforms')[:16]}"
+    return ImageInput(resize, name, partial(normalise, architecture=architecture))
+
+
+def evaluation(
+    architecture: Architecture, border: int = 0
+) -> tuple[Callable[[Image.Image], Image.Image], str]:
+    """A function that resizes and crops by timm's transform, and its name for the cache.
 
     Args:
         border: pixels that are cut off each side of an image first.
@@ -45,58 +54,34 @@ def image_input(architecture: Architecture, border: int = 0) -> ImageInput:
     Raises:
         ModelError: the crop mode is not known.
     """
-    resize, name = without_border(*evaluation(architecture), border)
-    name = f"{name}, code {of_code('soup.models.transforms')[:16]}"
-    return ImageInput(resize, name, partial(normalise, architecture=architecture))
+    from timm.data import create_transform
 
-
-def evaluation(architecture: Architecture) -> tuple[Callable[[Image.Image], Image.Image], str]:
-    """A function that resizes and crops as timm does at evaluation, and its name for the cache.
-
-    Raises:
-        ModelError: the crop mode is not known.
-    """
-    size = architecture.image_size
+    size, mode = architecture.image_size, architecture.crop_mode
     scaled = math.floor(size / architecture.crop_pct)
-    mode = InterpolationMode(architecture.interpolation)
-    named = f"{scaled} {architecture.interpolation}, centre crop {size}"
-    match architecture.crop_mode:
-        case "center":
-            steps, name = Compose([Resize(scaled, mode), CenterCrop(size)]), f"resize {named}"
-        case "squash":
-            steps = Compose([Resize((scaled, scaled), mode), CenterCrop(size)])
-            name = f"squash {named}"
-        case "border":
-            from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
-
-            fill = tuple(round(255 * value) for value in architecture.mean)
-            keep = ResizeKeepRatio(scaled, longest=1.0, interpolation=architecture.interpolation)
-            steps = Compose([keep, CenterCropOrPad(size, fill=fill)])
-            name = f"border {fill} {named}"
-        case other:
-            raise ModelError(f"unknown crop_mode {other!r}; known: center, squash, border")
+    fill = tuple(round(255 * value) for value in architecture.mean)
+    names = {"center": "resize", "squash": "squash", "border": f"border {fill}"}
+    if mode not in names:
+        raise ModelError(f"unknown crop_mode {mode!r}; known: {', '.join(names)}")
+    name = f"{names[mode]} {scaled} {architecture.interpolation}, centre crop {size}"
+    whole: Any = create_transform(
+        (3, size, size),
+        crop_pct=architecture.crop_pct,
+        crop_mode=mode,
+        interpolation=architecture.interpolation,
+        mean=architecture.mean,
+        crop_border_pixels=border,
+        use_prefetcher=True,
+    )
+    steps = Compose(whole.transforms[:-1])  # all but the conversion to a tensor
 
     def resize(image: Image.Image) -> Image.Image:
-        same = image.size == (size, size) and scaled == size
+        if border and min(image.size) <= 2 * border:
+            width, height = image.size
+            raise ValueError(f"{width} x {height} pixels are no more than a border of {border}")
+        same = image.size == (size, size) and scaled == size and not border
         return image if same else steps(image)
 
-    return resize, name
-
-
-def without_border(
-    resize: Callable[[Image.Image], Image.Image], how: str, border: int
-) -> tuple[Callable[[Image.Image], Image.Image], str]:
-    """`resize` of images of which `border` pixels were cut off each side first, and its name."""
-    if not border:
-        return resize, how
-
-    def cropped(image: Image.Image) -> Image.Image:
-        width, height = image.size
-        if min(width, height) <= 2 * border:
-            raise ValueError(f"{width} x {height} pixels are no more than a border of {border}")
-        return resize(image.crop((border, border, width - border, height - border)))
-
-    return cropped, f"cut {border} off each side, {how}"
+    return resize, f"cut {border} off each side, {name}" if border else name
 
 
 # The paper's names of augmentation strengths: (smallest crop, flip, colour jitter, timm's policy).

@@ -12,14 +12,7 @@ from timm.data import create_transform
 
 from soup.data.loading.examples import to_tensor
 from soup.models import ModelError
-from soup.models.transforms import (
-    evaluation,
-    normalise,
-    seed_all,
-    seeds,
-    training,
-    without_border,
-)
+from soup.models.transforms import evaluation, normalise, seed_all, seeds, training
 from tests.worlds import architecture, picture
 
 
@@ -54,11 +47,11 @@ def test_a_border_is_cut_off_before_the_image_is_resized() -> None:
     framed = Image.new("RGB", (40, 30), (255, 0, 0))
     framed.paste(inside, (2, 2))
     plain, how = evaluation(architecture(20))
-    cut, name = without_border(plain, how, 2)
+    cut, name = evaluation(architecture(20), 2)
     assert np.array_equal(np.asarray(cut(framed)), np.asarray(plain(inside)))
     assert not np.array_equal(np.asarray(plain(framed)), np.asarray(plain(inside)))
     assert name == f"cut 2 off each side, {how}"
-    assert without_border(plain, how, 0) == (plain, how)
+    assert evaluation(architecture(20), 0)[1] == how
     with pytest.raises(ValueError, match="4 x 30 pixels are no more than a border of 2"):
         cut(framed.crop((0, 0, 4, 30)))
 

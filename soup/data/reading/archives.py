@@ -5,7 +5,6 @@ memory-mapped, so that all processes share one copy. A tar inside an archive cou
 ImageNet's train archive is a tar of 1,000 tars, and `n01440764.tar` holds `n01440764/...`.
 """
 
-import io
 import os
 import posixpath
 import tarfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ContainerIO import ContainerIO
 
 from soup.data.errors import DataError
 from soup.errors import some
@@ -31,42 +31,6 @@ MAGIC = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-
-
-class Section(io.RawIOBase):
-    """A part of an open file, as a file object; several sections may share one descriptor."""
-
-    def __init__(self, descriptor: int, start: int, length: int, closes: bool = False) -> None:
-        self._descriptor, self._start, self._length = descriptor, start, length
-        self._closes, self._at = closes, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
-        self._at = max(0, origin + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        room = min(len(buffer), self._length - self._at)
-        if room <= 0:
-            return 0
-        data = os.pread(self._descriptor, room, self._start + self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        if self._closes and not self.closed:
-            os.close(self._descriptor)
-        super().close()
 
 
 def names(archive: Path) -> list[str]:
@@ -132,9 +96,8 @@ def _index(archive: Path, size: int) -> NDArray[Any]:
                 f"{archive} is packed by {packed}, in which no image can be found by its place; "
                 "unpack it, or make it a plain tar"
             )
-        unsafe: list[str] = []
-        section = Section(file.fileno(), 0, size)
-        members = list(_walk(archive, section, 0, "", unsafe))
+    unsafe: list[str] = []
+    members = list(_walk(archive, 0, size, "", unsafe))
     counted = Counter(name for name, _, _ in members)
     unsafe += [f"{name.decode()}: more than once" for name, n in counted.items() if n > 1]
     if unsafe:
@@ -148,13 +111,16 @@ def _index(archive: Path, size: int) -> NDArray[Any]:
 
 
 def _walk(
-    archive: Path, section: Section, start: int, folder: str, unsafe: list[str]
+    archive: Path, start: int, size: int, folder: str, unsafe: list[str]
 ) -> Iterator[tuple[bytes, int, int]]:
-    """(name, offset in the archive, size) of the files in the tar that begins at `start`."""
+    """(name, offset in the archive, size) of the files in the tar of `size` bytes at `start`."""
     where = f"{archive}{'::' + folder.rstrip('/') + '.tar' if folder else ''}"
     tar: Any
     try:
-        with tarfile.open(fileobj=section, mode="r:") as tar:
+        with (
+            ContainerIO(archive.open("rb"), start, size) as file,
+            tarfile.open(fileobj=file, mode="r:") as tar,
+        ):
             for member in tar:
                 tar.members.clear()  # tarfile would keep all of them in memory
                 reason = _refusal(member)
@@ -165,17 +131,16 @@ def _walk(
                     continue
                 path = folder + posixpath.normpath(member.name)
                 offset, length = member.offset_data, member.size
-                if offset + length > section.seek(0, os.SEEK_END):
+                if offset + length > size:
                     raise tarfile.ReadError(f"it ends in the middle of {member.name}")
                 if path.endswith(".tar") and not folder:
-                    inner = Section(section._descriptor, start + offset, length)
                     inside = path.removesuffix(".tar") + "/"
-                    yield from _walk(archive, inner, start + offset, inside, unsafe)
+                    yield from _walk(archive, start + offset, length, inside, unsafe)
                 else:
                     yield path.encode(), start + offset, length
             # tarfile stops without an error at a damaged header, as at the end of the archive.
-            section.seek(tar.offset)
-            if section.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{where} is no tar that can be read ({error}); fetch it again") from None

@@ -8,9 +8,10 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import IO, Literal
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ContainerIO import ContainerIO
 
 from soup.data.errors import DataError
 from soup.data.reading import archives, hugging_face
@@ -32,7 +33,7 @@ def member(path: Path) -> tuple[Path, str] | None:
     return None
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> IO[bytes]:
     """The encoded image as an open file.
 
     Raises:
@@ -44,9 +45,7 @@ def opened(path: Path) -> BinaryIO:
     in_archive = member(path)
     if in_archive is None:
         return path.open("rb")
-    offset, size = archives.extent(*in_archive)
-    descriptor = os.open(in_archive[0], os.O_RDONLY)
-    return cast(BinaryIO, io.BufferedReader(archives.Section(descriptor, offset, size, True)))
+    return ContainerIO(in_archive[0].open("rb"), *archives.extent(*in_archive))
 
 
 def read(path: Path) -> bytes:
@@ -57,10 +56,8 @@ def read(path: Path) -> bytes:
 
 def size_in_bytes(path: Path) -> int:
     """The size of the encoded image. Raises the errors of `opened`."""
-    if hugging_face.row(path) is not None:
-        return len(read(path))
-    in_archive = member(path)
-    return path.stat().st_size if in_archive is None else archives.extent(*in_archive)[1]
+    with opened(path) as file:
+        return file.seek(0, os.SEEK_END)
 
 
 def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:

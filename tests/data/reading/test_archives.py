@@ -5,7 +5,6 @@ import io
 import multiprocessing
 import os
 import tarfile
-import tempfile
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from soup.data.errors import DataError
 from soup.data.reading import archives
-from soup.data.reading.archives import Section, extent, names
+from soup.data.reading.archives import extent, names
 from tests.data.shifts.layouts import packed, tar
 
 
@@ -211,18 +210,3 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
     archive = tmp_path / "t.tar"
     archive.write_bytes(whole)
     assert "a damaged header at byte 1024" in refusal(archive)
-
-
-@given(st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-9, 30), st.integers(0, 9))))
-def test_a_section_reads_as_the_bytes_it_stands_for(steps: list[tuple[int, int, int]]) -> None:
-    data = bytes(range(20))
-    with tempfile.TemporaryFile() as file:
-        file.write(b"before" + data + b"after")
-        file.flush()
-        mine, oracle = Section(file.fileno(), 6, len(data)), io.BytesIO(data)
-        for whence, offset, count in steps:
-            origin = {0: 0, 1: oracle.tell(), 2: len(data)}[whence]
-            oracle.seek(max(0, origin + offset))
-            mine.seek(offset, whence)
-            assert mine.tell() == oracle.tell()
-            assert mine.read(count) == oracle.read(count)
