@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from soup.config.params import Base
 from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.weights.checkpoint import Checkpoint
 
@@ -37,7 +38,6 @@ def resolve_architecture(
         )
     library, _, name = model.partition(":")
     if library == "timm" and name:
-        from soup.config.params import Base
         from soup.models import timm_models
 
         try:
@@ -46,7 +46,6 @@ def resolve_architecture(
             raise ModelError(str(error).replace("base.model", "--model")) from None
         return timm_models.describe(Base(model=name), classes, built), False
     if library == "open_clip" and name:
-        from soup.config.params import Base
         from soup.models import clip_models
 
         return clip_models.describe(Base(library="open_clip", model=name), classes), False

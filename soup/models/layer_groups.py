@@ -70,17 +70,13 @@ def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> 
         ModelError: the model has no stochastic depth.
     """
     module = library(architecture.library)
-    random = (
-        torch.get_rng_state()
-    )  # building the twin must not change the random numbers of training
     try:
-        twin = module.build(module.with_drop_path(architecture, rate))
+        with torch.random.fork_rng(devices=()):  # training's random numbers stay as they are
+            twin = module.build(module.with_drop_path(architecture, rate))
     except ModelError as error:
         if "drop_path_rate" not in str(error):
             raise
         raise ModelError(f"{architecture.model} has no drop path; set it to 0") from None
-    finally:
-        torch.set_rng_state(random)
     wanted = {n: m for n, m in twin.named_modules() if isinstance(m, DropPath)}
     if rate and not wanted:
         raise ModelError(f"{architecture.model} has no drop path; set it to 0")

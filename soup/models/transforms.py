@@ -6,9 +6,8 @@ The transforms are those of torchvision and timm.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +20,7 @@ from soup.files import of_code
 from soup.models.architecture import Architecture, ModelError
 
 
-@dataclass(frozen=True)
-class ImageInput:
+class ImageInput(NamedTuple):
     """How an image becomes a model's input at evaluation.
 
     Attributes:

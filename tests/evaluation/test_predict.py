@@ -204,7 +204,7 @@ def test_images_that_are_not_decoded_beforehand_give_the_same_logits(
     expected = predict(model, examples(Images(pixels, labels, ()), made), 4)
     read = Images(None, labels, tuple(tmp_path / f"{n}.png" for n in range(11)))
     if form == "held":
-        read = replace(read, held=pictures, paths=())
+        read = replace(read, held=pictures.__getitem__, paths=())
     elif form == "files":
         read = replace(read, resize=resize)
     np.testing.assert_array_equal(predict(model, examples(read, made), 4), expected)

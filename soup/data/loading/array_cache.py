@@ -133,30 +133,24 @@ def _room(folder: Path, size: int, limit: int) -> bool:
     files = []
     for path in folder.glob("*.npy"):  # includes arrays being written, whose names are hidden
         with suppress(FileNotFoundError):  # it was finished or given up at this moment
-            files.append((not path.name.startswith("."), path.stat().st_mtime_ns, path))
-    total = sum(_size(path) for _, _, path in files)
+            stat = path.stat()
+            files.append((not path.name.startswith("."), stat.st_mtime_ns, stat.st_size, path))
+    total = sum(taken for *_, taken, _ in files)
     with ExitStack() as stack:
         evicted = []
         # Incomplete files of killed processes go first; those of living processes are locked.
-        for complete, _, path in sorted(files):
+        for complete, _, taken, path in sorted(files):
             if size > limit or (complete and total + size <= limit):
                 break
             with suppress(FileNotFoundError):
                 if _lock(stack.enter_context(path.open("rb")), shared=False, wait=False):
                     evicted.append(path)
-                    total -= _size(path)
+                    total -= taken
         if total + size > limit:
             return False
         for path in evicted:
             path.unlink(missing_ok=True)
     return True
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _lock(file: BinaryIO, shared: bool, wait: bool = True) -> bool:

@@ -7,7 +7,6 @@ kept as uint8 and normalised a batch at a time, on the model's device.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,21 +18,11 @@ from soup.data.loading.images import Decode, Images, decoded, digest, labels_of
 from soup.data.loading.prefetch import on_device, parts
 from soup.data.split.manifest import Row
 
-
-class InputTransform(Protocol):
-    """How an image becomes a model's input at evaluation (`soup.models.transforms.image_input`)."""
-
-    @property
-    def resize(self) -> Decode:
-        """PIL image of any size -> PIL image of the size that the model takes."""
-
-    @property
-    def name(self) -> str:
-        """Says what `resize` does; part of the key of decoded images."""
-
-    @property
-    def prepare(self) -> Callable[[Tensor], Tensor]:
-        """uint8 (batch, 3, height, width) -> the model's input."""
+Prepare = Callable[[Tensor], Tensor]
+# How an image becomes a model's input at evaluation (`soup.models.transforms.image_input`): image
+# of any size -> PIL image of the size that the model takes; what that does, as part of the key of
+# decoded images; uint8 (batch, 3, height, width) -> the model's input.
+InputTransform = tuple[Decode, str, Prepare]
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class ImageExamples:
 
     labels: NDArray[np.int64]
     digest: str
-    prepare: Callable[[Tensor], Tensor]
+    prepare: Prepare
     open: Callable[[], Images]
 
     def __len__(self) -> int:
@@ -85,19 +74,21 @@ def examples(
         classes: class names; position is label.
         inputs: of the model's architecture.
     """
+    resize, name, prepare = inputs
     return ImageExamples(
         labels_of(rows, classes),
-        digest(rows, store.root, inputs.name),
-        inputs.prepare,
-        lambda: decoded(store, rows, classes, inputs.resize, inputs.name),
+        digest(rows, store.root, name),
+        prepare,
+        lambda: decoded(store, rows, classes, resize, name),
     )
 
 
 def as_examples(images: Images, inputs: InputTransform) -> ImageExamples:
     """Images that are open already; those that have no size in common are resized when read."""
+    resize, _, prepare = inputs
     if images.pixels is None and images.resize is None:
-        images = replace(images, resize=inputs.resize)
-    return ImageExamples(images.labels, images.digest, inputs.prepare, lambda: images)
+        images = replace(images, resize=resize)
+    return ImageExamples(images.labels, images.digest, prepare, lambda: images)
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

@@ -39,8 +39,8 @@ class Images:
         pixels: uint8 (examples, height, width, 3), or None when they are not held at one size.
         labels: class indices, int64 (examples,).
         paths: absolute paths, in the same order.
-        held: the images in memory at their own sizes (`packed.py`); None if they are not, or if
-            there are pixels.
+        held: gives an image by its index from memory, at its own size (`packed.py`); None if the
+            images are not in memory, or if there are pixels.
         resize: applied to an image that is read from a file or from `held`.
         digest: names the images, their order and how they were resized; '' if it is not known.
         contents: fingerprints when the split was made; a file that is read must still have its own.
@@ -49,7 +49,7 @@ class Images:
     pixels: NDArray[np.uint8] | None
     labels: NDArray[np.int64]
     paths: tuple[Path, ...]
-    held: Sequence[Image.Image] | None = None
+    held: Callable[[int], Image.Image] | None = None
     resize: Decode | None = None
     digest: str = ""
     contents: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Images:
             image = image_file.image(self.paths[index], content)
         else:
             try:
-                image = self.held[index]
+                image = self.held(index)
             except image_file.BROKEN as error:
                 raise DataError(
                     f"{self.paths[index]} cannot be decoded: {error}; run prepare again"

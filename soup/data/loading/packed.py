@@ -7,9 +7,7 @@ the same time share.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,33 +22,7 @@ from soup.data.split.manifest import Row
 from soup.files import of_value
 
 _log = logging.getLogger(__name__)
-HEAD = 8  # bytes before an image's pixels: its height and its width, uint32 each
-
-
-class Packed(Sequence[Image.Image]):
-    """A sequence of images, stored one after the other in an array of bytes."""
-
-    def __init__(
-        self,
-        data: NDArray[np.uint8],
-        lengths: NDArray[np.int64],
-        unpack: Callable[[NDArray[np.uint8]], Image.Image],
-    ) -> None:
-        """
-        Args:
-            data: uint8 (bytes of all images,).
-            lengths: bytes of each image, (images,).
-            unpack: an image's bytes -> the image, RGB.
-        """
-        self._data, self._unpack = data, unpack
-        self._ends = np.cumsum(lengths)
-        self._starts = self._ends - lengths
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._unpack(self._data[self._starts[index] : self._ends[index]])
+Bytes = NDArray[np.uint8]
 
 
 def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[str]) -> Images:
@@ -62,57 +34,30 @@ def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[st
         DataError: an image is missing or is not what it was when the split was made.
     """
     root, room = store.root, store.limit_gib * 2**30
-    arrays = _Arrays(store, rows, digest(rows, root, ""))
-    sizes = arrays.table("sizes", lambda row: image_file.size(root / row.path))
-    bytes_each = sizes.prod(axis=1) * 3
-    if (sizes == sizes[0]).all() and bytes_each.sum() <= room:
-        return decoded(store, rows, classes, lambda image: image, "as they are")
-    plain = from_files(rows, root, classes)
-    if bytes_each.sum() <= room:
-        data = arrays.packed("decoded", lambda row: _flat(_image_of(row, root)), bytes_each + HEAD)
-        if data is not None:
-            return replace(plain, held=Packed(data, bytes_each + HEAD, _image))
-    lengths = arrays.table("lengths", lambda row: (image_file.size_in_bytes(root / row.path),))[
-        :, 0
-    ]
-    if lengths.sum() <= room:
-        data = arrays.packed("encoded", lambda row: _bytes(row, root), lengths)
-        if data is not None:
-            return replace(plain, held=Packed(data, lengths, lambda part: decode(part.tobytes())))
-    _log.warning(
-        "the %d training images are read from their files: they would take %.3g GiB encoded, "
-        "compute.cache_gib is %.3g",
-        *(len(rows), lengths.sum() / 2**30, store.limit_gib),
-    )
-    return plain
+    key = digest(rows, root, "")
 
+    def measured(row: Row) -> tuple[int, int, int]:
+        path = root / row.path
+        try:
+            return *image_file.size(path), image_file.size_in_bytes(path)
+        except image_file.BROKEN as error:
+            raise DataError(f"{row.path}: {error}; run prepare again") from None
 
-@dataclass(frozen=True)
-class _Arrays:
-    """What the cache keeps of one list of images."""
-
-    store: ImageStore
-    rows: Sequence[Row]
-    digest: str
-
-    def table(self, what: str, measure: Callable[[Row], tuple[int, ...]]) -> NDArray[np.int64]:
-        """A few integers of each image, (images, integers), measured once."""
-
-        def blocks() -> Iterator[NDArray[np.int64]]:
-            for part in row_parts(self.rows):
-                yield np.array(in_threads(lambda row: _measured(measure, row), part), np.int64)
-
-        mapped = self.store.array(of_value([what, self.digest]), len(self.rows), blocks)
-        return np.concatenate([*blocks()]) if mapped is None else mapped
+    def measures() -> Iterator[NDArray[np.int64]]:
+        for part in row_parts(rows):
+            yield np.array(in_threads(measured, part), np.int64)
 
     def packed(
-        self, what: str, pack: Callable[[Row], NDArray[np.uint8]], lengths: NDArray[np.int64]
-    ) -> NDArray[np.uint8] | None:
-        """The bytes of all images, or None if the cache has no room for them."""
+        what: str,
+        lengths: NDArray[np.int64],
+        pack: Callable[[Row], Bytes],
+        unpack: Callable[[int, Bytes], Image.Image],
+    ) -> Images | None:
+        """The bytes of all images in one array, or None if the cache has no room for them."""
 
-        def blocks() -> Iterator[NDArray[np.uint8]]:
+        def blocks() -> Iterator[Bytes]:
             start = 0
-            for part in row_parts(self.rows):
+            for part in row_parts(rows):
                 images = in_threads(pack, part)
                 expected = lengths[start : (start := start + len(part))]
                 for row, image, length in zip(part, images, expected, strict=True):
@@ -120,30 +65,38 @@ class _Arrays:
                         raise DataError(f"{row.path} was changed while it was read; try again")
                 yield np.concatenate(images)
 
-        return self.store.array(of_value([what, self.digest]), int(lengths.sum()), blocks)
+        if lengths.sum() > room:
+            return None
+        data = store.array(of_value([what, key]), int(lengths.sum()), blocks)
+        if data is None:
+            return None
+        ends = np.cumsum(lengths)
+        return replace(plain, held=lambda i: unpack(i, data[ends[i] - lengths[i] : ends[i]]))
 
+    def pixels(row: Row) -> Bytes:
+        return np.asarray(image_file.image(root / row.path, row.content)).reshape(-1)
 
-def _measured(measure: Callable[[Row], tuple[int, ...]], row: Row) -> tuple[int, ...]:
-    try:
-        return measure(row)
-    except image_file.BROKEN as error:
-        raise DataError(f"{row.path}: {error}; run prepare again") from None
+    def encoded(row: Row) -> Bytes:
+        return np.frombuffer(image_file.encoded(root / row.path, row.content), np.uint8)
 
+    def from_pixels(index: int, data: Bytes) -> Image.Image:
+        return Image.fromarray(data.reshape(*sizes[index, ::-1], 3))
 
-def _flat(image: Image.Image) -> NDArray[np.uint8]:
-    pixels = np.asarray(image, dtype=np.uint8)
-    size = np.array(pixels.shape[:2], dtype=np.uint32)
-    return np.concatenate([size.view(np.uint8), pixels.reshape(-1)])
-
-
-def _image(packed: NDArray[np.uint8]) -> Image.Image:
-    height, width = packed[:HEAD].view(np.uint32)
-    return Image.fromarray(packed[HEAD:].reshape(height, width, 3))
-
-
-def _image_of(row: Row, root: Path) -> Image.Image:
-    return image_file.image(root / row.path, row.content)
-
-
-def _bytes(row: Row, root: Path) -> NDArray[np.uint8]:
-    return np.frombuffer(image_file.encoded(root / row.path, row.content), dtype=np.uint8)
+    table = store.array(of_value(["measures", key]), len(rows), measures)
+    table = np.concatenate([*measures()]) if table is None else table
+    sizes, lengths = table[:, :2], table[:, 2]
+    decoded_lengths = sizes.prod(axis=1) * 3
+    if (sizes == sizes[0]).all() and decoded_lengths.sum() <= room:
+        return decoded(store, rows, classes, lambda image: image, "as they are")
+    plain = from_files(rows, root, classes)
+    held = packed("decoded", decoded_lengths, pixels, from_pixels) or packed(
+        "encoded", lengths, encoded, lambda _, data: decode(data.tobytes())
+    )
+    if held is not None:
+        return held
+    _log.warning(
+        "the %d training images are read from their files: they would take %.3g GiB encoded, "
+        "compute.cache_gib is %.3g",
+        *(len(rows), lengths.sum() / 2**30, store.limit_gib),
+    )
+    return plain
