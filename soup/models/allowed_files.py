@@ -27,7 +27,9 @@ class Refused(BadInput, RuntimeError):
 
 def digests(folder: Path) -> dict[str, str]:
     """Path in the folder -> SHA-256, for every file that was stored."""
-    return {path: of_file(folder / path) for path in _files(folder) if path != _META}
+    return {
+        path: of_file(folder / path) for path in _files(folder) if path != "registered_model_meta"
+    }
 
 
 def require_allowed_files(folder: Path, whose: str) -> None:
@@ -83,9 +85,6 @@ def _loaders(description: Path) -> dict[str, str]:
         return {str(name): str(flavor.get("loader_module")) for name, flavor in flavors.items()}
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return {}
-
-
-_META = "registered_model_meta"
 
 
 def _files(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ have the names of the library, so that the library can load its weights.
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,19 +28,15 @@ class Library(Protocol):
 
     def build(self, architecture: Architecture) -> nn.Module:
         """A model with random weights."""
-        ...
 
     def features(self, model: nn.Module, images: Tensor) -> Tensor:
         """The input of the head, (batch, features), for images (batch, 3, height, width)."""
-        ...
 
     def head(self, model: nn.Module) -> nn.Linear:
         """The last layer, which maps features to logits."""
-        ...
 
     def with_drop_path(self, architecture: Architecture, rate: float) -> Architecture:
         """The same model with stochastic depth at this rate in its last block."""
-        ...
 
 
 def library(name: str) -> Library:
@@ -70,9 +66,7 @@ def build(architecture: Architecture, weights: Weights | None = None) -> nn.Modu
     model = library(architecture.library).build(architecture)
     if weights is not None:
         load_weights(model, weights, architecture.model)
-    to: Any = model.to  # its declared overloads lack this form
-    channels_last: nn.Module = to(memory_format=torch.channels_last)
-    return channels_last.eval()
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 def head_weights(architecture: Architecture, model: nn.Module) -> Weights:

@@ -140,9 +140,7 @@ def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Archite
             own preprocessing.
     """
     config = tower_config(base.model, arguments(base))
-    preprocessing = vars(PreprocessCfg())
-    if whole is not None:
-        preprocessing = open_clip.get_model_preprocess_cfg(whole)
+    preprocessing = open_clip.get_model_preprocess_cfg(whole) if whole else vars(PreprocessCfg())
     size = config["vision_cfg"].get("image_size", 224)
     return Architecture(
         library="open_clip",

@@ -48,12 +48,6 @@ def registered_name(name: str) -> str:
     return name
 
 
-def text_config(name: str) -> Mapping[str, Any]:
-    """The configuration of a model's text tower."""
-    config: Mapping[str, Any] = open_clip.get_model_config(registered_name(name))["text_cfg"]
-    return config
-
-
 def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a model's image tower, as values that JSON can hold.
 

@@ -32,7 +32,8 @@ FAMILIES: list[tuple[tuple[str, ...], str]] = [
     (("features.0.weight", "features.3."), "a VGG or AlexNet"),
 ]
 # First convolutions: (width, colours, patch, patch).
-STEMS = ("patch_embed.proj.weight", "visual.conv1.weight", "conv_stem.weight", "stem.0.weight")
+STEMS = (".patch_embed.proj.weight", ".visual.conv1.weight", ".conv_stem.weight", ".stem.0.weight")
+HEADS = ("head", "fc", "classifier", "head.fc", "classification_head")
 BLOCKS = re.compile(r"(?:^|\.)(layer\d|stages\.\d|resblocks|blocks|layers)\.(\d+)\.")
 
 
@@ -51,17 +52,14 @@ def likeness(shapes: Shapes) -> str:
         ),
         "none of the known families",
     )
-    facts = [*_stem(shapes), *_blocks(names), *_classes(shapes)]
+    facts = _blocks(names)
+    stem = next((s for n, s in shapes.items() if len(s) == 4 and f".{n}".endswith(STEMS)), None)
+    if stem:
+        size = f"patch {stem[2]}" if stem[2] > 7 else f"a first {stem[2]} x {stem[2]}"
+        facts = [f"width {stem[0]}", size, *facts]
+    heads = [shapes.get(f"{name}.weight", ()) for name in HEADS]
+    facts += [f"{head[0]} classes" for head in heads if len(head) == 2][:1]
     return f"{family} ({', '.join(facts)})" if facts else family
-
-
-def _stem(shapes: Shapes) -> list[str]:
-    for ending in STEMS:
-        for name, shape in shapes.items():
-            if (name == ending or name.endswith(f".{ending}")) and len(shape) == 4:
-                size = f"patch {shape[2]}" if shape[2] > 7 else f"a first {shape[2]} x {shape[2]}"
-                return [f"width {shape[0]}", size]
-    return []
 
 
 def _blocks(names: list[str]) -> list[str]:
@@ -73,12 +71,3 @@ def _blocks(names: list[str]) -> list[str]:
             counts.setdefault(block[1], set()).add(int(block[2]))
     sizes = [str(len(numbers)) for _, numbers in sorted(counts.items())]
     return [f"blocks {', '.join(sizes)}".replace(", ", "-")] if sizes else []
-
-
-def _classes(shapes: Shapes) -> list[str]:
-    heads = ("head", "fc", "classifier", "head.fc", "classification_head")
-    for name in heads:
-        shape = shapes.get(f"{name}.weight", ())
-        if len(shape) == 2:
-            return [f"{shape[0]} classes"]
-    return []

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from timm.layers import DropPath
-from timm.models import group_parameters
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from soup.models.architecture import Architecture, ModelError
@@ -35,25 +35,20 @@ def parameter_groups(
     """
     timm_model: Any = model
     exempt = timm_model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
-    depth: dict[str, int] = {}
-    if layer_decay is not None:
-        if not hasattr(model, "group_matcher"):
-            raise ModelError(
-                f"{type(model).__name__} does not say how deep its layers are; "
-                "leave layer_decay out for it"
-            )
-        depth = group_parameters(model, timm_model.group_matcher(coarse=False), reverse=True)
-    top = max(depth.values(), default=0)
-    groups: dict[tuple[bool, int], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        plain = parameter.ndim <= 1 or name in exempt
-        layer = depth.get(name, top)
-        scale = 1.0 if layer_decay is None else layer_decay ** (top - layer)
-        new = {"params": [], "weight_decay": 0.0 if plain else weight_decay, "lr_scale": scale}
-        groups.setdefault((plain, layer), new)["params"].append(parameter)
-    return [groups[key] for key in sorted(groups)]
+    groups: list[dict[str, Any]]
+    # A decay of 1, because timm does not tell the two kinds of parameters apart for a decay of 0.
+    if layer_decay is None:
+        groups = param_groups_weight_decay(model, 1.0, no_weight_decay_list=exempt)
+    elif hasattr(model, "group_matcher"):
+        groups = param_groups_layer_decay(model, 1.0, exempt, layer_decay=layer_decay)
+    else:
+        raise ModelError(
+            f"{type(model).__name__} does not say how deep its layers are; "
+            "leave layer_decay out for it"
+        )
+    groups = [{"lr_scale": 1.0, **group} for group in groups]
+    groups.sort(key=lambda group: (-group["weight_decay"], group["lr_scale"]))
+    return [{**group, "weight_decay": group["weight_decay"] * weight_decay} for group in groups]
 
 
 def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> None:
@@ -86,7 +81,7 @@ def set_drop_path(model: nn.Module, architecture: Architecture, rate: float) -> 
         setattr(model.get_submodule(parent), attribute, module.train(model.training))
 
 
-def checkpoint_gradients(model: nn.Module, on: bool = True) -> None:
+def checkpoint_gradients(model: nn.Module) -> None:
     """Keep only the inputs of blocks, and recompute other activations in the backward pass.
 
     This takes less memory and gives the same gradients.
@@ -98,10 +93,9 @@ def checkpoint_gradients(model: nn.Module, on: bool = True) -> None:
     """
     try:
         timm_model: Any = model
-        timm_model.set_grad_checkpointing(on)
+        timm_model.set_grad_checkpointing()
     except (AttributeError, AssertionError) as error:
-        if on:
-            raise ModelError(
-                f"{type(model).__name__} has no gradient checkpointing ({error}); turn it off, or "
-                "choose a smaller batch with accumulation"
-            ) from None
+        raise ModelError(
+            f"{type(model).__name__} has no gradient checkpointing ({error}); turn it off, or "
+            "choose a smaller batch with accumulation"
+        ) from None

@@ -85,11 +85,6 @@ def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
     return model
 
 
-def replace_head(model: nn.Module, linear: nn.Linear) -> None:
-    """Replace the model's head."""
-    model.set_submodule(head_name(model), linear)
-
-
 def head_name(model: nn.Module) -> str:
     """The head's name in the model."""
     linear = head(model)

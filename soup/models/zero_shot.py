@@ -16,7 +16,7 @@ from torch import Tensor
 
 from soup.config.params import Base
 from soup.models.architecture import ModelError
-from soup.models.clip_towers import registered_name, text_config
+from soup.models.clip_towers import registered_name
 
 Template = Callable[[str], str]  # class name -> prompt
 # Of open_clip, as published with CLIP; the prompt alone that CLIP's authors name first.
@@ -92,7 +92,7 @@ def require_text_tower(base: Base) -> None:
     Raises:
         ModelError: the text tower or its tokenizer needs a package that is not installed.
     """
-    text = text_config(base.model)
+    text = open_clip.get_model_config(registered_name(base.model))["text_cfg"]
     parts = [key for key in ("hf_model_name", "hf_tokenizer_name") if text.get(key)]
     if parts and importlib.util.find_spec("transformers") is None:
         named = ", ".join(f"{key}: {text[key]}" for key in parts)

@@ -61,7 +61,7 @@ def test_the_head_on_the_features_is_the_model(make: Any) -> None:
 def test_another_head_takes_the_place_of_the_model_s() -> None:
     _, model = tiny()
     other = torch.nn.Linear(8, 6)
-    timm_models.replace_head(model, other)
+    model.set_submodule(timm_models.head_name(model), other)
     assert timm_models.head(model) is other
     assert model(torch.randn(1, 3, 20, 20)).shape == (1, 6)
 

@@ -92,11 +92,10 @@ def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[st
     held = packed("decoded", decoded_lengths, pixels, from_pixels) or packed(
         "encoded", lengths, encoded, lambda _, data: decode(data.tobytes())
     )
-    if held is not None:
-        return held
-    _log.warning(
-        "the %d training images are read from their files: they would take %.3g GiB encoded, "
-        "compute.cache_gib is %.3g",
-        *(len(rows), lengths.sum() / 2**30, store.limit_gib),
-    )
-    return plain
+    if held is None:
+        _log.warning(
+            "the %d training images are read from their files: they would take %.3g GiB encoded, "
+            "compute.cache_gib is %.3g",
+            *(len(rows), lengths.sum() / 2**30, store.limit_gib),
+        )
+    return held or plain

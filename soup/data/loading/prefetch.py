@@ -59,9 +59,8 @@ def parts(images: Images, indices: NDArray[np.int64], size: int) -> Iterator[NDA
         yield from map(images.part, chosen)
         return
     with ThreadPoolExecutor(1) as pool:
-        reading = [pool.submit(images.part, chosen[0])]
-        for following in [*chosen[1:], None]:
-            pixels = reading.pop().result()
-            if following is not None:
-                reading.append(pool.submit(images.part, following))
+        ahead = pool.submit(images.part, chosen[0])
+        for following in chosen[1:]:
+            pixels, ahead = ahead.result(), pool.submit(images.part, following)
             yield pixels
+        yield ahead.result()

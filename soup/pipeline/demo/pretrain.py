@@ -120,7 +120,7 @@ def zero_shot(model: nn.Module) -> None:
     made = nn.Linear(weight.shape[1], len(rows))
     made.weight.data = torch.stack([weight[s] + weight[t] for s, t in rows])
     made.bias.data = torch.stack([bias[s] + bias[t] for s, t in rows])
-    timm_models.replace_head(model, made)
+    model.set_submodule(timm_models.head_name(model), made)
 
 
 def _architecture(base: Base) -> Architecture:

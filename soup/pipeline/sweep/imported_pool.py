@@ -15,7 +15,8 @@ from soup.errors import BadInput, some
 from soup.evaluation.examples import Examples
 from soup.evaluation.heldout import scored
 from soup.files import of_file, of_value
-from soup.models import DESCRIPTION_FILE, Architecture, build, load_weights, mismatch_message
+from soup.models import DESCRIPTION_FILE, Architecture, build, load_weights
+from soup.models.building import mismatch_message
 from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
