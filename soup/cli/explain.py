@@ -1,7 +1,5 @@
 """soup explain: why the soup does not help."""
 
-import math
-
 from soup.cli.options import Base, Device, Heldout, Json, Model, Models, devices
 
 
@@ -25,7 +23,6 @@ def explain(
     from soup.cli.terminal import console, print_json, progress, warn
     from soup.evaluation.diagnosis.explain import explain as causes_of
     from soup.evaluation.metrics import Correct, correct
-    from soup.recipes.ingredient import Ingredient
     from soup.weights import Weights
 
     chosen = devices(device)
@@ -46,11 +43,8 @@ def explain(
             advance()
             return correct(evaluator.logits(weights), evaluator.examples.labels)
 
-    ingredients = [
-        Ingredient(name, weights, math.nan) for name, weights in pool.checkpoints.items()
-    ]
     with progress("looking", None) as advance:
-        findings = causes_of(ingredients, origin, correct=answers, metadata=metadata)
+        findings = causes_of(pool.checkpoints, origin, answers, metadata)
     if as_json:
         print_json([finding._asdict() for finding in findings])
         return

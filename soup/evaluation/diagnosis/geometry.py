@@ -23,7 +23,7 @@ layers are all near 1. Unrelated models have relative distances of 1.39 to 1.42 
 angle at the base therefore does not tell unrelated models apart; the cosine with the base does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -117,29 +117,24 @@ class Geometry:
         return [(self.names[i], self.names[j]) for i, j in zip(rows, columns, strict=True)]
 
 
-def measure(
-    models: Mapping[str, Weights], base: Weights | None = None, head: Sequence[str] | None = None
-) -> dict[Group, Geometry]:
+def measure(models: Mapping[str, Weights], base: Weights | None = None) -> dict[Group, Geometry]:
     """The geometry of models, from one pass over their tensors.
 
     Args:
-        models: name -> weights; all have the same tensor names and shapes.
+        models: name -> weights, one or more; all have the same tensor names and shapes.
         base: the initialisation of the models, if it is available.
-        head: names of the classifier's tensors; guessed from the names by default.
 
     Returns:
         Group of tensors -> geometry. "all": every tensor. "backbone": the tensors outside the head
         with at least two dimensions, or all outside the head if there are none. "head": the
-        classifier; absent if there is none. Empty if there are no models.
+        classifier, guessed from the names; absent if there is none.
 
     Raises:
         Incompatible: names or shapes differ.
     """
-    if not models:
-        return {}
     points = [*models.values()] + ([] if base is None else [base])
     shapes = specs(points[0])
-    heads = set(guess_head(shapes) if head is None else head)
+    heads = set(guess_head(shapes))
     products = {name: product.numpy() for name, product in gram(points).items()}
     body = [name for name in products if name not in heads]
     groups: dict[Group, list[str]] = {
@@ -209,8 +204,6 @@ def kinship(
             the basin of its verified base, and two bases that differ in the head alone have
             different digests.
     """
-    if not geometry:
-        return []
     backbone, digest_of = geometry["backbone"], digests or {}
     cosines, relative = backbone.cosines, backbone.relative
     finite = np.isfinite(cosines)

@@ -41,36 +41,6 @@ def barriers(
         )
         evidence[name] = {"excess": excess, "se": se, "error": float(1 - middle.mean())}
         strength = max(strength, float(norm.cdf(excess / se)) if se else 1.0)
-    return _crossing(sentences, evidence, strength)
-
-
-def costly_middles(
-    best: str, costs: Mapping[str, float], middles: Mapping[str, float]
-) -> list[Finding]:
-    """Models whose average with the best model costs more than the worse of the two.
-
-    Weaker evidence than `barriers`, because a cost alone has no standard error.
-
-    Args:
-        best: name of the best model.
-        costs: model -> cost.
-        middles: model -> cost of its average with the best model.
-    """
-    sentences, evidence = [], {}
-    for name, middle in middles.items():
-        worse = max(costs[best], costs[name])
-        if not middle <= worse:
-            sentences.append(
-                f"the average of {best} and {name} costs {middle:g}, more than the worse of the "
-                f"two ({worse:g})"
-            )
-            evidence[name] = {"cost": middle, "worse": worse}
-    return _crossing(sentences, evidence, 0.5)
-
-
-def _crossing(
-    sentences: list[str], evidence: Mapping[str, object], strength: float
-) -> list[Finding]:
     if not sentences:
         return []
     return [Finding("barrier", listed(sentences), evidence, CROSS, strength)]

@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from soup.recipes.ingredient import Ingredient
 from soup.weights import Weights
 
 UNITS, FEATURES, CLASSES = 96, 24, 10
-NAN = float("nan")
 
 
 @dataclass
@@ -28,9 +26,6 @@ class Task:
     def correct(self, weights: Weights) -> np.ndarray:
         self.asked += 1
         return (logits(weights, self.inputs).argmax(dim=1) == self.labels).numpy()
-
-    def judge(self, weights: Weights, at_most: float | None = None) -> int:
-        return int((~self.correct(weights)).sum())
 
 
 def logits(weights: Weights, inputs: Tensor) -> Tensor:
@@ -66,7 +61,3 @@ def reordered(weights: Weights) -> dict[str, Tensor]:
     order = torch.randperm(UNITS, generator=torch.Generator().manual_seed(2))
     body, bias, head = (weights[name] for name in BASE)
     return {"body.weight": body[order], "body.bias": bias[order], "head.weight": head[:, order]}
-
-
-def ingredients(**models: Weights) -> list[Ingredient]:
-    return [Ingredient(name, weights, NAN) for name, weights in models.items()]

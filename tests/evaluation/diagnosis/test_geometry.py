@@ -81,8 +81,6 @@ def test_the_backbone_is_the_matrices_outside_the_head() -> None:
     require_equal(found["backbone"], named, base, ["a"])
     require_equal(found["head"], named, base, ["head.weight", "head.bias"])
     require_equal(found["all"], named, base, [*SHAPES])
-    assert "head" not in measure(named, base, head=())
-    require_equal(measure(named, base, head=["a"])["head"], named, base, ["a"])
 
 
 def test_without_a_base_there_is_no_angle_at_it() -> None:
@@ -95,10 +93,6 @@ def test_without_a_base_there_is_no_angle_at_it() -> None:
 def test_models_that_differ_in_shape_are_not_measured() -> None:
     with pytest.raises(Incompatible, match=r"head\.weight"):
         measure({"A": vectors(0, **SHAPES), "B": vectors(0, **(SHAPES | {"head.weight": (6, 40)}))})
-
-
-def test_no_models_have_no_geometry() -> None:
-    assert kinship(measure({})) == []
 
 
 def verdicts(models: Models, base: Weights | None = None, **digests: str) -> dict[str, str]:

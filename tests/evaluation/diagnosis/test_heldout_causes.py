@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from soup.evaluation.diagnosis.heldout_causes import barriers, costly_middles, noise, weak
+from soup.evaluation.diagnosis.heldout_causes import barriers, noise, weak
 
 
 def answers(seed: int, examples: int, accuracy: float) -> np.ndarray:
@@ -43,13 +43,6 @@ def test_a_model_that_only_pulls_down_is_weak_and_no_barrier() -> None:
     crossed = {"B": poor & answers(3, 1000, 0.5)}
     assert barriers("A", models, crossed)
     assert weak("A", models, crossed) == []
-
-
-def test_costs_alone_show_a_middle_that_is_worse_than_both_ends() -> None:
-    costs = {"A": 10.0, "B": 20.0, "C": 30.0, "D": 12.0}
-    (found,) = costly_middles("A", costs, {"B": 20.0, "C": 40.5, "D": math.nan})
-    assert set(found.evidence) == {"C", "D"}
-    assert "the average of A and C costs 40.5, more than the worse of the two (30)" in found.summary
 
 
 def test_noise_is_told_from_a_gain() -> None:
