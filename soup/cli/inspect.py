@@ -70,12 +70,16 @@ def inspect(
     if plot is not None:
         _draw(plot, geometry, lines)
     if as_json:
+        from numpy import nan_to_num
+
+        distances = geometry["backbone"].distances
         print_json(
             {
                 "files": files,
                 "averageable": shared,
                 "kinship": [relation._asdict() for relation in relations],
-                "distances": _finite(geometry["backbone"]),
+                # JSON has no NaN and no infinity: -1 in their place.
+                "distances": nan_to_num(distances, nan=-1, posinf=-1).tolist(),
                 "lines": {" to ".join(ends): line.costs.tolist() for ends, line in lines.items()},
             }
         )
@@ -83,14 +87,6 @@ def inspect(
         _show(geometry["backbone"], relations, pool, lines)
     if not shared:
         sys.exit(1)
-
-
-def _finite(backbone: "Geometry") -> list[list[float]]:
-    """Distances for JSON, which has no NaN and no infinity: -1 in their place."""
-    import numpy as np
-
-    distances: list[list[float]] = np.nan_to_num(backbone.distances, nan=-1, posinf=-1).tolist()
-    return distances
 
 
 def _lines(

@@ -90,11 +90,7 @@ class Checkpoint(LazyWeights):
         The digest of a file on a server is the identity that the server states (`RemoteFile`),
         because downloading the whole file to hash it would cost more than averaging it.
         """
-        digests = [RemoteFile(f).identity if is_remote(f) else of_file(f) for f in self.files]
-        if len(digests) == 1:
-            return digests[0]
-        lines = [f"{d}  {Path(f).name}\n" for d, f in zip(digests, self.files, strict=True)]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return of_shards(self.files)
 
     def __str__(self) -> str:
         return self.path
@@ -111,6 +107,15 @@ class Checkpoint(LazyWeights):
             raise CheckpointError(
                 f"{self.path}: its files lack {some(missing, 5, last=' ')}, which its index names"
             )
+
+
+def of_shards(files: Sequence[str]) -> str:
+    """Return the digest of the files of one model; see `Checkpoint.digest`."""
+    digests = [RemoteFile(file).identity if is_remote(file) else of_file(file) for file in files]
+    if len(digests) == 1:
+        return digests[0]
+    lines = [f"{d}  {Path(file).name}\n" for d, file in zip(digests, files, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -25,6 +25,13 @@ class Finding(NamedTuple):
     strength: float
 
 
-def listed(sentences: Sequence[str]) -> str:
-    """The first three sentences, and how many more there are."""
-    return some(sentences, 3, "; ")
+def findings(
+    kind: str,
+    sentences: Sequence[object],
+    evidence: Mapping[str, Any],
+    remedy: str,
+    strength: float,
+) -> list[Finding]:
+    """One finding, with the first three sentences and how many more there are; none without any."""
+    summary = some(sentences, 3, "; ")
+    return [Finding(kind, summary, evidence, remedy, strength)] if sentences else []

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from scipy.stats import norm
 
-from soup.evaluation.diagnosis.finding import Finding, listed
+from soup.evaluation.diagnosis.finding import Finding, findings
 from soup.evaluation.diagnosis.selection_bias import paired
 from soup.evaluation.metrics import Correct
 
@@ -41,9 +41,7 @@ def barriers(
         )
         evidence[name] = {"excess": excess, "se": se, "error": float(1 - middle.mean())}
         strength = max(strength, float(norm.cdf(excess / se)) if se else 1.0)
-    if not sentences:
-        return []
-    return [Finding("barrier", listed(sentences), evidence, CROSS, strength)]
+    return findings("barrier", sentences, evidence, CROSS, strength)
 
 
 def weak(
@@ -66,10 +64,8 @@ def weak(
         )
         evidence[name] = {"gap": gap, "gain": change.gain, "se": change.se}
         strength = max(strength, float(norm.cdf(-change.gain / change.se)))
-    if not sentences:
-        return []
     remedy = "leave them out, as greedy does, or give them less weight, as a learned soup does"
-    return [Finding("weak", listed(sentences), evidence, remedy, strength)]
+    return findings("weak", sentences, evidence, remedy, strength)
 
 
 def noise(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from soup.evaluation.diagnosis.finding import Finding, listed
+from soup.evaluation.diagnosis.finding import Finding, findings
 from soup.evaluation.diagnosis.geometry import SAME, Geometry, Group, Relation
 from soup.evaluation.diagnosis.heads import matching
 from soup.weights import Weights
@@ -20,46 +20,34 @@ ROBUST = 3.0
 
 def kin(models: Sequence[Relation]) -> list[Finding]:
     """The models that are broken, and those that have another initialisation."""
-    findings = []
     broken = [model for model in models if model.verdict == "broken"]
-    if broken:
-        findings.append(
-            Finding(
-                "broken",
-                listed([str(model) for model in broken]),
-                {"models": [model.name for model in broken]},
-                "leave them out: they diverged, or their files are damaged",
-                1.0,
-            )
-        )
     unrelated = [model for model in models if model.verdict == "unrelated"]
-    if unrelated:
-        findings.append(
-            Finding(
-                "unrelated",
-                listed([str(model) for model in unrelated]),
-                {m.name: {"cosine": m.cosine, "relative": m.relative} for m in unrelated},
-                "average only models fine-tuned from one initialisation",
-                1 - max(0.0, statistics.mean(model.cosine for model in unrelated)),
-            )
-        )
-    return findings
+    mean_cosine = sum(model.cosine for model in unrelated) / max(1, len(unrelated))
+    return findings(
+        "broken",
+        broken,
+        {"models": [model.name for model in broken]},
+        "leave them out: they diverged, or their files are damaged",
+        1.0,
+    ) + findings(
+        "unrelated",
+        unrelated,
+        {m.name: {"cosine": m.cosine, "relative": m.relative} for m in unrelated},
+        "average only models fine-tuned from one initialisation",
+        1 - max(0.0, mean_cosine),
+    )
 
 
 def twice(geometry: Mapping[Group, Geometry]) -> list[Finding]:
     """The models that were given twice, and so count double in an average."""
     pairs = geometry["all"].twice()
-    if not pairs:
-        return []
-    return [
-        Finding(
-            "twice",
-            listed([f"{a} and {b} are one model, given twice" for a, b in pairs]),
-            {"pairs": [list(pair) for pair in pairs]},
-            "leave one of them out, or check that the second run trained at all",
-            1.0,
-        )
-    ]
+    return findings(
+        "twice",
+        [f"{a} and {b} are one model, given twice" for a, b in pairs],
+        {"pairs": [list(pair) for pair in pairs]},
+        "leave one of them out, or check that the second run trained at all",
+        1.0,
+    )
 
 
 def rates(models: Sequence[Relation], learning_rates: Mapping[str, float]) -> list[Finding]:
@@ -82,9 +70,7 @@ def rates(models: Sequence[Relation], learning_rates: Mapping[str, float]) -> li
     limit = max(2 * median, float(np.exp(np.median(logs) + ROBUST * deviation)))
     usual = statistics.median(learning_rates.values()) if learning_rates else math.nan
     outliers = [m for m in related if m.verdict == "far" or m.relative > limit]
-    if not outliers:
-        return []
-    sentences = []
+    sentences, evidence = [], {}
     for model in outliers:
         rate = learning_rates.get(model.name)
         compared = f", with a learning rate of {rate:g} against {usual:g}" if rate else ""
@@ -93,26 +79,13 @@ def rates(models: Sequence[Relation], learning_rates: Mapping[str, float]) -> li
             f"{model.reference}, where the median is {median:.2g} (cosine {model.cosine:.3f})"
             f"{compared}"
         )
-    return [
-        Finding(
-            "learning rate",
-            listed(sentences),
-            {
-                model.name: {
-                    "relative": model.relative,
-                    "median": median,
-                    "cosine": model.cosine,
-                    "lr": learning_rates.get(model.name),
-                }
-                for model in outliers
-            },
-            "leave them out, or fine-tune again with a lower learning rate or fewer epochs",
-            max(
-                max(1 - m.cosine if m.verdict == "far" else 0, 1 - limit / m.relative)
-                for m in outliers
-            ),
-        )
+        numbers = {"relative": model.relative, "median": median, "cosine": model.cosine}
+        evidence[model.name] = {**numbers, "lr": rate}
+    remedy = "leave them out, or fine-tune again with a lower learning rate or fewer epochs"
+    strengths = [
+        max(1 - m.cosine if m.verdict == "far" else 0, 1 - limit / m.relative) for m in outliers
     ]
+    return findings("learning rate", sentences, evidence, remedy, max(strengths, default=0))
 
 
 def heads(
@@ -144,41 +117,27 @@ def heads(
             moved[name] = reordered
         elif cosine < ONE_HEAD:
             fresh[name] = cosine
-    findings = []
-    if moved:
-        findings.append(
-            Finding(
-                "order of classes",
-                listed(
-                    [
-                        f"{len(m.moved)} of the classes of {name} stand in another order than "
-                        f"{against}'s: cosine {m.in_place:.2f} in place, {m.matched:.2f} in the "
-                        "order that fits"
-                        for name, m in moved.items()
-                    ]
-                ),
-                {name: m._asdict() for name, m in moved.items()},
-                "put the head's rows into one order (evidence: rows `moved` fit rows `to`)",
-                1.0,
-            )
-        )
-    if fresh:
-        findings.append(
-            Finding(
-                "head",
-                listed(
-                    [
-                        f"the head of {name} points another way than {against}'s (cosine "
-                        f"{cosine:.2f}) although the backbones agree"
-                        for name, cosine in fresh.items()
-                    ]
-                ),
-                {name: {"cosine": cosine} for name, cosine in fresh.items()},
-                "start all fine-tunes from one head: a linear probe first, or zero-shot weights",
-                1 - max(0.0, min(fresh.values())),
-            )
-        )
-    return findings
+    return findings(
+        "order of classes",
+        [
+            f"{len(m.moved)} of the classes of {name} stand in another order than {against}'s: "
+            f"cosine {m.in_place:.2f} in place, {m.matched:.2f} in the order that fits"
+            for name, m in moved.items()
+        ],
+        {name: m._asdict() for name, m in moved.items()},
+        "put the head's rows into one order (evidence: rows `moved` fit rows `to`)",
+        1.0,
+    ) + findings(
+        "head",
+        [
+            f"the head of {name} points another way than {against}'s (cosine {cosine:.2f}) "
+            "although the backbones agree"
+            for name, cosine in fresh.items()
+        ],
+        {name: {"cosine": cosine} for name, cosine in fresh.items()},
+        "start all fine-tunes from one head: a linear probe first, or zero-shot weights",
+        1 - max(0.0, min(fresh.values(), default=0.0)),
+    )
 
 
 def _rows(weights: Weights, names: Sequence[str]) -> list[np.ndarray]:

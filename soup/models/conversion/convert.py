@@ -1,7 +1,7 @@
 """Import: a checkpoint of any supported format is converted to safetensors, tensors only."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from soup.errors import some
 from soup.models.conversion import names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
-from soup.weights.checkpoint import save
+from soup.weights.checkpoint import of_shards, save
 from soup.weights.safetensors_header import DTYPE_NAMES
 
 
@@ -59,7 +59,6 @@ def convert(
     *,
     ema: bool = False,
     key: str | None = None,
-    prefixes: Sequence[str] = names.PREFIXES,
     model: str | None = None,
 ) -> Imported:
     """Convert a checkpoint, or a folder that holds one, to a safetensors file of its weights.
@@ -72,7 +71,6 @@ def convert(
         out: the file to write; it is complete or not written at all.
         ema: convert the average over steps that a training checkpoint has beside its weights.
         key: keys of the weights to convert, joined by dots, if a file has several sets.
-        prefixes: removed from the names if all names have them.
         model: 'timm:NAME' renames the tensors as in this model, and checks them.
 
     Raises:
@@ -93,19 +91,16 @@ def convert(
     try:
         found = candidates(content)
         chosen = choose(found, ema, key)
-        short, stripped = names.strip(chosen.weights, prefixes)
-        weights = {new: chosen.weights[old] for old, new in short.items()}
-        pool = names.from_model_soups(weights)
-        if pool is not None:
-            weights = {new: weights[old] for old, new in pool.items()}
+        renamed, stripped, is_pool = names.in_model(chosen.weights)
+        weights = {new: chosen.weights[old] for old, new in renamed.items()}
         if name:
             weights = timm_names.fit(weights, name)
         _require_savable(weights)
     except FormatError as error:
         raise FormatError(f"{first}: {error}") from None
 
-    layout = "model-soups" if pool is not None else _layout(first, content)
-    sha256 = source_files.digest(parts)
+    layout = "model-soups" if is_pool else _layout(first, content)
+    sha256 = of_shards([str(part) for part in parts])
     notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": chosen.key}
     save(weights, out, notes | ({"model": model} if model else {}))
 
@@ -118,7 +113,7 @@ def convert(
         others=tuple(other.key for other in found if other is not chosen),
         averaged=chosen.averaged,
         stripped=stripped,
-        renamed={old: new for old, new in new_names.items() if new != short[old]},
+        renamed={old: new for old, new in new_names.items() if "".join(stripped) + new != old},
         made=tuple(new for new, tensor in weights.items() if id(tensor) not in origin),
         dropped=(*chosen.dropped, *(old for old in chosen.weights if old not in new_names)),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in weights.values())),

@@ -19,6 +19,18 @@ def strip(names: Iterable[str], prefixes: Sequence[str]) -> tuple[dict[str, str]
     return new, tuple(stripped)
 
 
+def in_model(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...], bool]:
+    """Names in a file -> names in the model, the removed prefixes, and whether of the known pool.
+
+    Names of tensors that the model does not have (a pool's text tower) are left out.
+    """
+    short, stripped = strip(names, PREFIXES)
+    pool = from_model_soups(short.values())
+    if pool is None:
+        return short, stripped, False
+    return {old: pool[new] for old, new in short.items() if new in pool}, stripped, True
+
+
 def from_model_soups(names: Iterable[str]) -> dict[str, str] | None:
     """Names in the published model-soups pool -> names in a `ClipClassifier`.
 

@@ -24,7 +24,5 @@ def weights_of(source: str | Path) -> Weights:
         chosen = choose(candidates(source_files.contents(first)), ema=False, key=None).weights
     except FormatError as error:
         raise FormatError(str(error) if str(first) in str(error) else f"{first}: {error}") from None
-    short, _ = names.strip(chosen, names.PREFIXES)
-    weights = {new: chosen[old] for old, new in short.items()}
-    pool = names.from_model_soups(weights)
-    return weights if pool is None else {new: weights[old] for old, new in pool.items()}
+    renamed, _, _ = names.in_model(chosen)
+    return {new: chosen[old] for old, new in renamed.items()}

@@ -1,7 +1,5 @@
 """The files of a source (one file, or shards with their index), and their content."""
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +81,6 @@ def contents(first: Path) -> object:
             "than the index, or damaged: fetch all of it again"
         )
     return {name: opened[file][name] for name, file in where.items()}
-
-
-def digest(files: Sequence[Path]) -> str:
-    """SHA-256 of a file; for several files, of their digests and names, as `Checkpoint.digest`."""
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    if len(digests) == 1:
-        return digests[0]
-    lines = "".join(f"{sha}  {path.name}\n" for sha, path in zip(digests, files, strict=True))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _open(path: Path) -> object:

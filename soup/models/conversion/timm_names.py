@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soup.errors import some
+from soup.models.building import mismatch_message
 from soup.models.conversion.errors import FormatError
 
 
@@ -29,7 +29,7 @@ def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     import timm
 
     model = _model(name)
-    if not _problems(weights, model):
+    if not _misfits(weights, model, name):
         return dict(weights)
     entry = timm.model_entrypoint(name)
     remap = getattr(sys.modules[entry.__module__], "checkpoint_filter_fn", None)
@@ -41,11 +41,11 @@ def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
                 f"timm cannot map these names to {name} ({type(error).__name__}: {error}); they "
                 "may be of another model: name the one that was trained"
             ) from None
-    problems = _problems(weights, model)
+    problems = _misfits(weights, model, name)
     if problems:
         raise FormatError(
-            f"the weights do not fit timm:{name}:\n  " + some(problems, 20, "\n  ") + "\n"
-            "name the model that was trained, or import without one to keep the names as they are"
+            f"{problems}\nname the model that was trained, or import without one to keep the names "
+            "as they are"
         )
     return dict(weights)
 
@@ -62,24 +62,12 @@ def _model(name: str) -> Any:
         return timm.create_model(name)
 
 
-def _problems(weights: Mapping[str, Tensor], model: Any) -> list[str]:
-    """Every reason why weights do not fit a model whose head may have any number of classes."""
-    _resize_head(weights, model)
-    wanted = model.state_dict()
-    missing = [f"missing: {name}" for name in wanted if name not in weights]
-    unexpected = [f"unexpected: {name}" for name in weights if name not in wanted]
-    shapes = [
-        f"{name} is {tuple(weights[name].shape)}, the model wants {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in weights and weights[name].shape != wanted[name].shape
-    ]
-    return missing + unexpected + shapes
-
-
-def _resize_head(weights: Mapping[str, Tensor], model: Any) -> None:
+def _misfits(weights: Mapping[str, Tensor], model: Any, name: str) -> str:
+    """Why weights do not fit a model whose head may have any number of classes; '' if they do."""
     heads = model.pretrained_cfg.get("classifier") or ()
     for head in [heads] if isinstance(heads, str) else heads:
         weight = weights.get(f"{head}.weight")
         if weight is not None and weight.ndim and weight.shape[0] != model.num_classes:
             model.reset_classifier(weight.shape[0])
-            return
+            break
+    return mismatch_message(model.state_dict(), weights, f"timm:{name}")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from soup.evaluation.diagnosis.finding import listed
+from soup.evaluation.diagnosis.finding import findings
 from soup.evaluation.diagnosis.geometry import kinship, measure
 from soup.evaluation.diagnosis.weight_causes import rates
 
@@ -58,5 +58,8 @@ def test_models_equal_to_the_base_make_nobody_an_outlier_by_zero() -> None:
 
 
 def test_of_many_sentences_the_first_three_are_said() -> None:
-    assert listed(["a", "b", "c"]) == "a; b; c"
-    assert listed(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
+    (short,) = findings("head", ["a", "b", "c"], {}, "", 1)
+    (long,) = findings("head", ["a", "b", "c", "d", "e"], {}, "", 1)
+    assert short.summary == "a; b; c"
+    assert long.summary == "a; b; c; and 2 more"
+    assert findings("head", [], {}, "", 1) == []

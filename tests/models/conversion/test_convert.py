@@ -148,14 +148,11 @@ def test_averaged_weights_that_are_not_there_are_an_error(tmp_path: Path) -> Non
     assert not (tmp_path / "w").exists()
 
 
-def test_a_prefix_that_some_names_lack_stays_and_prefixes_can_be_chosen(tmp_path: Path) -> None:
+def test_a_prefix_that_some_names_lack_stays(tmp_path: Path) -> None:
     some = {"backbone.w": torch.rand(2), "head.w": torch.rand(3)}
     found = convert(put(tmp_path, some), tmp_path / "w")
     assert_same(tmp_path / "w", some)
     assert found.stripped == ()
-    source = put(tmp_path, prefixed("model.", some))
-    convert(source, tmp_path / "w", prefixes=())
-    assert_same(tmp_path / "w", prefixed("model.", some))
 
 
 def test_the_published_pool_gets_the_names_of_our_clip_classifier(tmp_path: Path) -> None:
