@@ -24,7 +24,6 @@ import yaml
 from machine import REPO, machine
 
 from soup.config.params import Params, parse
-from soup.evaluation.ensemble import LogitSum
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.metrics import Logits, bootstrap, correct, mcnemar
@@ -145,10 +144,7 @@ class Table:
 
 
 def _mean(members: Sequence[Logits]) -> Logits:
-    total = LogitSum()
-    for logits in members:
-        total.add(logits)
-    return total.mean()
+    return np.mean([logits.astype(np.float64) for logits in members], axis=0)
 
 
 def halving(store: Store, sweep: Path, rungs: tuple[float, ...], keep: float) -> str:

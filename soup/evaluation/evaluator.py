@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,22 +62,12 @@ class Evaluator:
             wrong: logits (batch, classes), labels (batch,) -> which examples are errors (batch,).
             among: indices of the examples to judge; None for all.
         """
-        inputs, labels = self._compact(among)
         right = [*correct] if among is None else [of_model[among] for of_model in correct]
-        prepare, size = self.examples.prepare, self.batch_size
-        return [
-            ErrorJudge(model, inputs, labels, right, size, wrong, prepare, self.load)
-            for model in self.models
-        ]
+        return [ErrorJudge(**on, correct=right, wrong=wrong) for on in self._on_devices(among)]
 
     def score_judges(self, score: Score) -> list[ScoreJudge]:
         """Judges by any score of all logits, one for each device."""
-        inputs, labels = self._compact()
-        prepare, size = self.examples.prepare, self.batch_size
-        return [
-            ScoreJudge(model, inputs, labels, score, size, prepare, self.load)
-            for model in self.models
-        ]
+        return [ScoreJudge(**on, score=score) for on in self._on_devices()]
 
     def objective(self) -> HeldoutLoss:
         """The cross-entropy and its gradients, for recipes that learn their coefficients."""
@@ -117,6 +108,13 @@ class Evaluator:
         """The inputs in their compact form, and the labels, of all examples or those at `among`."""
         indices = np.arange(len(self)) if among is None else among
         return self.examples.compact(indices), torch.from_numpy(self.examples.labels[indices])
+
+    def _on_devices(self, among: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+        """The arguments that the judges of all kinds have in common, for each device."""
+        inputs, labels = self._compact(among)
+        shared = {"batch_size": self.batch_size, "prepare": self.examples.prepare}
+        shared |= {"inputs": inputs, "labels": labels, "load": self.load}
+        return [{"model": model, **shared} for model in self.models]
 
     def load(self, model: nn.Module, weights: Weights) -> None:
         """Copy weights into a model; raises ModelError if they do not fit the architecture."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from soup.evaluation.metrics import Correct, Score, bootstrap, mcnemar, permutation
 
@@ -105,29 +106,23 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
 def _row(
     model: Model, split: str, hits: Sequence[Correct], resampling: Resampling
 ) -> dict[str, Any]:
-    low, high = bootstrap([h.astype(float) for h in hits], *resampling)
-    return {
-        "model": model.name,
-        "kind": model.kind,
-        "split": split,
-        "n": sum(len(h) for h in hits),
-        "accuracy": float(np.mean([h.mean() for h in hits])),
-        "low": low,
-        "high": high,
-    }
+    facts = {"model": model.name, "kind": model.kind, "split": split, "n": sum(map(len, hits))}
+    return facts | _mean("accuracy", [h.astype(float) for h in hits], resampling)
 
 
 def _pair(
     split: str, a: Sequence[Correct], b: Sequence[Correct], p_value: float, resampling: Resampling
 ) -> dict[str, Any]:
     differences = [x.astype(float) - y.astype(float) for x, y in zip(a, b, strict=True)]
-    low, high = bootstrap(differences, *resampling)
     return {
         "split": split,
-        "soup_only": sum(int((x & ~y).sum()) for x, y in zip(a, b, strict=True)),
-        "single_only": sum(int((y & ~x).sum()) for x, y in zip(a, b, strict=True)),
+        "soup_only": sum(int((d > 0).sum()) for d in differences),
+        "single_only": sum(int((d < 0).sum()) for d in differences),
         "p_value": p_value,
-        "difference": float(np.mean([d.mean() for d in differences])),
-        "low": low,
-        "high": high,
-    }
+    } | _mean("difference", differences, resampling)
+
+
+def _mean(name: str, scores: Sequence[NDArray[np.float64]], resampling: Resampling) -> Any:
+    """The mean over splits of the mean over examples, and its confidence interval."""
+    low, high = bootstrap(scores, *resampling)
+    return {name: float(np.mean([s.mean() for s in scores])), "low": low, "high": high}

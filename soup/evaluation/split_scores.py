@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from soup.evaluation.ensemble import LogitSum
+import numpy as np
+
 from soup.evaluation.metrics import Logits, Score, score
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.targets import Targets
@@ -34,7 +35,12 @@ def score_splits(
 
     Returns:
         Name of a model or ensemble -> split -> score, in the order of `targets`.
+
+    Raises:
+        ValueError: an ensemble has no members.
     """
+    if not all(ensembles.values()):
+        raise ValueError("an ensemble needs a model")
     scores: dict[str, Scores] = {name: {} for name in [*models, *ensembles]}
 
     def score_on(examples: str, name: str, raw: Logits) -> None:
@@ -43,17 +49,20 @@ def score_splits(
                 scores[name][split] = score(target.project(raw), target.labels, bins)
 
     for examples in dict.fromkeys(target.of for target in targets.values()):
-        sums = {name: LogitSum() for name in ensembles}
+        sums: dict[str, Logits] = {}
         for model in models:
             raw = logits(model, examples)
             score_on(examples, model, raw)
             for name, members in ensembles.items():
                 if model in members:
-                    sums[name].add(raw)
+                    # The float64 sum of float16 logits is exact: the order does not matter.
+                    total = sums.setdefault(name, np.zeros(raw.shape))
+                    total += raw
             del raw  # else two models' logits are in memory at the next turn
             advance(1)
-        for name in ensembles:
-            mean = sums.pop(name).mean()
+        for name, members in ensembles.items():
+            mean = sums.pop(name)
+            mean /= len(members)
             rounded = to_float16_keeping_argmax(mean, targets[examples].columns)
             score_on(examples, name, rounded)
     return {

@@ -5,11 +5,14 @@ import weakref
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from soup.evaluation.metrics import score
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import Targets, among_present
+from tests.strategies import seeds
 
 MODELS = ("a", "b", "c")
 ENSEMBLES = {"all": MODELS, "two": ("c", "a")}
@@ -41,20 +44,40 @@ def test_every_model_and_ensemble_is_scored_on_every_split_in_order() -> None:
 
 def test_a_models_logits_are_asked_for_once_and_let_go_before_the_next() -> None:
     asked: list[tuple[str, str]] = []
-    given: list[weakref.ref[np.ndarray]] = []
+    handed: list[weakref.ref[np.ndarray]] = []
 
     def watched(model: str, split: str) -> np.ndarray:
         gc.collect()
-        assert not any(ref() is not None for ref in given)
+        assert not any(ref() is not None for ref in handed)
         asked.append((model, split))
         answers = logits(model, split)
-        given.append(weakref.ref(answers))
+        handed.append(weakref.ref(answers))
         return answers
 
     passes: list[int] = []
     score_splits(MODELS, ENSEMBLES, TARGETS, watched, 5, passes.append)
     assert asked == [(model, split) for split in ("test", "r") for model in MODELS]
     assert sum(passes) == len(asked)
+
+
+@given(seed=seeds, models=st.integers(1, 80))
+def test_an_ensembles_score_does_not_depend_on_the_order_of_its_members(
+    seed: int, models: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = {
+        str(model): (10.0 ** rng.uniform(-8, 4) * rng.normal(size=(4, 3))).astype(np.float16)
+        for model in range(models)
+    }
+    before = {name: own.copy() for name, own in drawn.items()}
+    key = {"test": among_present("test", np.array([0, 1, 2, 0]))}
+    forth, back = (
+        score_splits(order, {"all": order}, key, lambda name, _: drawn[name], 5)["all"]["test"]
+        for order in ([*drawn], [*drawn][::-1])
+    )
+    assert (forth.nll, forth.ece) == (back.nll, back.ece)
+    np.testing.assert_array_equal(forth.right, back.right)
+    assert all((drawn[name] == own).all() for name, own in before.items())
 
 
 def test_an_ensemble_of_nobody_is_an_error() -> None:
