@@ -81,10 +81,10 @@ def augmented(
     if size < world:
         raise BadInput(f"a batch of {size} images has none for some of {world} devices")
     first, last = size * rank // world, size * (rank + 1) // world
-    plan: list[list[Draw]] = []
+    plan: list[list[Draw]] = []  # the batches of the current epoch, for a loader of all epochs
     loader: DataLoader[tuple[Tensor, int]] = DataLoader(
         _Augmented(images, transform),
-        batch_sampler=_Plan(plan),
+        batch_sampler=plan,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
@@ -104,16 +104,3 @@ def augmented(
         yield from on_device(loader, device, prepare)  # type: ignore[misc] # two tensors each
 
     return epoch_batches
-
-
-class _Plan:
-    """The draws of each batch of the current epoch, for a loader that serves all epochs."""
-
-    def __init__(self, plan: list[list[Draw]]) -> None:
-        self._plan = plan
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return iter([*self._plan])
-
-    def __len__(self) -> int:
-        return len(self._plan)

@@ -112,7 +112,7 @@ def finetune(
         Stopped: the run was asked to stop; its state is saved.
     """
     if not ranks.first:
-        log, say = _ignore, _ignore
+        log, say = lambda *_: None, lambda _: None
     torch.set_num_threads(job.threads)
     architecture = Architecture.load(job.start / DESCRIPTION_FILE)
     device = torch.device(job.devices[ranks.local])
@@ -133,7 +133,7 @@ def finetune(
         compiled: Any = torch.compile(network or model)
         network = compiled
     averages = Averages(model, h.ema, h.swa_start is not None)
-    method = step_config(h)
+    method = StepConfig(**{field.name: getattr(h, field.name) for field in fields(StepConfig)})
     if sharded:
         method = replace(method, precision="float32")  # FSDP itself gathers weights in bfloat16
 
@@ -207,10 +207,6 @@ def finetune(
     return results
 
 
-def _ignore(*_: object) -> None:
-    """Take what other ranks than 0 log and say."""
-
-
 def finished(job: Job) -> Results | None:
     """The results on disk, or None; a pipeline may be killed before MLflow has stored them."""
     try:
@@ -245,12 +241,6 @@ def schedule_of(hyperparameters: Hyperparameters, images: int) -> Schedule:
         flat_from=1.0 if h.swa_start is None else h.swa_start,
         flat_lr=h.swa_lr,
     )
-
-
-def step_config(hyperparameters: Hyperparameters) -> StepConfig:
-    """The settings that all steps of the run have in common."""
-    settings = {field.name: getattr(hyperparameters, field.name) for field in fields(StepConfig)}
-    return StepConfig(**settings)
 
 
 def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Module:

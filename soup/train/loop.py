@@ -6,7 +6,6 @@ that was interrupted therefore continues exactly as if it had not been.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from soup.models.transforms import seed_all, seeds
 from soup.train.losses import Mix
 from soup.train.optimizer import StepConfig, make_optimizer
 from soup.train.rank import ALONE, Rank
+from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
 from soup.train.step import Loss, Step
 from soup.train.weight_averages import Averages
@@ -26,28 +26,6 @@ Log = Callable[[int, dict[str, float]], None]
 
 class Diverged(Failure, RuntimeError):
     """The loss or a weight became NaN or infinite; the message says at which step."""
-
-
-@runtime_checkable
-class Keeper(Protocol):
-    """Saves the state of a run, from which the run can continue later."""
-
-    def restore(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages
-    ) -> int:
-        """Load the saved state, if there is one, and return the number of steps done."""
-        ...
-
-    def keep(
-        self,
-        step: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        averages: Averages,
-        now: bool = False,
-    ) -> None:
-        """Save the state if it is time to, or if `now`; called after each step."""
-        ...
 
 
 def fit(
@@ -65,7 +43,7 @@ def fit(
     log: Log = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
     after_epoch: Callable[[int], None] = lambda _: None,
-    keeper: Keeper | None = None,
+    keeper: RunStateFile | None = None,
     log_every: int = 10,
 ) -> bool:
     """Train a model in place.

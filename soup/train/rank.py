@@ -1,7 +1,7 @@
 """One of the processes (ranks) that run a fine-tune together, and how it agrees with the others.
 
-A run on one device is the only rank. `torch.distributed` is then neither imported nor started, and
-every method returns at once.
+A run on one device is the only rank. No process group is then started, and every method
+returns at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -51,8 +52,6 @@ class Rank:
         """Whether `flag` is true on any rank."""
         if self.world == 1:
             return flag
-        import torch.distributed as dist
-
         # On the CPU, where no rank has to wait for what its GPU is doing.
         raised = torch.tensor(int(flag))
         dist.all_reduce(raised, dist.ReduceOp.MAX)
@@ -62,8 +61,6 @@ class Rank:
         """The `value` of rank 0."""
         if self.world == 1:
             return value
-        import torch.distributed as dist
-
         first = torch.tensor(value)
         dist.broadcast(first, src=0)
         return int(first)
@@ -72,8 +69,6 @@ class Rank:
         """Replace each tensor, in place, by its mean over the ranks."""
         if self.world == 1:
             return
-        import torch.distributed as dist
-
         for tensor in tensors:
             dist.all_reduce(tensor)
             tensor.div_(self.world)
@@ -87,8 +82,6 @@ class Rank:
         """
         if self.world == 1:
             return rows
-        import torch.distributed as dist
-
         pieces = [torch.empty(count, *rows.shape[1:], dtype=rows.dtype) for count in counts]
         pieces[self.rank] = rows.contiguous()
         for rank, piece in enumerate(pieces):

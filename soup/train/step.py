@@ -6,6 +6,7 @@ at w + rho g / |g|, the worst point of the neighbourhood to first order, and app
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 PROVEN = 2
 
 
+@dataclass(eq=False)
 class Step:
     """Takes steps with one model and optimiser.
 
@@ -28,25 +30,18 @@ class Step:
     later steps average them during the backward pass.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        loss: Loss,
-        method: StepConfig,
-        say: Callable[[str], None] = lambda _: None,
-        ranks: Rank = ALONE,
-    ) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._loss = loss
-        self._method = method
-        self._say = say
-        self._ranks = ranks
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    method: StepConfig
+    say: Callable[[str], None] = lambda _: None
+    ranks: Rank = ALONE
+
+    def __post_init__(self) -> None:
         self._proven = 0
-        self._parts = method.accumulate
+        self._parts = self.method.accumulate
         self._halved = False
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step on a batch, or on this rank's part of one.
@@ -61,17 +56,17 @@ class Step:
         # Dropout and drop path draw in the passes, and every attempt has to draw the same.
         state = _random_state(images.device)
         value = self._gradient(images, labels, state)
-        if self._method.sam > 0:
+        if self.method.sam > 0:
             self._sharpness(images, labels, state)
-        if self._method.clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._method.clip)
-        self._optimizer.step()
+        if self.method.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.method.clip)
+        self.optimizer.step()
         self._proven += 1
         return value
 
     def _gradient(self, images: Tensor, labels: Tensor, state: list[Tensor]) -> Tensor:
         """Write the gradient of the batch's mean loss to the parameters, and return the loss."""
-        ranks = self._ranks
+        ranks = self.ranks
         careful = ranks.world > 1 and ranks.parts and self._proven < PROVEN
         while True:
             short: torch.OutOfMemoryError | None = None
@@ -94,7 +89,7 @@ class Step:
     def _halve(self, examples: int) -> None:
         self._halved, self._parts, self._proven = True, self._parts * 2, 0
         torch.cuda.empty_cache()
-        self._say(
+        self.say(
             f"out of memory: a batch of {examples} is now computed in {self._parts} parts of "
             f"{-(-examples // self._parts)}, with the same result but for batch statistics; "
             f"set sweep.accumulate: {self._parts} to begin so"
@@ -102,16 +97,16 @@ class Step:
 
     def _passes(self, images: Tensor, labels: Tensor, apart: bool) -> Tensor:
         """Compute gradients and return the loss; ranks average gradients unless `apart`."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
         parts = [*zip(images.chunk(self._parts), labels.chunk(self._parts), strict=True)]
         for index, (part_images, part_labels) in enumerate(parts):
             # Ranks exchange gradients once a batch, with its last part.
             last = index == len(parts) - 1
-            with nullcontext() if last and not apart else self._ranks.no_sync():
+            with nullcontext() if last and not apart else self.ranks.no_sync():
                 with self._autocast(images.device):
-                    value = self._loss(self._model, part_images, part_labels)
-                    value = value * (self._ranks.weight * len(part_images) / len(images))
+                    value = self.loss(self.model, part_images, part_labels)
+                    value = value * (self.ranks.weight * len(part_images) / len(images))
                 value.backward()
             total += value.detach().float()
         return total
@@ -122,7 +117,7 @@ class Step:
         weights, slopes = [w for w, _ in pairs], [g for _, g in pairs]
         before = [w.clone() for w in weights]
         norm = torch.stack(torch._foreach_norm(slopes)).norm() + 1e-12
-        torch._foreach_add_(weights, [*torch._foreach_mul(slopes, self._method.sam / norm)])
+        torch._foreach_add_(weights, [*torch._foreach_mul(slopes, self.method.sam / norm)])
         try:
             _set_random_state(images.device, state)
             self._gradient(images, labels, state)
@@ -130,7 +125,7 @@ class Step:
             torch._foreach_copy_(weights, before)
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        if self._method.precision == "float32":
+        if self.method.precision == "float32":
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
