@@ -27,12 +27,10 @@ class Verdict:
     Attributes:
         headline: one sentence.
         details: the numbers, a sentence for each split.
-        outcomes: of the splits that the headline names.
     """
 
     headline: str
     details: tuple[str, ...]
-    outcomes: dict[str, Outcome]
 
 
 def outcome(
@@ -94,7 +92,7 @@ def verdict(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> Verdict:
     by_shift = {split: tested[split] for split in tested if split in shifts}
     if len(by_shift) > 1:
         details.append(_shift_by_shift(by_shift))
-    return Verdict(text + ".", tuple(details), by_split)
+    return Verdict(text + ".", tuple(details))
 
 
 def _shift_by_shift(by_shift: dict[str, Outcome]) -> str:

@@ -68,8 +68,8 @@ def page(report: Report) -> str:
         comparisons=tables.comparisons(report.tests),
         settings=tables.varied(report.ingredients),
         constant=tables.constant(report.ingredients),
-        ingredients=tables.folded(tables.records(ingredients)),
-        trace=tables.folded(tables.records(report.trace)),
+        ingredients=tables.folded(ingredients.to_dict("records")),
+        trace=tables.folded(report.trace.to_dict("records")),
         saved=1 - seen / possible if possible else 0.0,
         longest=max(report.stage_seconds.values(), default=0.0),
     )

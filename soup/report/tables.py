@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from soup.report import formatting
-from soup.report.headline import Outcome, outcomes
+from soup.report.headline import outcomes
 
 UNFOLDED_ROWS = 100  # a table with more rows than this shows the first FIRST_ROWS and folds others
 FIRST_ROWS = 40
@@ -15,23 +15,19 @@ NOT_SETTINGS = ("name", "run_id", "url", "status", "reason", "kept", "heldout_ac
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One model on one split: accuracy and its 95% interval as fractions, NaN if unknown."""
-
-    accuracy: float
-    low: float
-    high: float
-    difference: float  # from the accuracy of the best single model
-    best: bool  # in its column
-
-
-@dataclass(frozen=True)
 class Row:
-    """One model on all splits, with its negative log-likelihood and calibration error on test."""
+    """One model on all splits.
+
+    Attributes:
+        model, kind: its name and its kind.
+        cells: a row of the results for each split, with the differences from the best single
+            model and, as `short`, from the best of the column; NaN if unknown.
+        nll, ece: negative log-likelihood and calibration error on test.
+    """
 
     model: str
     kind: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Any, ...]
     nll: float
     ece: float
 
@@ -46,21 +42,6 @@ class Span:
     zero: float
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The soup compared with the best single model on one split."""
-
-    split: str
-    outcome: Outcome
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    soup_only: float
-    single_only: float
-    span: Span | None
-
-
 def splits(results: pd.DataFrame) -> list[str]:
     """Return the splits: held-out, test (by ReaL labels too), mean of shifts, then each shift."""
     order = list(dict.fromkeys(str(split) for split in results["split"]))
@@ -70,72 +51,38 @@ def splits(results: pd.DataFrame) -> list[str]:
 
 def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
     """Return a row for each model of these kinds, in the order of `kinds`."""
-    order = splits(results)
-    values = {(str(row.model), str(row.split)): row for row in results.itertuples()}
-    names = results[results["kind"].isin(kinds)].drop_duplicates("model")
-    names = names.sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
-    models = [(str(row.model), str(row.kind)) for row in names.itertuples()]
-    single = next(iter(results.loc[results["kind"] == "best single", "model"]), None)
-
-    def number(model: str | None, split: str, column: str) -> float:
-        return float(getattr(values.get((str(model), split)), column, math.nan))
-
-    best = {
-        split: max((number(model, split, "accuracy") for model, _ in models), key=_nan_last)
-        for split in order
-        if models
-    }
-
-    def cell(model: str, split: str) -> Cell:
-        accuracy = number(model, split, "accuracy")
-        return Cell(
-            accuracy,
-            number(model, split, "low"),
-            number(model, split, "high"),
-            accuracy - number(single, split, "accuracy"),
-            accuracy == best[split],
-        )
-
-    return [
-        Row(
-            model,
-            kind,
-            tuple(cell(model, split) for split in order),
-            number(model, "test", "nll"),
-            number(model, "test", "ece"),
-        )
-        for model, kind in models
-    ]
+    single = results[results["kind"] == "best single"].drop_duplicates("split").set_index("split")
+    shown = results[results["kind"].isin(kinds)]
+    shown = shown.sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
+    accuracy = shown["accuracy"].astype(float)
+    shown = shown.assign(
+        difference=accuracy - shown["split"].map(single["accuracy"]).astype(float),
+        short=accuracy.groupby(shown["split"]).transform("max") - accuracy,
+    )
+    rows = []
+    for model, group in shown.groupby("model", sort=False):
+        cells = group.drop_duplicates("split").set_index("split").reindex(splits(results))
+        test = cells.reindex(["test"]).iloc[0]
+        kind = str(group["kind"].iloc[0])
+        rows.append(Row(str(model), kind, (*cells.itertuples(),), test["nll"], test["ece"]))
+    return rows
 
 
-def comparisons(tests: pd.DataFrame) -> list[Comparison]:
-    """Return the paired tests, in the given order, with the outcome of each."""
+def comparisons(tests: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the paired tests, in the given order, with `outcome` and `span` (or None)."""
     by_split = outcomes(tests)
     numbers = tests[["low", "difference", "high"]].astype(float)
     left = min(0.0, float(numbers.min().min())) if len(tests) else 0.0
     right = max(0.0, float(numbers.max().max())) if len(tests) else 0.0
 
-    def scaled(row: Any) -> Span | None:
-        values = (row.low, row.difference, row.high, 0.0)
+    def span(row: dict[str, Any]) -> Span | None:
+        values = (row["low"], row["difference"], row["high"], 0.0)
         if right == left or any(math.isnan(value) for value in values):
             return None
-        low, middle, high, zero = (float(value - left) / (right - left) for value in values)
-        return Span(low, middle, high, zero)
+        return Span(*(float(value - left) / (right - left) for value in values))
 
-    return [
-        Comparison(
-            str(row.split),
-            by_split[str(row.split)],
-            float(row.difference),
-            float(row.low),
-            float(row.high),
-            float(row.p_value),
-            float(row.soup_only),
-            float(row.single_only),
-            scaled(row),
-        )
-        for row in tests.itertuples()
-    ]
+    rows: list[Any] = tests.to_dict("records")
+    return [row | {"outcome": by_split[row["split"]], "span": span(row)} for row in rows]
 
 
 def settings(ingredients: pd.DataFrame) -> list[str]:
@@ -158,16 +105,7 @@ def constant(ingredients: pd.DataFrame) -> list[tuple[str, Any]]:
     return [(name, column.iloc[0]) for name, column in values.items() if len(column)]
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a dictionary for each row."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def folded(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def folded(rows: list[Any]) -> tuple[list[Any], list[Any]]:
     """Split rows into those that are shown and those that a reader may unfold."""
     shown = len(rows) if len(rows) <= UNFOLDED_ROWS else FIRST_ROWS
     return rows[:shown], rows[shown:]
-
-
-def _nan_last(number: float) -> float:
-    return -math.inf if math.isnan(number) else number

@@ -26,12 +26,10 @@ def answers(
         return predict(model, examples, batch_size)
     batches = -(-len(examples) // batch_size)
     bounds = [ranks.of(batches, rank) for rank in range(ranks.world)]
-    ends = [min(part.stop * batch_size, len(examples)) for part in bounds]
-    starts = [0, *ends[:-1]]
-    low, high = starts[ranks.rank], ends[ranks.rank]
+    everything = np.arange(len(examples))
+    parts = [everything[part.start * batch_size : part.stop * batch_size] for part in bounds]
     logits: Logits = np.zeros((0, classes), np.float32)
-    if high > low:
-        logits = predict(model, examples, batch_size, indices=np.arange(low, high))
-    counts = [end - start for start, end in zip(starts, ends, strict=True)]
-    joined: Logits = ranks.join(torch.from_numpy(logits), counts).numpy()
+    if len(parts[ranks.rank]):
+        logits = predict(model, examples, batch_size, indices=parts[ranks.rank])
+    joined: Logits = ranks.join(torch.from_numpy(logits), [len(part) for part in parts]).numpy()
     return joined

@@ -21,6 +21,7 @@ from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import image_input, training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.distributed_predict import answers
+from soup.train.fsdp import gathered
 from soup.train.hyperparameters import Hyperparameters
 from soup.train.loop import Log, fit
 from soup.train.losses import cross_entropy, mixing
@@ -142,8 +143,6 @@ def finetune(
     def predicted(candidate: nn.Module) -> tuple[nn.Module, Logits]:
         """The model, gathered if it is sharded, and its held-out logits."""
         if sharded:
-            from soup.train.fsdp import gathered
-
             candidate = gathered(candidate, build(architecture).to(device))
         size = job.eval_batch_size
         return candidate, answers(candidate, heldout, len(classes), size, ranks)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -21,8 +22,6 @@ from soup.train.hyperparameters import Precision
 
 def shard(model: nn.Module, precision: Precision) -> None:
     """Shard a model's tensors over all ranks, in place."""
-    import torch.distributed as dist
-
     to: Any = model.to  # its declared overloads lack this form
     to(memory_format=torch.contiguous_format)  # the only one that can be sharded
     kind = next(model.parameters()).device.type

@@ -13,9 +13,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from soup.errors import BadInput
+from soup.train.fsdp import no_sync, shard
 from soup.train.hyperparameters import Precision
 from soup.train.rank import Rank
 
@@ -39,8 +42,6 @@ def joined(devices: Sequence[str]) -> Iterator[Rank]:
         Unshareable: torchrun's variables are not set, or it started more ranks than there are
             devices.
     """
-    import torch.distributed as dist
-
     missing = [name for name in WANTED if not os.environ.get(name)]
     if missing:
         raise Unshareable(
@@ -106,8 +107,6 @@ def spread(
     Raises:
         Unshareable: the ranks would deadlock, or the result would differ from that of one device.
     """
-    from torch.nn.parallel import DistributedDataParallel
-
     ranks = with_weight(ranks, examples)
     device = next(model.parameters()).device
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -123,8 +122,6 @@ def spread(
             f"{ranks.world * accumulate}, it is {examples} now"
         )
     if sharded:
-        from soup.train.fsdp import no_sync, shard
-
         shard(model, precision)
         return model, replace(ranks, no_sync=lambda: no_sync(model), parts=False)
     if norms:

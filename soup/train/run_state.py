@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from soup.train.fsdp import placed, whole
 from soup.train.rank import ALONE, Rank
 from soup.train.weight_averages import Averages
 from soup.weights.checkpoint import Checkpoint, save
@@ -54,13 +55,10 @@ class RunStateFile:
             plain = json.loads(kept.metadata["optimizer"])
         except (CheckpointError, KeyError, ValueError):
             return 0
-        _, placed = _gathering(self.sharded)
-        targets = model.state_dict()
         model.load_state_dict(
-            {name: placed(t, targets[name]) for name, t in _below("model/", kept).items()}
+            {name: placed(kept[f"model/{name}"], like) for name, like in model.state_dict().items()}
         )
-        averages.load(_below("averages/", kept))
-        tensors = _below("optimizer/", kept)
+        averages.load(kept)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state = {}
         for index, parts in plain["state"].items():
@@ -69,10 +67,10 @@ class RunStateFile:
                 key: placed(value, like)
                 if isinstance(value, Tensor) and value.shape == like.shape
                 else value
-                for key, value in _join(parts, tensors).items()
+                for key, value in _join(parts, kept).items()
             }
         groups = [
-            {**group, **_join(saved, tensors)}
+            {**group, **_join(saved, kept)}
             for group, saved in zip(
                 optimizer.state_dict()["param_groups"], plain["groups"], strict=True
             )
@@ -100,9 +98,8 @@ class RunStateFile:
         due = due or bool(self.steps and step % self.steps == 0)
         if not (self.ranks.broadcast(due) if self.sharded else due):
             return
-        whole, _ = _gathering(self.sharded)
         tensors = {f"model/{name}": whole(value) for name, value in model.state_dict().items()}
-        tensors |= {f"averages/{name}": value for name, value in averages.state().items()}
+        tensors |= averages.state()
         optimizer_state = optimizer.state_dict()
         plain: dict[str, Any] = {"state": {}, "groups": []}
         for index, parts in optimizer_state["state"].items():
@@ -118,19 +115,6 @@ class RunStateFile:
             raise Stopped(f"stopped at step {step}, which is kept")
 
 
-Whole = Callable[[Tensor], Tensor]
-Placed = Callable[[Tensor, Tensor], Tensor]
-
-
-def _gathering(sharded: bool) -> tuple[Whole, Placed]:
-    """Functions that gather a tensor, and that shard a tensor like another."""
-    if sharded:
-        from soup.train.fsdp import placed, whole
-
-        return whole, placed
-    return lambda tensor: tensor, lambda tensor, _: tensor
-
-
 def _split(prefix: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Move the tensors of `parts` to `tensors`; return the rest, with their names, for JSON."""
     plain: dict[str, Any] = {}
@@ -144,15 +128,11 @@ def _split(prefix: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> di
     return plain
 
 
-def _join(parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _join(parts: dict[str, Any], kept: Checkpoint) -> dict[str, Any]:
     def value(part: dict[str, Any]) -> Any:
         if "tensor" in part:
-            return tensors[part["tensor"]]
+            return kept[f"optimizer/{part['tensor']}"]
         # JSON makes lists of tuples (Adam's betas).
         return tuple(part["is"]) if isinstance(part["is"], list) else part["is"]
 
     return {key: value(part) for key, part in parts.items()}
-
-
-def _below(prefix: str, kept: Checkpoint) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}

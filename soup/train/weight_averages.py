@@ -6,7 +6,7 @@ weight averaging (SWA, Izmailov et al., UAI 2018): the plain mean of the weights
 epoch of the part of the run whose rate is constant. BatchNorm statistics are averaged alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
@@ -49,16 +49,16 @@ class Averages:
                 averaged.update_parameters(self._model)
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors of all averages by 'name/tensor'."""
+        """The tensors of all averages by 'averages/name/tensor'."""
         return {
-            f"{name}/{key}": value
+            f"averages/{name}/{key}": value
             for name, averaged in self._averaged.items()
             for key, value in averaged.state_dict().items()
         }
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Load what `state` returned."""
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` returned; other tensors are not read."""
         for name, averaged in self._averaged.items():
-            prefix = f"{name}/"
-            tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            averaged.load_state_dict(tensors)
+            averaged.load_state_dict(
+                {key: state[f"averages/{name}/{key}"] for key in averaged.state_dict()}
+            )

@@ -22,9 +22,13 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
+import torch.distributed as dist
+
 from soup.errors import DiskFull, Failure, full_disk
+from soup.train.distributed import write
 from soup.train.finetune import Job, Results, finetune
 from soup.train.loop import Log
+from soup.train.process_group import joined
 from soup.train.run_state import Stopped
 
 IMPORTED = ["soup.train.finetune", "timm", "soup.models.timm_models"]  # once, for all fine-tunes
@@ -156,10 +160,6 @@ def _rendezvous_store(job: Job) -> tuple[Any, int]:
     """Open the store at which ranks meet, as torchrun does; the store and its port."""
     if len(job.devices) == 1:
         return None, 0
-    import torch.distributed as dist
-
-    from soup.train.distributed import write
-
     write(job, job.folder / "job.json")
     # The system chooses the port, so that several fine-tunes can run on one machine.
     store = dist.TCPStore(  # type: ignore[attr-defined]
@@ -240,8 +240,6 @@ def _main(job: Job, pipe: Connection, environment: Mapping[str, str]) -> None:
         if len(job.devices) == 1:
             results = finetune(job, log, say, stop=stopping.is_set)
         else:
-            from soup.train.process_group import joined
-
             os.environ.update(environment)
             with joined(job.devices) as ranks:
                 results = finetune(job, log, say, ranks, stopping.is_set)
