@@ -17,10 +17,7 @@ from soup.report.caveats import caveats
 from soup.report.greedy_trace import greedy_trace
 from soup.report.headline import verdict
 
-COMPARED = [
-    *("zero-shot", "initialisation", "best single"),
-    *("uniform", "greedy", "ensemble", "greedy ensemble"),
-]
+COMPARED = [kind for kind in figures.MARKERS if kind != "ingredient"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from soup.data.loading.prefetch import on_device
 from soup.errors import BadInput
 from soup.models.transforms import seed_all, seeds
 from soup.train.loop import Batch
+from soup.train.rank import ALONE, Rank
 
 Draw = tuple[int, int]  # an image's index, and the seed of its augmentation
 
@@ -57,8 +58,7 @@ def augmented(
     seed: int,
     device: torch.device,
     workers: int = 0,
-    rank: int = 0,
-    world: int = 1,
+    ranks: Rank = ALONE,
 ) -> Callable[[int, int], Iterator[Batch]]:
     """Batches for `fit`, shuffled by (seed, epoch); an incomplete last batch is left out.
 
@@ -68,8 +68,8 @@ def augmented(
         batch_size: images in a batch of all ranks together.
         workers: processes that decode and augment; any number gives the same batches. They are
             forked at the first batch, and end when the returned function is deleted.
-        rank, world: number of this process, and of all, in a run on several devices. Each rank gets
-            a contiguous part of each batch; the parts together are the batch of a single device.
+        ranks: this process among those of a run on several devices. Each rank gets a contiguous
+            part of each batch; the parts together are the batch of a single device.
 
     Returns:
         (epoch, batches to skip) -> the remaining batches, each of model inputs and labels.
@@ -78,9 +78,9 @@ def augmented(
         BadInput: a batch has fewer images than there are ranks.
     """
     size = min(batch_size, len(images))
-    if size < world:
-        raise BadInput(f"a batch of {size} images has none for some of {world} devices")
-    first, last = size * rank // world, size * (rank + 1) // world
+    if size < ranks.world:
+        raise BadInput(f"a batch of {size} images has none for some of {ranks.world} devices")
+    part = ranks.of(size)
     plan: list[list[Draw]] = []  # the batches of the current epoch, for a loader of all epochs
     loader: DataLoader[tuple[Tensor, int]] = DataLoader(
         _Augmented(images, transform),
@@ -97,10 +97,8 @@ def augmented(
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         image_seeds = seeds(len(images), seed, 0, epoch)
         count = steps_per_epoch(len(images), batch_size)
-        chosen = [order[i * size + first : i * size + last] for i in range(skip, count)]
-        plan[:] = [
-            [*zip(part.tolist(), image_seeds[part].tolist(), strict=True)] for part in chosen
-        ]
+        chosen = [order[i * size :][part.start : part.stop] for i in range(skip, count)]
+        plan[:] = [[*zip(c.tolist(), image_seeds[c].tolist(), strict=True)] for c in chosen]
         yield from on_device(loader, device, prepare)  # type: ignore[misc] # two tensors each
 
     return epoch_batches

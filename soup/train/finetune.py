@@ -124,7 +124,9 @@ def finetune(
     train = training_images(job.images, manifest.split("train"), classes)
     heldout = examples(job.images, manifest.split("heldout"), classes, inputs)
     h = job.hyperparameters
-    schedule = schedule_of(h, len(train))
+    steps = steps_per_epoch(len(train), h.batch_size)
+    flat_from = 1.0 if h.swa_start is None else h.swa_start
+    schedule = Schedule(h.epochs, steps, h.lr, h.warmup, h.seed, flat_from, h.swa_lr)
     sharded = ranks.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
     if ranks.world > 1:
@@ -164,8 +166,7 @@ def finetune(
             h.seed,
             device,
             workers_for(job.threads, device),
-            ranks.rank,
-            ranks.world,
+            ranks,
         ),
         cross_entropy(h.label_smoothing),
         schedule,
@@ -226,20 +227,6 @@ def folder_of(job: Job, name: str) -> Path:
 def ingredients_of(hyperparameters: Hyperparameters) -> list[str]:
     """The names of the ingredients that a fine-tune makes."""
     return [FINAL_WEIGHTS, *names(hyperparameters.ema, hyperparameters.swa_start is not None)]
-
-
-def schedule_of(hyperparameters: Hyperparameters, images: int) -> Schedule:
-    """The learning rate over the run, for a number of training images."""
-    h = hyperparameters
-    return Schedule(
-        h.epochs,
-        steps_per_epoch(images, h.batch_size),
-        h.lr,
-        warmup=h.warmup,
-        seed=h.seed,
-        flat_from=1.0 if h.swa_start is None else h.swa_start,
-        flat_lr=h.swa_lr,
-    )
 
 
 def _network(job: Job, architecture: Architecture, start: Checkpoint) -> nn.Module:

@@ -14,6 +14,7 @@ from soup.errors import BadInput
 from soup.models.transforms import training
 from soup.train.batches import augmented, steps_per_epoch, workers_for
 from soup.train.loop import Batch
+from soup.train.rank import ALONE, Rank
 from tests.worlds import architecture, picture
 
 CPU = torch.device("cpu")
@@ -29,15 +30,17 @@ def images() -> Images:
     return Images(pixels, np.arange(23), tuple(Path(f"{n}") for n in range(23)))
 
 
-def batches(images: Images, seed: int = 7, **options: int) -> Callable[..., Iterator[Batch]]:
+def batches(
+    images: Images, seed: int = 7, workers: int = 0, ranks: Rank = ALONE
+) -> Callable[..., Iterator[Batch]]:
     transform = training(architecture(12), "rand-m9-n2", crop=0.5, flip=0.5)
-    return augmented(images, transform, torch.Tensor.float, 5, seed, CPU, **options)
+    return augmented(images, transform, torch.Tensor.float, 5, seed, CPU, workers, ranks)
 
 
 def epoch(
-    images: Images, number: int = 0, skip: int = 0, seed: int = 7, **options: int
+    images: Images, number: int = 0, skip: int = 0, seed: int = 7, ranks: Rank = ALONE
 ) -> list[Batch]:
-    return list(batches(images, seed, **options)(number, skip))
+    return list(batches(images, seed, ranks=ranks)(number, skip))
 
 
 def by_label(found: list[Batch]) -> dict[int, Tensor]:
@@ -70,7 +73,7 @@ def test_the_same_workers_serve_every_epoch_even_after_one_was_left(images: Imag
 
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_the_shares_of_all_ranks_are_the_batches_of_one(images: Images, world: int) -> None:
-    ranks = [epoch(images, 1, 1, rank=rank, world=world) for rank in range(world)]
+    ranks = [epoch(images, 1, 1, ranks=Rank(rank, world)) for rank in range(world)]
     joined = [
         (torch.cat([pixels for pixels, _ in shares]), torch.cat([labels for _, labels in shares]))
         for shares in zip(*ranks, strict=True)
@@ -82,7 +85,7 @@ def test_the_shares_of_all_ranks_are_the_batches_of_one(images: Images, world: i
 
 def test_more_ranks_than_images_in_a_batch_are_an_error(images: Images) -> None:
     with pytest.raises(BadInput, match="a batch of 5 images has none for some of 6 devices"):
-        batches(images, rank=0, world=6)
+        batches(images, ranks=Rank(0, 6))
 
 
 @pytest.mark.parametrize(
