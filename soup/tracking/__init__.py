@@ -9,60 +9,27 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it wou
 
 from soup.tracking.copying import copy
 from soup.tracking.ingredients import Stored, ingredients
-from soup.tracking.model_files import WEIGHTS_DIGEST, folders
-from soup.tracking.notes import annotate, model_of
+from soup.tracking.model_files import WEIGHTS_DIGEST, folders, save_pyfunc
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
     Registry,
     Version,
     aliases,
+    annotate,
     champion,
     fetch,
+    model_of,
     register,
     registry_at,
-    save_pyfunc,
     version,
     versions,
 )
+from soup.tracking.server_check import TrackingError
 from soup.tracking.store import (
     Store,
     Tracked,
-    TrackingError,
     default_uri,
     link,
     mark_open_runs_killed,
 )
 from soup.tracking.system_metrics import log_system_metrics
-
-__all__ = [
-    "WEIGHTS_DIGEST",
-    "Event",
-    "Registry",
-    "Store",
-    "Stored",
-    "Tracked",
-    "TrackingError",
-    "Version",
-    "aliases",
-    "annotate",
-    "champion",
-    "copy",
-    "default_uri",
-    "fetch",
-    "folders",
-    "history",
-    "ingredients",
-    "link",
-    "log_system_metrics",
-    "mark_open_runs_killed",
-    "model_of",
-    "promote",
-    "register",
-    "registry_at",
-    "repair",
-    "roll_back",
-    "rolled_back",
-    "save_pyfunc",
-    "version",
-    "versions",
-]

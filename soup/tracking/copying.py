@@ -12,7 +12,8 @@ from soup.files import of_value
 from soup.models.allowed_files import digests
 from soup.tracking.promotion import AUDIT, event, history, note
 from soup.tracking.registry import FILES, Registry, Version, create, fetch, of_digest, version
-from soup.tracking.store import Store, TrackingError
+from soup.tracking.server_check import TrackingError
+from soup.tracking.store import Store
 
 
 def copy(source: Registry, found: Version, target: Store, model: str, cache: Path) -> Version:

@@ -1,4 +1,4 @@
-"""The files of logged models on this machine, downloaded if need be, and checked by digest."""
+"""The files of models: written as MLflow wants them; downloaded if need be, checked by digest."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,8 @@ from mlflow.artifacts import download_artifacts
 
 from soup.files import of_file
 from soup.tracking import bulk_queries
-from soup.tracking.store import Store, TrackingError
+from soup.tracking.server_check import TrackingError
+from soup.tracking.store import Store
 from soup.weights.shards import WEIGHTS_FILE
 
 WEIGHTS_DIGEST = f"sha256.{WEIGHTS_FILE}"  # the tag of a run
@@ -27,6 +28,27 @@ class Damaged(TrackingError):
             "; ".join(f"{what} (model {model_id})" for model_id, what in models.items())
         )
         self.models = dict(models)
+
+
+def save_pyfunc(source: Path, target: Path) -> None:
+    """Write a model folder (`model.json`, `model.safetensors`) as an MLflow pyfunc.
+
+    The pyfunc holds safetensors, JSON and this package's source; no pickle. It has no input
+    schema, for it takes encoded images as well as arrays, which no schema can say.
+    """
+    from importlib.metadata import version
+
+    from mlflow import pyfunc
+
+    needed = ("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "numpy", "pandas")
+    also = ("pillow", "scipy", "pydantic", "pyyaml", "jaxtyping")
+    pyfunc.save_model(
+        str(target),
+        loader_module="soup.serving",
+        data_path=str(source),
+        code_paths=[str(Path(__file__).parents[1])],
+        pip_requirements=[f"{name}=={version(name)}" for name in (*needed, *also)],
+    )
 
 
 def folders(store: Store, digests: Mapping[str, Mapping[str, str]], cache: Path) -> dict[str, Path]:

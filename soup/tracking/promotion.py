@@ -21,7 +21,8 @@ from mlflow.exceptions import MlflowException
 
 from soup.evaluation.promotion_gate import Decision
 from soup.tracking.registry import Registry, Version, aliases, champion, version, versions
-from soup.tracking.store import PREFIX, TrackingError
+from soup.tracking.server_check import TrackingError
+from soup.tracking.store import PREFIX
 
 AUDIT = "audit."
 MOVING = "moving."

@@ -20,7 +20,8 @@ from mlflow.exceptions import MlflowException
 
 from soup.models.allowed_files import Refused, digests, require_allowed_files, verify_digests
 from soup.tracking.model_files import WEIGHTS_DIGEST
-from soup.tracking.store import PREFIX, Store, TrackingError, answers
+from soup.tracking.server_check import TrackingError, answers
+from soup.tracking.store import PREFIX, Store
 from soup.weights.shards import WEIGHTS_FILE
 
 FILES = "files"  # the tag of every file's digest
@@ -29,14 +30,11 @@ FILES = "files"  # the tag of every file's digest
 class Registry(Protocol):
     """Where registered models are; a `Store` is one."""
 
-    @property
-    def uri(self) -> str: ...
-
-    @property
-    def client(self) -> MlflowClient: ...
+    uri: str
+    client: MlflowClient
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Registry:
     uri: str
     client: MlflowClient
@@ -69,27 +67,6 @@ class Version:
         return f"{self.model} version {self.number}"
 
 
-def save_pyfunc(source: Path, target: Path) -> None:
-    """Write a model folder (`model.json`, `model.safetensors`) as an MLflow pyfunc.
-
-    The pyfunc holds safetensors, JSON and this package's source; no pickle. It has no input
-    schema, for it takes encoded images as well as arrays, which no schema can say.
-    """
-    from importlib.metadata import version
-
-    from mlflow import pyfunc
-
-    needed = ("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "numpy", "pandas")
-    also = ("pillow", "scipy", "pydantic", "pyyaml", "jaxtyping")
-    pyfunc.save_model(
-        str(target),
-        loader_module="soup.serving",
-        data_path=str(source),
-        code_paths=[str(Path(__file__).parents[1])],
-        pip_requirements=[f"{name}=={version(name)}" for name in (*needed, *also)],
-    )
-
-
 def register(
     store: Store, model: str, model_id: str, run_id: str, tags: Mapping[str, str], description: str
 ) -> Version:
@@ -112,8 +89,7 @@ def register(
         if found is None:
             found = create(store, model, source, run_id, model_id, tags, description)
         else:
-            for key, value in tags.items():
-                client.set_model_version_tag(model, found.number, PREFIX + key, value)
+            annotate(store, found, tags)
         client.set_registered_model_alias(model, "challenger", found.number)
     except MlflowException as error:
         raise TrackingError(f"the registry at {store.uri} refused {model}: {error}") from None
@@ -215,6 +191,21 @@ def champion(registry: Registry, model: str) -> Version | None:
     return version(registry, model, number) if number else None
 
 
+def annotate(registry: Registry, found: Version, tags: Mapping[str, str]) -> None:
+    """Put tags on a version that is registered already."""
+    for key, value in tags.items():
+        registry.client.set_model_version_tag(found.model, found.number, PREFIX + key, value)
+
+
+def model_of(registry: Registry, found: Version) -> str:
+    """The id of the logged model of a version; '' if the run is deleted or has no model."""
+    try:
+        run = registry.client.get_run(found.run_id)
+    except MlflowException:
+        return ""
+    return str(run.data.tags.get(PREFIX + "model_id", ""))
+
+
 def fetch(registry: Registry, found: Version, target: Path) -> Path:
     """Download a registered version; return the folder of `model.json` and `model.safetensors`.
 
@@ -237,7 +228,7 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
                 # Not models:/<name>, which MLflow looks up in its process-wide registry.
                 client, number = registry.client, found.number
                 source = client.get_model_version_download_uri(found.model, number)
-                aside = _download(source, folder, registry.uri)
+                aside = Path(download_artifacts(source, dst_path=folder, tracking_uri=registry.uri))
             except (MlflowException, OSError) as error:
                 raise TrackingError(f"cannot download {whose}: {error}") from None
             _check(aside, found, whose)
@@ -246,11 +237,6 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
     if not descriptions:
         raise TrackingError(f"{whose} holds no model.json")
     return descriptions[0].parent
-
-
-def _download(source: str, target: str, uri: str) -> Path:
-    """A copy of a folder of artifacts; MLflow names it as its source is named."""
-    return Path(download_artifacts(source, dst_path=target, tracking_uri=uri))
 
 
 def _check(folder: Path, found: Version, whose: str) -> None:
@@ -265,7 +251,7 @@ def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(unquote(parsed.path))
         if parsed.scheme != "file":
-            folder = _download(source, aside, store.uri)
+            folder = Path(download_artifacts(source, dst_path=aside, tracking_uri=store.uri))
         whose = f"model {model_id} of {store.uri}"
         require_allowed_files(folder, whose)
         found = digests(folder)

@@ -1,7 +1,4 @@
-"""Check an MLflow server before work begins: reachable, credentials accepted, version compatible.
-
-Each check returns what is wrong and what to do about it, or '' if nothing is wrong.
-"""
+"""Check an MLflow server before work begins: is it there, does it let us in, does it fit?"""
 
 import logging
 import re
@@ -12,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from soup.errors import without_password
+from soup.errors import BadInput, without_password
 
 SECONDS = 60.0  # that a busy server may take to answer; a missing one is refused at once
 AWAY = 120.0  # seconds that a server that worked before may be away: it may be restarting
@@ -20,70 +17,66 @@ NO_ANSWER = 0
 _usable: set[str] = set()
 
 
-def unusable(uri: str) -> str:
-    """Why a server cannot be used: no answer, refused credentials or another version; '' if it can.
+class TrackingError(BadInput, RuntimeError):
+    """The tracking server or registry cannot be used; the message has its address."""
+
+
+def answers(uri: str) -> None:
+    """Check that a server is there, knows our credentials and is of our version.
 
     MLflow's own client would retry for minutes, even with an address that was never a server.
+
+    Raises:
+        TrackingError: it cannot be used; the message says what to do.
     """
     deadline = time.monotonic() + (AWAY if uri in _usable else 0)
-    while True:
-        status, text = _asked(uri)
-        if status < 500 and status != NO_ANSWER:
-            break
-        if time.monotonic() >= deadline:
-            if status == NO_ANSWER:
-                return (
-                    f"MLflow at {uri} does not answer ({text}); "
-                    "start it, or set MLFLOW_TRACKING_URI to where it is"
-                )
-            return f"MLflow at {uri} answers with {status}; see the server's log"
+    status, text = _get(uri, "/version")
+    while (status >= 500 or status == NO_ANSWER) and time.monotonic() < deadline:
         time.sleep(1)
-    wrong = _wrong(uri, status, text)
-    if not wrong:
-        _usable.add(uri)
-    return wrong
-
-
-def _asked(uri: str) -> tuple[int, str]:
-    try:
-        return _get(uri, "/version")
-    except OSError as error:
-        return NO_ANSWER, str(error)
+        status, text = _get(uri, "/version")
+    wrong = _wrong(uri, status, text.strip())
+    if wrong:
+        raise TrackingError(wrong)
+    _usable.add(uri)
 
 
 def _wrong(uri: str, status: int, text: str) -> str:
+    if status == NO_ANSWER:
+        return (
+            f"MLflow at {uri} does not answer ({text}); "
+            "start it, or set MLFLOW_TRACKING_URI to where it is"
+        )
+    if status >= 500:
+        return f"MLflow at {uri} answers with {status}; see the server's log"
     if status == 401:
         return (
             f"MLflow at {uri} refuses the credentials; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD (`make services` writes them to .services/env)"
         )
     if status == 403:
-        return f"MLflow at {uri} refuses us: {text.strip()[:200]}"
+        return f"MLflow at {uri} refuses us: {text[:200]}"
     # What only speaks MLflow's protocol need not say of which version it is.
-    return _other(uri, text.strip()) if status == 200 else ""
+    return _other_version(uri, text) if status == 200 else ""
 
 
-def _other(uri: str, theirs: str) -> str:
+def _other_version(uri: str, text: str) -> str:
     ours = mlflow.__version__
-    if not re.fullmatch(r"\d+\.\d+\S*", theirs):
+    if not re.fullmatch(r"\d+\.\d+\S*", text):
         return f"{uri} answers, but is not MLflow; set MLFLOW_TRACKING_URI to where that is"
-    if theirs.split(".", maxsplit=1)[0] != ours.split(".")[0]:
+    if text.split(".", maxsplit=1)[0] != ours.split(".")[0]:
         return (
-            f"MLflow at {uri} is version {theirs}, and here is {ours}; both must be of one major "
-            f"version: pip install 'mlflow=={theirs}', or another server"
+            f"MLflow at {uri} is version {text}, and here is {ours}; both must be of one major "
+            f"version: pip install 'mlflow=={text}', or another server"
         )
-    if theirs.split(".")[:2] != ours.split(".")[:2]:
+    if text.split(".")[:2] != ours.split(".")[:2]:
         message = "MLflow at %s is version %s, and here is %s; what is new in one may fail"
-        logging.getLogger(__name__).warning(message, without_password(uri), theirs, ours)
+        logging.getLogger(__name__).warning(message, without_password(uri), text, ours)
     return ""
 
 
 def without_artifacts(uri: str) -> str:
     """Why a server cannot read its artifact store, such as an S3 bucket; '' if it can."""
-    try:
-        status, text = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
-    except OSError as error:
-        status, text = 0, str(error)
+    status, text = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
     # One that leaves artifacts to its clients says 503, and what has no such route 404.
     if status in (200, 503) or (status == 404 and "Failed to list" not in text):
         return ""
@@ -96,6 +89,7 @@ def without_artifacts(uri: str) -> str:
 
 
 def _get(uri: str, path: str) -> tuple[int, str]:
+    """The status and text of an answer, or NO_ANSWER and the reason."""
     try:
         answer = http_request(
             get_default_host_creds(uri.rstrip("/")),
@@ -108,5 +102,5 @@ def _get(uri: str, path: str) -> tuple[int, str]:
     except (MlflowException, ValueError) as error:
         said = str(error)
         why = re.search(r"\[Errno [^)\"]*", said)
-        raise OSError(why[0] if why else said[:200]) from None
+        return NO_ANSWER, why[0] if why else said[:200]
     return answer.status_code, answer.text

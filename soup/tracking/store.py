@@ -26,16 +26,12 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from soup.errors import BadInput, without_password
+from soup.errors import without_password
 from soup.tracking import bulk_queries
-from soup.tracking.server_check import unusable, without_artifacts
+from soup.tracking.server_check import TrackingError, answers, without_artifacts
 
 PREFIX = "soup."
 ERRORS = "heldout/errors"
-
-
-class TrackingError(BadInput, RuntimeError):
-    """The tracking server or registry cannot be used; the message has its address."""
 
 
 @dataclass(frozen=True)
@@ -286,14 +282,3 @@ def _tracked(run: Run) -> Tracked:
         params=run.data.params,
         metrics=run.data.metrics,
     )
-
-
-def answers(uri: str) -> None:
-    """Check that a server is there, knows our credentials and is of our version.
-
-    Raises:
-        TrackingError: it cannot be used.
-    """
-    wrong = unusable(uri)
-    if wrong:
-        raise TrackingError(wrong)

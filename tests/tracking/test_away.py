@@ -35,28 +35,31 @@ def test_a_server_that_answered_before_may_be_away_for_a_while(
     first = serve()
     port = first.server_address[1]
     uri = f"http://127.0.0.1:{port}"
-    assert module.unusable(uri) == ""
+    module.answers(uri)
     end(first)
     again: list[HTTPServer] = []
     # It comes back while we wait.
     monkeypatch.setattr(module.time, "sleep", lambda _: again.append(serve(port)))
-    assert module.unusable(uri) == ""
+    module.answers(uri)
     assert len(again) == 1
     end(again[0])
     monkeypatch.setattr(module, "AWAY", 0)
-    assert "does not answer" in module.unusable(uri)
+    with pytest.raises(module.TrackingError, match="does not answer"):
+        module.answers(uri)
 
 
 def test_one_that_never_answered_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("it waits"))
-    assert "http://127.0.0.1:9 does not answer" in module.unusable("http://127.0.0.1:9")
+    with pytest.raises(module.TrackingError, match=r"http://127\.0\.0\.1:9 does not answer"):
+        module.answers("http://127.0.0.1:9")
 
 
 def test_wrong_credentials_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve()
     uri = f"http://127.0.0.1:{server.server_address[1]}"
-    assert module.unusable(uri) == ""
+    module.answers(uri)
     monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("it waits"))
     monkeypatch.setattr(Answering, "do_GET", lambda self: self.send_error(401))
-    assert "refuses the credentials" in module.unusable(uri)
+    with pytest.raises(module.TrackingError, match="refuses the credentials"):
+        module.answers(uri)
     end(server)
