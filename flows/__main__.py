@@ -4,6 +4,7 @@ python -m flows STAGE [--params FILE] [--quiet]
 """
 
 import argparse
+from collections.abc import Sequence
 
 from prefect import Flow
 
@@ -13,7 +14,8 @@ from flows.project import Record
 from flows.stages import STAGES
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command of these words; default: those of the command line."""
     parser = argparse.ArgumentParser("python -m flows", epilog=command.EXIT_CODES)
     parts = parser.add_subparsers(dest="name", metavar="STAGE", required=True)
     flows: dict[str, Flow[..., Record]] = {**STAGES, "pipeline": pipeline}
@@ -22,7 +24,7 @@ def main() -> None:
         part = parts.add_parser(name, help=purpose, description=purpose, epilog=command.EXIT_CODES)
         command.add_options(part)
     doctor.add_options(parts.add_parser("doctor", help=doctor.PURPOSE, description=doctor.PURPOSE))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.name == "doctor":
         doctor.run(arguments.free)
         return

@@ -31,15 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="only the summary and errors")
 
 
-def main(flow: Flow[..., Record], prog: str, engine: bool = False) -> None:
-    """Run a flow as a command of its own: `python -m flows.NAME [--params FILE] [--quiet]`."""
-    parser = argparse.ArgumentParser(prog, description=flow.description, epilog=EXIT_CODES)
-    add_options(parser)
-    arguments = parser.parse_args()
-    run(flow, arguments.params, arguments.quiet, engine)
-
-
-def run(flow: Flow[..., Record], file: str, quiet: bool, engine: bool = False) -> None:
+def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = False) -> None:
     """Run a flow on a parameter file; exits unless it succeeds.
 
     Exit codes: 1 failed, 2 bad input (nothing was trained), 130 and 143 stopped by Ctrl-C and

@@ -165,12 +165,7 @@ def run(free: bool) -> None:
     sys.exit(1 if wrong else 0)
 
 
-def main() -> None:
-    """The command `python -m flows.doctor`."""
-    parser = argparse.ArgumentParser("python -m flows.doctor", description=PURPOSE)
-    add_options(parser)
-    run(parser.parse_args().free)
-
-
 if __name__ == "__main__":
-    main()
+    from flows.__main__ import main
+
+    main(["doctor", *sys.argv[1:]])

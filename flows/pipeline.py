@@ -7,10 +7,10 @@ The order is that of `dvc.yaml`. A stage that is finished is reused, one that wa
 on.
 """
 
+import sys
 from collections.abc import Iterable
 from functools import partial
 
-from flows.command import main
 from flows.monitoring.outcome import report_outcome
 from flows.preflight import check
 from flows.project import Record, default_params, deployed_flow, open_project
@@ -46,4 +46,6 @@ def run(names: Iterable[str], params: Params) -> dict[str, Record]:
 
 
 if __name__ == "__main__":
-    main(pipeline, "python -m flows.pipeline", engine=True)
+    from flows.__main__ import main
+
+    main(["pipeline", *sys.argv[1:]])

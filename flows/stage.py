@@ -72,17 +72,14 @@ def line_of(record: Record) -> str:
 def _lock(name: str, params: Params) -> Iterator[None]:
     """Of two pipelines on one experiment, let the second wait; it then finds the stage done."""
     path = open_project(params).cache / "locks" / f"{params.experiment}-{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         say(f"[dim]{name:9} waits for another pipeline that is at it ({path})")
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

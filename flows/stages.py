@@ -1,7 +1,6 @@
 """The eight stages as Prefect flows, in their order; `dvc.yaml` says what each depends on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -18,14 +17,17 @@ from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage
 
 
-def _nothing(_params: Params, _record: Record) -> None: ...
+def _stage(
+    name: str,
+    purpose: str,
+    takes_digest: bool = False,
+    checks_images: bool = False,
+    when_run: Callable[[Params, Record], None] | None = None,
+    always: Callable[[Params, Record], None] | None = None,
+) -> Flow[[Params], Record]:
+    """The flow of a stage, which calls `run` of `soup.pipeline.stages.<name>`.
 
-
-@dataclass(frozen=True)
-class Definition:
-    """How the flow of a stage calls `run` of `soup.pipeline.stages.<name>`.
-
-    Attributes:
+    Args:
         name: of the stage.
         purpose: what it does, in a sentence.
         takes_digest: whether `run` takes the stage's digest too.
@@ -34,38 +36,26 @@ class Definition:
         always: called with the record each time.
     """
 
-    name: str
-    purpose: str
-    takes_digest: bool = False
-    checks_images: bool = False
-    when_run: Callable[[Params, Record], None] = _nothing
-    always: Callable[[Params, Record], None] = _nothing
+    def code() -> Any:
+        # What it imports takes seconds, and a stage that is reused needs none of it.
+        return import_module(f"soup.pipeline.stages.{name}")
 
-    def run(self, params: Params) -> Record:
-        """The record of the stage, done before or now."""
-
-        def code() -> Any:
-            # What it imports takes seconds, and a stage that is reused needs none of it.
-            return import_module(f"soup.pipeline.stages.{self.name}")
-
+    def run(params: Params) -> Record:
         def work(project: Project, stage: Stage) -> Record:
-            digest = [stage.digest] if self.takes_digest else []
-            record: Record = code().run(project, *digest)
-            self.when_run(params, record)
+            record: Record = code().run(project, *([stage.digest] if takes_digest else []))
+            if when_run:
+                when_run(params, record)
             return record
 
         def still_valid(record: Record) -> bool:
-            return not self.checks_images or code().unchanged(open_project(params), record)
+            return not checks_images or code().unchanged(open_project(params), record)
 
-        record = reuse(self.name, params, work, still_valid)
-        self.always(params, record)
+        record = reuse(name, params, work, still_valid)
+        if always:
+            always(params, record)
         return record
 
-    def flow(self) -> Flow[[Params], Record]:
-        def run(params: Params) -> Record:
-            return self.run(params)
-
-        return Flow(run, name=self.name, description=self.purpose)
+    return Flow(run, name=name, description=purpose)
 
 
 def announce(params: Params, registered: Record) -> None:
@@ -103,41 +93,34 @@ def show_results(params: Params, reported: Record) -> None:
     create_table_artifact(rows, key="results", description=f"Accuracy, {params.experiment}.{link}")
 
 
-_BEFORE_THE_SWEEP = (
-    Definition(
+_FLOWS = (
+    _stage(
         "prepare",
         "Check the images and split them; draw the embedded set first, if it is asked for.",
         checks_images=True,
     ),
-    Definition("base", "Fetch, read or pretrain the base model, with a head for our classes."),
-    Definition(
-        "probe", "Train a linear head on features computed once: the start of every fine-tune."
-    ),
-)
-_AFTER_THE_SWEEP = (
-    Definition(
+    _stage("base", "Fetch, read or pretrain the base model, with a head for our classes."),
+    _stage("probe", "Train a linear head on features computed once: the start of every fine-tune."),
+    finetune,
+    _stage(
         "cook",
         "Average the ingredients by the chosen recipe, judged on held-out alone.",
         takes_digest=True,
     ),
-    Definition(
+    _stage(
         "evaluate",
         "Score every model on held-out, test and shifts, with intervals and paired tests.",
         takes_digest=True,
     ),
-    Definition(
+    _stage(
         "register",
         "Register the soup with its lineage; champion moves only to what is better.",
         when_run=announce,
     ),
-    Definition(
+    _stage(
         "report",
         "Draw the page of the result, and show its table in Prefect.",
         always=show_results,
     ),
 )
-STAGES: dict[str, Flow[[Params], Record]] = {
-    **{stage.name: stage.flow() for stage in _BEFORE_THE_SWEEP},
-    "finetune": finetune,
-    **{stage.name: stage.flow() for stage in _AFTER_THE_SWEEP},
-}
+STAGES: dict[str, Flow[[Params], Record]] = {stage.name: stage for stage in _FLOWS}

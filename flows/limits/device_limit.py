@@ -72,16 +72,15 @@ def slots(compute: Compute, say: Callable[[str], None]) -> Iterator[None]:
     holder = ConcurrencyLeaseHolder(type="task_run", id=context.task_run.id)
 
     def acquire(timeout: float | None) -> ExitStack:
-        stack = ExitStack()
-        stack.enter_context(
-            concurrency(
-                PREFIX + str(compute.limit),
-                occupy=compute.devices_per_run,
-                lease_duration=LEASE,
-                timeout_seconds=timeout,
-                holder=holder,
-            )
+        held = concurrency(
+            PREFIX + str(compute.limit),
+            occupy=compute.devices_per_run,
+            lease_duration=LEASE,
+            timeout_seconds=timeout,
+            holder=holder,
         )
+        stack = ExitStack()
+        stack.enter_context(held)
         return stack
 
     try:

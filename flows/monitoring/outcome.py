@@ -28,11 +28,11 @@ def report_outcome(params: Params) -> Iterator[Callable[[Records], None]]:
         yield succeeded.append
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        _export(params, succeeded=False)
+        _harmless(lambda: export_outcome(params.experiment, succeeded=False))
         text = f"{params.experiment}: the pipeline failed: {reason}"
         notify("failure", text[:3000], say, figures={"error": type(error).__name__})
         raise
-    _export(params, succeeded=True)
+    _harmless(lambda: export_outcome(params.experiment, succeeded=True))
     for records in succeeded:
         _harmless(lambda records=records: _success(params, records))  # type: ignore[misc]
 
@@ -56,10 +56,6 @@ def promoted(params: Params, record: Record) -> None:
         _harmless(lambda: notify("promotion", text, say, _links(params, record["run_id"]), figures))
 
 
-def _export(params: Params, succeeded: bool) -> None:
-    _harmless(lambda: export_outcome(params.experiment, succeeded))
-
-
 def _harmless(tell: Callable[[], object]) -> None:
     """Report, but let no error of that end the run that is reported."""
     try:
@@ -79,7 +75,5 @@ def _scores(metrics: Mapping[str, Any]) -> str:
 
 def _links(params: Params, run_id: str) -> dict[str, str]:
     """The soup's run in MLflow's UI, if MLflow has a server and the webhook an address."""
-    served = os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
-    if not served or not os.environ.get(ADDRESS):
-        return {}
-    return {"soup": open_project(params).store().link(run_id)}
+    link = open_project(params).store().link(run_id) if os.environ.get(ADDRESS) else ""
+    return {"soup": link} if link else {}

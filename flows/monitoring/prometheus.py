@@ -26,17 +26,10 @@ SWEEP = {
     "running": "1 while the sweep is under way; it stays so if its process is killed.",
     "updated_timestamp_seconds": "When these figures were written.",
 }
-PIPELINE = {
-    "success": "When the pipeline last succeeded.",
-    "failure": "When the pipeline last failed.",
-}
 
 
 def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
     """Write the figures of a sweep, if MODELSOUP_METRICS names a folder for them."""
-    folder = os.environ.get(FOLDER)
-    if not folder:
-        return
     registry = CollectorRegistry()
     values = {
         "steps": state.steps,
@@ -56,23 +49,23 @@ def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
     )
     for fine_tune_state, count in state.counts.items():
         by_state.labels(experiment, fine_tune_state).set(count)
-    _write(Path(folder), f"sweep-{experiment}", registry)
+    _write(f"sweep-{experiment}", registry)
 
 
 def export_outcome(experiment: str, succeeded: bool) -> None:
     """Write when the pipeline last succeeded or failed, to a file for each."""
-    folder = os.environ.get(FOLDER)
-    if not folder:
-        return
-    outcome = "success" if succeeded else "failure"
+    outcome, happened = ("success", "succeeded") if succeeded else ("failure", "failed")
     registry = CollectorRegistry()
     name = f"modelsoup_pipeline_last_{outcome}_timestamp_seconds"
-    gauge = Gauge(name, PIPELINE[outcome], ["experiment"], registry=registry)
+    gauge = Gauge(name, f"When the pipeline last {happened}.", ["experiment"], registry=registry)
     gauge.labels(experiment).set_to_current_time()
-    _write(Path(folder), f"{outcome}-{experiment}", registry)
+    _write(f"{outcome}-{experiment}", registry)
 
 
-def _write(folder: Path, name: str, registry: CollectorRegistry) -> None:
+def _write(name: str, registry: CollectorRegistry) -> None:
+    if not os.environ.get(FOLDER):
+        return
+    folder = Path(os.environ[FOLDER])
     folder.mkdir(parents=True, exist_ok=True)
     safe = re.sub(r"[^\w.-]", "_", name)
     write_to_textfile(str(folder / f"modelsoup-{safe}.prom"), registry)  # whole or not at all

@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Collection, Mapping
-from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
 
@@ -66,12 +65,7 @@ class SweepProgress:
         self._publish()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for task in (self._sweep, *self._tasks.values()):
             task.end()
         with self._lock:

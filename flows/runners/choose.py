@@ -13,7 +13,7 @@ from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import groups
 from soup.pipeline.sweep.sweep import Sweep, Watcher
 
-Require = Callable[[Compute, int], None]
+Require = Callable[[Compute, int], object]
 Open = Callable[[Project, str, Sweep, Watcher], AbstractContextManager[Runner]]
 # By `compute.runner.kind`: a check before anything starts, and the runner itself.
 REMOTE: dict[str, tuple[Require, Open]] = {

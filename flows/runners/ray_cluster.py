@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
 from typing import Any
 
 from flows.runners import bootstrap, remote
@@ -65,9 +64,10 @@ def on_ray(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Itera
             _inspect(task, str(project.root), folder)
             gpus = compute.devices_per_run if capacity.device == "cuda" else 0
 
-            def send(call: remote.Call, _: Reader) -> remote.Sent:
-                options = {"num_cpus": capacity.cores, "num_gpus": gpus, "name": call.name}
-                result = task.options(**options).remote(call.root, "carry_out", *astuple(call)[1:])
+            def send(events: str, name: str, until: float, _: Reader) -> remote.Sent:
+                options = {"num_cpus": capacity.cores, "num_gpus": gpus, "name": name}
+                arguments = (str(project.root), "carry_out", folder, events, name, until)
+                result = task.options(**options).remote(*arguments)
 
                 def over() -> bool:
                     return bool(ray.wait([result], timeout=0)[0])

@@ -20,17 +20,6 @@ STALE = 60.0  # seconds for which a file system that hosts share may show what w
 
 
 @dataclass(frozen=True)
-class Call:
-    """What a worker is asked for; the arguments of `flows.runners.worker.carry_out`."""
-
-    root: str
-    folder: str
-    events: str
-    name: str
-    until: float
-
-
-@dataclass(frozen=True)
 class Sent:
     """A call that a worker has, or waits for one.
 
@@ -70,7 +59,7 @@ def runner(
     folder: str,
     watcher: Watcher,
     slots: int,
-    send: Callable[[Call, Reader], Sent],
+    send: Callable[[str, str, float, Reader], Sent],
 ) -> Runner:
     """A runner that sends each call to a worker, and follows its event log.
 
@@ -79,7 +68,8 @@ def runner(
         folder: as `job_folder` yields it.
         watcher: is told what the event logs say.
         slots: how many calls may be under way at once.
-        send: gives a call to a worker.
+        send: has a worker call `flows.runners.worker.carry_out` on this folder; gets the other
+            arguments of that, the name of the event log first, and the reader of the log.
     """
     numbers = itertools.count()
     refusals: list[Refused] = []
@@ -90,7 +80,7 @@ def runner(
             raise refusals[0]
         events = f"{name}-{next(numbers)}.jsonl"
         reader = Reader(project.root / folder / events, watcher)
-        sent = send(Call(str(project.root), folder, events, name, until), reader)
+        sent = send(events, name, until, reader)
         follow(reader, sent.over)
         try:
             ending = "" if reader.ended else sent.ending()

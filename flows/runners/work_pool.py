@@ -6,7 +6,6 @@ The deployment that they are runs of is made here, for the pool that is named in
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -52,8 +51,8 @@ def fine_tune(folder: str, events: str, name: str, until: float) -> None:
         raise Refused(refusal)
 
 
-def require(compute: Compute, _: int) -> None:
-    """Check that the pool exists, that a worker takes its runs, and that a fine-tune fits.
+def require(compute: Compute, _: int) -> WorkPool:
+    """The work pool, which exists, has a worker that takes its runs, and fits a fine-tune.
 
     Raises:
         PoolError: one of these is not so.
@@ -71,6 +70,7 @@ def require(compute: Compute, _: int) -> None:
                 f"that is to fine-tune: MODELSOUP_ROOT=FOLDER prefect worker start --pool {name}"
             )
     _job_variables(pool, compute)
+    return pool
 
 
 @contextmanager
@@ -82,17 +82,15 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
         NoDevices: a job of the pool has too few GPUs.
     """
     compute = project.params.compute
-    require(compute, len(sweep.steps))
-    name = str(compute.runner.pool)
+    pool = require(compute, len(sweep.steps))
     with get_client(sync_client=True) as client:
-        pool = _pool(client, name)
-        slots = compute.slots or pool.concurrency_limit or online(client, name)
+        slots = compute.slots or pool.concurrency_limit or online(client, pool.name)
         deployment = client.create_deployment(
             client.create_flow(fine_tune),
-            name,
+            pool.name,
             description="One fine-tune of a sweep; started by the flow finetune.",
             entrypoint="flows/runners/work_pool.py:fine_tune",
-            work_pool_name=name,
+            work_pool_name=pool.name,
             pull_steps=[
                 {"prefect.deployments.steps.set_working_directory": {"directory": DIRECTORY}}
             ],
@@ -101,14 +99,11 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
     slots = min(slots, len(sweep.steps))
     with remote.job_folder(project, code, sweep) as folder, _cancelled_at_the_end() as runs:
 
-        def send(call: remote.Call, reader: Reader) -> remote.Sent:
-            _, *arguments = asdict(call).items()
+        def send(events: str, name: str, until: float, reader: Reader) -> remote.Sent:
+            arguments = {"folder": folder, "events": events, "name": name, "until": until}
             flow_run: Any = retry_while_restarting(
                 lambda: run_deployment(
-                    deployment,
-                    parameters=dict(arguments),
-                    flow_run_name=call.name,
-                    timeout=0,
+                    deployment, parameters=arguments, flow_run_name=name, timeout=0
                 )
             )
             watched = Watched(flow_run.id, reader, runs)

@@ -105,7 +105,7 @@ class Task:
                 now = self._display.clock()
                 if now - self._last_line >= self._every:
                     self._last_line = now
-                    self._display.line(f"  {self._what}: {text}")
+                    self._display.say(escape(f"  {self._what}: {text}"))
 
     def add(self, count: int) -> None:
         """Show that so many more units are done."""
@@ -173,10 +173,6 @@ class Display:
         """Print a line of Rich's markup, unless the mode is quiet."""
         if self.mode != "quiet":
             self._console.print(message, soft_wrap=True)
-
-    def line(self, text: str) -> None:
-        """Print a line of plain text, unless the mode is quiet."""
-        self.say(escape(text))
 
     def bar(self, what: str, total: int | None) -> TaskID | None:
         """Show a new bar; its id, None where there are no bars."""

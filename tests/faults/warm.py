@@ -77,12 +77,11 @@ def _flow(root: Path, log: str, stages: list[str]) -> None:
     from flows import command
 
     os.environ["MODELSOUP_ROOT"] = str(root)
-    sys.argv = ["flow", "--params", str(root / "params.yaml")]
     code: Any = 1
     try:
         # As with the temporary server: each flow would wait a second for its heart to stop.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            command.main(_pipeline(stages), "flow", engine=True)
+            command.run(_pipeline(stages), str(root / "params.yaml"), engine=True)
         code = 0
     except SystemExit as end:
         code = end.code

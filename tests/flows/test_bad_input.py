@@ -1,6 +1,5 @@
 """Bad input ends with exit code 2 and a message that says which, what and what to do."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,18 +31,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def refused(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a flow's command with changed parameters; what it says when it exits with code 2."""
 
     def run(flow: Any, engine: bool = False, **changes: Any) -> str:
         held = {"root": "data", "heldout": {"per_class": 3}, "shifts": {"dark": {"folder": "dark"}}}
         changes["data"] = held | changes.get("data", {})
         checkouts.write(root, **changes)
-        monkeypatch.setattr(sys, "argv", ["flow", "--params", str(root / "params.yaml")])
         with pytest.raises(SystemExit) as exit:
-            command.main(flow, "flow", engine)
+            command.run(flow, str(root / "params.yaml"), engine=engine)
         assert exit.value.code == 2
         return " ".join(capsys.readouterr().err.split())
 
@@ -77,12 +73,11 @@ def test_a_corrupt_image_where_none_is_allowed(refused: Callable[..., str], root
 
 
 def test_a_corrupt_image_is_named_skipped_and_counted(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "data" / "train" / "red" / "000.png").write_bytes(b"nonsense")
     checkouts.write(root, data={"root": "data", "heldout": {"per_class": 3}})
-    monkeypatch.setattr(sys, "argv", ["flow", "--params", str(root / "params.yaml")])
-    command.main(STAGES["prepare"], "flow")
+    command.run(STAGES["prepare"], str(root / "params.yaml"))
     said = capsys.readouterr().err
     assert "train/red/000.png: not an image" in said
     assert "1 skipped" in said
@@ -162,10 +157,8 @@ def test_quietly_a_stage_prints_its_summary_alone(
     (root / "data" / "train" / "red" / "broken.png").write_bytes(b"no image")
     data = {"root": "data", "heldout": {"per_class": 3}, "shifts": {"dark": {"folder": "dark"}}}
     checkouts.write(root, data=data)
-    arguments = ["flow", "--params", str(root / "params.yaml"), *(["--quiet"] if quiet else [])]
-    monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(project.display(), "mode", "lines")
-    command.main(STAGES["prepare"], "flow")
+    command.run(STAGES["prepare"], str(root / "params.yaml"), quiet)
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("prepare")
     assert "1 skipped" in lines[-1]

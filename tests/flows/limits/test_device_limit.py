@@ -1,6 +1,5 @@
 """A limit that sweeps share, on a real server that is killed and started again under them."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import doctor
+from flows.__main__ import main
 from flows.finetune import fan_out
 from flows.limits import device_limit, holders
 from flows.runners import work_pool
@@ -92,9 +91,8 @@ class Sweep(threading.Thread):
 
 def diagnosis(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """What the doctor's command says and exits with."""
-    sys.argv = ["doctor", *arguments]
     with pytest.raises(SystemExit) as ended:
-        doctor.main()
+        main(["doctor", *arguments])
     return int(str(ended.value.code)), " ".join(capsys.readouterr().err.split())
 
 
