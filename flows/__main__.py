@@ -10,7 +10,7 @@ from prefect import Flow
 
 from flows import command, doctor
 from flows.pipeline import pipeline
-from flows.project import Record
+from flows.project import Record, root
 from flows.stages import STAGES
 
 
@@ -22,8 +22,10 @@ def main(words: Sequence[str] | None = None) -> None:
     for name, flow in flows.items():
         purpose = flow.description
         part = parts.add_parser(name, help=purpose, description=purpose, epilog=command.EXIT_CODES)
-        command.add_options(part)
-    doctor.add_options(parts.add_parser("doctor", help=doctor.PURPOSE, description=doctor.PURPOSE))
+        part.add_argument("--params", default=str(root() / "params.yaml"), help="parameter file")
+        part.add_argument("--quiet", action="store_true", help="only the summary and errors")
+    part = parts.add_parser("doctor", help=doctor.PURPOSE, description=doctor.PURPOSE)
+    part.add_argument("--free", action="store_true", help="free slots that nobody holds")
     arguments = parser.parse_args(words)
     if arguments.name == "doctor":
         doctor.run(arguments.free)

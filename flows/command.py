@@ -1,6 +1,5 @@
 """The command of a flow: its options, its exit codes, and what it prints of an error."""
 
-import argparse
 import os
 import signal
 import sys
@@ -21,14 +20,6 @@ from soup.config.params import load
 from soup.errors import BadInput, Failure, full_disk
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to go on)"
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a flow's command."""
-    parser.add_argument(
-        "--params", default=str(project.root() / "params.yaml"), help="parameter file"
-    )
-    parser.add_argument("--quiet", action="store_true", help="only the summary and errors")
 
 
 def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = False) -> None:

@@ -4,7 +4,6 @@ python -m flows.doctor            look
 python -m flows.doctor --free     and free the slots of limits that nobody holds any more
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -148,11 +147,6 @@ def _pools(client: SyncPrefectClient) -> Iterator[Finding]:
             f"work pool {pool.name} ({pool.type}): {count} workers online{jobs}{idle}",
             fine=count > 0,
         )
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
-    parser.add_argument("--free", action="store_true", help="free slots that nobody holds")
 
 
 def run(free: bool) -> None:

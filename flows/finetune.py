@@ -64,9 +64,9 @@ def successive_halving(
     Returns:
         By name, why each fine-tune that does not go on was stopped, or what it raised.
     """
-    halving = None if sweep.imported else params.sweep.halving
+    halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
-    for share in halving.rungs if halving else ():
+    for share in halving.rungs if halving and not sweep.imported else ():
         names = [name for name in sweep.steps if name not in stopped]
         scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None

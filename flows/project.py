@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Flow
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from rich.console import Console
 
 from flows.terminal import logs
@@ -57,9 +58,8 @@ def default_params() -> Params:
 
 def open_project(params: Params) -> Project:
     """The project; its MLflow runs get the Prefect flow run as a tag, if one is under way."""
-    context = FlowRunContext.get()
-    flow_run = context.flow_run if context else None
-    tags = {"flow_run": str(flow_run.id)} if flow_run else {}
+    run_id = flow_run.get_id()
+    tags = {"flow_run": run_id} if run_id else {}
     return Project(root(), params, tags, say, display().track)
 
 

@@ -10,16 +10,6 @@ from rich.table import Table
 from flows.project import Record, console, default_params, open_project, root
 from soup.config.params import Params
 
-COMPARED = (
-    "zero-shot",
-    "initialisation",
-    "best single",
-    "uniform",
-    "greedy",
-    "ensemble",
-    "greedy ensemble",
-)
-
 
 def commit_to_dvc(params: Params) -> None:
     """Record the results in `dvc.lock`: `dvc status` is clean after a run of params.yaml."""
@@ -40,11 +30,11 @@ def summary(params: Params, records: Mapping[str, Record]) -> None:
     for split in splits:
         table.add_column("mean of shifts" if split == "shifts" else split, justify="right")
     soup = records["cook"]["recipe"]
-    for kind in COMPARED:
-        for model, rows in results[results["kind"] == kind].groupby("model", sort=False):
-            scores = rows.set_index("split")["accuracy"]
-            style = "bold" if kind == soup else ""
-            table.add_row(str(model), *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
+    compared = results[results["kind"] != "ingredient"]
+    for (kind, model), rows in compared.groupby(["kind", "model"], sort=False):
+        scores = rows.set_index("split")["accuracy"]
+        style = "bold" if kind == soup else ""
+        table.add_row(model, *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
     console().print(table)
     kept = records["cook"]["kept"]
     console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", soft_wrap=True)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from prefect.runtime import flow_run
 from rich.console import Console
 
 from soup.errors import without_password
@@ -47,7 +48,8 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {"time": when, "level": record.levelname.lower(), "message": record.getMessage()}
-        line |= {**_flow_run(), **_context.get()}
+        run_id = flow_run.get_id()
+        line |= ({"flow_run": run_id} if run_id else {}) | _context.get()
         line |= {k: v for k, v in vars(record).items() if k not in _STANDARD and v is not None}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -99,14 +101,3 @@ def log_context(**fields: str) -> Iterator[None]:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     log.critical(f"{kind.__name__}: {error}", exc_info=(kind, error, trace))
-
-
-def _flow_run() -> dict[str, str]:
-    from prefect.context import FlowRunContext, TaskRunContext
-
-    flow, task = FlowRunContext.get(), TaskRunContext.get()
-    if flow and flow.flow_run:
-        return {"flow_run": str(flow.flow_run.id)}
-    if task and task.task_run.flow_run_id:
-        return {"flow_run": str(task.task_run.flow_run_id)}
-    return {}

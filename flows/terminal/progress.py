@@ -10,7 +10,7 @@ from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from soup.data.progress import Advance
 
@@ -82,7 +82,10 @@ class Task:
         self._pace = Pace(display.clock)
         self._pace.to(0)
         self._last_line = display.clock()
-        self._bar: TaskID | None = display.bar(what, total)
+        with display.lock:
+            if display.mode == "bars":
+                display.bars.start()
+            self._bar = display.bars.add_task(what, total=total, text="")
 
     def to(self, done: int, note: str | None = None, worked: bool = True) -> None:
         """Show that so many units are done.
@@ -99,9 +102,9 @@ class Task:
             self._note = self._note if note is None else note
             self._pace.to(done)
             text = ", ".join(t for t in (self._pace.text(self._total, self._unit), self._note) if t)
-            if self._bar is not None:
-                self._display.update(self._bar, done, text)
-            elif self._display.mode == "lines":
+            if self._bar in self._display.bars.task_ids:  # not ended
+                self._display.bars.update(self._bar, completed=done, text=text)
+            if self._display.mode == "lines":
                 now = self._display.clock()
                 if now - self._last_line >= self._every:
                     self._last_line = now
@@ -113,7 +116,12 @@ class Task:
 
     def end(self) -> None:
         """Show the work no more, whatever comes of it later."""
-        self._display.remove(self._bar)
+        with self._display.lock:
+            bars = self._display.bars
+            if self._bar in bars.task_ids:
+                bars.remove_task(self._bar)
+            if not bars.task_ids and bars.live.is_started:
+                bars.stop()
 
 
 class Display:
@@ -173,26 +181,3 @@ class Display:
         """Print a line of Rich's markup, unless the mode is quiet."""
         if self.mode != "quiet":
             self._console.print(message, soft_wrap=True)
-
-    def bar(self, what: str, total: int | None) -> TaskID | None:
-        """Show a new bar; its id, None where there are no bars."""
-        if self.mode != "bars":
-            return None
-        with self.lock:
-            self.bars.start()
-            return self.bars.add_task(what, total=total, text="")
-
-    def update(self, bar: TaskID, done: int, text: str) -> None:
-        """Move a bar, unless it was removed."""
-        if bar in self.bars.task_ids:
-            self.bars.update(bar, completed=done, text=text)
-
-    def remove(self, bar: TaskID | None) -> None:
-        """Remove a bar, and stop showing bars when the last one goes."""
-        if bar is None:
-            return
-        with self.lock:
-            if bar in self.bars.task_ids:
-                self.bars.remove_task(bar)
-            if not self.bars.task_ids:
-                self.bars.stop()

@@ -31,9 +31,9 @@ Read = TypeVar("Read")
 def runs(client: MlflowClient, experiment: str, run_ids: Sequence[str]) -> list[Run]:
     """The runs of an experiment with these ids, in no order; missing ones are left out."""
 
-    def search(some: Part) -> list[Run]:
-        query = f"attributes.run_id IN ({_listed(some)})"
-        return [*client.search_runs([experiment], query, max_results=PART)]
+    def search(some: Part) -> Sequence[Run]:
+        query = f"attributes.run_id IN ({', '.join(map(repr, some))})"
+        return client.search_runs([experiment], query, max_results=PART)
 
     return _at_once(search, run_ids, PART)
 
@@ -55,9 +55,9 @@ def finished(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
 def models(client: MlflowClient, experiment: str, model_ids: Sequence[str]) -> list[LoggedModel]:
     """The logged models of an experiment with these ids, in no order; missing ones are left out."""
 
-    def search(some: Part) -> list[LoggedModel]:
-        query = f"model_id IN ({_listed(some)})"
-        return [*client.search_logged_models([experiment], query, max_results=PART)]
+    def search(some: Part) -> Sequence[LoggedModel]:
+        query = f"model_id IN ({', '.join(map(repr, some))})"
+        return client.search_logged_models([experiment], query, max_results=PART)
 
     return _at_once(search, model_ids, PART)
 
@@ -102,7 +102,3 @@ def _at_once(read: Callable[[Part], Sequence[Read]], ids: Part, most: int) -> li
     parts = [ids[start : start + most] for start in range(0, len(ids), most)]
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return [row for rows in threads.map(read, parts) for row in rows]
-
-
-def _listed(ids: Part) -> str:
-    return ", ".join(f"'{name}'" for name in ids)
