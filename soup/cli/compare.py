@@ -2,30 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Any
 
 import typer
 
 from soup.cli.options import BatchSize, Device, Json, Model, Models, devices
 
 SAMPLES = 10_000  # of the bootstrap
-
-
-class Compared(TypedDict):
-    """A model on one folder of images.
-
-    Attributes:
-        accuracy: share of images whose class it gets right.
-        interval: the 95% bootstrap interval of the accuracy.
-        difference: accuracy minus that of the first model.
-        p: of the exact McNemar test against the first model.
-    """
-
-    model: str
-    accuracy: float
-    interval: list[float]
-    difference: float
-    p: float
 
 
 def compare(
@@ -56,7 +39,7 @@ def compare(
     chosen = devices(device)
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
-    result: dict[str, list[Compared]] = {}
+    result: dict[str, list[dict[str, Any]]] = {}
     for folder in on:
         correct_of: dict[str, Correct] = {}
         with progress(f"judging on {folder}", None) as advance:
@@ -81,7 +64,7 @@ def compare(
         print_json(result)
 
 
-def _show(title: str, compared: Sequence[Compared]) -> None:
+def _show(title: str, compared: Sequence[dict[str, Any]]) -> None:
     from soup.cli.terminal import percent, table
 
     rows = []

@@ -104,21 +104,11 @@ class Project:
 
 def git_commit(root: Path) -> str:
     """The commit of the checkout, with '+changes' if the work tree differs; '' outside git."""
-
-    def git(*arguments: str) -> str:
-        try:
-            result = subprocess.run(
-                ["git", *arguments],
-                cwd=root,
-                capture_output=True,
-                text=True,
-                timeout=30,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return result.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    changed = commit and git("status", "--porcelain", "--untracked-files=no")
-    return f"{commit}+changes" if changed else commit
+    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    try:
+        result = subprocess.run(
+            describe, cwd=root, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip()

@@ -9,6 +9,8 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +76,13 @@ def stage(name: str, params: Params, root: Path) -> Stage:
     Raises:
         FileNotFoundError: an input is missing; the message says which stage makes it.
     """
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     values = params.model_dump(mode="json", by_alias=True)
-    definition = _fill(stages[name], values)
+
+    def value(match: re.Match[str]) -> str:
+        return str(reduce(getitem, match[1].split("."), values))
+
+    text = re.sub(r"\$\{([\w.]+)\}", value, (root / "dvc.yaml").read_text())  # as DVC does
+    definition = yaml.safe_load(text)["stages"][name]
     deps = [Path(dep) for dep in definition.get("deps", [])]
     for dep in deps:
         if not (root / dep).exists():
@@ -90,7 +96,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         "deps": of_files(_files(deps, root), root),
     }
     outs = [
-        root / _path(out)
+        root / (out if isinstance(out, str) else next(iter(out)))
         for kind in ("outs", "metrics", "plots")
         for out in definition.get(kind, [])
     ]
@@ -111,25 +117,3 @@ def _files(deps: Iterable[Path], root: Path) -> list[Path]:
         below = (root / dep).rglob("*") if (root / dep).is_dir() else [root / dep]
         found += [f.relative_to(root) for f in below if f.is_file() and f.suffix != ".pyc"]
     return sorted(found)
-
-
-def _fill(node: Any, values: Mapping[str, Any]) -> Any:
-    """Replace ${a.b} by the parameter's value, as DVC does."""
-    if isinstance(node, str):
-        return re.sub(r"\$\{([\w.]+)\}", lambda m: str(_lookup(values, m[1])), node)
-    if isinstance(node, list):
-        return [_fill(each, values) for each in node]
-    if isinstance(node, dict):
-        return {_fill(key, values): _fill(value, values) for key, value in node.items()}
-    return node
-
-
-def _lookup(values: Mapping[str, Any], key: str) -> Any:
-    value: Any = values
-    for part in key.split("."):
-        value = value[part]
-    return value
-
-
-def _path(out: str | dict[str, Any]) -> str:
-    return out if isinstance(out, str) else next(iter(out))

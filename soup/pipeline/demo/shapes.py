@@ -12,7 +12,7 @@ a platform's libm is one sine and cosine per image.
 
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -142,7 +142,7 @@ def write(root: Path, seed: int, sizes: Mapping[str, int], hard: Hard) -> None:
     them wrong, until it has its size or has looked at 12 times as many.
     """
     if root.exists():
-        raise FileExistsError(f"{root} is already there: delete it, or restore its missing files")
+        raise FileExistsError(f"{root} is already there: delete it")
     aside = root.with_name(root.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     for split, size in sizes.items():
@@ -157,20 +157,6 @@ def write(root: Path, seed: int, sizes: Mapping[str, int], hard: Hard) -> None:
                 _save(images[i], aside / _relative(split, int(labels[i]), start + int(i)))
             start, kept = start + count, kept + len(chosen)
     aside.rename(root)
-
-
-def restore(root: Path, seed: int, relative_paths: Iterable[str]) -> None:
-    """Draw again those of the listed files, `<split>/<class>/<index>.png`, that are missing."""
-    for path in relative_paths:
-        if (root / path).exists():
-            continue
-        split, index = PurePosixPath(path).parts[0], int(PurePosixPath(path).stem)
-        (image,), (label,) = render(seed, split, index, 1)
-        if path != str(_relative(split, label, index)):
-            raise ValueError(f"{path} is no file of this set: it would be a {CLASSES[label]}")
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        _save(image, (root / path).with_suffix(".partial"))
-        (root / path).with_suffix(".partial").rename(root / path)
 
 
 def _relative(split: str, label: int, index: int) -> PurePosixPath:

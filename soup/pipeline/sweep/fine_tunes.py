@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from soup.data.split.manifest import Manifest
 from soup.files import of_value
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
+from soup.pipeline.sweep.part import Part
 from soup.pipeline.sweep.sampling import sample
 from soup.train.batches import steps_per_epoch
 from soup.train.finetune import FINAL_WEIGHTS, Job, Results, finished, ingredients_of
@@ -18,41 +17,19 @@ from soup.train.worker_process import run
 
 
 @dataclass(frozen=True)
-class FineTune:
-    """One fine-tune; a `Part` of a sweep.
+class FineTune(Part):
+    """One fine-tune. Its digest is of hyperparameters, initialisation, split and code alone.
 
     Attributes:
-        digest: of its hyperparameters, initialisation, split and code, and of nothing else.
-        name: as shown.
         job: what is trained.
-        steps: how many it takes.
-        devices_per_run: how many devices share it.
     """
 
-    digest: str
-    name: str
     job: Job
-    steps: int
-    devices_per_run: int
-
-    @property
-    def folder(self) -> Path:
-        return self.job.folder
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The ingredients' names, by which average of the weights each is."""
         averages = ingredients_of(self.job.hyperparameters)
         return {a: f"{self.name}-{a}" if a != FINAL_WEIGHTS else self.name for a in averages}
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return self.job.hyperparameters.as_dict()
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What touches the result beside the hyperparameters: see `Job`."""
-        return {"devices": str(self.devices_per_run), "threads": str(self.job.threads)}
 
     def results(self) -> Results | None:
         return finished(self.job)
@@ -76,9 +53,12 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
     sweep, compute = project.params.sweep, project.params.compute
     images = len(Manifest.load(project.development).split("train"))
     steps = steps_per_epoch(images, sweep.batch_size)
+    # What touches the result beside the hyperparameters: see `Job`.
+    tags = {"devices": str(compute.devices_per_run), "threads": str(threads)}
     parts = {}
     for index, hyperparameters in enumerate(sample(sweep)):
-        digest = of_value({"hyperparameters": hyperparameters.as_dict(), **shared})
+        params = hyperparameters.as_dict()
+        digest = of_value({"hyperparameters": params, **shared})
         name = f"ft-{index:03d}"
         job = Job(
             hyperparameters=hyperparameters,
@@ -96,5 +76,5 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
             checkpoint_steps=compute.checkpoint_steps,
         )
         total = hyperparameters.epochs * steps
-        parts[name] = FineTune(digest, name, job, total, compute.devices_per_run)
+        parts[name] = FineTune(digest, name, job.folder, total, params, tags, job)
     return parts

@@ -21,6 +21,7 @@ from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
+from soup.pipeline.sweep.part import Part
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.loop import Log
 from soup.train.worker_process import Failed
@@ -32,43 +33,25 @@ PUBLISHED = {"wd": "weight_decay", "smoothing": "label_smoothing", "mix": "mixup
 
 
 @dataclass(frozen=True)
-class ImportedCheckpoint:
-    """One checkpoint that was fine-tuned elsewhere; a `Part` of a sweep.
+class ImportedCheckpoint(Part):
+    """One checkpoint that was fine-tuned elsewhere.
+
+    Its results are never found on disk: it is read and scored again, which takes one pass.
 
     Attributes:
-        digest: of the file, its name, and what its score depends on.
-        name: of the file, without its suffix.
         file: in any format that `soup convert` reads.
         source: SHA-256 of the file.
-        params: hyperparameters that a file beside the checkpoints tells.
-        folder: where its weights are written before MLflow has them.
         heldout: the images that it is scored on.
         eval_batch_size: images a pass.
         base: digest of the base's weights.
     """
 
-    digest: str
-    name: str
     file: Path
     source: str
-    params: Mapping[str, Any]
-    folder: Path
     architecture: Architecture
     heldout: Examples
     eval_batch_size: int
     base: str
-    steps: int = 1
-
-    @property
-    def names(self) -> dict[str, str]:
-        return {FINAL_WEIGHTS: self.name}
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {"imported": self.file.name, "sha256.imported": self.source}
-
-    def results(self) -> None:
-        """None: it is read and scored again, which takes one pass."""
 
     def make(
         self, devices: Devices, _log: Log, _say: Callable[[str], None], _until: float
@@ -108,10 +91,12 @@ def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, Import
         pool[name] = ImportedCheckpoint(
             digest,
             name,
+            project.cache / "runs" / digest,
+            1,
+            params.get(name, {}),
+            {"imported": file.name, "sha256.imported": source},
             file,
             source,
-            params.get(name, {}),
-            project.cache / "runs" / digest,
             architecture,
             heldout,
             project.params.compute.eval_batch_size,
@@ -154,7 +139,8 @@ def hyperparameters(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         raise BadInput(f"{told}: is not model's name -> hyperparameters: {error}") from None
     return {
         name: {
-            PUBLISHED.get(str(key), str(key)): _ours(key, value) for key, value in values.items()
+            PUBLISHED.get(str(key), str(key)): "none" if (key, value) == ("aug", None) else value
+            for key, value in values.items()
         }
         for name, values in every.items()
         if name in files
@@ -165,10 +151,6 @@ def listing(project: Project) -> str:
     """A digest of which files the pool has, with sizes and times: must it be looked at again?"""
     stats = ((name, file.stat()) for name, file in pool_files(project).items())
     return of_value([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-
-
-def _ours(key: str, value: Any) -> Any:
-    return "none" if key == "aug" and value is None else value
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:

@@ -1,8 +1,10 @@
 """What a sweep asks of each of its parts, and the digests of the ingredients that a part makes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from soup.files import of_value
 from soup.pipeline.sweep.devices import Devices
@@ -10,35 +12,36 @@ from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.loop import Log
 
 
-class Part(Protocol):
+@dataclass(frozen=True)
+class Part(ABC):
     """A fine-tune, or a checkpoint that was fine-tuned elsewhere.
 
     Attributes:
         digest: of all that decides its ingredients.
-        steps: how far its progress is counted.
+        name: as shown.
         folder: where its state and results are kept until MLflow has them.
-        names: average of the weights ('' for the weights themselves) -> name of the ingredient.
+        steps: how far its progress is counted.
         params: hyperparameters for MLflow.
         tags: for its runs, beside those of the sweep.
     """
 
+    digest: str
+    name: str
+    folder: Path
+    steps: int
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+
     @property
-    def digest(self) -> str: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def names(self) -> Mapping[str, str]: ...
-    @property
-    def params(self) -> Mapping[str, Any]: ...
-    @property
-    def tags(self) -> Mapping[str, str]: ...
+    def names(self) -> Mapping[str, str]:
+        """The ingredients' names, by which average of the weights each is ('' for none)."""
+        return {FINAL_WEIGHTS: self.name}
 
     def results(self) -> Results | None:
         """Results on disk, of a part whose pipeline was killed before MLflow had them."""
-        ...
+        return None
 
+    @abstractmethod
     def make(
         self, devices: Devices, log: Log, say: Callable[[str], None], until: float, /
     ) -> Results | float:
@@ -50,7 +53,6 @@ class Part(Protocol):
         Raises:
             Failed: this part cannot be made; the others can.
         """
-        ...
 
 
 def ingredient_digest(part: Part, average: str) -> str:

@@ -12,7 +12,6 @@ from soup.pipeline.demo.shapes import (
     SPLITS,
     TEXTURES,
     render,
-    restore,
     upstream,
     write,
 )
@@ -121,26 +120,6 @@ def test_written_files_hold_the_rendered_images(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
-def test_missing_files_are_restored_and_others_left_alone(tmp_path: Path) -> None:
-    root = tmp_path / "world"
-    write(root, 7, {"v2": 40}, nothing)
-    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.png"))]
-    before = [(root / path).read_bytes() for path in paths]
-    for path in paths[::3]:
-        (root / path).unlink()
-    (root / paths[1]).write_bytes(b"mine")
-    restore(root, 7, paths)
-    after = [(root / path).read_bytes() for path in paths]
-    assert after[1] == b"mine"
-    assert after[:1] + after[2:] == before[:1] + before[2:]
-
-
-def test_a_path_that_is_not_of_the_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"v2/ring-dots/00000\.png .*would be a ring-solid"):
-        restore(tmp_path, 7, ["v2/ring-dots/00000.png"])
-    assert not list(tmp_path.rglob("*.png"))
-
-
 def test_split_a_keeps_what_the_reference_gets_wrong(tmp_path: Path) -> None:
     def dark(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return images.mean(axis=(1, 2, 3)) < 110
@@ -168,5 +147,5 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write(root, 7, {"train": 20, "a": 10}, breaks)
     assert not root.exists()
     write(root, 7, {"train": 20}, breaks)
-    with pytest.raises(FileExistsError, match="delete it, or restore its missing files"):
+    with pytest.raises(FileExistsError, match="is already there: delete it"):
         write(root, 7, {"train": 20}, breaks)
