@@ -91,15 +91,8 @@ def main() -> None:
     """Run the command; print an error that the user can mend as one message, no traceback."""
     try:
         app()
-    except (BadInput, FileNotFoundError) as error:
-        _print_error(error)
-        sys.exit(2)
-    except (Failure, OSError) as error:
-        _print_error(error)
-        sys.exit(1)
+    except (BadInput, Failure, OSError) as error:
+        from soup.cli.terminal import fail
 
-
-def _print_error(error: Exception) -> None:
-    from soup.cli.terminal import fail
-
-    fail(str(error))
+        fail(str(error))
+        sys.exit(2 if isinstance(error, BadInput | FileNotFoundError) else 1)

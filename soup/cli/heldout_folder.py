@@ -17,7 +17,7 @@ from soup.data.split.manifest import Row
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.files import of_value
-from soup.models import Architecture, ModelError, build, library, load_weights
+from soup.models import Architecture, ModelError, build, head_weights, load_weights
 from soup.models.by_name import resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
@@ -107,10 +107,9 @@ def _require_head(
     weights: Weights,
 ) -> None:
     """Say so if nothing but the number of classes is wrong."""
-    head = library(architecture.library).head(model)
-    name = next(name for name, module in model.named_modules() if module is head) + ".weight"
+    (name, own), *_ = head_weights(architecture, model).items()
     given = specs(weights).get(name)
-    if given is not None and given.shape and given.shape[0] != head.out_features:
+    if given is not None and given.shape and given.shape[0] != len(own):
         raise DataError(
             f"{folder} has {len(found)} class folders ({some(found, 8, last=' ')}), but {name} of "
             f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "

@@ -86,17 +86,15 @@ def predict(
 
 def _numbered(model: str | None, checkpoint: "Checkpoint") -> tuple[str, ...]:
     """Numbers for class names, as many as the head has rows."""
-    from soup.models import build, library
+    from soup.models import build, head_weights
     from soup.models.by_name import resolve_architecture
 
     if model is None or model.endswith(".json"):
         return ()
     architecture, _ = resolve_architecture(model, checkpoint, ("0",))
-    network = build(architecture)
-    head = library(architecture.library).head(network)
-    name = next(name for name, module in network.named_modules() if module is head) + ".weight"
+    name = next(iter(head_weights(architecture, build(architecture))))
     rows = checkpoint.specs[name].shape[0] if name in checkpoint else 1
-    return tuple(str(index) for index in range(rows))
+    return tuple(map(str, range(rows)))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -34,13 +34,6 @@ from soup.train.schedule import Schedule
 SHAPE = slice(0, len(shapes.SHAPES))
 TEXTURE = slice(SHAPE.stop, SHAPE.stop + len(shapes.TEXTURES))
 COLOUR = slice(TEXTURE.stop, TEXTURE.stop + 3)
-CLASS_FACTORS = [
-    tuple(
-        known.index(word)
-        for known, word in zip((shapes.SHAPES, shapes.TEXTURES), name.split("-"), strict=True)
-    )
-    for name in shapes.CLASSES
-]
 MODEL = "resnet10t"
 KWARGS = {"channels": [16, 32, 48, 64], "stem_width": 8, "norm_layer": "groupnorm1"}
 # An independent one: with the base as its own examiner, set A would hold what the base's
@@ -105,7 +98,7 @@ def pretrained(base: Base, data: Data, classes: tuple[str, ...]) -> tuple[Archit
         )
     architecture = _architecture(base)
     images, shape, texture, colour = shapes.upstream(data.shapes.seed, data.shapes.upstream)
-    targets = torch.cat([_column(shape), _column(texture), torch.from_numpy(colour)], dim=1)
+    targets = torch.from_numpy(np.column_stack([shape, texture, colour]).astype(np.float32))
     model = _train(architecture, base.pretrain, images, targets, COLOUR.stop, _factors)
     zero_shot(model)
     return architecture, model
@@ -115,11 +108,12 @@ def zero_shot(model: nn.Module) -> None:
     """Replace the head of factors by one of classes, sorted by name."""
     head = timm_models.head(model)
     weight, bias = head.weight.detach(), head.bias.detach()
-    order = sorted(range(len(CLASS_FACTORS)), key=lambda i: shapes.CLASSES[i])
-    rows = [(SHAPE.start + s, TEXTURE.start + t) for s, t in (CLASS_FACTORS[i] for i in order)]
+    shape, texture = zip(*(name.split("-") for name in sorted(shapes.CLASSES)), strict=True)
+    rows = [SHAPE.start + shapes.SHAPES.index(name) for name in shape]
+    also = [TEXTURE.start + shapes.TEXTURES.index(name) for name in texture]
     made = nn.Linear(weight.shape[1], len(rows))
-    made.weight.data = torch.stack([weight[s] + weight[t] for s, t in rows])
-    made.bias.data = torch.stack([bias[s] + bias[t] for s, t in rows])
+    made.weight.data = weight[rows] + weight[also]
+    made.bias.data = bias[rows] + bias[also]
     model.set_submodule(timm_models.head_name(model), made)
 
 
@@ -169,7 +163,3 @@ def _factors(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         + functional.cross_entropy(output[:, TEXTURE], targets[:, 1].long())
         + 0.75 * functional.mse_loss(output[:, COLOUR], targets[:, 2:])
     )
-
-
-def _column(values: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(values).float()[:, None]

@@ -14,7 +14,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,13 @@ _Numbers = tuple[slice, NDArray[np.float64], Images]
 
 
 def _norm(u: _Field, v: _Field) -> _Field:
-    length: _Field = np.sqrt(u * u + v * v)
-    return length
+    return np.sqrt(u * u + v * v)
 
 
 def _wave(x: _Field) -> _Field:
     """A sine's likeness of period 1 and range [-1, 1], from two parabolas."""
     x = 2 * (x - np.floor(x)) - 1
-    hump: _Field = np.abs(x) - 1
-    return 4 * x * hump
+    return 4 * x * (np.abs(x) - 1)
 
 
 # Of a shape of radius 1 at (u, v): negative inside it, and about the distance to its edge.
@@ -154,17 +152,10 @@ def write(root: Path, seed: int, sizes: Mapping[str, int], hard: Hard) -> None:
             images, labels = render(seed, split, start, count)
             chosen = np.flatnonzero(hard(images, labels)) if split == "a" else np.arange(count)
             for i in chosen[: size - kept]:
-                _save(images[i], aside / _relative(split, int(labels[i]), start + int(i)))
+                path = aside / split / CLASSES[labels[i]] / f"{start + i:05d}.png"
+                Image.fromarray(images[i]).save(path, "PNG", compress_level=1)
             start, kept = start + count, kept + len(chosen)
     aside.rename(root)
-
-
-def _relative(split: str, label: int, index: int) -> PurePosixPath:
-    return PurePosixPath(split, CLASSES[label], f"{index:05d}.png")
-
-
-def _save(image: Images, path: Path) -> None:
-    Image.fromarray(image).save(path, "PNG", compress_level=1)
 
 
 def _chunks(seed: int, split: str, start: int, count: int) -> Iterator[_Numbers]:
@@ -208,8 +199,7 @@ _Y = _X[:, None]
 
 def _cover(distance: _Field) -> _Field:
     """How much of a pixel lies inside, given the signed distance to the edge in half-images."""
-    inside: _Field = np.clip(0.5 - distance * np.float32(SIDE / 2), 0, 1)
-    return inside
+    return np.clip(0.5 - distance * np.float32(SIDE / 2), 0, 1)
 
 
 def _picture(
@@ -279,5 +269,4 @@ def _edges(field: _Field) -> _Field:
     """How fast a field (n, 32, 32) changes towards the next pixels, clipped to 1."""
     across = np.diff(field, axis=2, append=field[:, :, -1:])
     down = np.diff(field, axis=1, append=field[:, -1:])
-    steepness: _Field = np.clip(1.5 * _norm(across, down), 0, 1)
-    return steepness
+    return np.clip(1.5 * _norm(across, down), 0, 1)

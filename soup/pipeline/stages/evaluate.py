@@ -137,9 +137,12 @@ def _tables(project: Project, rows: list[Model], recipe: str) -> tuple[pd.DataFr
     by_kind = {row.kind: row for row in rows}
     results = table(rows, shifts, resampling)
     tests = paired(by_kind[recipe], by_kind["best single"], shifts, resampling)
-    write_text(out / "results.csv", _csv(results))
-    write_text(out / "tests.csv", _csv(tests))
-    write_text(out / "plane.csv", _csv(_plane(results, "shifts" if shifts else "heldout")))
+    # For DVC's scatter plot: test against the mean of the shifts.
+    across = "shifts" if shifts else "heldout"
+    wide = results.pivot_table("accuracy", ["model", "kind"], "split", sort=False)
+    plane = wide[["test", across]].rename(columns={across: "shifts"}).reset_index()
+    for name, frame in {"results": results, "tests": tests, "plane": plane}.items():
+        write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     return results, tests
 
 
@@ -166,19 +169,6 @@ def _runs(
         raise
     for run_id in runs.values():
         store.end(run_id)
-
-
-def _plane(results: pd.DataFrame, across: str) -> pd.DataFrame:
-    """Test against the mean of the shifts, for DVC's scatter plot."""
-    wide = results.pivot_table(
-        index=["model", "kind"], columns="split", values="accuracy", sort=False
-    )
-    return wide[["test", across]].rename(columns={across: "shifts"}).reset_index()
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    text: str = frame.to_csv(index=False, lineterminator="\n")
-    return text
 
 
 def _log(

@@ -63,9 +63,8 @@ def groups(compute: Compute, runs: int) -> Groups:
     names = [f"cuda:{index}" if gpus else "cpu" for index in range(room * per_run)]
     device_groups = [tuple(names[index * per_run : (index + 1) * per_run]) for index in range(room)]
     count = min(compute.slots or room, runs)
-    used, left = min(count, room) * per_run, []
-    if gpus and per_run > 1:
-        left = [f"cuda:{index}" for index in range(used, gpus)]
+    used = min(count, room) * per_run
+    left = [f"cuda:{index}" for index in range(used, gpus)] if per_run > 1 else []
     note = (
         f"{count} fine-tunes at once on {per_run} GPUs each; {', '.join(left)} left idle"
         if left

@@ -118,8 +118,8 @@ def _grid(space: Space, sweep: Sweep) -> list[dict[str, Any]]:
             f"sweep.runs is {sweep.runs}, but the grid has {len(points)} points: "
             f"give more choices, or runs: {len(points)}"
         )
-    chosen: list[dict[str, Any]] = [dict(zip(dimensions, p, strict=True)) for p in points]
+    chosen = [dict(zip(dimensions, point, strict=True)) for point in points[: sweep.runs]]
     if space.seed is None:
-        for index, values in enumerate(chosen[: sweep.runs]):
+        for index, values in enumerate(chosen):
             values["seed"] = _draw(space, sweep.seed, index)["seed"]
-    return chosen[: sweep.runs]
+    return chosen
