@@ -4,7 +4,6 @@ A verb is a function in the module of its name. The function's parameters are th
 `soup --help` and completion in a shell show many verbs and run none, so they load none.
 """
 
-import sys
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,7 +11,6 @@ import typer
 from typer.core import TyperCommand
 
 from soup.cli.options import EPILOG, Verb, Verbs
-from soup.errors import BadInput, Failure
 
 # The first line of each verb's own help.
 VERBS = {
@@ -85,14 +83,3 @@ def soup(
     ] = False,
 ) -> None:
     """Average fine-tuned models: check that they can be, choose those that help, prove it."""
-
-
-def main() -> None:
-    """Run the command; print an error that the user can mend as one message, no traceback."""
-    try:
-        app()
-    except (BadInput, Failure, OSError) as error:
-        from soup.cli.terminal import fail
-
-        fail(str(error))
-        sys.exit(2 if isinstance(error, BadInput | FileNotFoundError) else 1)

@@ -1,7 +1,6 @@
 """soup champion: which registered version is in use, how it came to be, how to change it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,7 +112,6 @@ def promote(
         raise BadInput("--force goes past the gate: say why, with --why")
     store, name = opened(model, registry)
     candidate = tracking.version(store, name, version)
-    score = scored(candidate.number, candidate.tags)
 
     def unknown() -> "Correct | None":
         raise BadInput(
@@ -124,11 +122,11 @@ def promote(
     def judge(holder: "Version | None") -> "Decision":
         if force:
             return Decision(holder is None or holder.number != candidate.number, f"by hand: {why}")
+        rolled_back = tracking.rolled_back(store, candidate)
+        score = scored(candidate.number, candidate.tags, rolled_back)
         if holder is not None and score.correct is None:
             unknown()
-        rolled_back = tracking.rolled_back(store, candidate)
-        other = scored(holder.number, holder.tags) if holder else None
-        decision = decide(replace(score, rolled_back=rolled_back), other, unknown)
+        decision = decide(score, scored(holder.number, holder.tags) if holder else None, unknown)
         reason = f"{decision.reason}; {why}" if why else decision.reason
         return Decision(decision.promote, reason)
 

@@ -27,14 +27,22 @@ class Scored:
     evaluator: Evaluator
     ingredients: list[Ingredient]
     correct: dict[str, Correct]
+    metric: str
+
+    def right(self, weights: Weights) -> Correct:
+        """Which held-out images a model gets right, in the sense of the metric if it counts."""
+        labels = torch.from_numpy(self.evaluator.examples.labels)
+        wrong = COUNTS.get(self.metric, TOP1_ERROR)
+        return (~wrong(torch.from_numpy(self.evaluator.logits(weights)), labels)).numpy()
 
 
 @dataclass(frozen=True)
 class Cooked:
-    """A soup; of a greedy one, also which images it gets right after each model it keeps.
+    """A soup, and which images each candidate gets right that a judge saw all images of.
 
     Attributes:
-        answers: one a kept model but the first, or none if they were not kept in order.
+        answers: in the order of judging, the last of a greedy soup being those after each model
+            that it keeps but the first; empty where several devices judged.
     """
 
     soup: Soup
@@ -53,18 +61,17 @@ def score(
         )
     for problem in evaluator.skipped[:5]:
         warn(f"left out: {problem}")
-    labels = torch.from_numpy(evaluator.examples.labels)
-    is_wrong = COUNTS.get(options.metric, TOP1_ERROR)
     judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
-    correct, scored = {}, []
+    scored = Scored(evaluator, [], {}, options.metric)
     with progress("scoring", len(ingredients)) as advance:
         for ingredient in ingredients:
-            wrong = is_wrong(torch.from_numpy(evaluator.logits(ingredient.weights)), labels)
-            correct[ingredient.name] = (~wrong).numpy()
-            cost = judges[0](ingredient.weights) if judges else int(wrong.sum())
-            scored.append(replace(ingredient, errors=math.nan if cost is None else cost))
+            right = scored.right(ingredient.weights)
+            cost = judges[0](ingredient.weights) if judges else int((~right).sum())
+            scored.correct[ingredient.name] = right
+            cost = math.nan if cost is None else cost
+            scored.ingredients.append(replace(ingredient, errors=cost))
             advance()
-    return Scored(evaluator, scored, correct)
+    return scored
 
 
 def cook_by(
@@ -88,10 +95,7 @@ def cook_by(
         if "judge" in parameters:
             arguments["judge"] = _watched(judges[0], advance)
         soup = recipe(scored.ingredients, **arguments)
-    complete = [a for a in judges[0].answers if a is not None] if counts else []
-    accepted = len(soup.kept) - 1
-    in_order = options.recipe == "greedy" and counts and accepted > 0
-    return Cooked(soup, complete[-accepted:] if in_order else [])
+    return Cooked(soup, [a for a in judges[0].answers if a is not None] if counts else [])
 
 
 def _watched(judge: Any, advance: Callable[[], None]) -> Any:

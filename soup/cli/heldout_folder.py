@@ -17,7 +17,7 @@ from soup.data.split.manifest import Row
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.files import of_value
-from soup.models import Architecture, ModelError, build, head_weights, load_weights
+from soup.models import Architecture, build, head_weights, load_weights
 from soup.models.by_name import resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
@@ -114,9 +114,4 @@ def _require_head(
             f"{folder} has {len(found)} class folders ({some(found, 8, last=' ')}), but {name} of "
             f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "
             "of the head, or a model.json that names its classes"
-        )
-    if given is None and name not in weights:
-        raise ModelError(
-            f"{display_name(weights, 1)} has no {name}, which {architecture.model} wants; "
-            f"it has {some(list(weights), 8, last=' ')}"
         )

@@ -45,10 +45,10 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
         return logged.run_id
     run_id = store.start("soup", key, f"{notes['recipe']} soup", tags, settings)
     if "soup" in report:
-        accuracy, n = report["soup"]["accuracy"], report["examples"]
-        store.log(run_id, 0, {"heldout/accuracy": accuracy, "heldout/examples": n})
-        best = report["best"]["accuracy"]
-        store.log(run_id, 0, {"heldout/best_single": best, "heldout/gain": accuracy - best})
+        accuracy, best = report["soup"]["accuracy"], report["best"]["accuracy"]
+        metrics = {"accuracy": accuracy, "best_single": best, "gain": accuracy - best}
+        metrics["examples"] = report["examples"]
+        store.log(run_id, 0, {f"heldout/{name}": value for name, value in metrics.items()})
     store.log_text(run_id, json.dumps(report, indent=2, default=str), "soup.json")
     with tempfile.TemporaryDirectory() as folder:
         files, model = Path(folder) / "soup", Path(folder) / "model"

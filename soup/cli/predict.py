@@ -112,13 +112,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":
     import numpy as np
-    from PIL import Image
 
-    from soup.data.reading.color_modes import rgb
+    from soup.data.reading.decoding import decode
+    from soup.data.reading.image_file import BROKEN
     from soup.data.sources.folders import DataError
 
     try:
-        with Image.open(file) as image:
-            return np.asarray(resize(rgb(image)), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return np.asarray(resize(decode(file.read_bytes())), dtype=np.uint8)
+    except BROKEN as error:
         raise DataError(f"{file}: not an image that can be read: {error}") from None

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +14,6 @@ from soup.cli.heldout import Cooked, Scored
 from soup.cli.heldout_folder import batches_of
 from soup.cli.terminal import models_in, percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
-from soup.evaluation.evaluator import Evaluator
-from soup.evaluation.judges import TOP1_ERROR
 from soup.evaluation.metrics import Correct
 from soup.evaluation.scores import COUNTS
 from soup.models.batchnorm import has_batchnorm, recalibrate
@@ -36,20 +34,15 @@ def judged(
         The weights to write (with BatchNorm statistics computed anew, if those do better), and the
         figures for the report as JSON knows them.
     """
-    evaluator, n = scored.evaluator, len(scored.evaluator)
-    wrong = COUNTS.get(options.metric, TOP1_ERROR)
+    n = len(scored.evaluator)
     best = min(scored.ingredients, key=lambda i: (math.isnan(i.errors), i.errors))
 
-    def answers(model: Weights) -> Correct:
-        logits = torch.from_numpy(evaluator.logits(model))
-        return (~wrong(logits, torch.from_numpy(evaluator.examples.labels))).numpy()
-
     weights = materialize(weights)
-    right = answers(weights)
+    right = scored.right(weights)
     statistics: dict[str, float] = {}
     if options.recalibrate is not None:
-        weights, right, statistics = _statistics(options, evaluator, weights, right, answers)
-    steps = _steps(cooked, scored, answers) if options.recipe == "greedy" else []
+        weights, right, statistics = _statistics(options, scored, weights, right)
+    steps = _steps(cooked, scored) if options.recipe == "greedy" else []
     gain = paired(scored.correct[best.name], right)
     _show_trace(options, scored, cooked.soup, steps)
     rows = [
@@ -79,20 +72,17 @@ def judged(
 
 
 def _statistics(
-    options: CookOptions,
-    evaluator: Evaluator,
-    weights: dict[str, torch.Tensor],
-    right: Correct,
-    answers: Callable[[Weights], Correct],
+    options: CookOptions, scored: Scored, weights: dict[str, torch.Tensor], right: Correct
 ) -> tuple[dict[str, torch.Tensor], Correct, dict[str, float]]:
     """Compute BatchNorm's statistics anew; report both, and take those that do better."""
     assert options.recalibrate is not None
+    evaluator = scored.evaluator
     if not has_batchnorm(evaluator.models[0]):
         warn("the model keeps no BatchNorm statistics: nothing to recompute")
         return weights, right, {}
     evaluator.load(evaluator.models[0], weights)
     recomputed = dict(recalibrate(evaluator.models[0], batches_of(options.recalibrate, evaluator)))
-    right_after = answers(recomputed)
+    right_after = scored.right(recomputed)
     both = {"averaged": float(right.mean()), "recomputed": float(right_after.mean())}
     rows = [(how, percent(accuracy)) for how, accuracy in both.items()]
     table("BatchNorm statistics", ["", ">accuracy, %"], rows)
@@ -101,19 +91,19 @@ def _statistics(
     return weights, right, both
 
 
-def _steps(cooked: Cooked, scored: Scored, answers: Callable[[Weights], Correct]) -> list[Gain]:
+def _steps(cooked: Cooked, scored: Scored) -> list[Gain]:
     """The paired gain of each acceptance of a greedy soup, in their order."""
     kept = cooked.soup.kept
     if len(cooked.soup.trace) < 2 or cooked.soup.trace[0].errors is None or len(kept) < 2:
         return []
-    after = cooked.answers
+    after = cooked.answers[1 - len(kept) :]
     if len(after) != len(kept) - 1:  # judged on several devices, whose answers have no order
         mean, after = RunningMean(), []
         weights = {i.name: i.weights for i in scored.ingredients}
         mean.add(weights[kept[0]])
         for name in kept[1:]:
             mean.add(weights[name])
-            after.append(answers(mean.value()))
+            after.append(scored.right(mean.value()))
     chain = [scored.correct[kept[0]], *after]
     return gains(chain)
 
@@ -131,21 +121,13 @@ def _show_trace(options: CookOptions, scored: Scored, soup: Soup, steps: Sequenc
         return percent(1 - cost / n) if counts else f"{cost:.4f}"
 
     rows: list[tuple[object, ...]] = []
-    tried: set[str] = set()
     for number, trial in enumerate(soup.trace, start=1):
+        again = options.recipe == "removal" and any(trial.name == row[1] for row in rows)
+        name = f"without {trial.name}" if again else trial.name
+        costs = (shown(alone.get(trial.name, math.nan)), shown(trial.errors))
         gain = next(remaining, None) if trial.kept and number > 1 else None
-        rows.append(
-            (
-                number,
-                f"without {trial.name}" if trial.name in tried else trial.name,
-                shown(alone.get(trial.name, math.nan)),
-                shown(trial.errors),
-                "" if gain is None else _plus_minus(gain),
-                "kept" if trial.kept else "",
-            )
-        )
-        if options.recipe == "removal":
-            tried.add(trial.name)
+        better = "" if gain is None else _plus_minus(gain)
+        rows.append((number, name, *costs, better, "kept" if trial.kept else ""))
     unit = f"{options.metric}, %" if counts else options.metric
     table(f"trace, {unit}", [">", "model", ">alone", ">in the soup", ">gain", ""], rows)
     noisy = sum(step.within_noise for step in steps)

@@ -1,4 +1,4 @@
-"""What a sweep asks of each of its parts, and the digests of the ingredients that a part makes."""
+"""What a sweep asks of each of its parts, and the ingredients that a part makes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -37,6 +37,17 @@ class Part(ABC):
         """The ingredients' names, by which average of the weights each is ('' for none)."""
         return {FINAL_WEIGHTS: self.name}
 
+    def digest_of(self, average: str) -> str:
+        """The digest of one ingredient."""
+        if average == FINAL_WEIGHTS:
+            return self.digest
+        return of_value({"fine-tune": self.digest, "average": average})
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of the ingredients, by their names."""
+        return {name: self.digest_of(average) for average, name in self.names.items()}
+
     def results(self) -> Results | None:
         """Results on disk, of a part whose pipeline was killed before MLflow had them."""
         return None
@@ -53,10 +64,3 @@ class Part(ABC):
         Raises:
             Failed: this part cannot be made; the others can.
         """
-
-
-def ingredient_digest(part: Part, average: str) -> str:
-    """The digest of one ingredient of a part."""
-    if average == FINAL_WEIGHTS:
-        return part.digest
-    return of_value({"fine-tune": part.digest, "average": average})

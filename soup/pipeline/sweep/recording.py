@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value
-from soup.pipeline.sweep.part import Part, ingredient_digest
+from soup.pipeline.sweep.part import Part
 from soup.tracking import Store
 
 
@@ -14,7 +14,7 @@ def tell_unused(store: Store, parts: Iterable[Part], say: Callable[[str], None])
     Args:
         parts: of the new sweep.
     """
-    wanted = {ingredient_digest(part, average) for part in parts for average in part.names}
+    wanted = {digest for part in parts for digest in part.digests.values()}
     finished = {
         digest: run
         for digest, run in store.finished().items()

@@ -23,7 +23,7 @@ from soup.pipeline.project import Project
 from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
-from soup.pipeline.sweep.part import Part, ingredient_digest
+from soup.pipeline.sweep.part import Part
 from soup.pipeline.sweep.recording import finish_sweep, record_ingredient, tell_unused
 from soup.tracking import Store, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
@@ -118,8 +118,9 @@ class Sweep:
         finished: dict[str, dict[str, str]] = {}
         for name, part in parts.items():
             if part.digest in stored:  # stored last: if it is there, so are its averages
-                runs = {shown: ingredient_digest(part, a) for a, shown in part.names.items()}
-                finished[name] = {s: stored[d].run_id for s, d in runs.items() if d in stored}
+                finished[name] = {
+                    shown: stored[d].run_id for shown, d in part.digests.items() if d in stored
+                }
                 shutil.rmtree(part.folder, ignore_errors=True)
         listing = imported_pool.listing(project) if imported else ""
         probe = Result(probed["errors"], probed["examples"], start)
@@ -156,8 +157,7 @@ class Sweep:
             if self.store.find(part.digest) is not None:
                 shutil.rmtree(part.folder, ignore_errors=True)
                 watcher.done(name, "finished before")
-                digests = {shown: ingredient_digest(part, a) for a, shown in part.names.items()}
-                stored = {shown: self.store.find(digest) for shown, digest in digests.items()}
+                stored = {shown: self.store.find(d) for shown, d in part.digests.items()}
                 return {shown: run.run_id for shown, run in stored.items() if run}
             started = time.monotonic()
             run_id = self._start(part, FINAL_WEIGHTS)
@@ -262,7 +262,7 @@ class Sweep:
 
     def _start(self, part: Part, average: str) -> str:
         """The run of an ingredient: a new one, or the one that was interrupted."""
-        digest, name = ingredient_digest(part, average), part.names[average]
+        digest, name = part.digest_of(average), part.names[average]
         params = dict(part.params) | ({"average": average} if average else {})
         tags = self._tags_of(part)
         run_id = self.store.start("ingredient", digest, name, tags, params, self.run_id)
@@ -271,7 +271,7 @@ class Sweep:
 
     def _record_average(self, part: Part, average: str, result: Result) -> str:
         """Store an average of a fine-tune's weights, an ingredient with a run of its own."""
-        stored = self.store.find(ingredient_digest(part, average))
+        stored = self.store.find(part.digest_of(average))
         if stored is not None:  # before what was interrupted
             return stored.run_id
         run_id, name = self._start(part, average), part.names[average]
