@@ -6,6 +6,7 @@ python -m flows.doctor --free     and free the slots of limits that nobody holds
 
 import json
 import os
+import runpy
 import shutil
 import sys
 import urllib.error
@@ -160,6 +161,5 @@ def run(free: bool) -> None:
 
 
 if __name__ == "__main__":
-    from flows.__main__ import main
-
-    main(["doctor", *sys.argv[1:]])
+    sys.argv.insert(1, "doctor")
+    runpy.run_module("flows", run_name="__main__")

@@ -7,6 +7,7 @@ The order is that of `dvc.yaml`. A stage that is finished is reused, one that wa
 on.
 """
 
+import runpy
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -46,6 +47,5 @@ def run(names: Iterable[str], params: Params) -> dict[str, Record]:
 
 
 if __name__ == "__main__":
-    from flows.__main__ import main
-
-    main(["pipeline", *sys.argv[1:]])
+    sys.argv.insert(1, "pipeline")
+    runpy.run_module("flows", run_name="__main__")

@@ -42,7 +42,7 @@ class Source(Strict):
     )
 
 
-SourceSpec = Annotated[Source, short_for("path", str | Source)]
+SourceSpec = Annotated[Source, short_for("path", json_schema_input_type=str | Source)]
 
 
 class HeldOut(Strict):

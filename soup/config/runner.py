@@ -47,4 +47,4 @@ class RunnerConfig(Strict):
         return self
 
 
-Runner = Annotated[RunnerConfig, short_for("kind", str | RunnerConfig)]
+Runner = Annotated[RunnerConfig, short_for("kind", json_schema_input_type=str | RunnerConfig)]

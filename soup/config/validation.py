@@ -3,7 +3,6 @@
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import PydanticUndefined
 
 from soup.errors import BadInput
 
@@ -25,11 +24,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
 
 
-def short_for(key: str, forms: Any = PydanticUndefined) -> BeforeValidator:
-    """Take a text alone for a table of one key; `forms`: both, where a form offers both."""
+def short_for(key: str, **schema: Any) -> BeforeValidator:
+    """Take a text alone for a table of one key; `schema`: what a form offers, if it offers both."""
     return BeforeValidator(
-        lambda value: {key: value} if isinstance(value, str) else value,
-        json_schema_input_type=forms,
+        lambda value: {key: value} if isinstance(value, str) else value, **schema
     )
 
 
