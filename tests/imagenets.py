@@ -4,8 +4,8 @@ import io
 import json
 import os
 import random
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,19 @@ def classmaps() -> Path:
     return folder / "classmaps"
 
 
-@cache
-def encoded(kind: str, size: tuple[int, int] = (6, 6)) -> bytes:
+def encoded(kind: str, seed: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, (90, 120, 30)).save(buffer, kind)
+    Image.frombytes("RGB", (6, 6), random.Random(seed).randbytes(108)).save(buffer, kind)
     return buffer.getvalue()
 
 
 def fill(folder: Path, names: Mapping[str, Iterable[str]], kind: str = "JPEG") -> Path:
-    """The same tiny image under all the names: class folder -> files."""
+    """A tiny image of its own under each name: class folder -> files."""
     for label, files in names.items():
         (folder / label).mkdir(parents=True, exist_ok=True)
         for name in files:
-            (folder / label / name).write_bytes(encoded(kind))
+            path = folder / label / name
+            path.write_bytes(encoded(kind, zlib.crc32(f"{folder.name}/{label}/{name}".encode())))
     return folder
 
 

@@ -40,7 +40,7 @@ def ours(cache: Path, batch: int) -> Callable[[], float]:
     manifest = cache / "evaluation.csv"
     if not manifest.exists():
         good, _ = check(cache, scan(cache, "test")[0], "decode")
-        rows = [Row(f.path, f.label, "test", content) for f, content in good]
+        rows = [Row(f.path, f.label, "test", content) for f, content, _ in good]
         manifest.write_text(Manifest(tuple(rows)).to_csv())
 
     def evaluate() -> float:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from soup.cli.terminal import warn
 from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import decoded
-from soup.data.sources.folders import DataError, check, scan
-from soup.data.split.manifest import Row
+from soup.data.sources.folders import DataError, check, scan, without_images
+from soup.data.split.manifest import Row, in_order, order_note
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.files import of_value
@@ -45,8 +46,10 @@ def open_evaluator(
         DataError: no images, or their classes are not those of the model's head.
         ModelError: the model is not known, or the weights do not fit it.
     """
-    found = sorted({image.label for image in scan(folder.resolve(), ".")[0]})
-    architecture, named = resolve_architecture(model, weights, tuple(found))
+    found = in_order(image.label for image in scan(folder.resolve(), ".")[0])
+    architecture, named = resolve_architecture(model, weights, found)
+    if not named and (note := order_note(found)):
+        warn(f"{folder}: {note}")
     if named:
         extra = [name for name in found if name not in architecture.classes]
         if extra:
@@ -85,11 +88,12 @@ def _opened(
     """
     root = folder.resolve()
     listed, misplaced = scan(root, ".")
+    misplaced += without_images(root, ".", {image.label for image in listed})
     # Sizes and times tell whether the cache is of these files; each is decoded once, for the cache.
     good, bad = check(root, listed, "header", advance)
-    rows = [Row(image.path, image.label, "heldout", content) for image, content in good]
+    rows = [Row(image.path, image.label, "heldout", content) for image, content, _ in good]
     times = of_value([(root / row.path).stat().st_mtime_ns for row in rows])
-    names = classes if classes is not None else sorted({row.label for row in rows})
+    names = classes if classes is not None else in_order(row.label for row in rows)
     skipped = tuple(f"{folder}/{p.path}: {p.reason}" for p in [*misplaced, *bad])
     if not rows:
         raise DataError(f"{folder}: none of its {len(listed)} images can be read")

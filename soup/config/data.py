@@ -128,6 +128,9 @@ class Data(Strict):
     check: Literal["decode", "header"] = Field(
         "decode", description="decode every image, or read its header only (large sets)"
     )
+    overlap: Literal["error", "report"] = Field(
+        "error", description="pictures, by content, that test shares with train or held-out"
+    )
     strict: bool = Field(False, description="stop at the first stage if any image is unusable")
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
 

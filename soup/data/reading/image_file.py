@@ -61,11 +61,21 @@ def size_in_bytes(path: Path) -> int:
 
 
 def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
-    """Check that an image can be read, and return the fingerprint of its content.
+    """The fingerprint of an image: the first of the two that `examined` gives."""
+    return examined(path, how)[0]
+
+
+def examined(path: Path, how: Literal["decode", "header"]) -> tuple[str, str]:
+    """Check that an image can be read, and say what tells it from others.
 
     Args:
         how: 'decode' decodes the image; the fingerprint is the start of the SHA-256 of its bytes.
             'header' reads the header only; the fingerprint is the size, 'N-bytes'.
+
+    Returns:
+        The fingerprint of the file; and a digest that is the same wherever the picture is: of the
+        decoded pixels, or, if only the header is read, of the size and the first 4 KiB, which a few
+        other files may share.
 
     Raises:
         ValueError: the file cannot be read as an image; the message says why.
@@ -74,10 +84,13 @@ def fingerprint(path: Path, how: Literal["decode", "header"]) -> str:
         if how == "header":
             with opened(path) as file, Image.open(file) as image:
                 require_known(image)
-            return f"{size_in_bytes(path)}-bytes"
+                file.seek(0)
+                start = file.read(4096)
+            size = f"{size_in_bytes(path)}-bytes"
+            return size, _digest(size.encode() + start)
         data = read(path)
-        decode(data)
-        return _digest(data)
+        pixels = decode(data)
+        return _digest(data), _digest(str(pixels.size).encode() + pixels.tobytes())
     except UnidentifiedImageError:
         raise ValueError("not an image") from None
     except BROKEN as error:

@@ -15,7 +15,7 @@ from soup.config.data import Source
 from soup.data.errors import DataError
 from soup.data.reading import hugging_face, image_file
 from soup.data.sources import tar_listing
-from soup.data.sources.folders import Found, Problem, files_below, relative, scan
+from soup.data.sources.folders import Found, Problem, files_below, relative, scan, without_images
 from soup.data.sources.labels import labelled
 from soup.data.sources.lists import SUFFIXES, read_list, text_lines
 from soup.errors import some
@@ -76,6 +76,8 @@ def listed(source: Source, root: Path, part: str) -> Listed:
         listing = _flat(images, root, source.labels, ())
     else:
         found, misplaced = scan(root, source.path)
+        if part in ("train", "heldout", "test"):  # a shift may have other folders, as ObjectNet has
+            misplaced += without_images(root, source.path, {image.label for image in found})
         base = "" if path.resolve() == root.resolve() else relative(path, root) + "/"
         listing = Listed(found, misplaced, lambda name: name.removeprefix(base))
     return _named(listing, root, source)

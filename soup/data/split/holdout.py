@@ -21,6 +21,7 @@ from soup.data.errors import DataError
 from soup.data.sources.folders import Found
 from soup.data.sources.lists import text_lines
 from soup.data.split.manifest import Row
+from soup.data.split.overlap import several_classes
 from soup.errors import some
 
 Inside = Callable[[str], str]
@@ -28,14 +29,19 @@ Inside = Callable[[str], str]
 PUBLISHED = (1_281_167, 1000, "n01675722_4108.JPEG")
 
 
-def by_hash(rows: Sequence[Row], how: HeldOut, inside: Inside) -> list[Row]:
+def by_hash(
+    rows: Sequence[Row], how: HeldOut, inside: Inside, pictures: Mapping[str, str]
+) -> list[Row]:
     """Hold out the images of each class whose path inside the source has the lowest hash.
 
-    A hash of the path, unlike a position in a listing, is the same on every file system.
+    A hash of the path, unlike a position in a listing, is the same on every file system. All copies
+    of a picture are on one side: those of several classes in train, those of one class where the
+    lowest of their hashes puts them, unless they are more than are still to be held out.
 
     Args:
         how: its 'per_class' or 'fraction' says how many.
         inside: path -> path within the source.
+        pictures: path -> digest of the picture.
 
     Returns:
         All rows, sorted, each with its split.
@@ -46,15 +52,23 @@ def by_hash(rows: Sequence[Row], how: HeldOut, inside: Inside) -> list[Row]:
     by_class: dict[str, list[Row]] = {}
     for row in rows:
         by_class.setdefault(row.label, []).append(row)
+    stay = several_classes(rows, pictures)
     split: list[Row] = []
     short: list[str] = []
     for label, images in sorted(by_class.items()):
         count = how.per_class or max(1, round((how.fraction or 0) * len(images)))
-        if count >= len(images):
+        copies: dict[str, list[Row]] = {}
+        for row in sorted(images, key=lambda r: hashlib.sha256(inside(r.path).encode()).digest()):
+            if pictures[row.path] not in stay:
+                copies.setdefault(pictures[row.path], []).append(row)
+        held: list[Row] = []
+        for group in copies.values():
+            held += group if len(held) + len(group) <= count else []
+        held = held or min(copies.values(), key=len, default=[])
+        if not held or max(count, len(held)) >= len(images):
             short.append(f"{label} ({len(images)})")
-        ordered = sorted(images, key=lambda r: hashlib.sha256(inside(r.path).encode()).digest())
-        for position, row in enumerate(ordered):
-            split.append(replace(row, split="heldout" if position < count else "train"))
+        aside = {row.path for row in held}
+        split += [replace(r, split="heldout" if r.path in aside else "train") for r in images]
     if short:
         wanted = f"{how.per_class} a class" if how.per_class else f"a share of {how.fraction}"
         raise DataError(
@@ -104,12 +118,18 @@ def by_index(
 
 
 def apart(
-    train: Sequence[Row], held: Sequence[Row], inside: Inside, inside_held: Inside
+    train: Sequence[Row],
+    held: Sequence[Row],
+    inside: Inside,
+    inside_held: Inside,
+    pictures: Mapping[str, str],
 ) -> tuple[list[Row], int]:
     """Hold out a set of its own; images that train has too no longer train.
 
-    Two images are the same if class and path inside their source agree, or if the digests of their
-    contents agree.
+    Two images are the same if class and path inside their source agree, or if their pictures do.
+
+    Args:
+        pictures: path -> digest of the picture.
 
     Returns:
         All rows, sorted, and how many images were taken from train.
@@ -118,10 +138,10 @@ def apart(
         DataError: a class is left without a training image.
     """
     names = {(r.label, inside_held(r.path)) for r in held}
-    contents = {r.content for r in held if not r.content.endswith("-bytes")}
+    shown = {pictures[row.path] for row in held}
     same = {
-        r.path for r in train if (r.label, inside(r.path)) in names or r.content in contents
-    } | ({r.path for r in train} & {r.path for r in held})
+        r.path for r in train if (r.label, inside(r.path)) in names or pictures[r.path] in shown
+    }
     kept = [row for row in _aside(train, same, "data.heldout.folder") if row.split == "train"]
     return sorted([*kept, *(replace(row, split="heldout") for row in held)]), len(same)
 

@@ -3,14 +3,37 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from soup.data.errors import DataError
+from soup.errors import some
 
 COLUMNS = ("path", "class", "split", "content")
+
+
+def in_order(classes: Iterable[str]) -> tuple[str, ...]:
+    """Class names, each once: by number if all of them are numbers, else sorted as text.
+
+    So row k of a head belongs to class k, where the classes are the numbers from 0. Sorted as text,
+    10 would come before 2.
+    """
+    names = set(classes)
+    numbers = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+
+
+def order_note(classes: Sequence[str]) -> str:
+    """What to say of the order of classes; '' if `in_order` puts them as sorting as text does."""
+    if list(classes) == sorted(classes):
+        return ""
+    return (
+        f"the classes are numbers, in the order {some(classes, 3)}; a head that was trained in "
+        f"another order, such as {some(sorted(classes), 3)}, needs a model.json that names its "
+        "classes"
+    )
 
 
 @dataclass(frozen=True, order=True)
@@ -48,8 +71,8 @@ class Manifest:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The class names, sorted: a class's position is its label."""
-        return tuple(sorted({row.label for row in self.rows}))
+        """The class names in order (`in_order`): a class's position is its label."""
+        return in_order(row.label for row in self.rows)
 
     @cached_property
     def digest(self) -> str:

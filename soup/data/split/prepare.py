@@ -6,7 +6,7 @@ that may not see test and shifts is not given the second file.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from soup.config.data import Data, Source
 from soup.data.errors import DataError
 from soup.data.shifts import arrange as shifts
 from soup.data.shifts.protocol import REAL, EvaluationProtocol
-from soup.data.sources.folders import Problem, check
+from soup.data.sources.folders import Found, Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
-from soup.data.split.manifest import Manifest, Row
+from soup.data.split.manifest import Manifest, Row, in_order, order_note
+from soup.data.split.overlap import overlaps, read_where_alike
 from soup.errors import near, some
 from soup.files import of_value
 
@@ -34,6 +35,7 @@ class Prepared:
         problems: the images that were left out, and why.
         protocols: split -> how it is judged, where that is not the default way.
         notes: lines for the user.
+        warnings: lines for the user, of what may be a mistake.
     """
 
     development: Manifest
@@ -41,6 +43,7 @@ class Prepared:
     problems: tuple[Problem, ...]
     protocols: Mapping[str, EvaluationProtocol] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def sources(data: Data) -> dict[str, Source]:
@@ -79,13 +82,66 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
 
     Raises:
         DataError: no images, classes that train lacks, too few images for the held-out set, or,
-            with `data.strict`, an image that cannot be used. All problems found are listed.
+            with `data.strict`, an image that cannot be used; or test shares pictures with train or
+            held-out, unless `data.overlap` allows it. All problems found are listed.
     """
     listings = _listings(data, root)
+    found, errors = _labelled(listings)
+    classes = in_order(image.label for image in found["train"])
+    arranged = shifts.arrange(data, found, classes, root)
+    errors += arranged.problems
+    if errors:
+        raise DataError("\n".join(errors))
+
+    found |= arranged.images
+    rows: dict[str, list[Row]] = {}
+    pictures: dict[str, str] = {}
+    problems = [problem for listing in listings.values() for problem in listing.misplaced]
+    for split, images in found.items():
+        good, bad = check(root, images, data.check, advance)
+        rows[split] = [Row(i.path, i.label, split, content) for i, content, _ in good]
+        pictures |= {image.path: picture for image, _, picture in good}
+        problems += bad
+    if problems and data.strict:
+        raise DataError(
+            f"{len(problems)} images cannot be used (data.strict is true):\n  "
+            + some([f"{p.path}: {p.reason}" for p in problems], SHOWN, "\n  ")
+        )
+    lost = sorted(set(classes) - {row.label for row in rows["train"]})
+    if lost:
+        errors.append(f"classes of which no train image can be used: {some(lost, SHOWN)}")
+    errors += [f"{split}: no image can be used" for split, usable in rows.items() if not usable]
+    if errors:
+        raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
+    if data.check == "header":
+        pictures = read_where_alike(pictures, root)
+    development, notes = _hold_out(data, rows, listings, root, pictures)
+    others = {split: rows[split] for split in rows if split not in ("train", "heldout")}
+    warnings = overlaps(data.overlap, development, others, pictures)
+    warnings += _without_images(classes, (*development, *rows["test"]))
+    if note := order_note(classes):
+        warnings.append(note)
+    if data.real:
+        others[REAL] = [
+            replace(row, label=arranged.reassessed[row.path], split=REAL)
+            for row in rows["test"]
+            if row.path in arranged.reassessed
+        ]
+    return Prepared(
+        Manifest(tuple(development)),
+        Manifest(tuple(sorted(row for images in others.values() for row in images))),
+        tuple(problems),
+        arranged.protocols,
+        (*arranged.notes, *notes),
+        tuple(warnings),
+    )
+
+
+def _labelled(listings: Mapping[str, Listed]) -> tuple[dict[str, list[Found]], list[str]]:
+    """Split -> its images, with train's classes for labels; and what is wrong with the labels."""
     errors: list[str] = []
     found = {split: listing.found for split, listing in listings.items()}
-    problems = [problem for listing in listings.values() for problem in listing.misplaced]
-    classes = sorted({image.label for image in found["train"]})
+    classes = in_order(image.label for image in found["train"])
     for split, listing in listings.items():
         if listing.numbered and not listings["train"].numbered:
             found[split] = by_number(listing.found, classes, split, errors)
@@ -99,44 +155,7 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         if unknown:
             told = [name + near(name, classes) for name in unknown]
             errors.append(f"{split} has classes that train does not have: {some(told, SHOWN)}")
-    arranged = shifts.arrange(data, found, classes, root)
-    errors += arranged.problems
-    if errors:
-        raise DataError("\n".join(errors))
-
-    found |= arranged.images
-    rows: dict[str, list[Row]] = {}
-    for split, images in found.items():
-        good, bad = check(root, images, data.check, advance)
-        rows[split] = [Row(i.path, i.label, split, content) for i, content in good]
-        problems += bad
-    if data.real:
-        rows[REAL] = [
-            replace(row, label=arranged.reassessed[row.path], split=REAL)
-            for row in rows["test"]
-            if row.path in arranged.reassessed
-        ]
-    if problems and data.strict:
-        raise DataError(
-            f"{len(problems)} images cannot be used (data.strict is true):\n  "
-            + some([f"{p.path}: {p.reason}" for p in problems], SHOWN, "\n  ")
-        )
-    lost = sorted(set(classes) - {row.label for row in rows["train"]})
-    if lost:
-        errors.append(f"classes of which no train image can be used: {some(lost, SHOWN)}")
-    errors += [f"{split}: no image can be used" for split, usable in rows.items() if not usable]
-    if errors:
-        raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
-    development, notes = _hold_out(data, rows, listings, root)
-    held_back = [images for split, images in rows.items() if split not in ("train", "heldout")]
-    evaluation = sorted(row for images in held_back for row in images)
-    return Prepared(
-        Manifest(tuple(development)),
-        Manifest(tuple(evaluation)),
-        tuple(problems),
-        arranged.protocols,
-        (*arranged.notes, *notes),
-    )
+    return found, errors
 
 
 def _listings(data: Data, root: Path) -> dict[str, Listed]:
@@ -153,18 +172,34 @@ def _listings(data: Data, root: Path) -> dict[str, Listed]:
     return listings
 
 
+def _without_images(classes: Sequence[str], rows: Iterable[Row]) -> list[str]:
+    """A line for each of held-out and test that lacks classes."""
+    present = {(row.split, row.label) for row in rows}
+    lines = []
+    for split in ("heldout", "test"):
+        missing = [name for name in classes if (split, name) not in present]
+        if missing:
+            lines.append(f"{split} has no image of {len(missing)} classes: {some(missing, SHOWN)}")
+    return lines
+
+
 def _hold_out(
-    data: Data, rows: Mapping[str, list[Row]], listings: Mapping[str, Listed], root: Path
+    data: Data,
+    rows: Mapping[str, list[Row]],
+    listings: Mapping[str, Listed],
+    root: Path,
+    pictures: Mapping[str, str],
 ) -> tuple[list[Row], tuple[str, ...]]:
     """The rows of train and held-out, and lines for the user."""
     train, inside = rows["train"], listings["train"].inside
     if "heldout" in rows:
-        split, taken = apart(train, rows["heldout"], inside, listings["heldout"].inside)
+        inside_held = listings["heldout"].inside
+        split, taken = apart(train, rows["heldout"], inside, inside_held, pictures)
         note = f"{taken} images of train stand in data.heldout.folder too, and do not train"
         return split, (note,) if taken else ()
     if data.heldout.index:
         return by_index(train, listings["train"].found, data.heldout, root, inside), ()
-    return by_hash(train, data.heldout, inside), ()
+    return by_hash(train, data.heldout, inside, pictures), ()
 
 
 def counts(prepared: Prepared) -> dict[str, int]:

@@ -46,7 +46,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     folder = tracking.fetch(store, version, target)
     architecture, network = open_model(folder)
     classes = Manifest.load(project.development).classes
-    if architecture.classes != classes:
+    if {*architecture.classes} != {*classes}:
         raise BadInput(
             f"{model} version {version.number} knows {_few(architecture.classes)}; the images of "
             f"{params.experiment} are of {_few(classes)}: give the parameters it was made with"

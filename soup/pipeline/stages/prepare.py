@@ -30,6 +30,8 @@ def run(project: Project) -> dict[str, Any]:
         project.say(f"[yellow]skipped[/] {problem.path}: {problem.reason}")
     if len(prepared.problems) > SHOWN:
         project.say(f"[yellow]skipped[/] {len(prepared.problems) - SHOWN} more")
+    for warning in prepared.warnings:
+        project.say(f"[yellow]warning[/] {warning}")
     for note in prepared.notes:
         project.say(note)
     write_text(project.development, prepared.development.to_csv())

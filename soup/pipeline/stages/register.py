@@ -92,7 +92,7 @@ def promote(
 def answered(project: Project, folder: Path) -> Correct | None:
     """Which held-out images the model in a folder gets right; None if it knows other classes."""
     architecture, model = open_model(folder)
-    if architecture.classes != Manifest.load(project.development).classes:
+    if {*architecture.classes} != {*Manifest.load(project.development).classes}:
         return None
     heldout = heldout_of(project, architecture)
     model = model.to(project.device())

@@ -118,7 +118,7 @@ def test_usable_images_keep_their_order_and_the_others_get_reasons(tmp_path: Pat
     looked: list[int] = []
     images = [Found(f"a/{n:03d}.png", "a") for n in range(6)]
     good, bad = check(tmp_path, images, "decode", lambda: looked.append(1))
-    assert [image.path for image, _ in good] == ["a/000.png", "a/001.png", "a/003.png"]
+    assert [image.path for image, _, _ in good] == ["a/000.png", "a/001.png", "a/003.png"]
     assert [p.path for p in bad] == ["a/002.png", "a/004.png", "a/005.png"]
     assert bad[0].reason == "not an image"
     assert "truncated" in bad[1].reason

@@ -142,6 +142,11 @@ def test_the_figures_of_the_published_index_agree_with_one_another() -> None:
     assert holdout.PUBLISHED[2].startswith(synsets[holdout.PUBLISHED[1] // 26])
 
 
+def shown(*groups: list[Row]) -> dict[str, str]:
+    """Path -> picture, where the contents say it."""
+    return {row.path: row.content for group in groups for row in group}
+
+
 def own(*names: str, **changes: Any) -> list[Row]:
     made = [Row(f"mine/{n}", n.split("/")[0], "heldout", f"own {n}") for n in names]
     return [Row(**{**vars(row), **changes}) for row in made]
@@ -152,7 +157,7 @@ def after(path: str) -> str:
 
 
 def test_held_out_images_of_their_own_leave_train_whole() -> None:
-    split, taken = apart(rows(), own("a/9"), inside, after)
+    split, taken = apart(rows(), own("a/9"), inside, after, shown(rows(), own("a/9")))
     assert taken == 0
     assert [r.path for r in split] == sorted([*(f.path for f in FOUND), "mine/a/9"])
     assert held(split) == ["mine/a/9"]
@@ -164,7 +169,7 @@ def test_held_out_images_of_their_own_leave_train_whole() -> None:
     ids=["by name", "by content", "by path"],
 )
 def test_what_train_holds_too_is_taken_from_it(same: list[Row]) -> None:
-    split, taken = apart(rows(), same, inside, after)
+    split, taken = apart(rows(), same, inside, after, shown(rows(), same))
     assert taken == 1
     assert [r.path for r in split if r.split == "heldout"] == [same[0].path]
     assert sum(r.split == "train" for r in split) == 5
@@ -173,9 +178,12 @@ def test_what_train_holds_too_is_taken_from_it(same: list[Row]) -> None:
 
 def test_two_images_of_one_size_are_not_the_same_image() -> None:
     train = [Row(r.path, r.label, "train", "99-bytes") for r in rows()]
-    assert apart(train, own("a/9", content="99-bytes"), inside, after)[1] == 0
+    held = own("a/9", content="99-bytes")
+    pictures = {row.path: row.path for row in (*train, *held)}
+    assert apart(train, held, inside, after, pictures)[1] == 0
 
 
 def test_a_held_out_folder_with_all_of_a_class_leaves_nothing_to_train_on() -> None:
+    held = own("a/1", "a/2", "a/3")
     with pytest.raises(DataError, match=r"data\.heldout\.folder leaves no image to train on of a$"):
-        apart(rows(), own("a/1", "a/2", "a/3"), inside, after)
+        apart(rows(), held, inside, after, shown(rows(), held))

@@ -84,7 +84,7 @@ def test_with_a_number_a_class_a_newcomer_displaces_at_most_one(tmp_path: Path) 
 
 def test_held_out_images_are_spread_over_the_listing(tmp_path: Path) -> None:
     draw(tmp_path / "train", {"a": 60, "b": 60}, size=(2, 2))
-    draw(tmp_path / "test", {"a": 1, "b": 1}, size=(2, 2))
+    draw(tmp_path / "test", {"a": 1, "b": 1}, size=(2, 2), first=500)
     prepared = prepare(Data(root=".", heldout=HeldOut(fraction=0.5)), tmp_path)
     for label in "ab":
         numbers = sorted(int(Path(p).stem) for p in held(prepared) if f"/{label}/" in p)
@@ -105,7 +105,7 @@ def test_the_share_or_number_of_each_class_is_held_out(
     tmp_path: Path, heldout: HeldOut, expected: dict[str, int]
 ) -> None:
     draw(tmp_path / "train", {"big": 20, "small": 3}, size=(4, 4))
-    draw(tmp_path / "test", {"big": 1}, size=(4, 4))
+    draw(tmp_path / "test", {"big": 1}, size=(4, 4), first=500)
     prepared = prepare(Data(root=".", heldout=heldout), tmp_path)
     assert Counter(p.split("/")[1] for p in held(prepared)) == expected
 
