@@ -44,7 +44,9 @@ def compare(
         correct_of: dict[str, Correct] = {}
         with progress(f"judging on {folder}", None) as advance:
             for name, checkpoint in pool.checkpoints.items():
-                evaluator = open_evaluator(folder, model, checkpoint, chosen, batch_size, advance)
+                evaluator = open_evaluator(
+                    folder, model, checkpoint, chosen, batch_size, advance, as_json
+                )
                 logits = evaluator.logits(checkpoint)
                 correct_of[name] = correct(logits, evaluator.examples.labels)
         first = next(iter(correct_of.values()))

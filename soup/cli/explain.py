@@ -37,7 +37,8 @@ def explain(
     if heldout is None:
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
     else:
-        evaluator = open_evaluator(heldout, model, next(iter(pool.checkpoints.values())), chosen)
+        first = next(iter(pool.checkpoints.values()))
+        evaluator = open_evaluator(heldout, model, first, chosen, as_json=as_json)
 
         def answers(weights: Weights) -> Correct:
             advance()

@@ -57,7 +57,13 @@ def score(
     first = next(iter(pool.checkpoints.values()))
     with progress("decoding", None) as advance:
         evaluator = open_evaluator(
-            options.heldout, options.model, first, devices, options.batch_size, advance
+            options.heldout,
+            options.model,
+            first,
+            devices,
+            options.batch_size,
+            advance,
+            options.as_json,
         )
     for problem in evaluator.skipped[:5]:
         warn(f"left out: {problem}")

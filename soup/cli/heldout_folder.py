@@ -34,6 +34,7 @@ def open_evaluator(
     devices: Sequence[str] = ("cpu",),
     batch_size: int = 256,
     advance: Callable[[], object] = lambda: None,
+    as_json: bool = False,
 ) -> Evaluator:
     """Read labelled images, `folder/<class>/<image>`, for a model.
 
@@ -41,6 +42,7 @@ def open_evaluator(
         model: 'timm:NAME', 'open_clip:NAME', a model.json, or None if the weights say it.
         weights: any of the models to be judged; the others are of the same architecture.
         advance: called once an image.
+        as_json: a program reads the result: people are not told the order of classes.
 
     Raises:
         DataError: no images, or their classes are not those of the model's head.
@@ -48,7 +50,7 @@ def open_evaluator(
     """
     found = in_order(image.label for image in scan(folder.resolve(), ".")[0])
     architecture, named = resolve_architecture(model, weights, found)
-    if not named and (note := order_note(found)):
+    if not named and not as_json and (note := order_note(found)):
         warn(f"{folder}: {note}")
     if named:
         extra = [name for name in found if name not in architecture.classes]

@@ -143,7 +143,8 @@ def _labelled(listings: Mapping[str, Listed]) -> tuple[dict[str, list[Found]], l
     found = {split: listing.found for split, listing in listings.items()}
     classes = in_order(image.label for image in found["train"])
     for split, listing in listings.items():
-        if listing.numbered and not listings["train"].numbered:
+        numbers = listing.numbered or all(image.label.isdecimal() for image in listing.found)
+        if numbers and listing.numbered != listings["train"].numbered:
             found[split] = by_number(listing.found, classes, split, errors)
     trained = {image.path for image in found["train"]}
     for split, images in found.items():
