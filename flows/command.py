@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from prefect import Flow
-from rich.markup import escape
+from rich.text import Text
 
 from flows import project
 from flows.project import Record
@@ -48,7 +48,7 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
                 server.enter_context(temporary_server())
             record = flow(params) if by_engine else flow.fn(params)
         if quiet and "stage" in record:  # the pipeline prints a summary of its own
-            project.console().print(line_of(record), soft_wrap=True)
+            project.console().print(*line_of(record), soft_wrap=True)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except (BadInput, FileNotFoundError) as error:
@@ -64,7 +64,7 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
 
 def print_error(error: BaseException) -> None:
     """Print an error's message, whose kind of error says enough without a traceback."""
-    project.console().print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    project.console().print(Text("error:", "red"), str(error), soft_wrap=True)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

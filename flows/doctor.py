@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
-from rich.markup import escape
+from rich.text import Text
 
 from flows.limits import holders
 from flows.limits.device_limit import PREFIX
@@ -155,8 +155,8 @@ def run(free: bool) -> None:
     wrong = 0
     for finding in examine(free):
         wrong += not finding.fine
-        mark = "[green]ok[/] " if finding.fine else "[red]!![/] "
-        console().print(mark + escape(finding.text), soft_wrap=True)
+        mark = Text("ok", "green") if finding.fine else Text("!!", "red")
+        console().print(mark, finding.text, soft_wrap=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -11,6 +11,7 @@ from prefect import Flow
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from rich.console import Console
+from rich.text import Text
 
 from flows.terminal import logs
 from flows.terminal.progress import Display
@@ -42,9 +43,9 @@ def display() -> Display:
     return Display(console())
 
 
-def say(message: str) -> None:
-    """Print a line of Rich's markup, unless the command was told to be quiet."""
-    display().say(message)
+def say(*parts: str | Text, style: str | None = None) -> None:
+    """Print a line of parts that a space joins, unless the command was told to be quiet."""
+    display().say(*parts, style=style)
 
 
 def default_params() -> Params:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
-from rich.markup import escape
+from rich.text import Text
 
 from flows import project
 from flows.project import Record, open_project, say
@@ -36,12 +36,12 @@ def reuse(
         definition = stage(name, params, project.root())
         record = definition.finished()
         if record is not None and still_valid(record):
-            say(f"[dim]{name:9} done before, reused")
+            say(f"{name:9} done before, reused", style="dim")
             return record
         # The bar of the stage; those of its parts come below.
         with _marked_if_interrupted(), project.display().track(name):
             record = definition.finish(work(open_project(params), definition))
-        say(line_of(record))
+        say(*line_of(record))
         return record
 
 
@@ -63,9 +63,9 @@ def require_done(name: str, params: Params) -> Record:
     return record
 
 
-def line_of(record: Record) -> str:
-    """What a stage did, in a line of Rich's markup."""
-    return f"[bold]{record['stage']:9}[/] {record['seconds']:6.1f} s  {escape(record['summary'])}"
+def line_of(record: Record) -> tuple[Text, str]:
+    """What a stage did, as the parts of a line."""
+    return Text(f"{record['stage']:9}", "bold"), f"{record['seconds']:6.1f} s  {record['summary']}"
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _lock(name: str, params: Params) -> Iterator[None]:
     try:
         held = lock.acquire(blocking=False)
     except Timeout:
-        say(f"[dim]{name:9} waits for another pipeline that is at it ({path})")
+        say(f"{name:9} waits for another pipeline that is at it ({path})", style="dim")
         held = lock.acquire()
     with held:
         yield

@@ -18,7 +18,7 @@ def commit_to_dvc(params: Params) -> None:
     command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]
     done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
     if done.returncode:
-        console().print(f"[yellow]dvc commit failed:[/] {done.stderr.strip()}", soft_wrap=True)
+        console().print(f"dvc commit failed: {done.stderr.strip()}", style="yellow", soft_wrap=True)
 
 
 def summary(params: Params, records: Mapping[str, Record]) -> None:
@@ -50,7 +50,7 @@ def summary(params: Params, records: Mapping[str, Record]) -> None:
     registered = records["register"]
     took = sum(record["seconds"] for record in records.values())
     console().print(
-        f"\nRegistered as [bold]{registered['model']}[/] version {registered['version']}. "
+        f"\nRegistered as {registered['model']} version {registered['version']}. "
         f"The stages took {took:.0f} s.\n\n"
         f"Look at    out/{params.experiment}/report.html\n"
         "Watch      make ui            (MLflow and Prefect in the browser)\n"

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.markup import escape
-
 from flows.monitoring.prometheus import export_outcome
 from flows.monitoring.webhook import ADDRESS, notify
 from flows.project import Record, open_project, say
@@ -61,7 +59,7 @@ def _harmless(tell: Callable[[], object]) -> None:
     try:
         tell()
     except Exception as error:
-        say(f"[yellow]those who watch were not told: {escape(str(error))}")
+        say(f"those who watch were not told: {error}", style="yellow")
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:

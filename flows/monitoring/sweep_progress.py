@@ -13,7 +13,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
-from rich.markup import escape
+from rich.text import Text
 
 from flows.monitoring.prometheus import export_sweep
 from flows.monitoring.sweep_state import SweepState
@@ -102,11 +102,11 @@ class SweepProgress:
             if name in self._tasks:
                 self._tasks.pop(name).end()
             count = f"{self.state.ended}/{len(self.state.fine_tunes)}"
-            self._display.say(f"  {name} [dim]{count}[/] {escape(message)}")
+            self._display.say(f"  {name}", Text(count, "dim"), message)
             self._show(worked=False)
 
     def say(self, message: str) -> None:
-        self._display.say(f"  [yellow]{escape(message)}[/]")
+        self._display.say(f"  {message}", style="yellow")
 
     def _show(self, worked: bool) -> None:
         note = f"{self.state.ended} of {len(self.state.fine_tunes)} fine-tunes"

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from rich.markup import escape
-
 from soup.errors import without_password
 
 ADDRESS = "MODELSOUP_WEBHOOK"
@@ -35,7 +33,7 @@ def notify(
     Args:
         event: what happened.
         text: the same, for people.
-        say: is told, in a line of Rich's markup, what did not work.
+        say: is told what did not work.
         links: addresses by name.
         figures: values by name.
 
@@ -53,7 +51,7 @@ def notify(
         if not again:
             break
     if problem:
-        say(f"[yellow]{escape(f'webhook {shown(address)} was not told of the {event}: {problem}')}")
+        say(f"webhook {shown(address)} was not told of the {event}: {problem}")
     return not problem
 
 

@@ -35,7 +35,13 @@ def wanted() -> bool:
 
 
 class MaskingConsole(Console):
-    """A console that masks user and password in every address that it prints."""
+    """A console that shows text as it is, but masks user and password in every address.
+
+    Names may hold what Rich reads as markup or an emoji; styles come as `Text`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         shown = (without_password(text) if isinstance(text, str) else text for text in objects)
@@ -76,7 +82,7 @@ def console() -> Console:
     For lines of JSON it also sets up the logger `modelsoup`, and logs warnings and uncaught errors.
     """
     if not wanted():
-        return MaskingConsole(stderr=True, highlight=False)
+        return MaskingConsole(stderr=True)
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Lines())
@@ -86,7 +92,7 @@ def console() -> Console:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").addHandler(handler)
         sys.excepthook = _uncaught
-    return MaskingConsole(file=_LoggedText(), highlight=False, width=200)  # type: ignore[arg-type]
+    return MaskingConsole(file=_LoggedText(), width=200)
 
 
 @contextmanager

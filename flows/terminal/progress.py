@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
 
 from soup.data.progress import Advance
 
@@ -108,7 +108,7 @@ class Task:
                 now = self._display.clock()
                 if now - self._last_line >= self._every:
                     self._last_line = now
-                    self._display.say(escape(f"  {self._what}: {text}"))
+                    self._display.say(f"  {self._what}: {text}")
 
     def add(self, count: int) -> None:
         """Show that so many more units are done."""
@@ -177,7 +177,7 @@ class Display:
         finally:
             task.end()
 
-    def say(self, message: str) -> None:
-        """Print a line of Rich's markup, unless the mode is quiet."""
+    def say(self, *parts: str | Text, style: str | None = None) -> None:
+        """Print a line of parts that a space joins, unless the mode is quiet."""
         if self.mode != "quiet":
-            self._console.print(message, soft_wrap=True)
+            self._console.print(*parts, style=style, soft_wrap=True)

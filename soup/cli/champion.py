@@ -136,7 +136,7 @@ def promote(
     if not decision.promote:
         raise NotPromoted(f"{candidate} is not promoted: {decision.reason}")
     if not as_json:
-        say(f"{bold(candidate)} is the champion: {decision.reason}")
+        say(bold(candidate), f"is the champion: {decision.reason}")
 
 
 @champion.command(cls=Verb, epilog=EPILOG)
@@ -165,8 +165,9 @@ def rollback(
         print_json(vars(event))
     else:
         say(
-            f"{bold(f'{name} version {event.number}')} is the champion again; version "
-            f"{event.champion} is 'previous' and is not promoted again but by hand"
+            bold(f"{name} version {event.number}"),
+            "is the champion again; version "
+            f"{event.champion} is 'previous' and is not promoted again but by hand",
         )
 
 
@@ -213,8 +214,9 @@ def copy(
         print_json({"model": copied.model, "version": copied.number, "registry": target.uri})
     else:
         say(
-            f"{bold(copied)} of {target.uri} is a copy of {source}, every file as it was; "
-            "promote it there with 'soup champion promote'"
+            bold(copied),
+            f"of {target.uri} is a copy of {source}, every file as it was; "
+            "promote it there with 'soup champion promote'",
         )
 
 

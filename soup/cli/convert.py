@@ -48,7 +48,7 @@ def convert(
     dtypes = ", ".join(f"{count} {dtype}" for dtype, count in imported.dtypes.items())
     where = f", from {imported.key!r}" if imported.key else ""
     megabytes = f"{imported.size / 1e6:.1f} MB"
-    say(f"{bold(imported.path)}  {imported.layout}{where}: {dtypes}, {megabytes}")
+    say(bold(imported.path), f" {imported.layout}{where}: {dtypes}, {megabytes}")
     for what, names in (("prefixes stripped", imported.stripped), ("left out", imported.dropped)):
         if names:
             say(f"  {what}: {some(names, 6, last=' ')}")

@@ -63,7 +63,7 @@ def cook(**given: Any) -> None:
     report |= {"kept": list(soup.kept), **figures}
     notes = _notes(options, pool, soup, scored)
     save(weights, options.out, notes)
-    say(f"{bold(options.out)}  {options.recipe} of {models_in(soup.kept)}")
+    say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:
         from soup.cli.mlflow_run import log
 

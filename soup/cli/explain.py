@@ -18,9 +18,11 @@ def explain(
     It tells why a greedy soup keeps one model alone, or why the uniform soup is worse than the best
     model. The strongest cause comes first. Barriers and noise are only seen with --heldout.
     """
+    from rich.text import Text
+
     from soup.cli.checkpoints import open_base, open_pool, require_alike
     from soup.cli.heldout_folder import open_evaluator
-    from soup.cli.terminal import console, print_json, progress, warn
+    from soup.cli.terminal import bold, print_json, progress, say, warn
     from soup.evaluation.diagnosis.explain import explain as causes_of
     from soup.evaluation.metrics import Correct, correct
     from soup.weights import Weights
@@ -50,6 +52,6 @@ def explain(
         print_json([finding._asdict() for finding in findings])
         return
     for number, finding in enumerate(findings, start=1):
-        console.print(f"[bold]{number}. {finding.kind}[/]  {finding.summary}", soft_wrap=True)
+        say(bold(f"{number}. {finding.kind}"), "", finding.summary)
         if finding.remedy:
-            console.print(f"   [dim]→ {finding.remedy}[/]", soft_wrap=True)
+            say(Text(f"   → {finding.remedy}", "dim"))

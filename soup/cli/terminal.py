@@ -7,31 +7,32 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
-
-
-def say(line: str) -> None:
-    """A line for people; Rich's markup is understood."""
-    console.print(line, soft_wrap=True)
+# Names may hold what Rich reads as markup or an emoji: text is shown as it is; styles are `Text`.
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def bold(name: object) -> str:
-    """A name for a line of `say`, whatever characters it has."""
-    return f"[bold]{escape(str(name))}[/]"
+def say(*parts: str | Text) -> None:
+    """A line for people, of parts that a space joins."""
+    console.print(*parts, soft_wrap=True)
+
+
+def bold(name: object) -> Text:
+    """A name for a line of `say`."""
+    return Text(str(name), "bold")
 
 
 def warn(line: str) -> None:
     """A line for people about what may be wrong with the result."""
-    console.print("[yellow]warning:[/]", escape(line), soft_wrap=True)
+    say(Text("warning:", "yellow"), line)
 
 
 def fail(message: str) -> None:
-    """An error for people, as it is: a path may hold what Rich would take for markup."""
-    console.print("[red]error:[/]", escape(message), soft_wrap=True)
+    """An error for people."""
+    say(Text("error:", "red"), message)
 
 
 def print_json(value: object) -> None:
@@ -50,7 +51,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         columns: their names; a name that begins with '>' is of numbers, which are set to the right.
         rows: of cells; None is an empty one.
     """
-    console.print(f"[bold]{title}[/]")
+    say(bold(title))
     grid = Table(box=None, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
@@ -71,7 +72,7 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     Yields:
         A function to call after each step.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns,
         TimeRemainingColumn(),

@@ -27,11 +27,11 @@ def run(project: Project) -> dict[str, Any]:
     with project.track("checking images") as advance:
         prepared = prepare(data, root, advance=lambda: advance(1))
     for problem in prepared.problems[:SHOWN]:
-        project.say(f"[yellow]skipped[/] {problem.path}: {problem.reason}")
+        project.say(f"skipped {problem.path}: {problem.reason}")
     if len(prepared.problems) > SHOWN:
-        project.say(f"[yellow]skipped[/] {len(prepared.problems) - SHOWN} more")
+        project.say(f"skipped {len(prepared.problems) - SHOWN} more")
     for warning in prepared.warnings:
-        project.say(f"[yellow]warning[/] {warning}")
+        project.say(f"warning: {warning}")
     for note in prepared.notes:
         project.say(note)
     write_text(project.development, prepared.development.to_csv())

@@ -15,15 +15,16 @@ PROGRAM = """
 import warnings
 from flows.terminal import logs
 from flows.terminal.progress import Display
+from rich.text import Text
 console = logs.console()
 display = Display(console)
 with logs.log_context(stage="finetune", sweep="s1"):
-    display.say("  ft-000 [dim]1/2[/] done")
+    display.say("  ft-000", Text("1/2", "dim"), "done")
     logs.log.info("step", extra={"fine_tune": "ft-000", "step": 7, "train/loss": 0.5, "none": None})
     console.print("one", "line", "and\\nanother")
     with logs.log_context(run="r1"):
         logs.log.warning("within")
-console.print("[red]error:[/] a file is missing", soft_wrap=True)
+console.print(Text("error:", "red"), "a file is missing", soft_wrap=True)
 warnings.warn("careful")
 raise RuntimeError("the end")
 """

@@ -4,10 +4,10 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from flows.monitoring.prometheus import FOLDER
 from flows.monitoring.sweep_progress import SweepProgress
+from flows.terminal.logs import MaskingConsole
 from flows.terminal.progress import Display, Mode, Pace, duration
 from tests.flows.clock import Clock
 
@@ -16,7 +16,7 @@ def shown(
     clock: Clock, mode: Mode | None = None, terminal: bool = False
 ) -> tuple[Display, io.StringIO]:
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=100, color_system=None)
+    console = MaskingConsole(file=text, force_terminal=terminal, width=100, color_system=None)
     return Display(console, mode, clock), text
 
 
