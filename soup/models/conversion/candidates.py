@@ -75,13 +75,15 @@ def choose(found: Sequence[Candidate], ema: bool, key: str | None) -> Candidate:
     Args:
         found: the result of `candidates`.
         ema: whether averaged weights (EMA, SWA) are wanted.
-        key: of the candidate; None to choose by `ema`.
+        key: of the candidate, or of a part of one: "state_dict.model" is what the names that begin
+            with "model." in "state_dict" name. None to choose by `ema`.
 
     Raises:
         FormatError: there is no such candidate; the message lists the keys of those there are.
     """
     if key is not None:
         pool = [c for c in found if c.key == key]
+        pool = pool or [part for c in found if (part := _part(c, key)) is not None]
     else:
         pool = [c for c in found if c.averaged == ema] or ([] if ema else list(found))
     if not pool:
@@ -89,6 +91,22 @@ def choose(found: Sequence[Candidate], ema: bool, key: str | None) -> Candidate:
         listed = ", ".join(repr(candidate.key) for candidate in found)
         raise FormatError(f"holds no {wanted}; choose with key= from {listed}")
     return pool[0]
+
+
+def _part(candidate: Candidate, key: str) -> Candidate | None:
+    """The tensors of a candidate whose names begin with the rest of the key, without that rest."""
+    outer = f"{candidate.key}." if candidate.key else ""
+    prefix = f"{key.removeprefix(outer)}."
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in candidate.weights.items()
+        if name.startswith(prefix)
+    }
+    if not weights or not key.startswith(outer):
+        return None
+    dropped = [name for name in candidate.weights if not name.startswith(prefix)]
+    averaged = candidate.averaged or AVERAGED.search(key) is not None
+    return Candidate(key, weights, averaged, (*candidate.dropped, *dropped))
 
 
 def _walk(

@@ -26,7 +26,7 @@ class Imported:
         key: the keys that lead to the converted weights, joined by dots; '' for the file itself.
         others: keys of the other sets of weights in the source.
         averaged: whether the converted weights are an average over steps (EMA, SWA).
-        stripped: prefixes that all names had, in the order of removal.
+        stripped: prefixes that all names had, and wrappers within names.
         renamed: old names -> new names of tensors that were renamed in another way.
         made: names of tensors that timm merged or resampled from others.
         dropped: old names of entries that the output does not have.
@@ -91,15 +91,15 @@ def convert(
     try:
         found = candidates(content)
         chosen = choose(found, ema, key)
-        renamed, stripped, is_pool = names.in_model(chosen.weights)
-        weights = {new: chosen.weights[old] for old, new in renamed.items()}
+        named = names.in_model(chosen.weights)
+        weights = {new: chosen.weights[old] for old, new in named.kept.items()}
         if name:
             weights = timm_names.fit(weights, name)
         _require_savable(weights)
     except FormatError as error:
         raise FormatError(f"{first}: {error}") from None
 
-    layout = "model-soups" if is_pool else _layout(first, content)
+    layout = "model-soups" if named.is_pool else _layout(first, content)
     sha256 = of_shards([str(part) for part in parts])
     notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": chosen.key}
     save(weights, out, notes | ({"model": model} if model else {}))
@@ -112,8 +112,8 @@ def convert(
         key=chosen.key,
         others=tuple(other.key for other in found if other is not chosen),
         averaged=chosen.averaged,
-        stripped=stripped,
-        renamed={old: new for old, new in new_names.items() if "".join(stripped) + new != old},
+        stripped=named.stripped,
+        renamed={old: new for old, new in new_names.items() if new != named.short[old]},
         made=tuple(new for new, tensor in weights.items() if id(tensor) not in origin),
         dropped=(*chosen.dropped, *(old for old in chosen.weights if old not in new_names)),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in weights.values())),

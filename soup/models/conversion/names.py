@@ -1,34 +1,35 @@
 """Tensor names in wrappers and published pools, translated to the names in the model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
-# DataParallel and AveragedModel, torch.compile, Lightning modules, and detectors and the like.
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+from soup.weights.wrappers import unwrap
 
 
-def strip(names: Iterable[str], prefixes: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Old names -> names without the prefixes that all names share, and the removed prefixes.
+class Names(NamedTuple):
+    """Names of tensors in a file and in the model.
 
-    A prefix that only some names have is part of the model (`backbone.` beside `head.`) and stays.
+    Attributes:
+        short: name in the file -> name without wrappers.
+        kept: name in the file -> name in the model, where the model has the tensor.
+        stripped: what was removed of the names.
+        is_pool: whether the file is of the published model-soups pool.
     """
-    new = {name: name for name in names}
-    stripped: list[str] = []
-    while shared := next((p for p in prefixes if all(n.startswith(p) for n in new.values())), ""):
-        new = {name: short.removeprefix(shared) for name, short in new.items()}
-        stripped.append(shared)
-    return new, tuple(stripped)
+
+    short: dict[str, str]
+    kept: dict[str, str]
+    stripped: tuple[str, ...]
+    is_pool: bool
 
 
-def in_model(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...], bool]:
-    """Names in a file -> names in the model, the removed prefixes, and whether of the known pool.
-
-    Names of tensors that the model does not have (a pool's text tower) are left out.
-    """
-    short, stripped = strip(names, PREFIXES)
+def in_model(names: Iterable[str]) -> Names:
+    """Translate the names in a file to those in the model."""
+    short, stripped = unwrap(names)
     pool = from_model_soups(short.values())
     if pool is None:
-        return short, stripped, False
-    return {old: pool[new] for old, new in short.items() if new in pool}, stripped, True
+        return Names(short, short, stripped, False)
+    kept = {old: pool[new] for old, new in short.items() if new in pool}
+    return Names(short, kept, stripped, True)
 
 
 def from_model_soups(names: Iterable[str]) -> dict[str, str] | None:

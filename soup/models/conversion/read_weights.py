@@ -24,5 +24,4 @@ def weights_of(source: str | Path) -> Weights:
         chosen = choose(candidates(source_files.contents(first)), ema=False, key=None).weights
     except FormatError as error:
         raise FormatError(str(error) if str(first) in str(error) else f"{first}: {error}") from None
-    renamed, _, _ = names.in_model(chosen)
-    return {new: chosen[old] for old, new in renamed.items()}
+    return {new: chosen[old] for old, new in names.in_model(chosen).kept.items()}

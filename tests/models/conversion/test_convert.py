@@ -155,6 +155,24 @@ def test_a_prefix_that_some_names_lack_stays(tmp_path: Path) -> None:
     assert found.stripped == ()
 
 
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (
+            {"state_dict": prefixed("model.", RAW) | {"criterion.w": EMA["0.weight"]}},
+            "state_dict.model",
+        ),
+        (prefixed("net.", RAW) | {"ema.shadow.w": EMA["0.weight"]}, "net"),
+        ({"a": {"b": prefixed("student.module.", RAW) | prefixed("teacher.", EMA)}}, "a.b.student"),
+    ],
+)
+def test_a_key_may_lead_on_into_the_names(tmp_path: Path, content: Any, key: str) -> None:
+    found = convert(put(tmp_path, content), tmp_path / "w", key=key)
+    assert_same(tmp_path / "w", RAW)
+    assert found.key == key
+    assert found.dropped
+
+
 def test_the_published_pool_gets_the_names_of_our_clip_classifier(tmp_path: Path) -> None:
     from soup.models.clip_models import build
     from tests.worlds import architecture, tiny_clip
