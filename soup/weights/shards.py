@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from soup.errors import BadInput
+from soup.weights.file_kinds import foreign
 from soup.weights.local_file import LocalFile
 from soup.weights.remote_file import RemoteFile
 
@@ -22,7 +22,8 @@ def open_file(file: str) -> LocalFile | RemoteFile:
 
 
 def is_remote(path: str) -> bool:
-    return len(urlsplit(path).scheme) > 1  # a single letter is a Windows drive
+    """Whether a path is a URL; a file or folder of this machine may have a colon in its name."""
+    return "://" in path and not Path(path).exists()
 
 
 def files_of(path: str) -> list[str]:
@@ -41,6 +42,8 @@ def files_of(path: str) -> list[str]:
         for name in (WEIGHTS_FILE, INDEX):
             if (Path(path) / name).is_file():
                 return files_of(str(Path(path) / name))
+        if kind := foreign(Path(path)):
+            raise CheckpointError(f"{path}: {kind}")
         raise CheckpointError(
             f"{path}: a folder without {WEIGHTS_FILE} or {INDEX}; "
             "other formats are converted by 'soup import'"
@@ -83,11 +86,27 @@ def read_index(path: str) -> dict[str, str]:
 
 def unreadable(file: str, error: Exception) -> CheckpointError:
     """Return the error to raise for a file that cannot be opened, with the remedy for pickles."""
-    if Path(file).suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
-        return CheckpointError(
-            f"{file}: not safetensors, and pickles are not opened here; "
-            f"convert it once: soup import {file} --out {Path(file).with_suffix('.safetensors')}"
-        )
+    path = Path(file)
     missing = isinstance(error, FileNotFoundError)
+    if missing and not is_remote(file):
+        return CheckpointError(f"{file}: no such file or folder")
+    if path.is_file() and (kind := foreign(path)):
+        return CheckpointError(f"{file}: {kind}")
+    new = path.with_suffix(".safetensors")
+    convert = (
+        f"convert it once: soup import {file} --out {new if new != path else 'NEW.safetensors'}"
+    )
+    if path.suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
+        return CheckpointError(
+            f"{file}: not safetensors, and pickles are not opened here; {convert}"
+        )
     reason = "no such file" if missing else str(error)
-    return CheckpointError(f"{file}: not a readable safetensors file: {reason}")
+    remedy = f"; it is a file of torch.save: {convert}" if _is_zip(path) else ""
+    return CheckpointError(f"{file}: not a readable safetensors file: {reason}{remedy}")
+
+
+def _is_zip(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as start:
+        return start.read(2) == b"PK"

@@ -101,9 +101,15 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut in the header").write_bytes(data[:20])
     (tmp_path / "empty").write_bytes(b"")
     torch.save({"a": torch.zeros(1)}, tmp_path / "pickled")
-    for name in ["cut short", "cut in the header", "empty", "pickled", "missing"]:
+    for name in ["cut short", "cut in the header", "empty", "pickled"]:
         with pytest.raises(CheckpointError, match=rf"{name}: not a readable safetensors file: \w+"):
             Checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.pt", "missing.safetensors", "run:1/m"])
+def test_a_file_that_does_not_exist_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"{name}: no such file or folder$"):
+        Checkpoint(tmp_path / name)
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(

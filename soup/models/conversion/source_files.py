@@ -8,6 +8,7 @@ from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import read
 from soup.weights import materialize
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.file_kinds import foreign
 from soup.weights.shards import files_of, read_index
 
 # Names of the weights in Hugging Face folders, in the order of preference.
@@ -32,6 +33,8 @@ def locate(source: Path) -> Path:
         weights = [source / name for name in FOLDER if (source / name).is_file()]
         if weights:
             return weights[0]
+        if kind := foreign(source):
+            raise FormatError(f"{source}: {kind}")
         there = sorted(path.name for path in source.iterdir() if path.is_file())
         raise FormatError(
             f"{source}: this folder has none of {', '.join(FOLDER)}; name the file to import, "
@@ -84,10 +87,10 @@ def contents(first: Path) -> object:
 
 
 def _open(path: Path) -> object:
+    if kind := foreign(path):
+        raise FormatError(f"{path}: {kind}")
     with path.open("rb") as file:
-        start = file.read(64)
-    if start.startswith(b"version https://git-lfs"):
-        raise FormatError(f"{path}: a pointer of Git LFS, not the file itself; run git lfs pull")
+        start = file.read(9)
     # safetensors begins with eight bytes of length and a JSON header; some such files end in .bin.
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return materialize(Checkpoint(path))

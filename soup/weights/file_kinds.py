@@ -1,0 +1,106 @@
+"""Files and folders of weights in formats that are not read here, told by their first bytes.
+
+A name lies more often than the bytes: a download may be a page of HTML, a `.pth.tar` no archive.
+"""
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+from soup.errors import some
+
+# What a file begins with, what it is, and what to do.
+BEGINNINGS: list[tuple[bytes, str]] = [
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself; run git lfs pull"),
+    (b"/annex/objects/", "a pointer of git-annex, not the file itself; run git annex get"),
+    (b"GGUF", "a GGUF file (llama.cpp); import the checkpoint that it was converted from"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras); its network is not one of torch"),
+    (b"\x93NUMPY", "an array of NumPy; save the tensors by name: safetensors.numpy.save_file"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it first: gunzip, or tar -xzf"),
+    (b"BZh", "compressed by bzip2; unpack it first: bunzip2"),
+    (b"\xfd7zXZ", "compressed by xz; unpack it first: unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first: unzstd"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first, and import the weights in it"),
+    (b"Rar!", "a RAR archive; unpack it first, and import the weights in it"),
+]
+# Formats whose beginning says little, by the end of the name.
+ENDINGS: dict[str, str] = {
+    ".onnx": "an ONNX file, a graph for inference; import the checkpoint that was exported",
+    ".msgpack": "a msgpack file (Flax); its network is not one of torch",
+    ".distcp": "a part of a checkpoint of torch.distributed; import its whole folder",
+    ".dvc": "a pointer of DVC, not the file itself; run dvc pull, and name the file beside it",
+    ".tflite": "a TensorFlow Lite file; import the checkpoint that was exported",
+    ".pb": "a graph of TensorFlow; its network is not one of torch",
+    ".mlmodel": "a Core ML file; import the checkpoint that was exported",
+    ".engine": "an engine of TensorRT; import the checkpoint that was exported",
+    ".pdparams": "a file of PaddlePaddle; its network is not one of torch",
+}
+PAGE = (
+    "not a checkpoint that torch can read ({}, as a server sends it in place of a file that is "
+    "missing or wants a login); fetch or save it again"
+)
+# Names in a folder (patterns of Path.glob), what the folder is, and what to do.
+FOLDERS: list[tuple[str, str]] = [
+    (
+        "*.distcp",
+        "a checkpoint of torch.distributed; make one file of it first: "
+        "python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} weights.pt; "
+        "then import weights.pt",
+    ),
+    (
+        "**/*_optim_states.pt",
+        "a checkpoint of DeepSpeed; make one file of it first: "
+        "python zero_to_fp32.py {path} weights (a program that DeepSpeed lays beside it); "
+        "then import weights",
+    ),
+    (
+        "adapter_model.*",
+        "an adapter of PEFT, not a whole model; merge it first, model.merge_and_unload(), and save "
+        "the model",
+    ),
+    ("saved_model.pb", "a SavedModel of TensorFlow; its network is not one of torch"),
+    (
+        "_CHECKPOINT_METADATA",
+        "a checkpoint of Orbax (JAX); save its arrays by name: safetensors.flax.save_file",
+    ),
+    ("Manifest.json", "a Core ML package; import the checkpoint that was exported"),
+]
+
+
+def foreign(path: Path) -> str:
+    """What a file or folder is, if it is none of safetensors and torch, and what to do; else ''.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path.is_dir():
+        kinds = (kind for pattern, kind in FOLDERS if next(path.glob(pattern), None))
+        return next(kinds, "").format(path=path)
+    with path.open("rb") as file:
+        start = file.read(512)
+    begun = [kind for beginning, kind in BEGINNINGS if start.startswith(beginning)]
+    if begun or path.suffix in ENDINGS:
+        return [*begun, ENDINGS.get(path.suffix, "")][0]
+    if start.startswith(b"PK"):
+        return _zip(path)
+    if start[257:262] == b"ustar":
+        with tarfile.open(path) as archive:
+            names = [member.name.removeprefix("./") for member in archive if member.isfile()]
+        return f"a tar archive of {some(names, 5)}; unpack it first, and import the weights in it"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    page = text.startswith((b"<!doctype", b"<html", b"<?xml"))
+    return PAGE.format("a page of the web" if page else "JSON") if page or text[:2] == b'{"' else ""
+
+
+def _zip(path: Path) -> str:
+    if not zipfile.is_zipfile(path):
+        return ""  # cut short
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("/data.pkl") for name in names):
+        return ""  # a file of torch.save
+    if any(name.endswith(".weights.h5") for name in names):
+        return "a file of Keras; its network is not one of torch"
+    if names and all(name.endswith(".npy") for name in names):
+        return "arrays of NumPy (.npz); save them as tensors: safetensors.numpy.save_file"
+    return f"a zip archive of {some(names, 5)}; unpack it first, and import the weights in it"
