@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, model_validator
 
+from soup.config.augmentation import as_timm_takes_it
 from soup.config.validation import Strict
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -40,8 +41,8 @@ Dimension = Annotated[
 Rates = Dimension[Range, Rate]
 Augment = Annotated[
     str,
+    AfterValidator(as_timm_takes_it),
     Field(
-        pattern=r"^(none|minimal|medium|strong|rand-m\d+(\.\d+)?-n\d+(-[a-z]+\d*(\.\d+)?)*)$",
         description="'none' (crop and flip alone), timm's 'rand-mM-nN', or the paper's words: "
         "'minimal' (a crop of 90 to 100%), 'medium' (timm's default), 'strong' (rand-m15-n2)",
     ),

@@ -104,7 +104,7 @@ def training(
             cropped as at evaluation.
         flip: probability of a horizontal flip.
     """
-    from timm.data import create_transform
+    from timm.data import auto_augment, create_transform
 
     usual = (crop, flip, None, None if augment == "none" else augment)
     crop, flip, jitter, policy = STRENGTHS.get(augment, usual)
@@ -121,10 +121,25 @@ def training(
         mean=architecture.mean,
         use_prefetcher=True,  # ends in a uint8 tensor; normalisation is done a batch at a time
     )
+    steps: Any = random_steps
+    for operation in [op for step in steps.transforms for op in getattr(step, "ops", ())]:
+        if operation.aug_fn is auto_augment.posterize:
+            operation.aug_fn = _posterize
     if crop < 1:
         return random_steps
-    steps: Any = random_steps
     return Compose([resize, *steps.transforms[1:]])  # all but the random crop, which comes first
+
+
+def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
+    """Keep the `bits` highest bits of each channel, as timm does, but at least one.
+
+    timm asks for no bit at magnitudes below 2.5, and for none or fewer at high ones with `inc1`.
+    Pillow 12 made a black image of that, which its documentation (1 to 8 bits) did not define;
+    Pillow 13 raises an error.
+    """
+    from timm.data import auto_augment
+
+    return auto_augment.posterize(image, max(1, bits))
 
 
 def seeds(count: int, *parts: int) -> NDArray[np.uint32]:

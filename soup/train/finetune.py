@@ -19,7 +19,7 @@ from soup.files import write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import image_input, training
-from soup.train.batches import augmented, steps_per_epoch, workers_for
+from soup.train.batches import Replaced, augmented, steps_per_epoch, workers_for
 from soup.train.distributed_predict import answers
 from soup.train.fsdp import gathered
 from soup.train.hyperparameters import Hyperparameters
@@ -112,6 +112,7 @@ def finetune(
         Unshareable: see `soup.train.process_group.spread`.
         Stopped: the run was asked to stop; its state is saved.
     """
+    replaced = Replaced(say)  # each rank tells of its own images
     if not ranks.first:
         log, say = lambda *_: None, lambda _: None
     torch.set_num_threads(job.threads)
@@ -140,8 +141,6 @@ def finetune(
     if sharded:
         method = replace(method, precision="float32")  # FSDP itself gathers weights in bfloat16
 
-    every = -(-h.epochs // CURVE)
-
     def predicted(candidate: nn.Module) -> tuple[nn.Module, Logits]:
         """The model, gathered if it is sharded, and its held-out logits."""
         if sharded:
@@ -153,7 +152,7 @@ def finetune(
         return float(correct(predicted(model)[1], heldout.labels).mean())
 
     def after_epoch(step: int) -> None:
-        if step < schedule.steps and step // schedule.steps_per_epoch % every == 0:
+        if step < schedule.steps and step // schedule.steps_per_epoch % -(-h.epochs // CURVE) == 0:
             log(step, {"heldout/accuracy": accuracy()})
 
     complete = fit(
@@ -167,6 +166,7 @@ def finetune(
             device,
             workers_for(job.threads, device),
             ranks,
+            replaced,
         ),
         cross_entropy(h.label_smoothing),
         schedule,
@@ -188,6 +188,7 @@ def finetune(
             stop,
         ),
     )
+    replaced.tell_total()
     if not complete:
         return accuracy()
     # `soup inspect` and `soup explain` read these.

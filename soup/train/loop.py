@@ -22,6 +22,7 @@ from soup.train.weight_averages import Averages
 
 Batch = tuple[Tensor, Tensor]
 Log = Callable[[int, dict[str, float]], None]
+LOWER = "lower sweep.space.lr or sweep.clip"
 
 
 class Diverged(Failure, RuntimeError):
@@ -88,7 +89,10 @@ def fit(
         values = losses.tolist()
         for index, value in enumerate(values, start=step - len(values)):
             if not math.isfinite(value):
-                raise Diverged(f"the loss became {value} at step {index} of {schedule.steps}")
+                # Before the first update the learning rate cannot be the cause.
+                remedy = LOWER if index else "are the base's weights and the images whole?"
+                where = f"at step {index} of {schedule.steps}"
+                raise Diverged(f"the loss became {value} {where}; {remedy}")
         pending.clear()
         return float(values[-1])
 
@@ -122,5 +126,5 @@ def fit(
         return False
     # No loss shows that the last update overflowed.
     if ranks.any(not all(bool(torch.isfinite(p).all()) for p in model.parameters())):
-        raise Diverged(f"the weights are not finite after the last step, {schedule.steps}")
+        raise Diverged(f"the weights are not finite after the last step, {schedule.steps}; {LOWER}")
     return True

@@ -11,6 +11,7 @@ import yaml
 from soup.config.params import Params, load, parse
 from soup.config.search_space import Range, Space
 from soup.config.validation import ParamsError
+from tests.policies import POLICIES
 
 ROOT = Path(__file__).parents[2]
 LEAST: dict[str, Any] = {
@@ -159,14 +160,40 @@ def test_a_space_may_be_a_name_alone() -> None:
     assert "sweep.space.like: Input should be" in problems(sweep__space="paper-gird")[0]
 
 
-@pytest.mark.parametrize("policy", ["none", "rand-m9-n2", "rand-m9.5-n2-mstd0.5-inc1"])
+@pytest.mark.parametrize("policy", ["none", "minimal", "medium", "strong", *POLICIES])
 def test_timms_augmentation_policies_are_taken(policy: str) -> None:
     assert parse(given(sweep__space__augment=[policy])).sweep.space.augment == [policy]
 
 
-def test_an_augmentation_that_is_not_timms_is_refused_by_its_place() -> None:
-    [told] = problems(sweep__space__augment=["none", "mixup"])
-    assert told.startswith("sweep.space.augment.1: ")
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("mixup", "give none, minimal, medium, strong, or timm's rand-mM-nN"),
+        ("augmix-m3", "give none, minimal, medium, strong, or timm's rand-mM-nN"),
+        ("rand-m9.5-n2", "'m9.5' is not a whole magnitude, such as m9; mstd makes it vary"),
+        ("rand-m9-n1.5", "'n1.5' is not a whole number of operations, such as n2"),
+        ("rand-m9-n2-mmax9.5", "'mmax9.5' is not the largest magnitude, whole, such as mmax15"),
+        ("rand-m9-mstd", "'mstd' is not the deviation of the magnitude, such as mstd0.5"),
+        ("rand-m9-p1.5", "'p1.5' is not the probability of an operation, such as p0.5"),
+        ("rand-m9-inc", "'inc' is not inc1 for operations that grow with the magnitude, or inc0"),
+        ("rand-m9-tcolour", "'tcolour' is not a set of operations: tweights, t3a or t3aw"),
+        ("rand-m9-m5", "m stands there twice"),
+        ("rand-m9-x2", "timm knows no section 'x2'; known: m, n, p, mstd, mmax, inc, t"),
+        ("rand-", "timm knows no section ''; known: m, n, p, mstd, mmax, inc, t"),
+        ("rand-n16-tweights", "tweights has 15 operations, fewer than n16"),
+        ("rand-n15-t3aw", "t3aw has 14 operations, fewer than n15"),
+    ],
+)
+def test_an_augmentation_that_is_not_timms_is_refused_by_its_place(
+    policy: str, problem: str
+) -> None:
+    [told] = problems(sweep__space__augment=["none", policy])
+    assert told == f"sweep.space.augment.1: {problem}, got '{policy}'"
+
+
+def test_all_wrong_sections_of_a_policy_are_told_at_once() -> None:
+    [told] = problems(sweep__space__augment=["rand-m9.5-n-inc2"])
+    assert all(f"'{section}' is not" in told for section in ("m9.5", "n", "inc2"))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform
+from timm.data.auto_augment import RandAugment
 
 from soup.data.loading.examples import to_tensor
 from soup.models import ModelError
 from soup.models.transforms import evaluation, normalise, seed_all, seeds, training
+from tests.policies import POLICIES
 from tests.worlds import architecture, picture
 
 
@@ -88,6 +90,34 @@ def test_without_crop_flip_and_augmentation_training_sees_the_image_itself() -> 
     seen = training(architecture(20), "none", crop=1.0, flip=0.0)(image)
     assert seen.dtype == torch.uint8
     np.testing.assert_array_equal(seen.permute(1, 2, 0), np.asarray(image))
+
+
+MAGNITUDES = (0.0, 0.1, 2.4, 2.5, 5.0, 9.99, 10.0, 17.0, 30.0)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "strong"])
+def test_every_operation_of_a_policy_works_at_every_magnitude(policy: str) -> None:
+    made: Any = training(architecture(8), policy, crop=0.5, flip=0.5)
+    (chosen,) = [step for step in made.transforms if isinstance(step, RandAugment)]
+    image = picture((90, 120, 30), 0, (8, 8))
+    for operation in chosen.ops:
+        for operation.magnitude in MAGNITUDES:
+            operation.prob, operation.magnitude_max = 1.0, 30.0  # as far as noise or mmax may reach
+            assert operation(image).size == (8, 8)
+    for seed in range(20):
+        seed_all(seed)
+        assert made(image).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("bits", range(-3, 10))
+def test_posterize_keeps_the_bits_that_the_policy_means_and_at_least_one(bits: int) -> None:
+    made: Any = training(architecture(16), "rand-m5-n2", crop=1.0, flip=0.0)
+    operations = {op.name: op for step in made.transforms for op in getattr(step, "ops", ())}
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack([values, values[::-1], values.T], axis=-1))
+    mask = 256 - 2 ** (8 - min(8, max(1, bits)))  # 1 bit: 128; 8 bits: 255
+    posterized = np.asarray(operations["Posterize"].aug_fn(image, bits, fillcolor=(1, 2, 3)))
+    np.testing.assert_array_equal(posterized, np.asarray(image) & np.uint8(mask))
 
 
 @pytest.mark.parametrize("augment", ["none", "rand-m9-n2"])

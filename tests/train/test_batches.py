@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from soup.data.errors import DataError
 from soup.data.loading.images import Images
-from soup.errors import BadInput
+from soup.errors import BadInput, Failure
 from soup.models.transforms import training
-from soup.train.batches import augmented, steps_per_epoch, workers_for
+from soup.train.batches import Replaced, augmented, steps_per_epoch, workers_for
 from soup.train.loop import Batch
 from soup.train.rank import ALONE, Rank
 from tests.worlds import architecture, picture
@@ -127,6 +129,70 @@ def test_labels_stay_with_their_images() -> None:
     transform = training(architecture(8), "none", crop=1.0, flip=0.5)
     for batch, labels in augmented(images, transform, torch.Tensor.float, 3, 0, CPU)(0, 0):
         assert torch.equal(batch.mean(dim=(1, 2, 3)) + 100, labels.float())
+
+
+def test_the_next_image_stands_in_for_one_that_cannot_be_used_and_each_is_told(
+    images: Images, tmp_path: Path
+) -> None:
+    """Two are cut off, one after the other; the augmentation of a third fails, every time."""
+    for number in range(23):
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(tmp_path / f"{number:02d}.png")
+    for cut in ("04.png", "05.png"):
+        whole = (tmp_path / cut).read_bytes()
+        (tmp_path / cut).write_bytes(whole[: len(whole) // 2])
+    paths = tuple(tmp_path / f"{number:02d}.png" for number in range(23))
+
+    def transform(image: Image.Image) -> Tensor:
+        value = np.asarray(image).flat[0]
+        if value == 22:
+            raise ValueError("bits must be between 1 and 8")
+        return torch.full((1,), int(value))
+
+    for workers in (0, 1):
+        told: list[str] = []
+        read = Images(None, images.labels, paths)
+        made = augmented(
+            read, transform, by_itself, 23, 7, CPU, workers=workers, replaced=told.append
+        )
+        [(seen, labels)] = made(0, 0)
+        assert seen[:, 0].tolist() == labels.tolist()
+        expected = sorted([*range(4), 6, 6, *range(6, 22), 0])
+        assert sorted(labels.tolist()) == expected
+        cut_4, cut_5, odd = sorted(told)  # 5 is told of as 5's own draw, which 6 is shown for
+        assert cut_4.startswith(f"{paths[4]}: unreadable: ")
+        assert cut_5.startswith(f"{paths[5]}: unreadable: ")
+        assert odd == f"{paths[22]}: augmenting it failed: ValueError: bits must be between 1 and 8"
+
+
+def test_an_image_that_changed_is_not_replaced(images: Images, tmp_path: Path) -> None:
+    paths = (tmp_path / "missing.png",) * 23
+    made = augmented(Images(None, images.labels, paths), torch.tensor, by_itself, 5, 7, CPU)
+    with pytest.raises(DataError, match=r"missing\.png: unreadable: .*run prepare again"):
+        next(made(0, 0))
+
+
+def test_an_augmentation_that_fails_for_all_images_is_an_error(images: Images) -> None:
+    def fails(_: Image.Image) -> Tensor:
+        raise TypeError("no")
+
+    made = augmented(images, fails, by_itself, 5, 7, CPU)
+    with pytest.raises(Failure, match=r"50 images in a row .*: \d+: augmenting it failed: TypeE"):
+        next(made(0, 0))
+
+
+def test_what_was_replaced_is_told_once_an_image_and_counted() -> None:
+    said: list[str] = []
+    replaced = Replaced(said.append)
+    replaced.tell_total()
+    assert not said
+    for problem in ("a.png: cut", "b.png: cut", "a.png: cut"):
+        replaced(problem)
+    replaced.tell_total()
+    assert said == [
+        "a.png: cut; the next image stands in for it",
+        "b.png: cut; the next image stands in for it",
+        "the next image stood in for one that cannot be used: 3 times in all, for 2 reasons",
+    ]
 
 
 @pytest.mark.parametrize(("count", "size", "steps"), [(23, 5, 4), (20, 5, 4), (5, 5, 1), (3, 5, 1)])

@@ -99,7 +99,15 @@ def test_a_loss_that_is_no_number_stops_with_its_step(value: float) -> None:
     def broken(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return loss(model, images, labels) * (value if next(calls) == 9 else 1)
 
-    with pytest.raises(Diverged, match=f"the loss became {value} at step 9 of 21"):
+    with pytest.raises(Diverged, match=f"became {value} at step 9 of 21; lower sweep.space.lr"):
+        fit(model(), batches, broken, PLAN, ADAMW)
+
+
+def test_a_loss_that_is_no_number_before_any_update_is_not_blamed_on_the_rate() -> None:
+    def broken(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return loss(model, images, labels) * math.nan
+
+    with pytest.raises(Diverged, match=r"at step 0 of 21; are the base's weights and the images w"):
         fit(model(), batches, broken, PLAN, ADAMW)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soup.data.errors import DataError
+from soup.data.errors import Unreadable
 from soup.data.loading.image_store import ImageStore
 from soup.data.reading import image_file
 from soup.data.split.manifest import Row
@@ -61,7 +61,8 @@ class Images:
         """One image.
 
         Raises:
-            DataError: the image cannot be read from its file.
+            Unreadable: the image cannot be decoded.
+            DataError: its file is missing or has changed.
         """
         if self.pixels is not None:
             return Image.fromarray(self.pixels[index])
@@ -72,7 +73,7 @@ class Images:
             try:
                 image = self.held(index)
             except image_file.BROKEN as error:
-                raise DataError(
+                raise Unreadable(
                     f"{self.paths[index]} cannot be decoded: {error}; run prepare again"
                 ) from None
         return image if self.resize is None else self.resize(image)

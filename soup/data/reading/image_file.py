@@ -13,7 +13,7 @@ from typing import IO, Literal
 from PIL import Image, UnidentifiedImageError
 from PIL.ContainerIO import ContainerIO
 
-from soup.data.errors import DataError
+from soup.data.errors import DataError, Unreadable
 from soup.data.reading import archives, hugging_face
 from soup.data.reading.color_modes import require_known, upright_size
 from soup.data.reading.decoding import decode
@@ -106,7 +106,8 @@ def image(path: Path, content: str | None = None) -> Image.Image:
             or None if it is not to be checked.
 
     Raises:
-        DataError: the image is missing, cannot be decoded, or has changed.
+        Unreadable: the image cannot be decoded.
+        DataError: it is missing or has changed.
     """
     data = _bytes_of(path)
     same = _same(data, content)
@@ -115,7 +116,8 @@ def image(path: Path, content: str | None = None) -> Image.Image:
     except BROKEN as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         what = "mend it or remove it, and" if same else "it was whole when the split was made;"
-        raise DataError(f"{path}: unreadable: {reason}; {what} run prepare again") from None
+        kind = Unreadable if same else DataError
+        raise kind(f"{path}: unreadable: {reason}; {what} run prepare again") from None
     if not same:
         raise _changed(path)
     return decoded

@@ -227,8 +227,7 @@ class Sweep:
             raise SweepError(
                 f"none of {len(failed)} checkpoints could be imported: {last}"
                 if self.imported
-                else f"all {len(failed)} fine-tunes failed, the last because {last}; "
-                "if they diverged, lower sweep.space.lr or sweep.clip"
+                else f"all {len(failed)} fine-tunes failed, the last because {last}"
             )
         done = outcomes.values()
         runs, best = finish_sweep(self.store, self.run_id, self._probe, self._tags, done)
