@@ -28,7 +28,10 @@ seeds = st.integers(0, 2**32 - 1)
 
 @st.composite
 def alike(draw: st.DrawFn, least: int = 1, most: int = 4) -> list[dict[str, Tensor]]:
-    """Several weights of the same names, shapes and dtypes: floats, counters, ties, empty, 0-d."""
+    """Several weights of the same names, shapes and dtypes: floats, counters, ties, empty, 0-d.
+
+    Integers differ only where they may: alone in their tensor.
+    """
     kinds = st.tuples(st.sampled_from(FLOATS + BUFFERS), st.sampled_from(SHAPES))
     layout = draw(st.lists(kinds, min_size=1, max_size=4))
     tie = draw(st.booleans())
@@ -39,6 +42,8 @@ def alike(draw: st.DrawFn, least: int = 1, most: int = 4) -> list[dict[str, Tens
             size = math.prod(shape)
             elements = numbers if dtype in FLOATS else st.integers(0, 200)
             values = draw(st.lists(elements, min_size=size, max_size=size))
+            if models and (dtype == torch.bool or (dtype in BUFFERS and shape not in ((), (1,)))):
+                values = models[0][f"layer{index}"].flatten().tolist()
             weights[f"layer{index}"] = torch.tensor(values, dtype=dtype).view(shape)
         if tie:
             weights["tied"] = weights["layer0"]

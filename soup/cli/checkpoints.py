@@ -1,15 +1,19 @@
 """The checkpoints that a verb is given: opened, named, and compared."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from soup.errors import BadInput, some
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences
+from soup.weights.mergeable import MergeWarning, notes, require_mergeable
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,16 @@ def require_alike(pool: Pool) -> None:
             )
             + "\nfine-tune all of them from the same initialisation, head included"
         )
+    require_mergeable([*pool.checkpoints.values()])
+
+
+def warn_of_merge(pool: Pool, dtype: str | None = None) -> None:
+    """Print what a user should know of an average of the models, in the dtype if one is given."""
+    from soup.cli.terminal import warn
+
+    warnings.simplefilter("ignore", MergeWarning)  # the same, as Python prints it
+    for note in notes([*pool.checkpoints.values()], getattr(torch, dtype) if dtype else None):
+        warn(note)
 
 
 def open_base(path: str, pool: Pool) -> Checkpoint:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from soup.cli.checkpoints import Pool
     from soup.cli.heldout import Scored
     from soup.recipes.ingredient import Soup
+    from soup.weights import Weights
     from soup.weights.checkpoint import Checkpoint
 
 
@@ -27,7 +28,7 @@ def cook(**given: Any) -> None:
 
     Everything is checked before anything is computed, and the soup is written at the end, whole.
     """
-    from soup.cli.checkpoints import open_pool, require_alike
+    from soup.cli.checkpoints import open_pool, require_alike, warn_of_merge
     from soup.cli.terminal import bold, models_in, print_json, progress, say, warn
     from soup.recipes.ingredient import Ingredient
     from soup.weights.checkpoint import save
@@ -40,6 +41,7 @@ def cook(**given: Any) -> None:
         pool = open_pool(options.models, advance)
     _require_other_output(options, pool)
     require_alike(pool)
+    warn_of_merge(pool, options.dtype)
     for names in pool.twice:
         warn(f"{' and '.join(names)} are the same model, which then counts twice")
     base = None if options.base is None else _base(options.base, pool)
@@ -51,7 +53,7 @@ def cook(**given: Any) -> None:
     figures: dict[str, Any] = {}
     if options.heldout is None:
         soup = recipe(ingredients, **arguments)
-        weights = _typed(soup, options.dtype)
+        weights = _cast(soup, options.dtype)
     else:
         from soup.cli.heldout import cook_by, score
         from soup.cli.soup_quality import judged
@@ -59,7 +61,7 @@ def cook(**given: Any) -> None:
         scored = score(options, pool, ingredients, chosen)
         cooked = cook_by(options, recipe, arguments, scored)
         soup = cooked.soup
-        weights, figures = judged(options, scored, cooked, _typed(soup, options.dtype))
+        weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
     notes = _notes(options, pool, soup, scored)
     save(weights, options.out, notes)
@@ -74,13 +76,13 @@ def cook(**given: Any) -> None:
         print_json(report)
 
 
-def _typed(soup: "Soup", dtype: str | None) -> Any:
+def _cast(soup: "Soup", dtype: str | None) -> "Weights":
     """The soup's weights in the type that is asked for."""
     import torch
 
-    from soup.weights import average
+    from soup.weights import cast
 
-    return average([soup.weights], dtype=getattr(torch, dtype)) if dtype else soup.weights
+    return cast(soup.weights, getattr(torch, dtype)) if dtype else soup.weights
 
 
 def _require_other_output(options: CookOptions, pool: "Pool") -> None:

@@ -42,8 +42,8 @@ def inspect(
     It exits with 1 if a model does not share its initialisation with the others. With --heldout,
     it also counts held-out errors on the straight line from the first model to each other one.
     """
-    from soup.cli.checkpoints import open_base, open_pool, require_alike
-    from soup.cli.terminal import print_json, progress, table
+    from soup.cli.checkpoints import open_base, open_pool, require_alike, warn_of_merge
+    from soup.cli.terminal import print_json, progress, table, warn
     from soup.evaluation.diagnosis.geometry import kinship, measure
     from soup.weights.mapping import Incompatible
 
@@ -64,7 +64,8 @@ def inspect(
     geometry = measure(pool.checkpoints, origin)
     bases = {n: c.metadata["base"] for n, c in pool.checkpoints.items() if "base" in c.metadata}
     relations = kinship(geometry, bases | ({"the base": origin.digest()} if origin else {}))
-    shared = all(relation.verdict == "shared" for relation in relations)
+    problems = _not_finite(pool, geometry)
+    shared = not problems and all(relation.verdict == "shared" for relation in relations)
     names = [relation.name for relation in relations]
     lines = {} if heldout is None else _lines(pool.checkpoints, names, heldout, model, chosen)
     if plot is not None:
@@ -77,6 +78,7 @@ def inspect(
             {
                 "files": files,
                 "averageable": shared,
+                "problems": problems,
                 "kinship": [relation._asdict() for relation in relations],
                 # JSON has no NaN and no infinity: -1 in their place.
                 "distances": nan_to_num(distances, nan=-1, posinf=-1).tolist(),
@@ -85,8 +87,28 @@ def inspect(
         )
     else:
         _show(geometry["backbone"], relations, pool, lines)
+        warn_of_merge(pool)
+        for problem in problems:
+            warn(problem)
     if not shared:
         sys.exit(1)
+
+
+def _not_finite(pool: "Pool", geometry: "Mapping[Group, Geometry]") -> list[str]:
+    """The tensors whose numbers have no mean, as 'soup cook' refuses them."""
+    import numpy as np
+
+    from soup.weights import NotFinite, average
+
+    if np.isfinite(geometry["all"].products).all():
+        return []
+    merged, problems = average([*pool.checkpoints.values()]), []
+    for name in merged:
+        try:
+            _ = merged[name]
+        except NotFinite as error:
+            problems += str(error).splitlines()[:-1]  # the last is the advice
+    return problems
 
 
 def _lines(

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable, require_unique_names
 from soup.recipes.judge import Judge
-from soup.weights import Weights, tensorwise
+from soup.weights import Weights
+from soup.weights.merged import Merged, materialize_if_eager
+from soup.weights.numbers import fitted, numbers
 from soup.weights.streaming_sum import raise_not_finite
 
 # Numbers of a tensor that are converted to float64 at a time, to bound the memory needed.
@@ -36,7 +39,8 @@ def blockwise(
 ) -> Weights:
     """Merge models by an elementwise function, in float64 and a block at a time.
 
-    A tensor that is the same in all models, such as an infinite mask, is copied.
+    A tensor that is the same in all models is copied, and so is an infinity at the same place in
+    all models. A complex number is two numbers of a block.
 
     Args:
         function: takes the name of a tensor and its block in each model, flat and in float64, and
@@ -53,21 +57,35 @@ def blockwise(
         Incompatible: names or shapes differ.
         NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
     """
+    return materialize_if_eager(_Blockwise(function, models, extra), models)
 
-    def merged(name: str, tensors: list[Tensor]) -> Tensor:
-        first, *others = tensors
+
+class _Blockwise(Merged):
+    def __init__(
+        self,
+        function: Callable[[str, list[Tensor]], Tensor],
+        models: Sequence[Weights],
+        extra: Callable[[str], list[Tensor]],
+    ) -> None:
+        super().__init__(models)
+        self._function, self._extra = function, extra
+
+    def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
+        first, *others = tensors = [numbers(model[name]) for model in self._models]
         if all(other.dtype == first.dtype and torch.equal(other, first) for other in others):
-            return first.clone()
-        flat = [tensor.to(first.device).reshape(-1) for tensor in [*tensors, *extra(name)]]
-        result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
-        for start in range(0, first.numel(), BLOCK):
+            return first.to(dtype, copy=True)
+        parts = 2 if self.specs[name].dtype.is_complex else 1  # each number of `extra` is for both
+        more = [tensor.reshape(-1).repeat_interleave(parts) for tensor in self._extra(name)]
+        flat = [tensor.to(first.device) for tensor in [*tensors, *more]]
+        result = torch.empty(first.shape, dtype=dtype, device=first.device)
+        for start in range(0, len(first), BLOCK):
             block = [tensor[start : start + BLOCK].double() for tensor in flat]
-            result.view(-1)[start : start + BLOCK] = function(name, block)
-        if not bool(result.isfinite().all()):
-            raise_not_finite(name, first, models)
+            read = partial(iter, block[: len(tensors)])
+            merged, fits = fitted(self._function(name, block), dtype, read)
+            if not fits:
+                raise_not_finite(name, self._models, dtype)
+            result[start : start + BLOCK] = merged
         return result
-
-    return tensorwise(merged, models)
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:

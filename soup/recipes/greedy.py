@@ -57,7 +57,7 @@ def greedy(
             mean.add(candidate.weights)
             errors = errors_with
     kept_names = tuple(trial.name for trial in trace if trial.kept)
-    return Soup(mean.value(), kept_names, errors, tuple(trace))
+    return Soup(mean.result(), kept_names, errors, tuple(trace))
 
 
 def require_tie(tie: str) -> None:

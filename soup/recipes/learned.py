@@ -28,6 +28,7 @@ from soup.recipes.blending import blockwise, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
 from soup.weights import NotFinite, Spec, Weights
+from soup.weights.kinds import averaged
 from soup.weights.mixer import Mixer
 
 By = Literal["global", "layer", "tensor"]
@@ -214,4 +215,4 @@ def _groups(specs: Mapping[str, Spec], by: By) -> dict[str, str]:
     if by not in rules:
         raise Unusable(f"shares by {by!r} are unknown; known: {', '.join(rules)}")
     rule = rules[by]
-    return {n: rule(spec.tied) for n, spec in specs.items() if spec.dtype.is_floating_point}
+    return {n: rule(spec.tied) for n, spec in specs.items() if averaged(spec.dtype)}

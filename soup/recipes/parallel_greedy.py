@@ -84,4 +84,4 @@ def parallel_greedy(
                 pending.clear()
                 mean.add(candidate.weights)
                 errors, stale = errors_with, Event()
-    return Soup(mean.value(), tuple(t.name for t in trace if t.kept), errors, tuple(trace))
+    return Soup(mean.result(), tuple(t.name for t in trace if t.kept), errors, tuple(trace))

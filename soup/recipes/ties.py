@@ -11,7 +11,6 @@ float32; changes as large as the smallest that stays, stay too; where the sum of
 no sign is elected and the number of the base stays.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -22,6 +21,8 @@ from soup.recipes.blending import BLOCK, blockwise, search_coefficient, weights_
 from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
 from soup.weights import Weights, specs
+from soup.weights.kinds import averaged
+from soup.weights.numbers import count, numbers
 
 
 def ties(
@@ -88,13 +89,13 @@ def smallest_kept_change(model: Weights, base: Weights, density: float) -> float
     floats = {
         name: spec
         for name, spec in specs(model).items()
-        if spec.dtype.is_floating_point and spec.tied == name
+        if averaged(spec.dtype) and spec.tied == name
     }
 
     def sizes() -> Iterator[Tensor]:
         for name in floats:
-            tensor = model[name].reshape(-1)
-            base_tensor = base[name].reshape(-1).to(tensor.device)
+            tensor = numbers(model[name])
+            base_tensor = numbers(base[name]).to(tensor.device)
             for start in range(0, len(tensor), BLOCK):
                 part = slice(start, start + BLOCK)
                 change = tensor[part].double() - base_tensor[part].double()
@@ -110,7 +111,7 @@ def smallest_kept_change(model: Weights, base: Weights, density: float) -> float
         larger = int((above < rank).sum())  # how many of the possible values are larger
         return (1 << 16) - 1 - larger, rank - int(above[larger - 1] if larger else 0)
 
-    kept = round(density * sum(math.prod(spec.shape) for spec in floats.values()))
+    kept = round(density * sum(count(spec.shape, spec.dtype) for spec in floats.values()))
     upper, rank = nth_largest((size >> 16 for size in sizes()), max(kept, 1))
     lower, _ = nth_largest((size[size >> 16 == upper] & 0xFFFF for size in sizes()), rank)
     return float(torch.tensor((upper << 16) | lower, dtype=torch.int32).view(torch.float32))

@@ -1,6 +1,6 @@
 """Arithmetic on state dicts, whether their tensors are in memory or in safetensors files."""
 
-from soup.weights.algebra import average, combine, gram, lerp
+from soup.weights.algebra import average, cast, combine, gram, lerp
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.mapping import (
     Incompatible,
@@ -12,8 +12,8 @@ from soup.weights.mapping import (
     materialize,
     require_compatible,
     specs,
-    tensorwise,
 )
+from soup.weights.mergeable import MergeWarning
 from soup.weights.shards import CheckpointError
 from soup.weights.streaming_sum import NotFinite
 
@@ -22,10 +22,12 @@ __all__ = [
     "CheckpointError",
     "Incompatible",
     "LazyWeights",
+    "MergeWarning",
     "NotFinite",
     "Spec",
     "Weights",
     "average",
+    "cast",
     "combine",
     "differences",
     "display_name",
@@ -35,5 +37,4 @@ __all__ = [
     "require_compatible",
     "save",
     "specs",
-    "tensorwise",
 ]

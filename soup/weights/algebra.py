@@ -3,8 +3,10 @@
 `Weights` is any mapping from tensor names to tensors: a dictionary in memory, or `LazyWeights` such
 as a `Checkpoint` over files. Every linear combination keeps these rules:
 
-- floating-point tensors are summed in float64 (or the given dtype) and cast back once;
-- integer and boolean buffers (a BatchNorm's step counter) are copied from the first model;
+- each kind of tensor is treated as `soup.weights.kinds` says: real and complex numbers are summed
+  in float64 (or the given dtype) and rounded once; counters, and what is the same in all models,
+  are copied from the first; what has no mean is refused by name;
+- an infinity at the same place in all models (an attention mask) stays there;
 - tensors that share memory in all the models (tied embeddings) share it in the result;
 - if a model is in files, the result is lazy: each tensor is computed when it is read, so that
   averaging any number of files of any size needs the memory of a few tensors.
@@ -16,11 +18,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soup.weights.mapping import (
-    Weights,
-    materialize_if_eager,
-    merged_specs,
-)
+from soup.weights.kinds import averaged
+from soup.weights.mapping import Weights
+from soup.weights.merged import Merged, aligned, materialize_if_eager, merged_specs
+from soup.weights.numbers import numbers, shared_infinities
 from soup.weights.streaming_sum import CHUNK, LinearCombination
 
 
@@ -87,6 +88,17 @@ def average(
     )
 
 
+def cast(weights: Weights, dtype: torch.dtype) -> Weights:
+    """Return weights whose floating-point tensors have another dtype.
+
+    Lazy weights that were merged are merged anew, so that each number is rounded once.
+
+    Raises:
+        NotFinite: a number is too large for the dtype (raised when it is computed).
+    """
+    return weights.astype(dtype) if isinstance(weights, Merged) else average([weights], dtype=dtype)
+
+
 def lerp(start: Weights, end: Weights, t: float) -> Weights:
     """Return (1 - t) * start + t * end; see `combine` for what it raises."""
     return combine([(1 - t, start), (t, end)])
@@ -95,26 +107,27 @@ def lerp(start: Weights, end: Weights, t: float) -> Weights:
 def gram(models: Sequence[Weights], origin: Weights | None = None) -> dict[str, Tensor]:
     """Compute the inner products <theta_i - origin, theta_j - origin> of each tensor.
 
-    Each tensor of each model is read once.
+    Each tensor of each model is read once. An infinity that stands at the same place in all models
+    (an attention mask) counts as 0.
 
     Args:
         models: K models of the same tensor names and shapes.
         origin: weights to subtract first; zero by default.
 
     Returns:
-        For each floating-point tensor the products, float64 of shape (K, K) on the CPU. Tied
-        tensors are listed once, under the first of their names.
+        For each tensor of real or complex numbers the products, float64 of shape (K, K) on the CPU.
+        Tied tensors are listed once, under the first of their names.
 
     Raises:
         Incompatible: names or shapes differ.
     """
     if not models:
         return {}
-    operands = [*models] if origin is None else [*models, origin]
+    operands = aligned([*models] if origin is None else [*models, origin])
     return {
-        name: _products([operand[name].reshape(-1) for operand in operands], len(models))
+        name: _products([numbers(operand[name]) for operand in operands], len(models))
         for name, spec in merged_specs(operands).items()
-        if spec.dtype.is_floating_point and spec.tied == name
+        if averaged(spec.dtype) and spec.tied == name
     }
 
 
@@ -126,5 +139,10 @@ def _products(tensors: list[Tensor], rows: int) -> Tensor:
     for start in range(0, tensors[0].numel(), block):
         stack = torch.stack([t[start : start + block].to(device, torch.float64) for t in tensors])
         points = stack[:rows] - stack[rows:] if len(tensors) > rows else stack
-        total += points @ points.T
+        products = points @ points.T
+        if not bool(products.isfinite().all()):
+            _, shared = shared_infinities(stack)
+            points = points.masked_fill(shared, 0.0)
+            products = points @ points.T
+        total += products
     return total.cpu()

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from soup.errors import some
 from soup.files import atomic_write, of_file
+from soup.weights.algebra import cast
 from soup.weights.local_file import LocalFile, memory_of
 from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
 from soup.weights.remote_file import RemoteFile
@@ -64,6 +66,9 @@ class Checkpoint(LazyWeights):
                 opened = open_file(file)
                 self.metadata |= opened.metadata
                 tied |= json.loads(self.metadata.pop(TIED, "{}"))
+                # `safetensors.torch.save_model` notes a tied tensor as such an entry of its own.
+                notes = self.metadata.items()
+                tied |= {n: t for n, t in notes if t in opened.entries and n not in opened.entries}
             except (OSError, SafetensorError, ValueError) as error:
                 raise unreadable(file, error) from None
             for name, entry in opened.entries.items():
@@ -73,7 +78,7 @@ class Checkpoint(LazyWeights):
                 self._file_of[name] = opened
         self._require_index(tensors)
         tensors |= {name: tensors[first]._replace(tied=first) for name, first in tied.items()}
-        self.metadata.pop("format", None)
+        self.metadata = {k: v for k, v in self.metadata.items() if k not in {"format", *tied}}
         self.specs = dict(sorted(tensors.items()))
 
     def __getitem__(self, name: str) -> Tensor:
@@ -118,7 +123,12 @@ def of_shards(files: Sequence[str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save(
+    weights: Weights,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write weights to a safetensors file, atomically; the same weights give the same bytes.
 
     A lazy mapping is computed and written block by block, so that it is never in memory as a whole.
@@ -128,11 +138,15 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
         weights: tensors by name.
         path: of the file to write; missing folders are created.
         metadata: strings to store in the header of the file.
+        dtype: of the floating-point tensors in the file; by default their own. Numbers of a lazy
+            mapping are rounded once.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
         CheckpointError: safetensors has no name for a tensor's dtype.
+        NotFinite: a number is NaN, infinite or too large for the dtype.
     """
+    weights = weights if dtype is None else cast(weights, dtype)
     tensors = specs(weights)
     unknown = [f"{name} ({s.dtype})" for name, s in tensors.items() if s.dtype not in DTYPE_NAMES]
     if unknown:
@@ -165,5 +179,5 @@ def save(weights: Weights, path: str | Path, metadata: Mapping[str, str] | None 
 
 def _write_block(tensor: Tensor, file: BinaryIO) -> None:
     if tensor.numel():
-        values = tensor.detach().cpu().resolve_neg().contiguous()
+        values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         file.write(memory_of(values))

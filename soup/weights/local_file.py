@@ -3,15 +3,22 @@
 import ctypes
 import os
 import threading
+from io import FileIO
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from soup.weights.mapping import Reader, reader_in_memory
+from soup.weights.numbers import numbers
 from soup.weights.safetensors_header import header_length, parse_header
 
+# Systems allow as few as 256 open files for a process.
+MOST_OPEN = 96
+_open_files: WeakKeyDictionary["LocalFile", FileIO] = WeakKeyDictionary()
+_lock = threading.Lock()
 _thread = threading.local()
 
 
@@ -54,23 +61,37 @@ class LocalFile:
         if not hasattr(os, "preadv"):  # macOS and Windows
             return reader_in_memory(self.get_tensor(name))
         entry = self.entries[name]
-        start, width = self._data_start + entry.start, entry.dtype.itemsize
-        file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - closed with the reader
-        descriptor = file.fileno()
+        dtype = entry.dtype.to_real() if entry.dtype.is_complex else entry.dtype
+        start, width = self._data_start + entry.start, dtype.itemsize
 
         def read(first: int, last: int) -> Tensor:
             # Kept short because it is called for every 128 KB of every model.
-            view, part = _buffer(last - first, entry.dtype)
+            file = self._opened()  # kept until the part is read
+            descriptor = file.fileno()
+            view, part = _buffer(last - first, dtype)
             offset = start + first * width
             done = os.preadv(descriptor, (view,), offset)
             while done < len(view):
                 count = os.preadv(descriptor, (view[done:],), offset + done)
                 if count == 0:
-                    raise OSError(f"{file.name} was cut short while it was read")
+                    raise OSError(f"{self._path} was cut short while it was read")
                 done += count
-            return part
+            return numbers(part) if width == 1 else part
 
         return read
+
+    def _opened(self) -> FileIO:
+        """Return the file, open; of all files no more than `MOST_OPEN` are open at once."""
+        with _lock:
+            file = _open_files.get(self)
+            if file is None:
+                file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - kept open
+                if len(_open_files) >= MOST_OPEN:
+                    # Closed as soon as no thread reads it. The newest goes, because sums read the
+                    # files in turn: the oldest is the next to be read.
+                    _open_files.popitem()
+                _open_files[self] = file
+            return file
 
 
 def memory_of(tensor: Tensor) -> memoryview:

@@ -3,17 +3,18 @@
 The arithmetic on them is in `soup.weights.algebra`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from soup.errors import BadInput, some
+from soup.weights.numbers import numbers
 
 Weights = Mapping[str, Tensor]
-# Reads the numbers from `first` to `last` (exclusive) of a flattened tensor. The next call by the
-# same thread may overwrite the returned tensor.
+# Reads the real numbers from `first` to `last` (exclusive) of a flattened tensor (a complex number
+# is two). The next call by the same thread may overwrite the returned tensor.
 Reader = Callable[[int, int], Tensor]
 
 
@@ -92,7 +93,7 @@ def reader(weights: Weights, name: str) -> Reader:
 
 def reader_in_memory(tensor: Tensor) -> Reader:
     """Return a function that returns parts of a tensor that is in memory."""
-    flat = tensor.reshape(-1)
+    flat = numbers(tensor)
     return lambda first, last: flat[first:last]
 
 
@@ -109,19 +110,45 @@ def materialize(weights: Weights) -> dict[str, Tensor]:
 def differences(first: Weights, second: Weights) -> list[str]:
     """Return every reason why two sets of weights cannot be averaged; empty if they can."""
     left, right = specs(first), specs(second)
-    missing = [f"{name} is missing from the second" for name in left if name not in right]
-    unexpected = [f"{name} is only in the second" for name in right if name not in left]
+    missing = [
+        f"{name} is missing from the second"
+        for name in left
+        if name not in right and not twin(name, left, right)
+    ]
+    unexpected = [
+        f"{name} is only in the second"
+        for name in right
+        if name not in left and not twin(name, right, left)
+    ]
     shapes = [
         f"{name} is {spec.shape} in the first and {right[name].shape} in the second"
         for name, spec in left.items()
-        if name in right and spec.shape != right[name].shape
+        # The pickled state of a module has any length; `require_mergeable` compares its bytes.
+        if name in right and spec.shape != right[name].shape and not name.endswith("_extra_state")
     ]
     kinds = [
         f"{name} is {spec.dtype} in the first and {right[name].dtype} in the second"
         for name, spec in left.items()
-        if name in right and spec.dtype.is_floating_point != right[name].dtype.is_floating_point
+        if name in right and _field(spec.dtype) != _field(right[name].dtype)
     ]
     return missing + unexpected + shapes + kinds
+
+
+def twin(name: str, tensors: Mapping[str, Spec], others: Mapping[str, Spec]) -> str | None:
+    """Return under which name a model holds a tensor that it does not list, if it is a tied one.
+
+    Args:
+        name: a tensor of a first model, which a second one lacks.
+        tensors: of the first model.
+        others: of the second, which may list tied tensors once (`safetensors.torch.save_model`).
+    """
+    spec = tensors[name]
+    tied = (n for n, s in tensors.items() if s.tied == spec.tied and n in others)
+    return next((n for n in tied if others[n].shape == spec.shape), None)
+
+
+def _field(dtype: torch.dtype) -> str:
+    return "real" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
 
 
 def require_compatible(first: Weights, second: Weights, names: tuple[str, str]) -> None:
@@ -141,80 +168,3 @@ def require_compatible(first: Weights, second: Weights, names: tuple[str, str]) 
 def display_name(weights: Weights, position: int) -> str:
     """Return the name of a model for error messages: its file, else its position (from 1)."""
     return str(weights) if isinstance(weights, LazyWeights) else f"model {position}"
-
-
-def merged_specs(models: Sequence[Weights], dtype: torch.dtype | None = None) -> dict[str, Spec]:
-    """Return the specs of a tensor-by-tensor function of several models.
-
-    Args:
-        dtype: of the result's floating-point tensors; the first model's by default.
-
-    Raises:
-        ValueError: there are no models.
-        Incompatible: names, shapes or kinds of dtype differ.
-    """
-    if not models:
-        raise ValueError("nothing to average: no weights were given")
-    for position, model in enumerate(models[1:], start=2):
-        require_compatible(
-            models[0], model, (display_name(models[0], 1), display_name(model, position))
-        )
-    specs_of_models = [specs(model) for model in models]
-    groups: dict[tuple[str, ...], str] = {}
-    merged = {}
-    for name, (stored, shape, _) in specs_of_models[0].items():
-        # Names that are tied in one model and not in another hold two tensors in the result.
-        tied = groups.setdefault(tuple(tensors[name].tied for tensors in specs_of_models), name)
-        merged[name] = Spec(dtype if dtype and stored.is_floating_point else stored, shape, tied)
-    return merged
-
-
-class Merged(LazyWeights):
-    """Several models in one: `function` computes each floating-point tensor on access, by name."""
-
-    def __init__(
-        self,
-        models: Sequence[Weights],
-        function: Callable[[str], Tensor],
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        self._models, self._function = models, function
-        self.specs = merged_specs(models, dtype)
-
-    def __getitem__(self, name: str) -> Tensor:
-        dtype = self.specs[name].dtype
-        if not dtype.is_floating_point:
-            return self._models[0][name].clone()
-        return self._function(name).to(dtype)
-
-    def __str__(self) -> str:
-        return f"a soup of {len(self._models)} models"
-
-
-def tensorwise(
-    function: Callable[[str, list[Tensor]], Tensor], models: Sequence[Weights]
-) -> Weights:
-    """Apply a function to each floating-point tensor of several models.
-
-    Integer and boolean tensors are copied from the first model.
-
-    Args:
-        function: takes the name of a tensor and that tensor of each model, and returns a tensor of
-            the same shape, which is cast to the first model's dtype.
-        models: of the same tensor names and shapes.
-
-    Returns:
-        A dictionary if all models are dictionaries, else a mapping that computes each tensor when
-        it is read.
-
-    Raises:
-        ValueError: there are no models.
-        Incompatible: names, shapes or kinds of dtype differ.
-    """
-    merged = Merged(models, lambda name: function(name, [model[name] for model in models]))
-    return materialize_if_eager(merged, models)
-
-
-def materialize_if_eager(result: LazyWeights, models: Sequence[Weights]) -> Weights:
-    """Return the result as a dictionary if all models are dictionaries, else as it is."""
-    return materialize(result) if all(isinstance(model, dict) for model in models) else result

@@ -12,7 +12,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from soup.weights.mapping import Weights, merged_specs, specs
+from soup.weights.kinds import averaged
+from soup.weights.mapping import Weights, specs
+from soup.weights.merged import aligned, merged_specs
+from soup.weights.numbers import count, numbers, shaped
 
 # Half precision is converted to float32 in blocks of this many columns, never a whole matrix.
 COLUMNS = 1 << 18
@@ -42,28 +45,32 @@ class Mixer:
             ValueError: there are no models.
             Incompatible: names, shapes or kinds of dtype differ.
         """
+        models = self._models = aligned(models)
         self.specs = merged_specs(models)
         self.held_bytes = 0
-        self._models = models
         self._device = torch.device(device)
         self._matrices: dict[str, Tensor] = {}
         self._buffers = {
-            name: models[0][name].to(self._device, copy=True)
+            name: models[0][name].detach().to(self._device, copy=True)
             for name, spec in self.specs.items()
-            if not spec.dtype.is_floating_point
+            if not averaged(spec.dtype)
         }
         specs_of_models = [specs(model) for model in models]
         for name, spec in self.specs.items():
             if name in self._buffers or spec.tied != name:
                 continue
-            dtypes = [tensors[name].dtype for tensors in specs_of_models]
+            dtypes = [_exact(tensors[name].dtype) for tensors in specs_of_models]
             dtype = reduce(torch.promote_types, dtypes)
-            size = len(models) * math.prod(spec.shape) * dtype.itemsize
+            shape = len(models), count(spec.shape, spec.dtype)
+            size = math.prod(shape) * dtype.itemsize
             if self.held_bytes + size <= memory:
-                shape = len(models), math.prod(spec.shape)
                 self._matrices[name] = torch.empty(shape, dtype=dtype, device=self._device)
                 for index, row in enumerate(self._matrices[name]):
                     row.copy_(self._row(index, name)[0])
+                first, *others = self._matrices[name]
+                if first.isinf().any() and all(torch.equal(first, other) for other in others):
+                    # A mask, which no share changes: 0 * inf would be NaN.
+                    self._buffers[name] = shaped(first, spec.shape, spec.dtype)
                 self.held_bytes += size
 
     def mix(self, shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,18 +105,20 @@ class Mixer:
         shape = len(total), len(self._models)
         products = torch.zeros(shape, dtype=torch.float64, device=self._device)
         for row, (name, gradient) in zip(products, total.items(), strict=True):
-            flat = gradient.reshape(-1).to(self._device, self._wide(name))
-            for models, numbers, block in self._blocks(name):
-                row[models] += torch.mv(block, flat[numbers])
+            if name in self._buffers:
+                continue
+            flat = numbers(gradient).to(self._device, self._wide(name))
+            for models, columns, block in self._blocks(name):
+                row[models] += torch.mv(block, flat[columns])
         return dict(zip(total, products.cpu(), strict=True))
 
     def _sum(self, name: str, share: Tensor) -> Tensor:
-        dtype = self._wide(name)
-        mixed = torch.zeros(self.specs[name].shape, dtype=dtype, device=self._device)
-        flat, share = mixed.view(-1), share.to(self._device, dtype)
-        for models, numbers, block in self._blocks(name):
-            flat[numbers].addmv_(block.T, share[models])
-        return mixed
+        dtype, (stored, shape, _) = self._wide(name), self.specs[name]
+        mixed = torch.zeros(count(shape, stored), dtype=dtype, device=self._device)
+        share = share.to(self._device, dtype)
+        for models, columns, block in self._blocks(name):
+            mixed[columns].addmv_(block.T, share[models])
+        return shaped(mixed, shape, stored)
 
     def _blocks(self, name: str) -> Iterator[tuple[slice, slice, Tensor]]:
         """Yield blocks of a tensor's matrix: rows (models), columns (numbers) and the block."""
@@ -120,11 +129,16 @@ class Mixer:
         )
         for models, part in parts:
             for start in range(0, part.shape[1], COLUMNS):
-                numbers = slice(start, start + COLUMNS)
-                yield models, numbers, part[:, numbers].to(self._wide(name))
+                columns = slice(start, start + COLUMNS)
+                yield models, columns, part[:, columns].to(self._wide(name))
 
     def _row(self, index: int, name: str) -> Tensor:
-        return self._models[index][name].reshape(1, -1).to(self._device)
+        return numbers(self._models[index][name])[None].to(self._device)
 
     def _wide(self, name: str) -> torch.dtype:
-        return torch.promote_types(self.specs[name].dtype, torch.float32)
+        return torch.promote_types(_exact(self.specs[name].dtype), torch.float32)
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """Return a real dtype that holds the numbers exactly, and which torch can promote."""
+    return torch.bfloat16 if dtype.itemsize == 1 else dtype.to_real()

@@ -1,17 +1,14 @@
 """A running mean, with which greedy selection adds a model without reading the others again."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from soup.weights.mapping import (
-    Merged,
-    Weights,
-    display_name,
-    materialize,
-    merged_specs,
-    require_compatible,
-    specs,
-)
+from soup.weights.kinds import averaged
+from soup.weights.mapping import Weights, display_name, materialize, require_compatible, specs
+from soup.weights.merged import Merged, aligned, merged_specs
+from soup.weights.numbers import numbers, rounded
 
 
 class RunningMean:
@@ -21,26 +18,34 @@ class RunningMean:
         self.count = 0
         self._accumulate = accumulate
         self._first: Weights = {}
+        self._eager = True
         self._sum: dict[str, Tensor] = {}
 
     def add(self, weights: Weights) -> None:
         """Add a model to the sum.
 
         Raises:
-            Incompatible: names or shapes differ from those of the first model.
+            Incompatible: it cannot be averaged with the first model.
         """
+        self._eager = self._eager and isinstance(weights, dict)
         if self.count == 0:
             self._first = materialize(weights)
             for name, spec in specs(self._first).items():
-                if spec.dtype.is_floating_point:
-                    self._sum[name] = self._first[name].to(self._accumulate, copy=True)
+                if averaged(spec.dtype) and spec.tied == name:
+                    self._sum[name] = numbers(self._first[name]).to(self._accumulate, copy=True)
         else:
             self._require_compatible(weights)
-            # The mean ties only what all models tie.
-            if merged_specs([self._first, weights]) != specs(self._first):
-                self._first = {name: tensor.clone() for name, tensor in self._first.items()}
+            first, other = aligned([self._first, weights])
+            before, after = specs(first), merged_specs([first, other])
+            for name, spec in after.items():
+                if averaged(spec.dtype) and spec.tied == name and name not in self._sum:
+                    self._sum[name] = self._sum[before[name].tied].clone()
+            if any(after[name].tied != before[name].tied for name in after):
+                copies = {name: first[name].clone() for name in after if after[name].tied == name}
+                first = {name: copies[spec.tied] for name, spec in after.items()}
+            self._first = first
             for name, total in self._sum.items():
-                total.add_(weights[name].to(total.device))
+                total.add_(numbers(other[name]).to(total.device))
         self.count += 1
 
     def value(self, candidate: Weights | None = None) -> dict[str, Tensor]:
@@ -50,22 +55,40 @@ class RunningMean:
 
         Raises:
             ValueError: no model was added.
-            Incompatible: the candidate's names or shapes differ.
+            Incompatible: the candidate cannot be averaged with the first model.
         """
-        if self.count == 0:
-            raise ValueError("nothing to average: no weights were given")
         if candidate is not None:
             self._require_compatible(candidate)
+        return materialize(self._mean([] if candidate is None else [candidate]))
 
-        def mean(name: str) -> Tensor:
-            total = self._sum[name]
-            if candidate is None:
-                return total / self.count
-            return (total + candidate[name].to(total.device)).div_(self.count + 1)
+    def result(self) -> Weights:
+        """Return the mean: a dictionary if all models were dictionaries, else lazy weights.
 
-        models = [self._first] if candidate is None else [self._first, candidate]
-        return materialize(Merged(models, mean))
+        Lazy weights hold the sum, and can be cast to another dtype with one rounding. No model may
+        be added afterwards.
+        """
+        mean = self._mean([])
+        return materialize(mean) if self._eager else mean
+
+    def _mean(self, candidates: Sequence[Weights]) -> "_Mean":
+        if self.count == 0:
+            raise ValueError("nothing to average: no weights were given")
+        return _Mean([self._first, *candidates], self._sum, self.count + len(candidates))
 
     def _require_compatible(self, weights: Weights) -> None:
         names = display_name(self._first, 1), display_name(weights, self.count + 1)
         require_compatible(self._first, weights, names)
+
+
+class _Mean(Merged):
+    """(sum + candidate) / count, or sum / count if the models are the first one alone."""
+
+    def __init__(self, models: Sequence[Weights], sums: Mapping[str, Tensor], count: int) -> None:
+        super().__init__(models)
+        self._sums, self._count = sums, count
+        self._stored = {name: spec.tied for name, spec in specs(self._models[0]).items()}
+
+    def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
+        total = self._sums[self._stored[name]]
+        candidates = [numbers(model[name]).to(total.device) for model in self._models[1:]]
+        return rounded(sum(candidates, total) / self._count, dtype)
