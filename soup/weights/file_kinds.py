@@ -3,6 +3,8 @@
 A name lies more often than the bytes: a download may be a page of HTML, a `.pth.tar` no archive.
 """
 
+import glob
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -67,6 +69,30 @@ FOLDERS: list[tuple[str, str]] = [
 ]
 
 
+# What programs for tensor parallelism call the file or folder of a rank.
+RANK = re.compile(
+    r"(?<![a-z])(?:mp|tp|tensor_parallel|model_parallel)[_-]?rank[_-]?(\d+)|^consolidated\.(\d+)\.",
+    re.IGNORECASE,
+)
+ONE_RANK = (
+    "one tensor-parallel rank of a model, with a part of its weights; make one file of all ranks "
+    "with the program that wrote them, and give that"
+)
+
+
+def one_rank(path: Path) -> str:
+    """What a file of one of several tensor-parallel ranks is, and what to do; '' for others."""
+    for part in (path, path.parent):
+        if found := RANK.search(part.name):
+            number = found.span(1 if found[1] else 2)
+            before, after = part.name[: number[0]], part.name[number[1] :]
+            pattern = f"{glob.escape(before)}[0-9]*{glob.escape(after)}"
+            ranks = [p for p in part.parent.glob(pattern) if (p / path.relative_to(part)).exists()]
+            digits = part.name[slice(*number)]
+            return ONE_RANK if int(digits) > 0 or len(ranks) > 1 else ""
+    return ""
+
+
 def foreign(path: Path) -> str:
     """What a file or folder is, if it is none of safetensors and torch, and what to do; else ''.
 
@@ -76,6 +102,8 @@ def foreign(path: Path) -> str:
     if path.is_dir():
         kinds = (kind for pattern, kind in FOLDERS if next(path.glob(pattern), None))
         return next(kinds, "").format(path=path)
+    if rank := one_rank(path):
+        return rank
     with path.open("rb") as file:
         start = file.read(512)
     begun = [kind for beginning, kind in BEGINNINGS if start.startswith(beginning)]

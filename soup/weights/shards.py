@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from soup.errors import BadInput
-from soup.weights.file_kinds import foreign
+from soup.weights.file_kinds import foreign, one_rank
 from soup.weights.local_file import LocalFile
 from soup.weights.remote_file import RemoteFile
 
@@ -48,6 +48,8 @@ def files_of(path: str) -> list[str]:
             f"{path}: a folder without {WEIGHTS_FILE} or {INDEX}; "
             "other formats are converted by 'soup import'"
         )
+    if not is_remote(path) and (rank := one_rank(Path(path))):
+        raise CheckpointError(f"{path}: {rank}")
     return [path]
 
 
