@@ -12,8 +12,9 @@ import torch
 
 from soup.errors import BadInput, some
 from soup.weights.checkpoint import Checkpoint
-from soup.weights.mapping import Incompatible, differences
+from soup.weights.mapping import Incompatible, differences, shapes
 from soup.weights.mergeable import MergeWarning, notes, require_mergeable
+from soup.weights.remedies import remedy
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,16 @@ def require_alike(pool: Pool) -> None:
     """Raise `Incompatible` with every difference between the first model and each other one."""
     (first, model), *others = pool.checkpoints.items()
     problems_of = {name: differences(model, other) for name, other in others}
-    if any(problems_of.values()):
+    found = {name: problems for name, problems in problems_of.items() if problems}
+    if found:
+        remedies = [remedy(shapes(model), shapes(pool.checkpoints[name])) for name in found]
         raise Incompatible(
             "\n".join(
                 f"{name} cannot be averaged with {first}:\n  " + some(problems, 8, "\n  ")
-                for name, problems in problems_of.items()
-                if problems
+                for name, problems in found.items()
             )
-            + "\nfine-tune all of them from the same initialisation, head included"
+            + "\n"
+            + "\n".join(dict.fromkeys(remedies))
         )
     require_mergeable([*pool.checkpoints.values()])
 

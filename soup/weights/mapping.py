@@ -11,6 +11,7 @@ from torch import Tensor
 
 from soup.errors import BadInput, some
 from soup.weights.numbers import numbers
+from soup.weights.remedies import remedy
 
 Weights = Mapping[str, Tensor]
 # Reads the real numbers from `first` to `last` (exclusive) of a flattened tensor (a complex number
@@ -151,6 +152,11 @@ def _field(dtype: torch.dtype) -> str:
     return "real" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
 
 
+def shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor, without reading it."""
+    return {name: spec.shape for name, spec in specs(weights).items()}
+
+
 def require_compatible(first: Weights, second: Weights, names: tuple[str, str]) -> None:
     """Raise `Incompatible`, which lists every difference between two sets of weights.
 
@@ -160,8 +166,9 @@ def require_compatible(first: Weights, second: Weights, names: tuple[str, str]) 
     reasons = differences(first, second)
     if reasons:
         raise Incompatible(
-            f"cannot average {names[0]} with {names[1]}:\n  " + some(reasons, 20, "\n  ") + "\n"
-            "fine-tune both from the same initialisation, head included"
+            f"cannot average {names[0]} with {names[1]}:\n  "
+            + some(reasons, 20, "\n  ")
+            + f"\n{remedy(shapes(first), shapes(second))}"
         )
 
 
