@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
+from soup.cli.terminal import warn
 from soup.errors import BadInput, some
+from soup.weights import Weights
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences, shapes
 from soup.weights.mergeable import MergeWarning, notes, require_mergeable
-from soup.weights.remedies import remedy
+from soup.weights.remedies import encoder_prefix, remedy
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,6 @@ def require_alike(pool: Pool) -> None:
 
 def warn_of_merge(pool: Pool, dtype: str | None = None) -> None:
     """Print what a user should know of an average of the models, in the dtype if one is given."""
-    from soup.cli.terminal import warn
-
     warnings.simplefilter("ignore", MergeWarning)  # the same, as Python prints it
     for note in notes([*pool.checkpoints.values()], getattr(torch, dtype) if dtype else None):
         warn(note)
@@ -121,5 +121,42 @@ def warn_of_merge(pool: Pool, dtype: str | None = None) -> None:
 def open_base(path: str, pool: Pool) -> Checkpoint:
     """The models' initialisation; raises `Incompatible` if they cannot come from it."""
     base = Checkpoint(path)
-    require_alike(Pool({"the base": base, **pool.checkpoints}, {}))
+    name, model = next(iter(pool.checkpoints.items()))
+    if problems := differences(base, model):
+        cause = remedy(shapes(base), shapes(model))
+        if encoder_prefix(shapes(base), shapes(model)) is not None:
+            cause = (
+                "it is the published encoder of these models, without their head: give the weights "
+                "that they started from, head included (model.state_dict() before the first step), "
+                "or leave --base out"
+            )
+        raise Incompatible(
+            f"{path} (the first) is not what {name} (the second) was fine-tuned from:\n  "
+            + some(problems, 8, "\n  ")
+            + f"\n{cause}"
+        )
     return base
+
+
+def open_origin(path: str, pool: Pool) -> tuple[Weights, str]:
+    """The models' initialisation to measure distances from, and its digest.
+
+    It may be the published encoder of the models, without a head or with another one.
+
+    Raises:
+        Incompatible: the models do not hold its tensors.
+    """
+    from soup.evaluation.diagnosis.base import Encoder
+
+    base = Checkpoint(path)
+    model = next(iter(pool.checkpoints.values()))
+    if not differences(base, model):
+        return base, base.digest()
+    if encoder_prefix(shapes(base), shapes(model)) is None:
+        open_base(path, pool)
+    encoder = Encoder(base, model)
+    warn(
+        f"{path} has no {some(encoder.lacks, 4)} of these shapes: the distances from it are those "
+        "of the other tensors"
+    )
+    return encoder, base.digest()

@@ -20,7 +20,7 @@ def explain(
     """
     from rich.text import Text
 
-    from soup.cli.checkpoints import open_base, open_pool, require_alike
+    from soup.cli.checkpoints import open_origin, open_pool, require_alike
     from soup.cli.heldout_folder import open_evaluator
     from soup.cli.terminal import bold, print_json, progress, say, warn
     from soup.evaluation.diagnosis.explain import explain as causes_of
@@ -31,10 +31,10 @@ def explain(
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
     require_alike(pool)
-    origin = None if base is None else open_base(base, pool)
+    origin, digest = (None, "") if base is None else open_origin(base, pool)
     metadata = {name: dict(weights.metadata) for name, weights in pool.checkpoints.items()}
-    if origin is not None:
-        metadata["the base"] = {"base": origin.digest()}
+    if digest:
+        metadata["the base"] = {"base": digest}
     answers = None
     if heldout is None:
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")

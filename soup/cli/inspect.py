@@ -42,7 +42,7 @@ def inspect(
     It exits with 1 if a model does not share its initialisation with the others. With --heldout,
     it also counts held-out errors on the straight line from the first model to each other one.
     """
-    from soup.cli.checkpoints import open_base, open_pool, require_alike, warn_of_merge
+    from soup.cli.checkpoints import open_origin, open_pool, require_alike, warn_of_merge
     from soup.cli.terminal import print_json, progress, table, warn
     from soup.evaluation.diagnosis.geometry import kinship, measure
     from soup.weights.mapping import Incompatible
@@ -56,14 +56,14 @@ def inspect(
         table("files", columns, [tuple(facts.values()) for facts in files])
     try:
         require_alike(pool)
-        origin = None if base is None else open_base(base, pool)
+        origin, digest = (None, "") if base is None else open_origin(base, pool)
     except Incompatible as error:
         if as_json:
             print_json({"files": files, "averageable": False, "problems": str(error).split("\n")})
         raise
     geometry = measure(pool.checkpoints, origin)
     bases = {n: c.metadata["base"] for n, c in pool.checkpoints.items() if "base" in c.metadata}
-    relations = kinship(geometry, bases | ({"the base": origin.digest()} if origin else {}))
+    relations = kinship(geometry, bases | ({"the base": digest} if digest else {}))
     problems = _not_finite(pool, geometry)
     shared = not problems and all(relation.verdict == "shared" for relation in relations)
     names = [relation.name for relation in relations]

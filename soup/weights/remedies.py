@@ -1,5 +1,6 @@
 """What to do about weights that cannot be averaged, by the cause that names and shapes show."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
@@ -40,7 +41,9 @@ def remedy(first: Shapes, second: Shapes) -> str:
         )
     elif reshaped and all(first[name][1:] == second[name][1:] for name in reshaped):
         cause = "fine-tune both from the same initialisation, head included"
-    elif any(encoder_prefix(*pair) is not None for pair in ((first, second), (second, first))):
+    elif first.keys() != second.keys() and any(
+        encoder_prefix(*pair) is not None for pair in ((first, second), (second, first))
+    ):
         cause = (
             "one is an encoder, the other a model with it and a head: average models that are "
             "both whole, heads included"
@@ -53,13 +56,25 @@ def remedy(first: Shapes, second: Shapes) -> str:
 def encoder_prefix(encoder: Shapes, model: Shapes) -> str | None:
     """What stands before an encoder's names in a model that holds it: "bert.", or '' for nothing.
 
-    Nine of ten tensors suffice, because heads may differ. None if the model does not hold it.
+    A tenth of the encoder's tensors, or four, may be missing or of another shape (a head of its
+    own). What the model has beside them is no further layer of the same kind, as ResNet-34 has
+    beside ResNet-18. None if the model does not hold it.
     """
     for prefix in ["", *sorted({f"{name.partition('.')[0]}." for name in model})]:
-        held = sum(1 for name, shape in encoder.items() if model.get(prefix + name) == shape)
-        if encoder and held >= 0.9 * len(encoder):
-            return prefix
+        held = {prefix + n for n, shape in encoder.items() if model.get(prefix + n) == shape}
+        others = len(encoder) - len(held)
+        if held and others <= max(4, len(encoder) // 10) and others <= len(held):
+            parts = {f"{prefix}{name.partition('.')[0]}" for name in encoder}
+            beside = [name for name in model if name not in held and _parts(name) & parts]
+            if not any(re.search(r"\.\d+\.", name) for name in beside):
+                return prefix
     return None
+
+
+def _parts(name: str) -> set[str]:
+    """The modules that a tensor is in: "a" and "a.b" of "a.b.weight"."""
+    parts = name.split(".")[:-1]
+    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
 
 
 def _wrappers_between(first: Shapes, second: Shapes) -> str:

@@ -194,3 +194,24 @@ def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(candidates: Cand
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_a_published_encoder_is_a_base_to_measure_from_and_none_to_compute_with(
+    soup: Command, tmp_path: Path
+) -> None:
+    body = {f"layers.{i}.w": torch.randn(6, 6) for i in range(5)}
+    save(body, tmp_path / "encoder.safetensors")
+    models = []
+    for name in "ab":
+        models.append(tmp_path / f"{name}.safetensors")
+        fine = {f"vit.{n}": x + 0.05 * torch.randn(6, 6) for n, x in body.items()}
+        save({**fine, "classifier.weight": torch.randn(2, 6)}, models[-1])
+    base = ("--base", tmp_path / "encoder.safetensors")
+    for verb in ("inspect", "explain"):
+        said = soup(verb, *base, *models)
+        assert said.code == 0, said.err
+        assert "encoder.safetensors has no classifier.weight of these shapes" in said.err
+    assert "shared" in soup("inspect", *base, *models).err
+    said = soup("cook", "-r", "ties", *base, "-o", tmp_path / "out", *models)
+    assert said.code == 2
+    assert "the published encoder of these models, without their head: give the weights" in said.err

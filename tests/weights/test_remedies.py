@@ -51,3 +51,5 @@ def test_an_encoder_is_found_in_the_model_that_was_made_of_it() -> None:
     assert encoder_prefix(BERT, CLASSIFIER) == ""
     assert encoder_prefix({**BERT, "cls.bias": (9,)}, CLASSIFIER) == ""
     assert encoder_prefix(PLAIN, CLASSIFIER) is None
+    deeper = {**BERT, "bert.layers.6.q.weight": (8, 8)}
+    assert encoder_prefix(ENCODER, deeper) is None

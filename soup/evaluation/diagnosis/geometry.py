@@ -30,6 +30,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from soup.evaluation.diagnosis.base import Encoder
 from soup.evaluation.diagnosis.heads import guess_head
 from soup.weights import Weights, gram, specs
 
@@ -122,7 +123,8 @@ def measure(models: Mapping[str, Weights], base: Weights | None = None) -> dict[
 
     Args:
         models: name -> weights, one or more; all have the same tensor names and shapes.
-        base: the initialisation of the models, if it is available.
+        base: the initialisation of the models, if it is available; of an `Encoder` without a head,
+            what it lacks is no part of the backbone.
 
     Returns:
         Group of tensors -> geometry. "all": every tensor. "backbone": the tensors outside the head
@@ -135,8 +137,9 @@ def measure(models: Mapping[str, Weights], base: Weights | None = None) -> dict[
     points = [*models.values()] + ([] if base is None else [base])
     shapes = specs(points[0])
     heads = set(guess_head(shapes))
+    unknown = set(base.lacks) if isinstance(base, Encoder) else set()
     products = {name: product.numpy() for name, product in gram(points).items()}
-    body = [name for name in products if name not in heads]
+    body = [name for name in products if name not in heads | unknown]
     groups: dict[Group, list[str]] = {
         "all": [*products],
         "backbone": [n for n in body if len(shapes[n].shape) >= 2] or body or [*products],
