@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from soup.models.conversion.errors import FormatError
+from soup.models.conversion.pickle_reader import Inert
 
 # Keys of the trained weights in training programs, in the order of preference. Lightning's
 # WeightAveraging moves the weights to the first key, and stores the average as 'state_dict'.
@@ -53,6 +54,8 @@ def candidates(content: object) -> list[Candidate]:
     if not found:
         keys = [str(key) for key in content][:20] if isinstance(content, Mapping) else []
         there = f"only the keys {', '.join(keys)}" if keys else type(content).__name__
+        numpy = isinstance(content, Mapping) and any(isinstance(v, Inert) for v in content.values())
+        there += ", whose values are arrays of NumPy and not tensors" if numpy else ""
         raise FormatError(
             f"holds no weights, but {there}; import what the program saved of its state_dict()"
         )

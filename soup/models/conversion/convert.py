@@ -139,7 +139,11 @@ def _layout(first: Path, content: object) -> str:
 def _require_savable(weights: Mapping[str, Tensor]) -> None:
     """Raise for tensors that cannot be averaged or written; the message lists them all."""
     kinds = [(name, _unsavable(tensor)) for name, tensor in weights.items()]
-    problems = [f"{name} is {kind}" for name, kind in kinds if kind]
+    problems = [f"{name} is {kind}" for name, kind in kinds if kind] + [
+        f"{name} is one process's part of parameters that FSDP joined (FULL_STATE_DICT saves all)"
+        for name in weights
+        if name.endswith("flat_param")
+    ]
     if problems:
         raise FormatError(
             f"{some(problems, 10, last=' ')}; weights are averaged as dense real tensors: "
@@ -149,8 +153,8 @@ def _require_savable(weights: Mapping[str, Tensor]) -> None:
 
 def _unsavable(tensor: Tensor) -> str:
     """Why a tensor cannot be averaged or written; '' if it can."""
-    if tensor.is_quantized:
-        return "quantised"
+    if type(tensor) is not Tensor or tensor.is_quantized:
+        return "quantised" if type(tensor) is Tensor else f"a {type(tensor).__name__}"
     if tensor.layout != strided:
         return str(tensor.layout).removeprefix("torch.")
     if tensor.is_meta:

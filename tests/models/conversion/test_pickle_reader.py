@@ -1,13 +1,19 @@
 """A pickle with code in it is named and refused, and never run; a damaged file is said to be."""
 
 import collections
+import datetime
+import importlib
 import os
+import pathlib
 import pickle
+import subprocess
+import sys
 import zipfile
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -92,6 +98,84 @@ def test_a_torchscript_archive_is_refused_with_the_remedy(tmp_path: Path) -> Non
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "m.pt")
     with pytest.raises(FormatError, match=f"torch.jit.ScriptModule.*{REMEDY}"):
         convert(tmp_path / "m.pt", tmp_path / "w")
+
+
+class Beside(NamedTuple):
+    """A value of another kind than NumPy's, whose class is not known to be harmless."""
+
+    value: int
+
+
+BESIDE: dict[str, Any] = {
+    "numbers": {"best": np.float64(0.9), "n": np.int32(3), "done": np.bool_(True)},
+    "text": np.str_("text"),
+    "arrays": {"scores": np.ones((2, 3)), "random": np.random.RandomState(0).get_state()},
+    "paths": [pathlib.PurePosixPath("/data"), pathlib.PureWindowsPath("c:/data")],
+    "times": [datetime.datetime(2026, 1, 2), datetime.timedelta(1), datetime.UTC],
+    "containers": [collections.defaultdict(list, a=[np.int64(1)]), collections.deque([1, 2])],
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kind", BESIDE)
+def test_harmless_values_beside_the_weights_are_read_past(
+    tmp_path: Path, kind: str, zipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"model": {"a": torch.ones(2)}, "beside": BESIDE[kind]}
+    torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    monkeypatch.setattr(np, "dtype", lambda *_: pytest.fail("code of NumPy ran"))
+    found = convert(tmp_path / "w.pt", tmp_path / "w")
+    assert (found.key, found.tensors) == ("model", 1)
+
+
+def test_weights_in_a_defaultdict_are_weights(tmp_path: Path) -> None:
+    torch.save({"model": collections.defaultdict(list, a=torch.ones(2))}, tmp_path / "w.pt")
+    assert convert(tmp_path / "w.pt", tmp_path / "w").key == "model"
+
+
+def test_harmless_values_let_nothing_else_in(tmp_path: Path) -> None:
+    beside = {"score": np.float64(1), "extra": Planted(tmp_path / "made"), "other": Beside(1)}
+    torch.save({"model": {"a": torch.ones(2)}, **beside}, tmp_path / "w.pt")
+    with pytest.raises(FormatError, match=r"asks for '\w+\.mkdir', '[\w.]+\.Beside', and import"):
+        convert(tmp_path / "w.pt", tmp_path / "w")
+    assert not (tmp_path / "made").exists()
+
+
+def test_weights_of_numpy_are_said_to_be_so(tmp_path: Path) -> None:
+    torch.save({"w": np.ones(3)}, tmp_path / "w.pt")
+    with pytest.raises(FormatError, match="only the keys w, whose values are arrays of NumPy"):
+        convert(tmp_path / "w.pt", tmp_path / "w")
+
+
+SHARDED = """
+import os, sys, torch
+import torch.distributed as distributed
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+store = distributed.HashStore()
+distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+mesh = init_device_mesh("cpu", (1,))
+torch.save({"w": distribute_tensor(torch.ones(2, 3), mesh, [Shard(0)])}, sys.argv[1])
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_tensors_of_one_process_of_many_are_no_damage(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", SHARDED, tmp_path / "w.pt"], check=True)
+    # Torch reads DTensors once some module has imported torch.distributed.tensor.
+    wanted = r"w.pt: (w is a DTensor|holds tensors of one process.*get_model_state_dict\(model)"
+    with pytest.raises(FormatError, match=wanted):
+        convert(tmp_path / "w.pt", tmp_path / "w")
+    importlib.import_module("torch.distributed.tensor")
+    with pytest.raises(FormatError, match=wanted):
+        convert(tmp_path / "w.pt", tmp_path / "w")
+
+
+def test_flattened_parameters_of_fsdp_are_refused(tmp_path: Path) -> None:
+    flat = {"_fsdp_wrapped_module._flat_param": torch.ones(9), "fc._flat_param": torch.ones(3)}
+    torch.save(flat, tmp_path / "w.pt")
+    with pytest.raises(FormatError, match=r"_flat_param is one process's part .*FULL_STATE_DICT"):
+        convert(tmp_path / "w.pt", tmp_path / "w")
 
 
 def test_damaged_files_are_named_and_leave_nothing(tmp_path: Path) -> None:
