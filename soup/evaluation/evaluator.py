@@ -11,10 +11,18 @@ from torch import nn
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.heldout_loss import HeldoutLoss
-from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, ErrorJudge, Score, ScoreJudge
+from soup.evaluation.judges import (
+    TOP1_ERROR,
+    ErrorFunction,
+    ErrorJudge,
+    Loading,
+    Score,
+    ScoreJudge,
+)
 from soup.evaluation.metrics import Correct, Logits
 from soup.evaluation.predict import predict
 from soup.models import Architecture, load_weights
+from soup.models.batchnorm import Recalibration
 from soup.weights import Weights, specs
 
 
@@ -28,6 +36,8 @@ class Evaluator:
         models: one on each device; their weights are overwritten.
         batch_size: examples in each forward pass.
         skipped: one line for each example that was left out, with the reason.
+        recalibration: recomputes the BatchNorm statistics of candidates in the judges and in the
+            objective; None leaves those of the weights.
     """
 
     examples: Examples
@@ -35,6 +45,7 @@ class Evaluator:
     models: tuple[nn.Module, ...]
     batch_size: int
     skipped: tuple[str, ...] = ()
+    recalibration: Recalibration | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -69,10 +80,20 @@ class Evaluator:
         """Judges by any score of all logits, one for each device."""
         return [ScoreJudge(**on, score=score) for on in self._on_devices()]
 
+    def recalibrated(self, weights: Weights) -> Weights:
+        """The weights with the BatchNorm statistics that the judges give them."""
+        return Loading(self.load, self.recalibration).recalibrated(self.models[0], weights)
+
     def objective(self) -> HeldoutLoss:
         """The cross-entropy and its gradients, for recipes that learn their coefficients."""
         size, prepare = min(self.batch_size, 256), self.examples.prepare
-        return HeldoutLoss(self.models[0], *self._compact(), prepare=prepare, batch_size=size)
+        return HeldoutLoss(
+            self.models[0],
+            *self._compact(),
+            prepare=prepare,
+            batch_size=size,
+            recalibration=self.recalibration,
+        )
 
     def fisher(self, weights: Weights, examples: int = 512, seed: int = 0) -> Weights:
         """The diagonal of the Fisher information matrix, by the names of the weights.
@@ -112,8 +133,14 @@ class Evaluator:
     def _on_devices(self, among: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
         """The arguments that the judges of all kinds have in common, for each device."""
         inputs, labels = self._compact(among)
-        shared = {"batch_size": self.batch_size, "prepare": self.examples.prepare}
-        shared |= {"inputs": inputs, "labels": labels, "load": self.load}
+        shared = {
+            "inputs": inputs,
+            "labels": labels,
+            "batch_size": self.batch_size,
+            "prepare": self.examples.prepare,
+            "load": self.load,
+            "recalibration": self.recalibration,
+        }
         return [{"model": model, **shared} for model in self.models]
 
     def load(self, model: nn.Module, weights: Weights) -> None:

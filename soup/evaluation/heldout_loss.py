@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from soup.errors import BadInput
 from soup.models import load_weights
+from soup.models.batchnorm import Recalibration
 from soup.recipes.learned import Gradients
 from soup.weights import Weights
 
@@ -37,6 +38,7 @@ class HeldoutLoss:
         batch_size: int = 256,
         seed: int = 0,
         autocast: torch.dtype | None = None,
+        recalibration: Recalibration | None = None,
     ) -> None:
         """
         Args:
@@ -51,6 +53,8 @@ class HeldoutLoss:
             seed: of the examples set aside and of the order of batches.
             autocast: dtype that the model computes in, None for its own. bfloat16 takes about half
                 the time; the dtypes of weights, loss and gradients do not change.
+            recalibration: recomputes BatchNorm statistics whenever weights are loaded; no gradient
+                flows through them.
 
         Raises:
             HeldoutError: inputs and labels differ in number, or no example is left to learn from.
@@ -71,6 +75,7 @@ class HeldoutLoss:
         self._inputs, self._labels = inputs, labels
         self._loss, self._prepare = loss, prepare
         self._batch_size, self._seed, self._autocast = batch_size, seed, autocast
+        self._recalibration = recalibration
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """The indices of the examples to learn from, in batches, shuffled by (seed, epoch)."""
@@ -83,7 +88,7 @@ class HeldoutLoss:
         Raises:
             ModelError: the weights do not fit the model.
         """
-        load_weights(self._model, weights, type(self._model).__name__)
+        self._load(weights)
         named = dict(self._model.named_parameters())
         scale = torch.full((1,), beta, device=self.device, requires_grad=True)
         loss = self._mean(scale, batch)
@@ -96,11 +101,16 @@ class HeldoutLoss:
         """The mean loss on the examples that are set aside; None if there are none."""
         if not len(self._checked):
             return None
-        load_weights(self._model, weights, type(self._model).__name__)
+        self._load(weights)
         scale = torch.full((1,), beta, device=self.device)
         parts = torch.from_numpy(self._checked).split(self._batch_size)
         total = sum(self._mean(scale, part).item() * len(part) for part in parts)
         return total / len(self._checked)
+
+    def _load(self, weights: Weights) -> None:
+        load_weights(self._model, weights, type(self._model).__name__)
+        if self._recalibration is not None:
+            self._recalibration(self._model, weights)
 
     def _mean(self, scale: Tensor, batch: Tensor) -> Tensor:
         inputs = self._prepare(self._inputs[batch].to(self.device))

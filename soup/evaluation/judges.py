@@ -4,9 +4,13 @@ Greedy selection only needs to know whether the cost of a candidate exceeds a bo
 counts errors, visits the hardest examples first, and stops as soon as the bound is exceeded; its
 decision is that of a full pass. A score that is not a sum over examples (F1, Matthews) cannot be
 stopped early: `ScoreJudge` always computes all logits.
+
+Given a `Recalibration`, a judge recomputes the BatchNorm statistics of each candidate on training
+inputs before it judges, and a recipe's soup has these statistics.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soup.evaluation.metrics import Correct, Logits
+from soup.models.batchnorm import Recalibration
 from soup.weights import Weights
 
 Load = Callable[[nn.Module, Weights], None]
@@ -28,6 +33,31 @@ def load_exactly(model: nn.Module, weights: Weights) -> None:
         RuntimeError: names or shapes differ; the message of torch lists them.
     """
     model.load_state_dict(dict(weights))
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Loads candidate weights into a model, and recomputes BatchNorm statistics if that is wanted.
+
+    Attributes:
+        load: copies weights into a model.
+        recalibration: recomputes the statistics; None for those of the weights.
+    """
+
+    load: Load
+    recalibration: Recalibration | None = None
+
+    def __call__(self, model: nn.Module, weights: Weights) -> None:
+        self.load(model, weights)
+        if self.recalibration is not None:
+            self.recalibration(model, weights)
+
+    def recalibrated(self, model: nn.Module, weights: Weights) -> Weights:
+        """The weights with the statistics that a call gives the model."""
+        if self.recalibration is None:
+            return weights
+        self.load(model, weights)
+        return {**weights, **self.recalibration(model, weights)}
 
 
 def top(k: int) -> ErrorFunction:
@@ -85,6 +115,7 @@ class ErrorJudge:
         wrong: ErrorFunction = TOP1_ERROR,
         prepare: Callable[[Tensor], Tensor] = lambda batch: batch,
         load: Load = load_exactly,
+        recalibration: Recalibration | None = None,
     ) -> None:
         """
         Args:
@@ -97,9 +128,11 @@ class ErrorJudge:
             wrong: logits (batch, classes), labels (batch, ...) -> which are errors (batch,).
             prepare: a batch of `inputs` -> the model's input.
             load: copies weights into the model.
+            recalibration: recomputes the BatchNorm statistics of each candidate.
         """
         device = next(model.parameters()).device
-        self._model, self._load, self._prepare, self._wrong = model.eval(), load, prepare, wrong
+        self._model, self._prepare, self._wrong = model.eval(), prepare, wrong
+        self._load = Loading(load, recalibration)
         self._correct = [*correct]
         best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
         order = np.arange(len(labels)) if best is None else hardest_first(correct, best)
@@ -136,6 +169,10 @@ class ErrorJudge:
             self._order = torch.from_numpy(order).to(self._order.device)
         return errors
 
+    def recalibrated(self, weights: Weights) -> Weights:
+        """The weights whose errors a call counts: with recomputed BatchNorm statistics."""
+        return self._load.recalibrated(self._model, weights)
+
 
 class ScoreJudge:
     """Any score of all logits, as a cost: lower is better. Every call visits all examples."""
@@ -149,6 +186,7 @@ class ScoreJudge:
         batch_size: int = 256,
         prepare: Callable[[Tensor], Tensor] = lambda batch: batch,
         load: Load = load_exactly,
+        recalibration: Recalibration | None = None,
     ) -> None:
         """
         Args:
@@ -157,7 +195,8 @@ class ScoreJudge:
         The other arguments are those of `ErrorJudge`.
         """
         device = next(model.parameters()).device
-        self._model, self._load, self._prepare, self._score = model.eval(), load, prepare, score
+        self._model, self._prepare, self._score = model.eval(), prepare, score
+        self._load = Loading(load, recalibration)
         self._inputs, self._labels = inputs.to(device), labels.cpu()
         self._batch_size = batch_size
 
@@ -170,3 +209,7 @@ class ScoreJudge:
         cost = float(self._score(logits, self._labels))
         # Written so that the NaN of a diverged model exceeds every bound.
         return None if at_most is not None and not cost <= at_most else cost
+
+    def recalibrated(self, weights: Weights) -> Weights:
+        """The weights whose cost a call computes: with recomputed BatchNorm statistics."""
+        return self._load.recalibrated(self._model, weights)

@@ -1,48 +1,219 @@
-"""BatchNorm statistics of a soup.
+"""BatchNorm statistics of a soup, recomputed on training inputs.
 
-The running mean and variance of an ingredient describe the ingredient's activations. Their average
-over the ingredients only approximates the statistics of the soup's activations. `recalibrate`
-computes these in a pass over training images. The literature does not agree on which gives the
-better accuracy, so both are offered.
+The running mean and variance of a BatchNorm layer describe the layer's inputs in one model. Their
+average over models is not what the layer sees in the average of the models, because each layer's
+input is no linear function of the weights: it has to be measured, by a pass over training inputs,
+for every candidate anew. `docs/benchmarks.md` shows what that changes, and how many inputs suffice.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 
-from soup.weights import Weights
+from soup.models.architecture import ModelError
+from soup.weights import Weights, specs
+
+IMAGES = 256  # training images that suffice; docs/benchmarks.md
 
 
 def has_batchnorm(model: nn.Module) -> bool:
     """Whether the model has BatchNorm layers with running statistics."""
-    return any(
-        isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules()
-    )
+    return bool(layers_of(model))
 
 
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> Weights:
+def layers_of(model: nn.Module) -> dict[str, _BatchNorm]:
+    """The BatchNorm layers with running statistics by name; a shared one under all its names."""
+    return {
+        name: module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+def layers_that_differ(model: nn.Module, ingredients: Sequence[Weights]) -> list[str]:
+    """The BatchNorm layers whose running statistics are not the same in all ingredients.
+
+    Statistics that are the same were frozen in the fine-tunes, which makes them constants of the
+    models; their average is exact, and recomputing them would change the models.
+    """
+    return [
+        name
+        for name in layers_of(model)
+        if any(
+            not torch.equal(ingredients[0][statistic], other[statistic])
+            for statistic in (_tensor(name, "running_mean"), _tensor(name, "running_var"))
+            for other in ingredients[1:]
+        )
+    ]
+
+
+def spread(available: int, wanted: int) -> NDArray[np.int64]:
+    """Indices of the inputs to recompute statistics on: always the same, in mixed order.
+
+    They are spread evenly over the inputs, which are mostly sorted by class, so that each class is
+    among them and in each batch.
+    """
+    even = np.linspace(0, available - 1, min(wanted, available)).round().astype(np.int64)
+    return np.random.default_rng(0).permutation(even)
+
+
+def recalibrate(
+    model: nn.Module, batches: Iterable[Tensor], layers: Collection[str] | None = None
+) -> Weights:
     """Recompute the running statistics in place, as the mean of the batches' statistics.
 
-    Uses `torch.optim.swa_utils.update_bn`, with dropout switched off. The model is in evaluation
-    mode afterwards.
+    As `torch.optim.swa_utils.update_bn`, but everything else is in evaluation mode (dropout and
+    stochastic depth are off), an input counts alike in a batch of any size, and the result does not
+    depend on the layers' momentum. `num_batches_tracked` becomes the number of batches. The model
+    is in evaluation mode afterwards.
 
     Args:
-        batches: inputs of the model.
+        batches: inputs of the model; a batch of one input is joined to its neighbour, because one
+            input has no variance.
+        layers: names of the layers to recompute; None for all that have running statistics.
 
     Returns:
         A copy of all weights of the model.
+
+    Raises:
+        ModelError: there are fewer than two inputs.
     """
-    rates = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
-    for module in rates:
-        module.p = 0.0
-    try:
-        with torch.no_grad():
-            update_bn(batches, model)
-    finally:
-        for module, rate in rates.items():
-            module.p = rate
-        model.eval()
+    _recompute(model, batches, layers)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@dataclass
+class Recalibration:
+    """A fixed set of training inputs, on which the statistics of candidates are recomputed.
+
+    Attributes:
+        inputs: (examples, ...), in their stored form, at least two; kept on the models' devices.
+        prepare: a batch of `inputs` -> the model's input.
+        batch_size: the most inputs in one forward pass. Batches are equally large, up to one.
+        layers: names of the layers to recompute; None for all that have running statistics.
+        models: number of models whose statistics were recomputed.
+        seconds: time that this took.
+    """
+
+    inputs: Tensor
+    prepare: Callable[[Tensor], Tensor] = lambda batch: batch
+    batch_size: int = 256
+    layers: Collection[str] | None = None
+    models: int = 0
+    seconds: float = 0.0
+    _copies: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        """What was done, and what it cost."""
+        return (
+            f"BatchNorm statistics recomputed {self.models} times on {len(self.inputs)} training "
+            f"images: {self.seconds:.1f} s"
+        )
+
+    def __call__(self, model: nn.Module, weights: Weights) -> dict[str, Tensor]:
+        """Recompute the statistics of a model in place.
+
+        Args:
+            model: with these weights loaded; in evaluation mode afterwards.
+            weights: whose dtypes the statistics are rounded to, so that they can be stored in place
+                of those of `weights` without any change.
+
+        Returns:
+            Copies of the recomputed tensors by name.
+
+        Raises:
+            ModelError: there are fewer than two inputs.
+        """
+        started = time.perf_counter()
+        device = next(model.parameters()).device
+        if device not in self._copies:
+            self._copies[device] = self.inputs.to(device)
+        inputs = self._copies[device]
+        batches = max(1, min(-(-len(inputs) // self.batch_size), len(inputs) // 2))
+        parts = (self.prepare(part) for part in inputs.tensor_split(batches))
+        statistics, stored = {}, specs(weights)
+        for name, buffer in _recompute(model, parts, self.layers).items():
+            rounded = buffer.to(stored[name].dtype)
+            if bool(rounded.isfinite().all()):  # else too large for float16: kept as it is
+                buffer.copy_(rounded)
+            else:
+                rounded = buffer
+            statistics[name] = rounded.clone()
+        self.models += 1
+        self.seconds += time.perf_counter() - started
+        return statistics
+
+
+def _recompute(
+    model: nn.Module, batches: Iterable[Tensor], layers: Collection[str] | None
+) -> Mapping[str, Tensor]:
+    """Recompute statistics in place, and return the buffers that hold them by name."""
+    chosen = {n: m for n, m in layers_of(model).items() if layers is None or n in layers}
+    momenta = {module: module.momentum for module in chosen.values()}
+    sums: dict[_BatchNorm, list[Any]] = {}
+    counts = dict.fromkeys(momenta, 0)
+
+    def add(module: _BatchNorm, inputs: tuple[Tensor], _output: Tensor) -> None:
+        size, earlier = len(inputs[0]), sums.get(module, [0.0, 0.0])
+        sums[module] = [
+            total + size * statistic.double()
+            for total, statistic in zip(earlier, _statistics(module), strict=True)
+        ]
+        counts[module] += size
+
+    model.eval()
+    hooks = [module.register_forward_hook(add) for module in momenta]
+    try:
+        for module in momenta:
+            module.training, module.momentum = True, 1.0  # running statistics: the last batch's
+            if module.num_batches_tracked is not None:
+                module.num_batches_tracked.zero_()
+        with torch.no_grad():
+            for batch in _without_singles(batches):
+                model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, momentum in momenta.items():
+            module.training, module.momentum = False, momentum
+    for module, totals in sums.items():  # none of a layer that the model does not use
+        for statistic, total in zip(_statistics(module), totals, strict=True):
+            statistic.copy_(total / counts[module])
+    return {
+        _tensor(name, key): buffer
+        for name, module in chosen.items()
+        for key, buffer in module.named_buffers(recurse=False)
+    }
+
+
+def _tensor(layer: str, key: str) -> str:
+    """The name of a layer's tensor in the weights; the layer may be the whole model, named ''."""
+    return f"{layer}.{key}" if layer else key
+
+
+def _statistics(module: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    return module.running_mean, module.running_var
+
+
+def _without_singles(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The batches, those of a single input joined to a neighbour."""
+    waiting = None
+    for batch in batches:
+        if waiting is not None and min(len(waiting), len(batch)) < 2:
+            waiting = torch.cat([waiting, batch])
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting = batch
+    if waiting is None or len(waiting) < 2:
+        raise ModelError("BatchNorm statistics are computed on at least two images: give more")
+    yield waiting

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable, require_unique_names
-from soup.recipes.judge import Judge
+from soup.recipes.judge import Judge, as_judged
 from soup.weights import Weights
 from soup.weights.merged import Merged, materialize_if_eager
 from soup.weights.numbers import fitted, numbers
@@ -120,7 +120,10 @@ def soup_of_all(ingredients: Sequence[Ingredient], weights: Weights, judge: Judg
     """Return a soup that keeps all ingredients; its errors are counted if there is a judge."""
     names = tuple(ingredient.name for ingredient in ingredients)
     trace = tuple(Trial(name, errors=None, at_most=None, kept=True) for name in names)
-    return Soup(weights, names, None if judge is None else judge(weights), trace)
+    if judge is None:
+        return Soup(weights, names, None, trace)
+    errors = judge(weights)
+    return Soup(as_judged(weights, judge), names, errors, trace)
 
 
 def search_coefficient(
@@ -155,4 +158,5 @@ def search_coefficient(
         if at_most is None or (errors is not None and errors <= at_most):
             best, soup = len(trials) - 1, Soup(weights, names, errors, ())
     trials[best] = replace(trials[best], kept=True)
-    return replace(soup, trace=tuple(trials))
+    weights = soup.weights if judge is None else as_judged(soup.weights, judge)
+    return replace(soup, weights=weights, trace=tuple(trials))

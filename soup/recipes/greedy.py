@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
-from soup.recipes.judge import Judge
+from soup.recipes.judge import Judge, as_judged
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
 
@@ -57,7 +57,8 @@ def greedy(
             mean.add(candidate.weights)
             errors = errors_with
     kept_names = tuple(trial.name for trial in trace if trial.kept)
-    return Soup(mean.result(), kept_names, errors, tuple(trace))
+    weights = mean.result() if len(kept_names) == 1 else as_judged(mean.result(), judge)
+    return Soup(weights, kept_names, errors, tuple(trace))
 
 
 def require_tie(tie: str) -> None:

@@ -15,3 +15,20 @@ class Judge(Protocol):
     """
 
     def __call__(self, weights: Weights, at_most: Any = None) -> float | None: ...
+
+
+@runtime_checkable
+class Recalibrating(Protocol):
+    """A judge that recomputes BatchNorm statistics, and so judges other weights than it is given.
+
+    Calling it is judging, as in `Judge`.
+    """
+
+    def recalibrated(self, weights: Weights) -> Weights:
+        """Return the weights whose errors a call with `weights` counts."""
+        ...
+
+
+def as_judged(weights: Weights, judge: Judge) -> Weights:
+    """Return the weights whose errors `judge(weights)` counts: mostly these weights themselves."""
+    return judge.recalibrated(weights) if isinstance(judge, Recalibrating) else weights

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from soup.recipes.greedy import Tie, most_errors, recorded_errors, require_tie
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
-from soup.recipes.judge import Judge
+from soup.recipes.judge import Judge, as_judged
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
 
@@ -84,4 +84,6 @@ def parallel_greedy(
                 pending.clear()
                 mean.add(candidate.weights)
                 errors, stale = errors_with, Event()
-    return Soup(mean.result(), tuple(t.name for t in trace if t.kept), errors, tuple(trace))
+    kept_names = tuple(trial.name for trial in trace if trial.kept)
+    weights = mean.result() if len(kept_names) == 1 else as_judged(mean.result(), judges[0])
+    return Soup(weights, kept_names, errors, tuple(trace))

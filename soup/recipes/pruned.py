@@ -12,7 +12,7 @@ without a score are left out.
 from collections.abc import Sequence
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge
+from soup.recipes.judge import Judge, as_judged
 from soup.recipes.ranking import ranked
 from soup.weights import average
 
@@ -43,4 +43,5 @@ def pruned(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
         trace.append(Trial(candidate.name, errors_without, errors, kept=not dropped))
         if dropped:
             members, weights, errors = rest, weights_without, errors_without
-    return Soup(weights, tuple(member.name for member in members), errors, tuple(trace))
+    names = tuple(member.name for member in members)
+    return Soup(as_judged(weights, judge), names, errors, tuple(trace))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from soup.recipes.greedy import most_errors, recorded_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge
+from soup.recipes.judge import Judge, as_judged
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
 
@@ -44,7 +44,7 @@ def removal(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
         Incompatible: names or shapes differ.
     """
     best, *rest = ranked(ingredients)
-    soup = Subset([best], average([best.weights]), recorded_errors(best))
+    single = soup = Subset([best], average([best.weights]), recorded_errors(best))
     trace = [Trial(best.name, soup.errors, at_most=None, kept=True)]
     for candidate in rest:
         members = [*soup.members, candidate]
@@ -58,7 +58,8 @@ def removal(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
         while (smaller := remove_one(soup, judge, trace)) is not None:
             soup = smaller
     names = tuple(member.name for member in soup.members)
-    return Soup(soup.weights, names, soup.errors, tuple(trace))
+    weights = soup.weights if soup is single else as_judged(soup.weights, judge)
+    return Soup(weights, names, soup.errors, tuple(trace))
 
 
 def remove_one(soup: Subset, judge: Judge, trace: list[Trial]) -> Subset | None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from soup.recipes.greedy import most_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge
+from soup.recipes.judge import Judge, as_judged
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
 
@@ -55,7 +55,7 @@ def repetition(ingredients: Sequence[Ingredient], judge: Judge, steps: int = 50)
         members.append(index)
         trace[trial] = replace(trace[trial], kept=True)
     names = tuple(candidates[index].name for index in members)
-    return Soup(weights, names, errors, tuple(trace))
+    return Soup(as_judged(weights, judge), names, errors, tuple(trace))
 
 
 def average_of(candidates: Sequence[Ingredient], members: Sequence[int]) -> Weights:
