@@ -170,6 +170,13 @@ class Cook(Strict):
         "keep", description="an equal score: keep (the paper, >=) or reject (the published code, >)"
     )
     include_probe: bool = Field(True, description="the LP model is a candidate too")
+    recalibrate: int = Field(
+        256,
+        ge=0,
+        description="training images on which each candidate's BatchNorm statistics are recomputed "
+        "before it is judged, a pass over them each; 0 averages the statistics. Of no effect on "
+        "models without BatchNorm, or whose fine-tunes left its statistics as they were",
+    )
 
 
 class Evaluate(Strict):

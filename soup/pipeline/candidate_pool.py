@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.metrics import Logits
 from soup.models import DESCRIPTION_FILE, Architecture, build
-from soup.pipeline.heldout import heldout_of
+from soup.models.batchnorm import Recalibration, layers_that_differ
+from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Soup
@@ -27,11 +29,13 @@ class SoupResult:
     Attributes:
         heldout: float (examples, classes), from the judge's pass over the soup; of a soup of one
             ingredient, which no judge looked at, the ingredient's own.
+        recalibration: what recomputed the candidates' BatchNorm statistics; None if nothing did.
     """
 
     soup: Soup
     trace: pd.DataFrame
     heldout: Logits
+    recalibration: Recalibration | None
 
 
 class CandidatePool:
@@ -63,6 +67,7 @@ class CandidatePool:
         self.heldout = heldout_of(project, self.architecture)
         self.model = build(self.architecture).to(project.device())
         self._batch_size = project.params.compute.eval_batch_size
+        self._project = project
 
     @property
     def shared(self) -> dict[str, str]:
@@ -75,7 +80,14 @@ class CandidatePool:
         """Cook; the judge visits first what most ingredients got wrong."""
         ingredients = [stored.ingredient for stored in self.ranked]
         correct = [stored.correct for stored in self.ranked]
-        evaluator = Evaluator(self.heldout, self.architecture, (self.model,), self._batch_size)
+        recalibration = self._recalibration()
+        evaluator = Evaluator(
+            self.heldout,
+            self.architecture,
+            (self.model,),
+            self._batch_size,
+            recalibration=recalibration,
+        )
         (judge,) = evaluator.judges(correct)
         soup = (
             uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
@@ -103,4 +115,19 @@ class CandidatePool:
         )
         numbers = ["heldout_errors", "heldout_accuracy", "at_most"]
         trace[numbers] = trace[numbers].astype(float)
-        return SoupResult(soup, trace, heldout)
+        return SoupResult(soup, trace, heldout, recalibration)
+
+    def _recalibration(self) -> Recalibration | None:
+        """What recomputes BatchNorm statistics on training images; None where they do not differ.
+
+        Raises:
+            ModelError: fewer training images than two are asked for or there.
+        """
+        most = self._project.params.soup.recalibrate
+        weights = [stored.ingredient.weights for stored in self.ranked]
+        layers = layers_that_differ(self.model, weights) if most else []
+        if not layers:
+            return None
+        images = training_of(self._project, self.architecture, most)
+        inputs = images.compact(np.arange(len(images)))
+        return Recalibration(inputs, images.prepare, self._batch_size, layers)

@@ -1,8 +1,9 @@
-"""The held-out images of a project, on which every model is ranked and judged."""
+"""The images that soups are cooked by: held-out to judge on, and some of train for BatchNorm."""
 
 from soup.data.loading.examples import ImageExamples, examples
 from soup.data.split.manifest import Manifest
 from soup.models import Architecture
+from soup.models.batchnorm import spread
 from soup.models.transforms import image_input
 from soup.pipeline.project import Project
 
@@ -16,3 +17,17 @@ def heldout_of(project: Project, architecture: Architecture) -> ImageExamples:
     rows = Manifest.load(project.development).split("heldout")
     inputs = image_input(architecture)
     return examples(project.image_store(), rows, architecture.classes, inputs)
+
+
+def training_of(project: Project, architecture: Architecture, most: int) -> ImageExamples:
+    """Some training images, spread over the classes, as a model takes them at evaluation.
+
+    Args:
+        most: how many of them.
+
+    Raises:
+        DataError: there is no split.
+    """
+    rows = Manifest.load(project.development).split("train")
+    chosen = [rows[index] for index in spread(len(rows), most)]
+    return examples(project.image_store(), chosen, architecture.classes, image_input(architecture))

@@ -75,7 +75,7 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
     ("path", "known"),
     [
         ("sweeep", "experiment, data, base, probe, sweep, soup, evaluate, register, compute"),
-        ("soup__ties", "recipe, tie, include_probe"),
+        ("soup__ties", "recipe, tie, include_probe, recalibrate"),
         ("data__heldout__share", "fraction, per_class, index, folder"),
         ("data__shapes__colour", "seed, train, test, shift, upstream"),
         ("sweep__space__lr__low", "min, max, scale, zero"),

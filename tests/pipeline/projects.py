@@ -26,13 +26,15 @@ def record(project: Project, name: str, facts: Mapping[str, object]) -> None:
     (project.out / f"{name}.json").write_text(json.dumps({**facts, "seconds": 1.0}))
 
 
-def probed(root: Path, **changes: Any) -> Project:
+def probed(root: Path, norm_layer: str = "groupnorm1", **changes: Any) -> Project:
     """A project in which everything up to the probe is done."""
     worlds.world(root / "data", train=40, test=12)
     worlds.draw(root / "data" / "dark", {"blue": 8, "red": 8}, first=900)
-    worlds.put(root / "base", worlds.tiny())
+    worlds.put(root / "base", worlds.tiny(norm_layer=norm_layer))
     (root / "base" / "model.safetensors").rename(root / "base.safetensors")
-    project = Project(root, parse(checkouts.parameters(root, **changes)), {"flow_run": "none"})
+    raw = checkouts.parameters(root, **changes)
+    raw["base"] |= {"kwargs": {**worlds.KWARGS, "norm_layer": norm_layer}}
+    project = Project(root, parse(raw), {"flow_run": "none"})
     project.out.mkdir(parents=True)
     homes.tracking(root)
     for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):

@@ -52,6 +52,10 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     }
     name = f"{options.recipe} soup"
     settings = {"recipe": options.recipe, "tie": options.tie, "kept": len(kept)}
+    recalibrated: dict[str, Any] = {}
+    if cooked.recalibration is not None:
+        recalibrated = {"batchnorm": str(cooked.recalibration)}
+        settings["recalibrated_on"] = len(cooked.recalibration.inputs)
     run_id = store.start("soup", digest, name, tags, settings)
     store.log_input_models(run_id, [run.model_id for run in kept])
     accuracy = 1 - soup.errors / examples
@@ -70,8 +74,10 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "kept": list(soup.kept),
         "errors": soup.errors,
         "examples": examples,
+        **recalibrated,
         "summary": f"{options.recipe} keeps {len(kept)} of {len(pool.ranked)}: "
-        f"held-out {accuracy:.2%}, best single {single:.2%}",
+        f"held-out {accuracy:.2%}, best single {single:.2%}"
+        + "".join(f"; {text}" for text in recalibrated.values()),
     }
 
 
