@@ -64,6 +64,9 @@ def cook(**given: Any) -> None:
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
     notes = _notes(options, pool, soup, scored)
+    recalibration = figures.get("recalibration", {})
+    if recalibration.get("written") == "recomputed":
+        notes["batchnorm"] = f"recomputed on {recalibration['images']} images"
     save(weights, options.out, notes)
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:

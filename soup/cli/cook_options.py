@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from soup.cli.options import Base, BatchSize, Device, Heldout, Json, Model, Models
+from soup.cli.options import (
+    CALIBRATION_IMAGES,
+    Base,
+    BatchSize,
+    CalibrationImages,
+    Device,
+    Heldout,
+    Json,
+    Model,
+    Models,
+    Recalibrate,
+)
 from soup.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,13 +97,8 @@ class CookOptions:
             autocompletion=lambda: list(DTYPES),
         ),
     ] = None
-    recalibrate: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Training images to compute the soup's BatchNorm statistics on, with --heldout.",
-        ),
-    ] = None
+    recalibrate: Recalibrate = None
+    calibration_images: CalibrationImages = CALIBRATION_IMAGES
     splits: Annotated[
         int,
         typer.Option(

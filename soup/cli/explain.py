@@ -1,6 +1,19 @@
 """soup explain: why the soup does not help."""
 
-from soup.cli.options import Base, Device, Heldout, Json, Model, Models, devices
+from dataclasses import replace
+
+from soup.cli.options import (
+    CALIBRATION_IMAGES,
+    Base,
+    CalibrationImages,
+    Device,
+    Heldout,
+    Json,
+    Model,
+    Models,
+    Recalibrate,
+    devices,
+)
 
 
 def explain(
@@ -8,6 +21,8 @@ def explain(
     base: Base = None,
     model: Model = None,
     heldout: Heldout = None,
+    recalibrate: Recalibrate = None,
+    calibration_images: CalibrationImages = CALIBRATION_IMAGES,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -16,12 +31,14 @@ def explain(
     soup explain --base BASE --model timm:NAME --heldout FOLDER A B C
 
     It tells why a greedy soup keeps one model alone, or why the uniform soup is worse than the best
-    model. The strongest cause comes first. Barriers and noise are only seen with --heldout.
+    model. The strongest cause comes first. Barriers and noise are only seen with --heldout. If the
+    models have BatchNorm, averages are judged with recomputed statistics, without --recalibrate
+    recomputed on the held-out images, since nothing is chosen here.
     """
     from rich.text import Text
 
     from soup.cli.checkpoints import open_origin, open_pool, require_alike
-    from soup.cli.heldout_folder import open_evaluator
+    from soup.cli.heldout_folder import open_evaluator, recalibration_on
     from soup.cli.terminal import bold, print_json, progress, say, warn
     from soup.evaluation.diagnosis.explain import explain as causes_of
     from soup.evaluation.metrics import Correct, correct
@@ -35,7 +52,7 @@ def explain(
     metadata = {name: dict(weights.metadata) for name, weights in pool.checkpoints.items()}
     if digest:
         metadata["the base"] = {"base": digest}
-    answers = None
+    answers, recomputed = None, None
     if heldout is None:
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
     else:
@@ -46,8 +63,17 @@ def explain(
             advance()
             return correct(evaluator.logits(weights), evaluator.examples.labels)
 
+        statistics = recalibration_on(
+            recalibrate, calibration_images, evaluator, [*pool.checkpoints.values()]
+        )
+        if statistics is not None:
+            evaluator = replace(evaluator, recalibration=statistics)
+
+            def recomputed(weights: Weights) -> Correct:
+                return answers(evaluator.recalibrated(weights))
+
     with progress("looking", None) as advance:
-        findings = causes_of(pool.checkpoints, origin, answers, metadata)
+        findings = causes_of(pool.checkpoints, origin, answers, metadata, recomputed)
     if as_json:
         print_json([finding._asdict() for finding in findings])
         return

@@ -1,6 +1,7 @@
 """Candidates scored on held-out images, and a soup chosen by the scores."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,12 +10,13 @@ import torch
 
 from soup.cli.checkpoints import Pool
 from soup.cli.cook_options import CookOptions, parameters_of
-from soup.cli.heldout_folder import open_evaluator
-from soup.cli.terminal import progress, warn
+from soup.cli.heldout_folder import open_evaluator, recalibration_on
+from soup.cli.terminal import progress, say, warn
 from soup.evaluation.evaluator import Evaluator
-from soup.evaluation.judges import TOP1_ERROR
+from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Correct
 from soup.evaluation.scores import COUNTS, SCORES
+from soup.models.batchnorm import has_batchnorm, layers_that_differ
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.parallel_greedy import parallel_greedy
 from soup.weights import Weights
@@ -43,10 +45,13 @@ class Cooked:
     Attributes:
         answers: in the order of judging, the last of a greedy soup being those after each model
             that it keeps but the first; empty where several devices judged.
+        averaged: the soup's weights before its BatchNorm statistics were recomputed; None if they
+            were not.
     """
 
     soup: Soup
     answers: list[Correct]
+    averaged: Weights | None = None
 
 
 def score(
@@ -67,7 +72,9 @@ def score(
         )
     for problem in evaluator.skipped[:5]:
         warn(f"left out: {problem}")
+    # Single models are scored with the statistics of their own training.
     judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
+    evaluator = _recalibrating(options, evaluator, [*pool.checkpoints.values()])
     scored = Scored(evaluator, [], {}, options.metric)
     with progress("scoring", len(ingredients)) as advance:
         for ingredient in ingredients:
@@ -78,6 +85,30 @@ def score(
             scored.ingredients.append(replace(ingredient, errors=cost))
             advance()
     return scored
+
+
+def _recalibrating(
+    options: CookOptions, evaluator: Evaluator, candidates: Sequence[Weights]
+) -> Evaluator:
+    """The evaluator, whose judges recompute BatchNorm statistics if training images are given."""
+    if options.recalibrate is None:
+        if layers_that_differ(evaluator.models[0], candidates):
+            warn(
+                "the models have BatchNorm, whose statistics are averaged, which may make good "
+                "averages look bad: give training images by --recalibrate FOLDER"
+            )
+        return evaluator
+    recalibration = recalibration_on(
+        options.recalibrate, options.calibration_images, evaluator, candidates
+    )
+    if recalibration is None:
+        has = has_batchnorm(evaluator.models[0])
+        warn(
+            "the BatchNorm statistics are the same in all models: they are kept"
+            if has
+            else "the model keeps no BatchNorm statistics: nothing to recompute"
+        )
+    return replace(evaluator, recalibration=recalibration)
 
 
 def cook_by(
@@ -91,22 +122,45 @@ def cook_by(
         if counts
         else evaluator.score_judges(SCORES[options.metric])
     )
+    started = time.perf_counter()
     with progress(options.recipe, None) as advance:
         if "objective" in parameters:
             arguments["objective"] = evaluator.objective()
         if "fishers" in parameters:
             arguments["fishers"] = [evaluator.fisher(i.weights) for i in scored.ingredients]
+        watched = [Watched(judge, advance) for judge in judges]
         if options.recipe == "greedy" and len(judges) > 1:
-            return Cooked(parallel_greedy(scored.ingredients, judges, **arguments), [])
-        if "judge" in parameters:
-            arguments["judge"] = _watched(judges[0], advance)
-        soup = recipe(scored.ingredients, **arguments)
-    return Cooked(soup, [a for a in judges[0].answers if a is not None] if counts else [])
+            soup = parallel_greedy(scored.ingredients, watched, **arguments)
+        else:
+            if "judge" in parameters:
+                arguments["judge"] = watched[0]
+            soup = recipe(scored.ingredients, **arguments)
+    if evaluator.recalibration is not None:
+        say(f"{evaluator.recalibration} of {time.perf_counter() - started:.1f} s")
+    averaged = None if evaluator.recalibration is None else watched[0].averaged
+    in_order = counts and len(judges) == 1
+    return Cooked(
+        soup, [a for a in judges[0].answers if a is not None] if in_order else [], averaged
+    )
 
 
-def _watched(judge: Any, advance: Callable[[], None]) -> Any:
-    def watched(weights: Weights, at_most: float | None = None) -> Any:
-        advance()
-        return judge(weights, at_most)
+@dataclass
+class Watched:
+    """A judge whose calls are shown as progress.
 
-    return watched
+    Attributes:
+        averaged: the weights of the soup, before their BatchNorm statistics were recomputed.
+    """
+
+    judge: ErrorJudge | ScoreJudge
+    advance: Callable[[], None]
+    averaged: Weights | None = None
+
+    def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
+        self.advance()
+        return self.judge(weights, at_most)
+
+    def recalibrated(self, weights: Weights) -> Weights:
+        """See `soup.recipes.judge.Recalibrating`."""
+        self.averaged = weights
+        return self.judge.recalibrated(weights)

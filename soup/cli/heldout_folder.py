@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 
 from soup.cli.terminal import warn
@@ -17,8 +15,10 @@ from soup.data.sources.folders import DataError, check, scan, without_images
 from soup.data.split.manifest import Row, in_order, order_note
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
+from soup.evaluation.examples import Examples
 from soup.files import of_value
 from soup.models import Architecture, build, head_weights, load_weights
+from soup.models.batchnorm import Recalibration, layers_that_differ, spread
 from soup.models.by_name import resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
@@ -66,15 +66,31 @@ def open_evaluator(
     return Evaluator(opened, architecture, built, batch_size, skipped)
 
 
-def batches_of(folder: Path, evaluator: Evaluator) -> list[torch.Tensor]:
-    """Other images, whose labels do not matter, as the evaluator's model takes them.
+def recalibration_on(
+    folder: Path | None, count: int, evaluator: Evaluator, candidates: Sequence[Weights]
+) -> Recalibration | None:
+    """What recomputes BatchNorm statistics on training images, whose labels do not matter.
+
+    Args:
+        folder: of the training images; None for the evaluator's own images, where nothing is
+            chosen by them.
+        count: the most images to use.
+        candidates: the models to be averaged.
+
+    Returns:
+        None if the statistics of the candidates do not differ, or if they have none.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no images.
     """
-    opened, _ = _opened(folder, evaluator.architecture, None, lambda: None)
-    device = next(evaluator.models[0].parameters()).device
-    return [*opened.batches(np.arange(len(opened)), evaluator.batch_size, device)]
+    layers = layers_that_differ(evaluator.models[0], candidates)
+    if not layers:
+        return None
+    images: Examples = evaluator.examples
+    if folder is not None:
+        images, _ = _opened(folder, evaluator.architecture, None, lambda: None, count)
+    inputs = images.compact(spread(len(images), count))
+    return Recalibration(inputs, images.prepare, evaluator.batch_size, layers)
 
 
 def _opened(
@@ -82,15 +98,19 @@ def _opened(
     architecture: Architecture,
     classes: Sequence[str] | None,
     advance: Callable[[], object],
+    most: int | None = None,
 ) -> tuple[ImageExamples, tuple[str, ...]]:
     """The images of a folder, decoded, and what was left out.
 
     Args:
         classes: class names, whose positions are the labels; None: those of the folder.
+        most: how many images are opened, spread over the folder in mixed order; None for all.
     """
     root = folder.resolve()
     listed, misplaced = scan(root, ".")
     misplaced += without_images(root, ".", {image.label for image in listed})
+    if most is not None:
+        listed = [listed[index] for index in spread(len(listed), most)]
     # Sizes and times tell whether the cache is of these files; each is decoded once, for the cache.
     good, bad = check(root, listed, "header", advance)
     rows = [Row(image.path, image.label, "heldout", content) for image, content, _ in good]

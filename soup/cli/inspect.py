@@ -3,17 +3,30 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soup.cli.options import Base, Device, Heldout, Json, Model, Models, devices
+from soup.cli.options import (
+    CALIBRATION_IMAGES,
+    Base,
+    CalibrationImages,
+    Device,
+    Heldout,
+    Json,
+    Model,
+    Models,
+    Recalibrate,
+    devices,
+)
 
 if TYPE_CHECKING:
     from soup.cli.checkpoints import Pool
     from soup.evaluation.diagnosis.barrier import Line
     from soup.evaluation.diagnosis.geometry import Geometry, Group, Relation
+    from soup.evaluation.evaluator import Evaluator
     from soup.weights.checkpoint import Checkpoint
 
 MOST = 16  # models in a table of pairs
@@ -32,6 +45,8 @@ def inspect(
     ] = None,
     model: Model = None,
     heldout: Heldout = None,
+    recalibrate: Recalibrate = None,
+    calibration_images: CalibrationImages = CALIBRATION_IMAGES,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -40,10 +55,12 @@ def inspect(
     soup inspect --base BASE A B C
 
     It exits with 1 if a model does not share its initialisation with the others. With --heldout,
-    it also counts held-out errors on the straight line from the first model to each other one.
+    it also counts held-out errors on the straight line from the first model to each other one; if
+    the models have BatchNorm, with its statistics recomputed too, on --recalibrate or held-out.
     """
     from soup.cli.checkpoints import open_origin, open_pool, require_alike, warn_of_merge
     from soup.cli.terminal import print_json, progress, table, warn
+    from soup.evaluation.diagnosis import weight_causes
     from soup.evaluation.diagnosis.geometry import kinship, measure
     from soup.weights.mapping import Incompatible
 
@@ -67,7 +84,21 @@ def inspect(
     problems = _not_finite(pool, geometry)
     shared = not problems and all(relation.verdict == "shared" for relation in relations)
     names = [relation.name for relation in relations]
-    lines = {} if heldout is None else _lines(pool.checkpoints, names, heldout, model, chosen)
+    batchnorm = weight_causes.batchnorm([*pool.checkpoints.values()])
+    lines: dict[tuple[str, str], Line] = {}
+    averaged: dict[tuple[str, str], Line] = {}
+    if heldout is not None:
+        from soup.cli.heldout_folder import open_evaluator, recalibration_on
+
+        first = next(iter(pool.checkpoints.values()))
+        evaluator = open_evaluator(heldout, model, first, chosen)
+        lines = _lines(pool.checkpoints, names, evaluator)
+        statistics = recalibration_on(
+            recalibrate, calibration_images, evaluator, [*pool.checkpoints.values()]
+        )
+        if statistics is not None:
+            recomputed = replace(evaluator, recalibration=statistics)
+            lines, averaged = _lines(pool.checkpoints, names, recomputed), lines
     if plot is not None:
         _draw(plot, geometry, lines)
     if as_json:
@@ -83,13 +114,19 @@ def inspect(
                 # JSON has no NaN and no infinity: -1 in their place.
                 "distances": nan_to_num(distances, nan=-1, posinf=-1).tolist(),
                 "lines": {" to ".join(ends): line.costs.tolist() for ends, line in lines.items()},
+                "lines_averaged": {
+                    " to ".join(ends): line.costs.tolist() for ends, line in averaged.items()
+                },
+                "batchnorm": [finding._asdict() for finding in batchnorm],
             }
         )
     else:
-        _show(geometry["backbone"], relations, pool, lines)
+        _show(geometry["backbone"], relations, pool, lines, averaged)
         warn_of_merge(pool)
         for problem in problems:
             warn(problem)
+        for finding in batchnorm:
+            warn(f"{finding.summary}; {finding.remedy}")
     if not shared:
         sys.exit(1)
 
@@ -112,18 +149,13 @@ def _not_finite(pool: "Pool", geometry: "Mapping[Group, Geometry]") -> list[str]
 
 
 def _lines(
-    checkpoints: "Mapping[str, Checkpoint]",
-    names: Sequence[str],
-    heldout: Path,
-    model: str | None,
-    devices: Sequence[str],
+    checkpoints: "Mapping[str, Checkpoint]", names: Sequence[str], evaluator: "Evaluator"
 ) -> "dict[tuple[str, str], Line]":
     """Held-out errors on the straight lines from the first of the names to each of the others."""
-    from soup.cli.heldout_folder import open_evaluator
     from soup.cli.terminal import progress
     from soup.evaluation.diagnosis.barrier import line
 
-    judge = open_evaluator(heldout, model, next(iter(checkpoints.values())), devices).judges()[0]
+    judge = evaluator.judges()[0]
     start, *ends = names
     lines = {}
     with progress("walking between models", len(ends)) as advance:
@@ -154,6 +186,7 @@ def _show(
     relations: "Sequence[Relation]",
     pool: "Pool",
     lines: "Mapping[tuple[str, str], Line]",
+    averaged: "Mapping[tuple[str, str], Line]",
 ) -> None:
     from soup.cli.terminal import say, table, warn
 
@@ -184,7 +217,11 @@ def _show(
         ]
         table(what, ["", *(f">{name}" for name in backbone.names)], cells)
     for (start, end), line in lines.items():
-        say(f"from {start} to {end}: a barrier of {line.barrier:.3g} held-out errors")
+        barrier = f"a barrier of {line.barrier:.3g} held-out errors"
+        if (start, end) in averaged:
+            before = averaged[start, end].barrier
+            barrier += f" with recomputed BatchNorm statistics, {before:.3g} with averaged ones"
+        say(f"from {start} to {end}: {barrier}")
     for names in pool.twice:
         warn(f"{' and '.join(names)} are the same model")
     for relation in relations:

@@ -38,6 +38,23 @@ Base = Annotated[
         metavar="FILE", help="Weights of the initialisation that the models were fine-tuned from."
     ),
 ]
+Recalibrate = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Training images, FOLDER/<class>/<image>, to recompute the BatchNorm statistics of "
+        "each average on, with --heldout. Never use held-out or test images.",
+    ),
+]
+CalibrationImages = Annotated[
+    int,
+    typer.Option(
+        min=2,
+        help="How many of the --recalibrate images are used, spread over its classes. Each "
+        "average that is judged costs a pass over them.",
+    ),
+]
+CALIBRATION_IMAGES = 256  # soup.models.batchnorm.IMAGES, which would import torch
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Device = Annotated[
     str,

@@ -11,12 +11,10 @@ import torch
 
 from soup.cli.cook_options import CookOptions
 from soup.cli.heldout import Cooked, Scored
-from soup.cli.heldout_folder import batches_of
 from soup.cli.terminal import models_in, percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
 from soup.evaluation.metrics import Correct
 from soup.evaluation.scores import COUNTS
-from soup.models.batchnorm import has_batchnorm, recalibrate
 from soup.recipes.ingredient import Soup
 from soup.weights import Weights, materialize
 from soup.weights.running_mean import RunningMean
@@ -31,8 +29,9 @@ def judged(
         weights: of the soup, in the type in which they are written.
 
     Returns:
-        The weights to write (with BatchNorm statistics computed anew, if those do better), and the
-        figures for the report as JSON knows them.
+        The weights to write, and the figures for the report as JSON knows them. The weights have
+        the BatchNorm statistics that they were judged with; a recipe that chooses nothing by
+        held-out images has the averaged ones if those do better.
     """
     n = len(scored.evaluator)
     best = min(scored.ingredients, key=lambda i: (math.isnan(i.errors), i.errors))
@@ -40,8 +39,10 @@ def judged(
     weights = materialize(weights)
     right = scored.right(weights)
     statistics: dict[str, float] = {}
-    if options.recalibrate is not None:
-        weights, right, statistics = _statistics(options, scored, weights, right)
+    averaged: dict[str, torch.Tensor] | None = None
+    if cooked.averaged is not None:
+        averaged = {n: cooked.averaged[n].to(tensor.dtype) for n, tensor in weights.items()}
+        weights, right, statistics = _statistics(cooked.soup, scored, weights, right, averaged)
     steps = _steps(cooked, scored) if options.recipe == "greedy" else []
     gain = paired(scored.correct[best.name], right)
     _show_trace(options, scored, cooked.soup, steps)
@@ -66,29 +67,41 @@ def judged(
         "acceptances": [step._asdict() for step in steps],
     }
     figures["bias"] = _bias(options, scored, cooked.soup)
-    if statistics:
+    recalibration = scored.evaluator.recalibration
+    if statistics and recalibration is not None:
         figures["batchnorm"] = statistics
+        figures["recalibration"] = {
+            "written": "averaged" if weights is averaged else "recomputed",
+            "images": len(recalibration.inputs),
+            "models": recalibration.models,
+            "seconds": recalibration.seconds,
+        }
     return weights, json.loads(json.dumps(figures, default=float))
 
 
 def _statistics(
-    options: CookOptions, scored: Scored, weights: dict[str, torch.Tensor], right: Correct
+    soup: Soup,
+    scored: Scored,
+    recomputed: dict[str, torch.Tensor],
+    right: Correct,
+    averaged: dict[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], Correct, dict[str, float]]:
-    """Compute BatchNorm's statistics anew; report both, and take those that do better."""
-    assert options.recalibrate is not None
-    evaluator = scored.evaluator
-    if not has_batchnorm(evaluator.models[0]):
-        warn("the model keeps no BatchNorm statistics: nothing to recompute")
-        return weights, right, {}
-    evaluator.load(evaluator.models[0], weights)
-    recomputed = dict(recalibrate(evaluator.models[0], batches_of(options.recalibrate, evaluator)))
-    right_after = scored.right(recomputed)
-    both = {"averaged": float(right.mean()), "recomputed": float(right_after.mean())}
+    """Compare the soup's recomputed BatchNorm statistics with the averaged ones.
+
+    Args:
+        right: which held-out images the recomputed soup gets right.
+
+    Returns:
+        The soup to write, which images it gets right, and the accuracies of both.
+    """
+    right_averaged = scored.right(averaged)
+    both = {"averaged": float(right_averaged.mean()), "recomputed": float(right.mean())}
     rows = [(how, percent(accuracy)) for how, accuracy in both.items()]
     table("BatchNorm statistics", ["", ">accuracy, %"], rows)
-    if right_after.sum() >= right.sum():
-        return recomputed, right_after, both
-    return weights, right, both
+    chosen = any(trial.errors is not None for trial in soup.trace)
+    if not chosen and right_averaged.sum() > right.sum():
+        return averaged, right_averaged, both
+    return recomputed, right, both
 
 
 def _steps(cooked: Cooked, scored: Scored) -> list[Gain]:
@@ -98,12 +111,12 @@ def _steps(cooked: Cooked, scored: Scored) -> list[Gain]:
         return []
     after = cooked.answers[1 - len(kept) :]
     if len(after) != len(kept) - 1:  # judged on several devices, whose answers have no order
-        mean, after = RunningMean(), []
+        mean, after, evaluator = RunningMean(), [], scored.evaluator
         weights = {i.name: i.weights for i in scored.ingredients}
         mean.add(weights[kept[0]])
         for name in kept[1:]:
             mean.add(weights[name])
-            after.append(scored.right(mean.value()))
+            after.append(scored.right(evaluator.recalibrated(mean.value())))
     chain = [scored.correct[kept[0]], *after]
     return gains(chain)
 

@@ -18,6 +18,7 @@ def explain(
     base: Weights | None = None,
     correct: Callable[[Weights], Correct] | None = None,
     metadata: Mapping[str, Mapping[str, str]] | None = None,
+    recomputed: Callable[[Weights], Correct] | None = None,
 ) -> list[Finding]:
     """The reasons against averaging these models, the strongest evidence first.
 
@@ -29,6 +30,8 @@ def explain(
         metadata: model's name -> its notes. The notes "base" (digest of the initialisation)
             and "lr" (learning rate) are used. The entry "the base" holds the digest of `base` as
             its note "base".
+        recomputed: as `correct`, but with the BatchNorm statistics of the weights recomputed first.
+            Called for averages, which are then judged by it.
 
     Returns:
         At least one finding; a single one of the kind "nothing" if no cause was found.
@@ -43,6 +46,8 @@ def explain(
     sound = {model.name: weights[model.name] for model in models if model.verdict != "broken"}
     findings = [*weight_causes.kin(models), *weight_causes.twice(geometry)]
     findings += weight_causes.rates(models, rates)
+    if correct is None:
+        findings += weight_causes.batchnorm([*sound.values()])
     if len(sound) < 2:
         verdict = "there are no two models to average"
     else:
@@ -50,12 +55,15 @@ def explain(
         if correct is not None:
             answers = {name: correct(model) for name, model in sound.items()}
             best = max(answers, key=lambda name: float(answers[name].mean()))
-            middles = {
-                name: correct(lerp(sound[best], model, 0.5))
-                for name, model in sound.items()
-                if name != best
+            averages = {
+                name: lerp(sound[best], model, 0.5) for name, model in sound.items() if name != best
             }
-            mix = correct(average([*sound.values()]))
+            middles = {name: correct(middle) for name, middle in averages.items()}
+            if recomputed is not None:
+                after = {name: recomputed(middle) for name, middle in averages.items()}
+                findings += heldout_causes.batchnorm(best, middles, after)
+                middles = after
+            mix = (recomputed or correct)(average([*sound.values()]))
             small, verdict = heldout_causes.noise(best, answers[best], mix, middles)
             findings += heldout_causes.barriers(best, answers, middles)
             findings += [*heldout_causes.weak(best, answers, middles), *small]

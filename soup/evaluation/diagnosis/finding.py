@@ -10,8 +10,8 @@ class Finding(NamedTuple):
     """A reason why averaging does not help.
 
     Attributes:
-        kind: "broken", "unrelated", "order of classes", "barrier", "head", "learning rate",
-            "weak", "twice", "noise" or "nothing".
+        kind: "broken", "unrelated", "order of classes", "barrier", "batchnorm", "head",
+            "learning rate", "weak", "twice", "noise" or "nothing".
         summary: a sentence for the user, with the numbers.
         evidence: the numbers, as values that JSON can hold.
         remedy: what the user can do.

@@ -1,4 +1,4 @@
-"""Causes of a bad soup that only held-out data show: a barrier, weak models, and noise."""
+"""Causes that only held-out data show: a barrier, BatchNorm statistics, weak models, and noise."""
 
 import math
 from collections.abc import Mapping
@@ -14,6 +14,10 @@ BARRIER = 3.0
 # Standard errors beyond which a gain counts: the usual 95%.
 GAIN = 2.0
 
+RECOMPUTE = (
+    "recompute the statistics of each average on training images before it is judged: "
+    "soup cook --recalibrate FOLDER"
+)
 CROSS = "average only models on this side of the barrier; train shorter, or with a lower rate"
 
 
@@ -42,6 +46,32 @@ def barriers(
         evidence[name] = {"excess": excess, "se": se, "error": float(1 - middle.mean())}
         strength = max(strength, float(norm.cdf(excess / se)) if se else 1.0)
     return findings("barrier", sentences, evidence, CROSS, strength)
+
+
+def batchnorm(
+    best: str, middles: Mapping[str, Correct], recomputed: Mapping[str, Correct]
+) -> list[Finding]:
+    """Averages with the best model that averaged BatchNorm statistics make worse than they are.
+
+    Args:
+        best: name of the best model.
+        middles: model -> which held-out examples its average with the best model classifies
+            correctly.
+        recomputed: the same with the average's statistics recomputed.
+    """
+    sentences, evidence, strength = [], {}, 0.0
+    for name, middle in middles.items():
+        change = paired(middle, recomputed[name], BARRIER)
+        if change.gain <= 0 or change.within_noise:
+            continue
+        before, after = float(middle.mean()), float(recomputed[name].mean())
+        sentences.append(
+            f"half-way between {best} and {name} the accuracy is {100 * before:.1f}% with averaged "
+            f"BatchNorm statistics, and {100 * after:.1f}% with recomputed ones"
+        )
+        evidence[name] = {"averaged": before, "recomputed": after, "se": change.se}
+        strength = max(strength, float(norm.cdf(change.gain / change.se)) if change.se else 1.0)
+    return findings("batchnorm", sentences, evidence, RECOMPUTE, strength)
 
 
 def weak(

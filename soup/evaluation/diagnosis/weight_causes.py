@@ -9,7 +9,8 @@ import numpy as np
 from soup.evaluation.diagnosis.finding import Finding, findings
 from soup.evaluation.diagnosis.geometry import SAME, Geometry, Group, Relation
 from soup.evaluation.diagnosis.heads import matching
-from soup.weights import Weights
+from soup.evaluation.diagnosis.heldout_causes import RECOMPUTE
+from soup.weights import Weights, specs
 
 # Cosine that two heads keep if both were fine-tuned from one head; geometry.py has the figures.
 ONE_HEAD = 0.5
@@ -48,6 +49,18 @@ def twice(geometry: Mapping[Group, Geometry]) -> list[Finding]:
         "leave one of them out, or check that the second run trained at all",
         1.0,
     )
+
+
+def batchnorm(weights: Sequence[Weights]) -> list[Finding]:
+    """Running statistics of normalisation layers that differ between models."""
+    names = [name for name in specs(weights[0]) if name.endswith(".running_var")]
+    differ = [n for n in names if any(not weights[0][n].equal(w[n]) for w in weights[1:])]
+    summary = (
+        f"{len(differ)} BatchNorm layers keep running statistics that differ between the models, "
+        "and averaged statistics are not those of the averaged weights"
+    )
+    # Weak, as nothing was measured: held-out data would tell whether it matters.
+    return findings("batchnorm", [summary] * bool(differ), {"layers": differ}, RECOMPUTE, 0.25)
 
 
 def rates(models: Sequence[Relation], learning_rates: Mapping[str, float]) -> list[Finding]:
