@@ -19,6 +19,7 @@ from PIL import Image
 from soup.data.loading.examples import as_examples
 from soup.data.loading.images import Images
 from soup.data.reading.color_modes import rgb
+from soup.evaluation.metrics import predicted, with_finite_maximum
 from soup.evaluation.predict import predict
 from soup.models import open_model
 from soup.models.allowed_files import require_allowed_files
@@ -41,7 +42,8 @@ class Classifier:
                 (height, width, 3).
 
         Returns:
-            A row an image: 'label', its 'probability', and 'probabilities' by class.
+            A row an image: 'label', its 'probability', and 'probabilities' by class. If the
+            model's logits are not numbers, the label is None and the probabilities are NaN.
 
         Raises:
             ValueError: an entry is not an image; the message says which.
@@ -56,11 +58,11 @@ class Classifier:
         pixels = np.stack([self._pixels(image, index) for index, image in enumerate(column)])
         labels = np.zeros(len(pixels), dtype=np.int64)
         logits = predict(self._model, as_examples(Images(pixels, labels, ()), self._inputs))
-        probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+        probabilities = torch.from_numpy(with_finite_maximum(logits)).softmax(dim=1).numpy()
         names = self.architecture.classes
         return pd.DataFrame(
             {
-                "label": [names[i] for i in probabilities.argmax(axis=1)],
+                "label": [None if i < 0 else names[i] for i in predicted(probabilities)],
                 "probability": [float(p) for p in probabilities.max(axis=1)],
                 "probabilities": [
                     {n: float(p) for n, p in zip(names, row, strict=True)} for row in probabilities

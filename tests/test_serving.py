@@ -152,3 +152,12 @@ def test_a_frame_without_the_column_or_without_rows_is_refused(classifier: Class
         classifier.predict(pd.DataFrame({"picture": BYTES}))
     with pytest.raises(ValueError, match="no images were given"):
         classifier.predict(pd.DataFrame({"image": []}))
+
+
+def test_a_model_whose_logits_are_not_numbers_gives_no_label(tmp_path: Path) -> None:
+    architecture, model = tiny(seed=4)
+    with torch.no_grad():
+        [*model.parameters()][-1][1] = float("nan")
+    answers = Classifier(put(tmp_path, (architecture, model))).predict(BYTES)
+    assert answers["label"].tolist() == [None] * 3
+    assert answers["probability"].isna().all()

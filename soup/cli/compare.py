@@ -34,7 +34,7 @@ def compare(
     from soup.cli.checkpoints import open_pool
     from soup.cli.heldout_folder import open_evaluator
     from soup.cli.terminal import print_json, progress
-    from soup.evaluation.metrics import Correct, bootstrap, correct, mcnemar
+    from soup.evaluation.metrics import Correct, accuracy_interval, correct, mcnemar
 
     chosen = devices(device)
     with progress("reading", len(models)) as advance:
@@ -54,7 +54,7 @@ def compare(
             {
                 "model": name,
                 "accuracy": float(right.mean()),
-                "interval": list(bootstrap([right.astype(float)], SAMPLES, 0.95, seed=0)),
+                "interval": list(accuracy_interval([right], SAMPLES, 0.95, seed=0)),
                 "difference": float(right.mean() - first.mean()),
                 "p": mcnemar(right, first),
             }

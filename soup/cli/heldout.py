@@ -12,10 +12,11 @@ from soup.cli.checkpoints import Pool
 from soup.cli.cook_options import CookOptions, parameters_of
 from soup.cli.heldout_folder import open_evaluator, recalibration_on
 from soup.cli.terminal import progress, say, warn
+from soup.errors import BadInput
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Correct
-from soup.evaluation.scores import COUNTS, SCORES
+from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
 from soup.models.batchnorm import has_batchnorm, layers_that_differ
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.parallel_greedy import parallel_greedy
@@ -72,6 +73,11 @@ def score(
         )
     for problem in evaluator.skipped[:5]:
         warn(f"left out: {problem}")
+    if options.metric in CLASSES_COMPARED and len({*evaluator.examples.labels.tolist()}) < 2:
+        raise BadInput(
+            f"{options.heldout} has images of one class only, on which --metric {options.metric} "
+            "is not defined: add images of other classes, or choose --metric accuracy"
+        )
     # Single models are scored with the statistics of their own training.
     judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
     evaluator = _recalibrating(options, evaluator, [*pool.checkpoints.values()])

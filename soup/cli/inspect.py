@@ -123,10 +123,8 @@ def inspect(
     else:
         _show(geometry["backbone"], relations, pool, lines, averaged)
         warn_of_merge(pool)
-        for problem in problems:
-            warn(problem)
-        for finding in batchnorm:
-            warn(f"{finding.summary}; {finding.remedy}")
+        for message in (*problems, *(f"{cause.summary}; {cause.remedy}" for cause in batchnorm)):
+            warn(message)
     if not shared:
         sys.exit(1)
 

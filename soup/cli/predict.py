@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soup.cli.options import Device, Json, Model, devices
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +40,10 @@ def predict(
     import numpy as np
     import torch
 
-    from soup.cli.terminal import percent, print_json, table
+    from soup.cli.terminal import percent, print_json, table, warn
     from soup.data.loading.examples import as_examples
     from soup.data.loading.images import Images
+    from soup.evaluation.metrics import predicted, with_finite_maximum
     from soup.evaluation.predict import predict as logits_of
     from soup.models import build
     from soup.models.by_name import resolve_architecture
@@ -63,16 +64,20 @@ def predict(
     pixels = np.stack([_read(file, inputs.resize) for file in files])
     unlabelled = Images(pixels, np.zeros(len(files), np.int64), ())
     logits = logits_of(network, as_examples(unlabelled, inputs))
-    probabilities, classes_of = torch.from_numpy(logits).softmax(1).topk(min(top, logits.shape[1]))
+    shares = torch.from_numpy(with_finite_maximum(logits)).softmax(1).numpy()
+    likeliest = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     answers: list[dict[str, Any]] = [
-        {
-            "image": str(file),
-            "classes": {architecture.classes[i]: p for i, p in zip(best, shares, strict=True)},
-        }
-        for file, best, shares in zip(
-            files, classes_of.tolist(), probabilities.tolist(), strict=True
-        )
+        {"image": str(file), "classes": {architecture.classes[i]: float(row[i]) for i in best}}
+        for file, row, best in zip(files, shares, likeliest, strict=True)
     ]
+    undecided = np.flatnonzero(predicted(shares) < 0)
+    for index in undecided:
+        answers[index]["classes"] = {}
+    if len(undecided):
+        warn(
+            f"{weights}: no class for {some([files[i] for i in undecided], 5)}, because the "
+            "logits are NaN; 'soup inspect' says whether the weights are broken"
+        )
     if as_json:
         print_json(answers)
         return

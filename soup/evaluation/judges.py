@@ -63,13 +63,19 @@ class Loading:
 def top(k: int) -> ErrorFunction:
     """The error function of top-k accuracy.
 
-    An example is an error if its label is not among its k highest logits, or a logit is NaN.
+    An example is an error if its label is not among its k highest logits (of equal logits, the
+    first come first), or if it has no prediction (see `metrics.predicted`). With k classes or
+    fewer, every example with a prediction is right.
     """
 
     def wrong(logits: Tensor, labels: Tensor) -> Tensor:
-        # Of equal logits argmax takes the first, as `metrics.correct` does; topk may take any.
-        best = logits.argmax(dim=1, keepdim=True) if k == 1 else logits.topk(k, dim=1).indices
-        return (best != labels[:, None]).all(dim=1) | logits.isnan().any(dim=1)
+        if k == 1:
+            best = logits.argmax(dim=1, keepdim=True)
+        else:
+            best = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
+        # The maximum is NaN if any logit is.
+        undecided = ~(logits.amax(dim=1) > -torch.inf)
+        return (best != labels[:, None]).all(dim=1) | undecided
 
     return wrong
 

@@ -3,6 +3,7 @@
 All functions are pure, use numpy on the CPU, and take a seed if they draw random numbers.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,14 +41,38 @@ class Score(NamedTuple):
 
 
 def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
-    """Which examples have the highest logit at their label, or at one of their labels.
+    """Which examples are predicted to have their label, or one of their labels.
 
-    An example with a NaN among its logits is not correct.
+    An example without a prediction (see `predicted`) is not correct.
+    """
+    top = predicted(logits)
+    right: Correct = (_rows(labels) == top[:, None]).any(axis=1) & (top >= 0)
+    return right
+
+
+def predicted(logits: Logits) -> Labels:
+    """The class of the highest logit of each example, the first of equal ones.
+
+    It is -1 for an example without a prediction: one of its logits is NaN, or all are -inf.
     """
     top = logits.argmax(axis=1)
-    hit = (_rows(labels) == top[:, None]).any(axis=1)
-    right: Correct = hit & ~np.isnan(logits).any(axis=1)
-    return right
+    highest = np.take_along_axis(logits, top[:, None], axis=1)[:, 0]
+    # argmax returns the first NaN, if there is any.
+    return np.where(highest > -np.inf, top, -1)
+
+
+def with_finite_maximum(logits: Logits) -> Logits:
+    """Logits whose softmax exists wherever there is a prediction.
+
+    The softmax of an infinite logit is taken as its limit: the classes at +inf share all
+    probability. The softmax of an example without a prediction is NaN.
+    """
+    infinite = np.isposinf(logits)
+    rows = infinite.any(axis=1) & ~np.isnan(logits).any(axis=1)
+    if not rows.any():
+        return logits
+    limits = np.where(infinite, 0, -np.inf).astype(logits.dtype)
+    return np.where(rows[:, None], limits, logits)
 
 
 def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
@@ -57,7 +82,8 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
     and their exponentials would take several times the memory of the logits.
 
     Args:
-        logits: of any precision. An example with a NaN is wrong, and makes `nll` and `ece` NaN.
+        logits: of any precision. An example without a prediction (see `predicted`) is wrong, and
+            makes `nll` and `ece` NaN, as does a set without examples.
         bins: number of bins of the calibration error.
     """
     right = np.empty(len(labels), dtype=np.bool_)
@@ -66,11 +92,12 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
     for start in range(0, len(labels), ROWS):
         part = slice(start, start + ROWS)
         exact = logits[part].astype(np.float64)
-        log_probabilities = log_softmax(exact, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):  # only -inf gives NaN, as it should
+            log_probabilities = log_softmax(with_finite_maximum(exact), axis=1)
         right[part] = correct(exact, rows[part])
         log_likelihood[part] = _log_likelihood(log_probabilities, rows[part])
         confidence[part] = np.exp(log_probabilities.max(axis=1))
-    nll = float(-log_likelihood.mean())
+    nll = float(-log_likelihood.mean()) if len(labels) else math.nan
     return Score(right, nll, expected_calibration_error(confidence, right, bins))
 
 
@@ -88,7 +115,7 @@ def _log_likelihood(
 
 def _rows(labels: Labels | LabelSets) -> LabelSets:
     """Labels as sets: (examples,) becomes (examples, 1)."""
-    return labels.reshape(len(labels), -1)
+    return labels if labels.ndim == 2 else labels[:, None]
 
 
 def expected_calibration_error(
@@ -104,6 +131,8 @@ def expected_calibration_error(
         right: which examples are classified correctly.
         bins: number of bins.
     """
+    if not len(right):
+        return math.nan
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts]
@@ -124,7 +153,12 @@ def bootstrap(
         groups: the scores of the examples of each group.
         resamples: number of resamples.
         confidence: level of the interval, a fraction.
+
+    Returns:
+        The interval; NaN if a group has no examples.
     """
+    if not all(map(len, groups)):
+        return Interval(math.nan, math.nan)
     rng = np.random.default_rng(seed)
     total = np.zeros(resamples)
     for scores in groups:
@@ -134,6 +168,28 @@ def bootstrap(
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(total / len(groups), tails)
     return Interval(float(low), float(high))
+
+
+def accuracy_interval(
+    groups: Sequence[Bool[ndarray, " _"]], resamples: int, confidence: float, seed: int
+) -> Interval:
+    """The interval of the mean over groups of the accuracy on each.
+
+    It is `bootstrap`'s, but for examples that are all right or all wrong. No resample of those
+    differs, which would claim certainty. The interval is then that of Clopper and Pearson
+    (Biometrika 1934), with as many examples in each group as the smallest has.
+
+    Args:
+        groups: for each group, which examples are classified correctly.
+
+    The other arguments are those of `bootstrap`.
+    """
+    drawn = bootstrap([group.astype(float) for group in groups], resamples, confidence, seed)
+    if math.isnan(drawn.low) or any(group.any() and not group.all() for group in groups):
+        return drawn
+    count = len(groups) * min(map(len, groups))
+    reach = 1 - ((1 - confidence) / 2) ** (1 / count)
+    return Interval(max(0.0, drawn.low - reach), min(1.0, drawn.high + reach))
 
 
 def mcnemar(a: Correct, b: Correct) -> float:
@@ -163,7 +219,12 @@ def permutation(
     Args:
         a, b: for each group, which examples the model classifies correctly.
         draws: number of random permutations.
+
+    Returns:
+        The p-value; NaN if a group has no examples.
     """
+    if not all(map(len, a)):
+        return math.nan
     rng = np.random.default_rng(seed)
     observed, null = 0.0, np.zeros(draws)
     for right_a, right_b in zip(a, b, strict=True):

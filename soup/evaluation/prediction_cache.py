@@ -1,6 +1,7 @@
 """The logits of models on the examples of a split: read from the models' runs, or computed.
 
-All logits are rounded to float16, the precision of stored logits. The likelihood and calibration of
+All logits are rounded to float16, the precision of stored logits (float32 where a model's logits
+are beyond float16). The likelihood and calibration of
 all models therefore have one precision, and a model has the same figures whether its logits are
 read or computed. The rounding does not change accuracy.
 """
@@ -13,8 +14,8 @@ import torch
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
-from soup.evaluation.prediction_file import to_float16_keeping_argmax
-from soup.evaluation.targets import Targets
+from soup.evaluation.prediction_file import overflowed, to_float16_keeping_argmax
+from soup.evaluation.targets import Targets, columns_of
 from soup.files import of_code, of_value
 from soup.models import Architecture
 from soup.weights import Weights
@@ -46,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class PredictionCache:
-    """Logits of models on splits, float16 (examples, classes).
+    """Logits of models on splits, float16 or float32 (examples, classes).
 
     Attributes:
         sets: split -> its examples.
@@ -72,23 +73,26 @@ class PredictionCache:
     def __call__(self, model: Source, split: str) -> Logits:
         """The logits of a model on a split, which are then stored if the split is in `kept`."""
         if split == "heldout" and model.heldout is not None:
-            return to_float16_keeping_argmax(model.heldout())
+            stored = model.heldout()
+            if not overflowed(stored):
+                return to_float16_keeping_argmax(stored)
         if split not in self.kept:
             return self._computed(model, split)
         digest = self._digest(model, split)
         logits = self.find(split, digest)
-        if logits is None:
+        if logits is None or overflowed(logits):
             logits = self._computed(model, split)
             self.keep(model.run_id, split, digest, logits)
         return logits
 
     def _computed(self, model: Source, split: str) -> Logits:
         exact = self.compute(model.weights(), self.sets[split])
-        return to_float16_keeping_argmax(exact, self.targets[split].columns)
+        return to_float16_keeping_argmax(exact, columns_of(self.targets, split))
 
     def _digest(self, model: Source, split: str) -> str:
         code = of_code("soup.models", "soup.evaluation.predict")
-        made_by = [code, self.architecture.text(), self.how, self.targets[split].columns.tolist()]
+        columns = [among.tolist() for among in columns_of(self.targets, split)]
+        made_by = [code, self.architecture.text(), self.how, *columns]
         return of_value([model.digest(), self.sets[split].digest, made_by])
 
 

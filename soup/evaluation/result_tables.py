@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from soup.evaluation.metrics import Correct, Score, bootstrap, mcnemar, permutation
+from soup.evaluation.metrics import (
+    Correct,
+    Interval,
+    Score,
+    accuracy_interval,
+    bootstrap,
+    mcnemar,
+    permutation,
+)
 
 SHIFTS = "shifts"
 
@@ -107,7 +115,8 @@ def _row(
     model: Model, split: str, hits: Sequence[Correct], resampling: Resampling
 ) -> dict[str, Any]:
     facts = {"model": model.name, "kind": model.kind, "split": split, "n": sum(map(len, hits))}
-    return facts | _mean("accuracy", [h.astype(float) for h in hits], resampling)
+    interval = accuracy_interval(hits, *resampling)
+    return facts | _mean("accuracy", [h.astype(float) for h in hits], interval)
 
 
 def _pair(
@@ -119,10 +128,9 @@ def _pair(
         "soup_only": sum(int((d > 0).sum()) for d in differences),
         "single_only": sum(int((d < 0).sum()) for d in differences),
         "p_value": p_value,
-    } | _mean("difference", differences, resampling)
+    } | _mean("difference", differences, bootstrap(differences, *resampling))
 
 
-def _mean(name: str, scores: Sequence[NDArray[np.float64]], resampling: Resampling) -> Any:
+def _mean(name: str, scores: Sequence[NDArray[np.float64]], interval: Interval) -> Any:
     """The mean over splits of the mean over examples, and its confidence interval."""
-    low, high = bootstrap(scores, *resampling)
-    return {name: float(np.mean([s.mean() for s in scores])), "low": low, "high": high}
+    return {name: float(np.mean([s.mean() for s in scores])), **interval._asdict()}

@@ -6,7 +6,7 @@ import numpy as np
 
 from soup.evaluation.metrics import Logits, Score, score
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
-from soup.evaluation.targets import Targets
+from soup.evaluation.targets import Targets, columns_of
 
 Scores = dict[str, Score]
 
@@ -29,7 +29,7 @@ def score_splits(
         models: names of the models.
         ensembles: name -> names of its members, which are among the models.
         targets: split -> its targets, in the order of the result.
-        logits: model, split -> float16 (examples, classes).
+        logits: model, split -> float16 or float32 (examples, classes).
         bins: number of bins of the calibration error.
         advance: called with 1 after each model and set of examples.
 
@@ -63,7 +63,7 @@ def score_splits(
         for name, members in ensembles.items():
             mean = sums.pop(name)
             mean /= len(members)
-            rounded = to_float16_keeping_argmax(mean, targets[examples].columns)
+            rounded = to_float16_keeping_argmax(mean, columns_of(targets, examples))
             score_on(examples, name, rounded)
     return {
         name: {split: by_split[split] for split in targets} for name, by_split in scores.items()

@@ -54,6 +54,11 @@ class Targets:
         return answers
 
 
+def columns_of(targets: Mapping[str, Targets], examples: str) -> list[NDArray[np.int64]]:
+    """The sets of columns that a model chooses among on the examples of a split."""
+    return [target.columns for target in targets.values() if target.of == examples]
+
+
 def among_present(split: str, classes: Labels) -> Targets:
     """The default targets: the answers are the classes that occur in the split.
 

@@ -36,7 +36,7 @@ class Stored:
 
     @property
     def logits(self) -> Logits:
-        """Held-out logits, float16 (examples, classes)."""
+        """Held-out logits, float16 or float32 (examples, classes)."""
         return prediction_file.read(self.folder / PREDICTIONS_FILE)
 
     @property

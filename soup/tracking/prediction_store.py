@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -33,7 +32,7 @@ def keep(store: Store, run_id: str, split: str, digest: str, logits: Logits) -> 
 
 
 def find(store: Store, split: str, digest: str) -> Logits | None:
-    """The stored logits of this digest, float16 (examples, classes), of any run; None if none has.
+    """The stored logits (examples, classes) of this digest, of any run; None if none has.
 
     Raises:
         TrackingError: the file cannot be read, or is not what was stored.
@@ -58,5 +57,5 @@ def find(store: Store, split: str, digest: str) -> Logits | None:
                 f"{name} of run {run_id} is not what was stored; "
                 f"restore it, or delete the run's tag {PREFIX}{FOLDER}.{split}"
             )
-        logits: Logits = prediction_file.read(file).astype(np.float16)
+        logits: Logits = prediction_file.read(file)
     return logits

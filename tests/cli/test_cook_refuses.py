@@ -28,8 +28,14 @@ def refused(candidates: Candidates, tmp_path: Path) -> dict[str, tuple[list[obje
         (two / colour / "0.png").write_bytes((candidates.heldout / colour / "000.png").read_bytes())
         (tmp_path / "four" / colour).mkdir()
     (tmp_path / "four" / "cyan" / "0.png").write_bytes((two / "red" / "0.png").read_bytes())
+    (tmp_path / "one" / "red").mkdir(parents=True)
+    (tmp_path / "one" / "red" / "0.png").write_bytes((two / "red" / "0.png").read_bytes())
     heldout, uniform = ["--heldout", candidates.heldout], ["-r", "uniform"]
     return {
+        "F1 of one class": (
+            ["--metric", "f1", "--heldout", tmp_path / "one", "-o", out, *good],
+            "one has images of one class only, on which --metric f1",
+        ),
         "cut short": (
             [*uniform, "-o", out, *good, tmp_path / "cut.safetensors"],
             "cut.safetensors",

@@ -1,6 +1,7 @@
 """soup inspect, explain, import, compare, predict and recipes, as a person uses them."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,23 @@ def test_predict_names_the_likeliest_classes_of_each_image(
     names = np.array(exam.architecture.classes)[np.argsort(-logits[place])]
     first = next(one for one in found if one["image"].endswith("blue/000.png"))
     assert list(first["classes"]) == names[:2].tolist()
+
+
+def test_predict_says_where_a_model_has_no_answer(
+    soup: Command, candidates: Candidates, tmp_path: Path
+) -> None:
+    weights = dict(Checkpoint(candidates.models[0]))
+    head = [name for name, tensor in weights.items() if tensor.shape == (3,)][-1]
+    broken = weights[head].clone()
+    broken[1] = math.nan
+    metadata = Checkpoint(candidates.models[0]).metadata
+    save({**weights, head: broken}, tmp_path / "broken.safetensors", metadata)
+    images = sorted((candidates.heldout / "red").iterdir())[:2]
+    model = candidates.folder / "model.json"
+    said = soup("predict", tmp_path / "broken.safetensors", *images, "--model", model, "--json")
+    assert said.code == 0, said.err
+    assert [answer["classes"] for answer in json.loads(said.out)] == [{}, {}]
+    assert f"no class for {images[0]}, {images[1]}, because the logits are NaN" in said.err
 
 
 def test_predict_names_what_is_no_image(

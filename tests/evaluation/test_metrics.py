@@ -15,10 +15,12 @@ from torchmetrics.functional.classification import (
 
 from soup.evaluation import metrics
 from soup.evaluation.metrics import (
+    accuracy_interval,
     bootstrap,
     correct,
     mcnemar,
     permutation,
+    predicted,
     score,
 )
 from tests import reference
@@ -58,6 +60,68 @@ def test_accuracy_and_likelihood_are_those_of_torch(seed: int) -> None:
 def test_an_example_with_a_nan_among_its_logits_is_wrong() -> None:
     logits = np.array([[math.nan, 0.0], [0.0, math.nan], [1.0, 0.0], [0.0, math.inf]])
     assert correct(logits, np.array([0, 0, 0, 1])).tolist() == [False, False, True, True]
+
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("row", "shares"),
+    [
+        ([0.0, INF, 1.0], [0, 1, 0]),
+        ([INF, 3.0, INF], [0.5, 0, 0.5]),
+        ([0.0, -INF, 0.0], [0.5, 0, 0.5]),
+        ([-INF, -INF, 7.0], [0, 0, 1]),
+        ([INF, -INF, 0.0], [1, 0, 0]),
+        ([-INF, -INF, -INF], None),
+        ([math.nan, 0.0, INF], None),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_infinite_logits_have_the_likelihood_of_their_limit(
+    row: list[float], shares: list[float] | None, dtype: type
+) -> None:
+    for label in range(3):
+        found = score(np.array([row], dtype), np.array([label]), bins=1)
+        if shares is None:
+            assert predicted(np.array([row], dtype)).tolist() == [-1]
+            assert not found.right[0]
+            assert math.isnan(found.nll)
+            assert math.isnan(found.ece)
+            continue
+        top = shares.index(max(shares))
+        assert found.right.tolist() == [label == top]
+        assert found.nll == (-math.log(shares[label]) if shares[label] else INF)
+        assert found.ece == pytest.approx(abs(max(shares) - (label == top)))
+
+
+def test_no_examples_have_no_score() -> None:
+    none = score(np.zeros((0, 3)), np.zeros(0, np.int64))
+    assert (len(none.right), math.isnan(none.nll), math.isnan(none.ece)) == (0, True, True)
+    some, empty = np.ones(3, bool), np.ones(0, bool)
+    assert math.isnan(bootstrap([np.ones(3), np.ones(0)], 10, 0.9, seed=0).low)
+    assert math.isnan(accuracy_interval([some, empty], 10, 0.9, seed=0).high)
+    assert math.isnan(permutation([some, empty], [some, empty]))
+    assert mcnemar(empty, empty) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 500])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_examples_that_are_all_right_do_not_make_an_accuracy_certain(
+    n: int, confidence: float
+) -> None:
+    tail = (1 - confidence) / 2
+    right = np.ones(n, bool)
+    low, high = accuracy_interval([right], 50, confidence, seed=0)
+    # Clopper and Pearson: with this accuracy, so many right answers are as rare as the tail.
+    assert (low**n, high) == (pytest.approx(tail), 1)
+    low, high = accuracy_interval([~right], 50, confidence, seed=0)
+    assert (low, (1 - high) ** n) == (0, pytest.approx(tail))
+    low, high = accuracy_interval([right, right], 50, confidence, seed=0)
+    assert (low ** (2 * n), high) == (pytest.approx(tail), 1)
+    mixed = np.arange(n + 1) > 0
+    expected = bootstrap([mixed.astype(float)], 50, confidence, seed=0)
+    assert accuracy_interval([mixed], 50, confidence, seed=0) == expected
 
 
 def test_large_logits_do_not_overflow_the_likelihood() -> None:

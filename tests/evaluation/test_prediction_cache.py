@@ -105,6 +105,18 @@ def test_known_answers_on_held_out_cost_nothing(world: World) -> None:
     assert world.computed == ["r"]
 
 
+def test_logits_that_an_earlier_version_stored_as_infinite_are_computed_anew() -> None:
+    infinite = np.full((4, 3), np.inf, np.float16)
+    world = World()
+    every(world.cache(), source())
+    world.kept = dict.fromkeys(world.kept, infinite)
+    world.computed.clear()
+    found = every(world.cache(), source(heldout=infinite))
+    assert sorted(world.computed) == ["heldout", "r", "test"]
+    assert all(np.isfinite(logits).all() for logits in found.values())
+    assert all(np.isfinite(logits).all() for logits in world.kept.values())
+
+
 def test_all_is_rounded_alike_whether_it_is_kept_or_not() -> None:
     found = every(World().cache(), source())
     for split, images in SETS.items():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from soup.evaluation.metrics import score
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.split_scores import score_splits
-from soup.evaluation.targets import Targets, among_present
+from soup.evaluation.targets import Targets, among_present, columns_of
 from tests.strategies import seeds
 
 MODELS = ("a", "b", "c")
@@ -25,7 +25,7 @@ TARGETS["r"] = among_present("r", LABELS["r"])
 def logits(model: str, split: str) -> np.ndarray:
     rng = np.random.default_rng([MODELS.index(model), len(split)])
     exact = rng.normal(size=(len(LABELS[split]), 4)) + np.eye(4)[LABELS[split]]
-    return to_float16_keeping_argmax(exact, TARGETS[split].columns)
+    return to_float16_keeping_argmax(exact, columns_of(TARGETS, split))
 
 
 def test_every_model_and_ensemble_is_scored_on_every_split_in_order() -> None:
@@ -36,7 +36,9 @@ def test_every_model_and_ensemble_is_scored_on_every_split_in_order() -> None:
         for split, found in by_split.items():
             target = TARGETS[split]
             members = [logits(m, target.of).astype(float) for m in ENSEMBLES.get(name, (name,))]
-            mean = to_float16_keeping_argmax(np.mean(members, axis=0), TARGETS[target.of].columns)
+            mean = to_float16_keeping_argmax(
+                np.mean(members, axis=0), columns_of(TARGETS, target.of)
+            )
             expected = score(target.project(mean), target.labels, 5)
             np.testing.assert_array_equal(found.right, expected.right)
             assert (found.nll, found.ece) == (expected.nll, expected.ece)

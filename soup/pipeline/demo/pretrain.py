@@ -21,6 +21,7 @@ from soup.config.data import Data, ShapesWorld
 from soup.config.params import Base, Pretrain
 from soup.data.loading.examples import as_examples, to_tensor
 from soup.data.loading.images import Images
+from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.files import of_value, write_text
 from soup.models import Architecture, ModelError, timm_models
@@ -75,7 +76,7 @@ def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda 
 
     def hard(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         logits = predict(reference, as_examples(Images(images, labels, ()), inputs))
-        return logits.argmax(axis=1) != labels
+        return ~correct(logits, labels)
 
     report("drawing the images")
     sizes = {"train": world.train, "test": world.test}

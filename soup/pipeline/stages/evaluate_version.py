@@ -17,6 +17,7 @@ from soup.evaluation.predict import predict
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.result_tables import Model, table
 from soup.evaluation.split_scores import score_splits
+from soup.evaluation.targets import columns_of
 from soup.files import of_file, of_value
 from soup.models import open_model
 from soup.pipeline.evaluation_sets import sets_of
@@ -63,7 +64,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
         def logits(_: str, split: str) -> Logits:
             exact = predict(network, sets[split], size, bf16 and split != "heldout")
             # Rounded as in the table of the pipeline, whose figures these are compared with.
-            return to_float16_keeping_argmax(exact, keys[split].columns)
+            return to_float16_keeping_argmax(exact, columns_of(keys, split))
 
         name = f"{model} version {version.number}"
         with project.track("evaluating", len(sets), "sets") as advance:
