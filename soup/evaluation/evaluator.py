@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from soup.evaluation.examples import Examples
-from soup.evaluation.heldout_loss import HeldoutLoss
+from soup.evaluation.heldout_loss import HeldoutError, HeldoutLoss
 from soup.evaluation.judges import (
     TOP1_ERROR,
     ErrorFunction,
@@ -116,6 +116,11 @@ class Evaluator:
         for inputs in self.examples.batches(chosen, 1, device):
             scores = model(inputs).float().log_softmax(1)[0]
             probabilities = scores.detach().double().exp().cpu().numpy()
+            if not np.isfinite(probabilities).all():
+                raise HeldoutError(
+                    "a model's logits on the held-out examples are not finite, so that it has no "
+                    "Fisher information: 'soup inspect' says whether its weights are broken"
+                )
             label = int(rng.choice(len(probabilities), p=probabilities / probabilities.sum()))
             gradients = torch.autograd.grad(scores[label], [*named.values()], allow_unused=True)
             for name, gradient in zip(named, gradients, strict=True):

@@ -10,6 +10,7 @@ from soup.report.tables import settings
 # Our threshold: a ratio of the largest to the smallest learning rate that deserves a remark. The
 # paper (Wortsman et al., 2022) reports that averaging stops helping at high learning rates.
 WIDE_RANGE = 30.0
+Z = 1.96  # standard errors in half a 95% interval
 
 
 def caveats(
@@ -80,7 +81,9 @@ def _why_only_one(
     if len(trace) and ingredients["heldout_accuracy"].notna().any():
         images = int(trace["heldout_n"].max())
         best = float(ingredients["heldout_accuracy"].max())
-        noise = 1.96 * math.sqrt(best * (1 - best) / images)
+        # Half of Wilson's interval, which is no single point where the accuracy is 0 or 1.
+        spread = math.sqrt(best * (1 - best) / images + (Z / images) ** 2 / 4)
+        noise = Z * spread / (1 + Z**2 / images)
         reasons.append(
             f"With {images:,} held-out images an accuracy is known to "
             f"±{formatting.percent(noise)} points; if candidates differ by less, hold out more."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
 from scipy.stats import norm
 
 from soup.evaluation.diagnosis.finding import Finding, findings
@@ -37,7 +38,7 @@ def barriers(
     for name, middle in middles.items():
         lost = (answers[best].astype(float) + answers[name]) / 2 - middle
         excess, se = float(lost.mean()), float(lost.std() / math.sqrt(len(lost)))
-        if excess <= BARRIER * se:
+        if excess <= BARRIER * se or np.count_nonzero(lost) < BARRIER**2:
             continue
         sentences.append(
             f"there is a barrier between {best} and {name}: half-way the error is "

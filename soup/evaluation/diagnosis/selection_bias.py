@@ -54,7 +54,8 @@ class Gain(NamedTuple):
         gain: accuracy of the second model less that of the first, a fraction.
         se: standard error of the gain, paired, a fraction.
         p: p-value of McNemar's exact two-sided test.
-        within_noise: whether the gain is smaller than the chosen number of standard errors.
+        within_noise: whether the gain is smaller than the chosen number of standard errors, or the
+            number of examples that differ smaller than its square.
     """
 
     gain: float
@@ -73,7 +74,10 @@ def paired(before: Correct, after: Correct, factor: float = 2.0) -> Gain:
     """
     difference = after.astype(np.float64) - before
     gain, se = float(difference.mean()), float(difference.std() / math.sqrt(len(difference)))
-    return Gain(gain, se, mcnemar(before, after), abs(gain) < factor * se or gain == 0)
+    # Of few examples all may change alike, which leaves no standard error. If k of many change
+    # alike, the gain is k / n and the standard error k**0.5 / n: the same k are too few.
+    few = int(np.count_nonzero(difference)) < factor**2
+    return Gain(gain, se, mcnemar(before, after), few or abs(gain) < factor * se)
 
 
 def gains(answers: Sequence[Correct], factor: float = 2.0) -> list[Gain]:

@@ -29,6 +29,13 @@ def test_a_barrier_is_what_chance_does_not_do(accuracy: float, there: bool) -> N
     assert bool(barriers("A", models, {"B": answers(2, 400, accuracy)})) == there
 
 
+@pytest.mark.parametrize("n", [1, 4, 8])
+def test_a_few_examples_show_no_barrier_and_no_weak_model(n: int) -> None:
+    right, wrong = np.ones(n, bool), np.zeros(n, bool)
+    assert barriers("A", {"A": right, "B": right}, {"B": wrong}) == []
+    assert weak("A", {"A": right, "B": wrong}, {"B": wrong}) == []
+
+
 def test_a_model_that_only_pulls_down_is_weak_and_no_barrier() -> None:
     best, poor = answers(0, 1000, 0.9), answers(1, 1000, 0.5)
     halfway = np.where(answers(2, 1000, 0.5), best, poor)

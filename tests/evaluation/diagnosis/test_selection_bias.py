@@ -44,6 +44,14 @@ def test_a_gain_within_noise_says_so() -> None:
     assert paired(before, before) == (0, 0, 1, True)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_few_examples_that_all_change_alike_show_nothing(n: int) -> None:
+    # McNemar's exact p is 1, 1/2 and 1/4, though no standard error is left.
+    found = paired(answers([0] * n), answers([1] * n))
+    assert (found.gain, found.se, found.within_noise) == (1, 0, True)
+    assert not paired(answers([0] * 9), answers([1] * 9)).within_noise
+
+
 def test_each_acceptance_is_held_against_the_soup_before_it() -> None:
     first, second, third = answers([1, 0, 0, 0]), answers([1, 1, 1, 0]), answers([0, 1, 1, 0])
     assert gains([first, second, third]) == [paired(first, second), paired(second, third)]
