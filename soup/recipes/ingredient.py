@@ -1,7 +1,7 @@
 """The inputs of a recipe (`Ingredient`) and its result (`Soup`, with a `Trial` a candidate)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from soup.errors import BadInput
 from soup.weights import Weights
@@ -23,7 +23,7 @@ class Ingredient:
     """
 
     name: str
-    weights: Weights
+    weights: Weights = field(repr=False)  # thousands of lines of numbers
     errors: float
 
 
@@ -58,11 +58,11 @@ class Soup:
         shares: of a learned soup, for each group of tensors the share of each ingredient by name.
     """
 
-    weights: Weights
+    weights: Weights = field(repr=False)
     kept: tuple[str, ...]
     errors: float | None
-    trace: tuple[Trial, ...]
-    shares: Mapping[str, Mapping[str, float]] | None = None
+    trace: tuple[Trial, ...] = field(repr=False)
+    shares: Mapping[str, Mapping[str, float]] | None = field(default=None, repr=False)
 
 
 def require_unique_names(ingredients: Sequence[Ingredient]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from soup.errors import BadInput, some
-from soup.weights.numbers import numbers
+from soup.weights.numbers import numbers, plain
 from soup.weights.remedies import remedy
 
 Weights = Mapping[str, Tensor]
@@ -78,7 +78,7 @@ def specs(weights: Weights) -> Mapping[str, Spec]:
         first = name
         # Addresses show ties only in a dictionary, which holds all its tensors at once: any other
         # mapping may free a tensor and reuse its address for the next.
-        if isinstance(weights, dict) and tensor.numel() > 0:
+        if isinstance(weights, dict) and tensor.numel() > 0 and plain(tensor):
             memory = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
             first = first_names.setdefault(memory, name)
         tensors[name] = Spec(tensor.dtype, tuple(tensor.shape), first)

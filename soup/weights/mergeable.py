@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from soup.errors import some
 from soup.weights.kinds import PACKED, averaged, kind_of
@@ -16,6 +15,7 @@ from soup.weights.mapping import (
     require_compatible,
     specs,
 )
+from soup.weights.numbers import plain
 
 NOT_PLAIN = "no dense tensor with data (quantised, sparse, sharded, meta); give plain tensors"
 
@@ -39,7 +39,7 @@ def require_mergeable(models: Sequence[Weights]) -> None:
     titles = [display_name(model, position) for position, model in enumerate(models, start=1)]
     for model, title in zip(models, titles, strict=True):
         if isinstance(model, dict):
-            wrong = [name for name in model if not _plain(model[name])]
+            wrong = [name for name in model if not plain(model[name])]
             _refuse(f"{title} cannot be averaged", {NOT_PLAIN: wrong})
     tensors = specs(first)
     kinds = {name: kind_of(name, tensors) for name in tensors}
@@ -101,12 +101,3 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     if one.dtype in PACKED and other.dtype == one.dtype:  # torch compares no float4
         one, other = one.view(torch.uint8), other.view(torch.uint8)
     return torch.equal(one, other.to(one.device, one.dtype))
-
-
-def _plain(tensor: Tensor) -> bool:
-    return (
-        tensor.layout == torch.strided
-        and not tensor.is_quantized
-        and not tensor.is_meta
-        and not is_traceable_wrapper_subclass(tensor)
-    )

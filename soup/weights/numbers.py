@@ -9,9 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 # Rounding to these turns an infinity into NaN, or float8_e4m3fn's into 448.
 WITHOUT_INFINITY = {torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz}
+
+
+def plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense and has its data: not quantised by torch, sparse, sharded, meta."""
+    return (
+        tensor.layout == torch.strided
+        and not tensor.is_quantized
+        and not tensor.is_meta
+        and not is_traceable_wrapper_subclass(tensor)
+    )
 
 
 def numbers(tensor: Tensor) -> Tensor:

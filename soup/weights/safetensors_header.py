@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from soup.errors import some
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -19,6 +21,8 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
     "I64": torch.int64,
     "I32": torch.int32,
     "I16": torch.int16,
@@ -77,10 +81,18 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
     try:
         raw: dict[str, Any] = json.loads(header)
         metadata: dict[str, str] = raw.pop("__metadata__", None) or {}
+        packed = [f"{n} ({v['dtype']})" for n, v in raw.items() if v["dtype"] not in DTYPES]
+        if packed:
+            raise Malformed(
+                f"{some(packed, 5)} are of a type that is not read, mostly a part of quantised "
+                "weights; give the model as it was before it was quantised"
+            )
         entries = {
             name: Entry(DTYPES[value["dtype"]], tuple(value["shape"]), *value["data_offsets"])
             for name, value in raw.items()
         }
+    except Malformed:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"its header cannot be read: {type(error).__name__}: {error}") from None
     offset = 0

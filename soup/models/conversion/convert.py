@@ -146,7 +146,7 @@ def _require_savable(weights: Mapping[str, Tensor]) -> None:
     ]
     if problems:
         raise FormatError(
-            f"{some(problems, 10, last=' ')}; weights are averaged as dense real tensors: "
+            f"{some(problems, 10, last=' ')}; weights are averaged as dense tensors: "
             "save them as such where they were made"
         )
 
@@ -159,6 +159,6 @@ def _unsavable(tensor: Tensor) -> str:
         return str(tensor.layout).removeprefix("torch.")
     if tensor.is_meta:
         return "without data (meta)"
-    if tensor.is_complex() or tensor.dtype not in DTYPE_NAMES:
+    if tensor.dtype not in DTYPE_NAMES:
         return str(tensor.dtype).removeprefix("torch.")
     return ""
