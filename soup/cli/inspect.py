@@ -110,8 +110,14 @@ def inspect(
                 "files": files,
                 "averageable": shared,
                 "problems": problems,
-                "kinship": [relation._asdict() for relation in relations],
-                # JSON has no NaN and no infinity: -1 in their place.
+                # JSON has no NaN and no infinity: null or -1 in their place.
+                "kinship": [
+                    {
+                        k: v if not isinstance(v, float) or math.isfinite(v) else None
+                        for k, v in relation._asdict().items()
+                    }
+                    for relation in relations
+                ],
                 "distances": nan_to_num(distances, nan=-1, posinf=-1).tolist(),
                 "lines": {" to ".join(ends): line.costs.tolist() for ends, line in lines.items()},
                 "lines_averaged": {
