@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soup.cli.options import BatchSize, Device, Json, Model, Models, devices
+from soup.cli.model_options import ModelOptions, tell_input, with_model
+from soup.cli.options import BatchSize, Device, Json, Models, devices
+
+if TYPE_CHECKING:
+    from soup.models.by_name import Resolved
 
 SAMPLES = 10_000  # of the bootstrap
 
 
+@with_model
 def compare(
     models: Models,
     on: Annotated[
@@ -19,7 +24,7 @@ def compare(
             metavar="FOLDER", help="Labelled images, FOLDER/<class>/<image>; may be repeated."
         ),
     ],
-    model: Model = None,
+    model: ModelOptions,
     device: Device = "auto",
     batch_size: BatchSize = 256,
     as_json: Json = False,
@@ -40,12 +45,19 @@ def compare(
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
     result: dict[str, list[dict[str, Any]]] = {}
+    told: set[str] = set()
+
+    def tell(resolved: "Resolved") -> None:
+        if str(resolved) not in told:
+            tell_input({}, resolved)
+        told.add(str(resolved))
+
     for folder in on:
         correct_of: dict[str, Correct] = {}
         with progress(f"judging on {folder}", None) as advance:
             for name, checkpoint in pool.checkpoints.items():
                 evaluator = open_evaluator(
-                    folder, model, checkpoint, chosen, batch_size, advance, as_json
+                    folder, model, checkpoint, chosen, batch_size, advance, as_json, tell
                 )
                 logits = evaluator.logits(checkpoint)
                 correct_of[name] = correct(logits, evaluator.examples.labels)

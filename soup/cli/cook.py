@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soup.cli.cook_options import CookOptions, arguments_of, parameters_of, recipe_of
+from soup.cli.model_options import tell_input, with_model
 from soup.cli.options import devices
 from soup.errors import BadInput
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from soup.weights.checkpoint import Checkpoint
 
 
+@with_model
 @wraps(CookOptions, assigned=("__annotations__",))  # the options, by which typer reads them
 def cook(**given: Any) -> None:
     """Average models: all of them, or those that help on held-out images.
@@ -115,7 +117,7 @@ def _notes(
     options: CookOptions, pool: "Pool", soup: "Soup", scored: "Scored | None"
 ) -> dict[str, str]:
     """The soup's lineage for the metadata of its file: the same inputs give the same bytes."""
-    from soup.models.by_name import NOTE
+    from soup.models.stored_description import NOTE
     from soup.weights.checkpoint import Checkpoint
 
     notes = {
@@ -131,8 +133,24 @@ def _notes(
     elif len(bases) == 1 and bases != {""}:
         notes["base"] = bases.pop()
     if scored is not None:
-        notes[NOTE] = scored.evaluator.architecture.text()
-    else:
-        first = next(iter(pool.checkpoints.values()))
-        notes |= {NOTE: first.metadata[NOTE]} if NOTE in first.metadata else {}
-    return notes
+        return {**notes, NOTE: scored.evaluator.architecture.text()}
+    description = _description(options, pool)
+    return notes | ({NOTE: description} if description else {})
+
+
+def _description(options: CookOptions, pool: "Pool") -> str:
+    """What is known of the model where no image was judged; '' if nothing is."""
+    from soup.models.stored_description import note, stored
+
+    first = next(iter(pool.checkpoints.values()))
+    if not options.model.model and not options.model.given:
+        fields = stored(first).fields
+        return note(fields) if fields else ""
+    from soup.models import build
+    from soup.models.by_name import numbered, resolve_architecture
+
+    resolved = resolve_architecture(options.model.model, first, ("0",), options.model.given)
+    tell_input(pool.checkpoints, resolved)
+    build(numbered(resolved, first), first)  # raises if the weights are of another model
+    fields = vars(resolved.architecture)
+    return note(fields if resolved.named else {k: v for k, v in fields.items() if k != "classes"})

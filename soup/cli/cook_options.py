@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from soup.cli.model_options import ModelOptions
 from soup.cli.options import (
     CALIBRATION_IMAGES,
     Base,
@@ -16,7 +17,6 @@ from soup.cli.options import (
     Device,
     Heldout,
     Json,
-    Model,
     Models,
     Recalibrate,
 )
@@ -47,6 +47,7 @@ class CookOptions:
     """The options of `soup cook`: the command line is made from these fields."""
 
     models: Models
+    model: ModelOptions
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="FILE", help="The safetensors file of the soup."),
@@ -60,7 +61,6 @@ class CookOptions:
             autocompletion=recipe_names,
         ),
     ] = "greedy"
-    model: Model = None
     heldout: Heldout = None
     base: Base = None
     settings: Annotated[

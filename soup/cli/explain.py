@@ -1,7 +1,9 @@
 """soup explain: why the soup does not help."""
 
 from dataclasses import replace
+from functools import partial
 
+from soup.cli.model_options import ModelOptions, tell_input, with_model
 from soup.cli.options import (
     CALIBRATION_IMAGES,
     Base,
@@ -9,17 +11,17 @@ from soup.cli.options import (
     Device,
     Heldout,
     Json,
-    Model,
     Models,
     Recalibrate,
     devices,
 )
 
 
+@with_model
 def explain(
     models: Models,
+    model: ModelOptions,
     base: Base = None,
-    model: Model = None,
     heldout: Heldout = None,
     recalibrate: Recalibrate = None,
     calibration_images: CalibrationImages = CALIBRATION_IMAGES,
@@ -57,7 +59,8 @@ def explain(
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
     else:
         first = next(iter(pool.checkpoints.values()))
-        evaluator = open_evaluator(heldout, model, first, chosen, as_json=as_json)
+        tell = partial(tell_input, pool.checkpoints)
+        evaluator = open_evaluator(heldout, model, first, chosen, as_json=as_json, tell=tell)
 
         def answers(weights: Weights) -> Correct:
             advance()

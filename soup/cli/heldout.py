@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from soup.cli.checkpoints import Pool
 from soup.cli.cook_options import CookOptions, parameters_of
 from soup.cli.heldout_folder import open_evaluator, recalibration_on
+from soup.cli.model_options import tell_input
 from soup.cli.terminal import progress, say, warn
 from soup.errors import BadInput
 from soup.evaluation.evaluator import Evaluator
@@ -70,6 +72,7 @@ def score(
             options.batch_size,
             advance,
             options.as_json,
+            partial(tell_input, pool.checkpoints),
         )
     for problem in evaluator.skipped[:5]:
         warn(f"left out: {problem}")

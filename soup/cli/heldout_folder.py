@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from soup.cli.model_options import REMEDY, ModelOptions
 from soup.cli.terminal import warn
 from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.examples import ImageExamples, as_examples
@@ -17,9 +18,9 @@ from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.examples import Examples
 from soup.files import of_value
-from soup.models import Architecture, build, head_weights, load_weights
+from soup.models import Architecture, build, head_weights, load_weights, require_size
 from soup.models.batchnorm import Recalibration, layers_that_differ, spread
-from soup.models.by_name import resolve_architecture
+from soup.models.by_name import Resolved, resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
 from soup.weights.checkpoint import Checkpoint
@@ -29,30 +30,36 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mode
 
 def open_evaluator(
     folder: Path,
-    model: str | None,
+    model: ModelOptions | str | None,
     weights: Checkpoint,
     devices: Sequence[str] = ("cpu",),
     batch_size: int = 256,
     advance: Callable[[], object] = lambda: None,
     as_json: bool = False,
+    tell: Callable[[Resolved], None] = lambda _: None,
 ) -> Evaluator:
     """Read labelled images, `folder/<class>/<image>`, for a model.
 
     Args:
-        model: 'timm:NAME', 'open_clip:NAME', a model.json, or None if the weights say it.
+        model: the options that name it; or 'timm:NAME', 'open_clip:NAME', a model.json, or None
+            if the weights say it.
         weights: any of the models to be judged; the others are of the same architecture.
         advance: called once an image.
         as_json: a program reads the result: people are not told the order of classes.
+        tell: is told the model and its input before any image is read.
 
     Raises:
         DataError: no images, or their classes are not those of the model's head.
         ModelError: the model is not known, or the weights do not fit it.
     """
     found = in_order(image.label for image in scan(folder.resolve(), ".")[0])
-    architecture, named = resolve_architecture(model, weights, found)
-    if not named and not as_json and (note := order_note(found)):
+    options = model if isinstance(model, ModelOptions) else ModelOptions(model)
+    resolved = resolve_architecture(options.model, weights, found, options.given)
+    tell(resolved)
+    architecture = resolved.architecture
+    if not resolved.named and not as_json and (note := order_note(found)):
         warn(f"{folder}: {note}")
-    if named:
+    if resolved.named:
         extra = [name for name in found if name not in architecture.classes]
         if extra:
             raise DataError(
@@ -62,6 +69,7 @@ def open_evaluator(
     built = tuple(build(architecture).to(device) for device in devices)
     _require_head(folder, found, built[0], architecture, weights)
     load_weights(built[0], weights, architecture.model)
+    require_size(architecture, built[0], REMEDY)
     opened, skipped = _opened(folder, architecture, architecture.classes, advance)
     return Evaluator(opened, architecture, built, batch_size, skipped)
 

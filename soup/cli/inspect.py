@@ -4,11 +4,13 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soup.cli.model_options import ModelOptions, tell_input, with_model
 from soup.cli.options import (
     CALIBRATION_IMAGES,
     Base,
@@ -16,7 +18,6 @@ from soup.cli.options import (
     Device,
     Heldout,
     Json,
-    Model,
     Models,
     Recalibrate,
     devices,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 MOST = 16  # models in a table of pairs
 
 
+@with_model
 def inspect(
     models: Models,
+    model: ModelOptions,
     base: Base = None,
     plot: Annotated[
         Path | None,
@@ -43,7 +46,6 @@ def inspect(
             "also the errors between two models, to PNG-lines. Needs matplotlib.",
         ),
     ] = None,
-    model: Model = None,
     heldout: Heldout = None,
     recalibrate: Recalibrate = None,
     calibration_images: CalibrationImages = CALIBRATION_IMAGES,
@@ -91,7 +93,9 @@ def inspect(
         from soup.cli.heldout_folder import open_evaluator, recalibration_on
 
         first = next(iter(pool.checkpoints.values()))
-        evaluator = open_evaluator(heldout, model, first, chosen)
+        evaluator = open_evaluator(
+            heldout, model, first, chosen, tell=partial(tell_input, pool.checkpoints)
+        )
         lines = _lines(pool.checkpoints, names, evaluator)
         statistics = recalibration_on(
             recalibrate, calibration_images, evaluator, [*pool.checkpoints.values()]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from soup.files import of_file, of_value
-from soup.models import DESCRIPTION_FILE, Architecture
-from soup.models.by_name import NOTE
+from soup.models import DESCRIPTION_FILE, Architecture, ModelError
+from soup.models.stored_description import NOTE
 from soup.weights.shards import WEIGHTS_FILE
 
 
@@ -54,10 +54,10 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
         files, model = Path(folder) / "soup", Path(folder) / "model"
         files.mkdir()
         (files / WEIGHTS_FILE).write_bytes(out.read_bytes())
-        if NOTE in notes:
-            Architecture.parse(notes[NOTE], str(out)).save(files / DESCRIPTION_FILE)
+        try:
+            Architecture.parse(notes.get(NOTE, "{}"), str(out)).save(files / DESCRIPTION_FILE)
             save_pyfunc(files, model)
-        else:
+        except ModelError:  # not a whole description: the class names are not known
             model = files
         store.log_weights(run_id, f"{notes['recipe']}-soup", model, tags)
     store.end(run_id)

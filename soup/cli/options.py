@@ -17,13 +17,6 @@ Models = Annotated[
         metavar="A B C ...",
     ),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="The architecture of the weights: timm:NAME, open_clip:NAME, or a model.json. "
-        "Soups that this command wrote hold it themselves."
-    ),
-]
 Heldout = Annotated[
     Path | None,
     typer.Option(
@@ -78,6 +71,19 @@ class Verb(TyperCommand):
             for parameter in parameters:
                 parameter.process_value = _unconverted  # type: ignore[method-assign, assignment]
         return parameters
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options; below them, under a heading of their own, those that have one."""
+        parameters = self.params
+        panels: dict[Any, list[Any]] = {}
+        for option in parameters:
+            panels.setdefault(getattr(option, "rich_help_panel", None), []).append(option)
+        self.params = panels.pop(None)
+        super().format_options(ctx, formatter)
+        self.params = parameters
+        for heading, options in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl([record for o in options if (record := o.get_help_record(ctx))])
 
 
 class Verbs(TyperGroup):

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soup.cli.options import Device, Json, Model, devices
+from soup.cli.model_options import REMEDY, ModelOptions, tell_input, with_model
+from soup.cli.options import Device, Json, devices
 from soup.errors import BadInput, some
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from soup.weights.checkpoint import Checkpoint
 
-
+@with_model
 def predict(
     weights: Annotated[str, typer.Argument(help="The model's weights.", metavar="WEIGHTS")],
     images: Annotated[
         list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES ...")
     ],
-    model: Model = None,
+    model: ModelOptions,
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -45,20 +45,23 @@ def predict(
     from soup.data.loading.images import Images
     from soup.evaluation.metrics import predicted, with_finite_maximum
     from soup.evaluation.predict import predict as logits_of
-    from soup.models import build
-    from soup.models.by_name import resolve_architecture
+    from soup.models import build, require_size
+    from soup.models.by_name import numbered, resolve_architecture
     from soup.models.transforms import image_input
     from soup.weights.checkpoint import Checkpoint
 
     chosen = devices(device)
     checkpoint = Checkpoint(weights)
     names = tuple(name for name in classes.read_text().split("\n") if name) if classes else ()
-    architecture, has_names = resolve_architecture(
-        model, checkpoint, names or _numbered(model, checkpoint)
-    )
+    resolved = resolve_architecture(model.model, checkpoint, names or ("0",), model.given)
+    architecture, has_names, _ = resolved
+    if not names:
+        architecture = numbered(resolved, checkpoint)
+    tell_input({}, resolved)
     if names and has_names and names != architecture.classes:
         raise BadInput(f"{classes} names other classes than the model knows")
     network = build(architecture, checkpoint).to(chosen[0])
+    require_size(architecture, network, REMEDY)
     files = _files(images)
     inputs = image_input(architecture)
     pixels = np.stack([_read(file, inputs.resize) for file in files])
@@ -87,19 +90,6 @@ def predict(
         for name, probability in answer["classes"].items()
     ]
     table(f"{len(files)} images", ["image", "class", ">%"], rows)
-
-
-def _numbered(model: str | None, checkpoint: "Checkpoint") -> tuple[str, ...]:
-    """Numbers for class names, as many as the head has rows."""
-    from soup.models import build, head_weights
-    from soup.models.by_name import resolve_architecture
-
-    if model is None or model.endswith(".json"):
-        return ()
-    architecture, _ = resolve_architecture(model, checkpoint, ("0",))
-    name = next(iter(head_weights(architecture, build(architecture))))
-    rows = checkpoint.specs[name].shape[0] if name in checkpoint else 1
-    return tuple(map(str, range(rows)))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

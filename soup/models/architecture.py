@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,34 @@ class Architecture:
             ModelError: the text is not the JSON of an architecture.
         """
         try:
-            raw = json.loads(text)
-            for name in ("classes", "mean", "std"):
-                raw[name] = tuple(raw[name])
-            return Architecture(**raw)
-        except (ValueError, KeyError, TypeError) as error:
+            return Architecture(**fields_of(text, source))
+        except TypeError as error:
             raise ModelError(f"{source} does not describe a model: {error}") from None
+
+
+def fields_of(text: str, source: str) -> dict[str, Any]:
+    """Some or all fields of an architecture, from JSON.
+
+    Args:
+        source: where the text is from, for the error message.
+
+    Raises:
+        ModelError: the text is not the JSON of such fields; all that is wrong is listed.
+    """
+    kinds: Any = {field.name: (field.type, None) for field in fields(Architecture)}
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        for name in ("classes", "mean", "std"):
+            if name in raw:
+                raw[name] = tuple(raw[name])
+        try:
+            from pydantic import create_model
+
+            from soup.config.validation import Strict, check
+        except ModuleNotFoundError:  # weights are averaged where no model can be built
+            return raw
+        description = create_model("Description", __base__=Strict, **kinds)
+        return check(description, raw, "wrong").model_dump(exclude_unset=True)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{source} does not describe a model: {reason}") from None

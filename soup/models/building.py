@@ -76,6 +76,22 @@ def head_weights(architecture: Architecture, model: nn.Module) -> Weights:
     return {f"{prefix}.{name}": tensor for name, tensor in linear.state_dict().items()}
 
 
+def require_size(architecture: Architecture, model: nn.Module, remedy: str) -> None:
+    """Show a model an image of its architecture's size.
+
+    Raises:
+        ModelError: the model does not take it; the message ends in the remedy.
+    """
+    size = architecture.image_size
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ModelError(
+            f"{architecture.model} does not take images of {size} x {size}: {error}; {remedy}"
+        ) from None
+
+
 def open_model(folder: Path) -> tuple[Architecture, nn.Module]:
     """The model in a folder of `model.json` and `model.safetensors`, in evaluation mode.
 

@@ -1,54 +1,169 @@
-"""The architecture of a checkpoint, from the option `--model` or from the checkpoint."""
+"""The architecture of a checkpoint, from the command's options or from the checkpoint."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from soup.config.params import Base
-from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
+from soup.models.architecture import Architecture, ModelError
+from soup.models.building import build, head_weights
+from soup.models.stored_description import Stored, read, stored
 from soup.weights.checkpoint import Checkpoint
 
-NOTE = "architecture"  # key in the metadata of the weights files that this project writes
+# Fields of `Architecture` that say how an image becomes the model's input, in the order told.
+INPUT = ("image_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+
+
+class Resolved(NamedTuple):
+    """The architecture of a checkpoint, and where it is known from.
+
+    Attributes:
+        architecture: of the checkpoint.
+        named: whether its class names were stored with it.
+        sources: for each field of `INPUT`, who says so.
+    """
+
+    architecture: Architecture
+    named: bool
+    sources: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """The model and its input in one line, each part with its source."""
+        a = self.architecture
+        shown = {
+            "image_size": f"{a.image_size} x {a.image_size} px",
+            "crop_pct": f"crop {a.crop_pct:g}",
+            "crop_mode": a.crop_mode,
+            "interpolation": a.interpolation,
+            "mean": "mean " + " ".join(f"{value:.4g}" for value in a.mean),
+            "std": "std " + " ".join(f"{value:.4g}" for value in a.std),
+        }
+        by_source: dict[str, list[str]] = {}
+        for name in INPUT:
+            by_source.setdefault(self.sources[name], []).append(shown[name])
+        parts = [f"{', '.join(values)} ({source})" for source, values in by_source.items()]
+        arguments = "".join(f" {name}={value}" for name, value in a.kwargs.items())
+        return f"{a.library}:{a.model}{arguments}, images as {'; '.join(parts)}"
 
 
 def resolve_architecture(
-    model: str | None, weights: Checkpoint, classes: tuple[str, ...]
-) -> tuple[Architecture, bool]:
+    model: str | None,
+    weights: Checkpoint,
+    classes: tuple[str, ...],
+    given: Mapping[str, Any] | None = None,
+) -> Resolved:
     """The architecture of a checkpoint.
 
-    Args:
-        model: 'timm:NAME', 'open_clip:NAME' or the path of a model.json. If it is None, the
-            architecture is read from the metadata of the weights or a model.json beside their file.
-        weights: the checkpoint.
-        classes: class names for a model that is given by name.
+    What is given goes before what the checkpoint says (`stored_description`), and that before the
+    defaults of the library.
 
-    Returns:
-        The architecture, and whether its class names were stored with it (else: `classes`).
+    Args:
+        model: 'timm:NAME', 'open_clip:NAME' or the path of a model.json. If it is None, the model
+            is the one that the checkpoint names.
+        weights: the checkpoint.
+        classes: class names for a model that does not know its own.
+        given: fields of `Architecture` that the user gives.
 
     Raises:
-        ModelError: the model is unknown, or `model` is None and the architecture is not stored.
+        ModelError: the model is unknown, or `model` is None and the checkpoint names none.
     """
-    if model is None:
-        beside = Path(weights.path).parent / DESCRIPTION_FILE
-        if NOTE in weights.metadata:
-            return Architecture.parse(weights.metadata[NOTE], weights.path), True
-        if beside.is_file():
-            return Architecture.load(beside), True
+    given = dict(given or {})
+    flags = {n: f"--{n.replace('_', '-')}" for n in given}
+    if "img_size" in given.get("kwargs", {}) and "image_size" not in given:
+        given["image_size"] = given["kwargs"]["img_size"]
+        flags["image_size"] = "--kwargs img_size"
+    told = stored(weights)
+    library, name = "", ""
+    if model is not None and model.endswith(".json"):
+        told = Stored(read(Path(model)), model)
+    elif model is not None:
+        library, _, name = model.partition(":")
+        if library not in ("timm", "open_clip") or not name:
+            raise ModelError(
+                f"{model!r} is no model: give timm:NAME, open_clip:NAME or a model.json"
+            )
+        if (told.fields.get("library"), _plain(told.fields.get("model", ""))) != (
+            library,
+            _plain(name),
+        ):  # of another model: its preprocessing says nothing of this one
+            told = Stored()
+    fields = dict(told.fields)
+    library, name = library or fields.get("library", "timm"), name or fields.get("model", "")
+    if not name:
         raise ModelError(
             f"{weights.path} does not say what model it belongs to: "
             "give --model timm:NAME, open_clip:NAME or a model.json"
         )
-    library, _, name = model.partition(":")
-    if library == "timm" and name:
-        from soup.models import timm_models
+    named = bool(fields.get("classes"))
+    kwargs = {**fields.get("kwargs", {}), **given.get("kwargs", {})}
+    wanted = {**fields, **given, "library": library, "model": name, "kwargs": kwargs}
+    wanted["classes"] = fields["classes"] if named else classes
+    whole = {"image_size", "mean", "std", "crop_pct", "interpolation"} <= wanted.keys()
+    if whole and (library == "timm" or fields.get("config")):
+        architecture = Architecture(**wanted)
+    else:
+        architecture = replace(_usual(wanted), **{n: wanted[n] for n in INPUT if n in wanted})
+    usual = f"{library}'s defaults"
+    sources = {n: flags.get(n) or (told.source if n in fields else usual) for n in INPUT}
+    return Resolved(architecture, named, sources)
 
-        try:
-            built = timm_models.create(name, {}, len(classes))
-        except ModelError as error:
-            raise ModelError(str(error).replace("base.model", "--model")) from None
-        return timm_models.describe(Base(model=name), classes, built), False
-    if library == "open_clip" and name:
+
+def numbered(resolved: Resolved, weights: Checkpoint) -> Architecture:
+    """The architecture, with numbers for class names that are not known: as many as the head has.
+
+    Raises:
+        ModelError: the model cannot be built.
+    """
+    if resolved.named:
+        return resolved.architecture
+    name = next(iter(head_weights(resolved.architecture, build(resolved.architecture))))
+    shape = weights.specs[name].shape if name in weights.specs else ()
+    rows = shape[0] if shape else 1
+    return replace(resolved.architecture, classes=tuple(map(str, range(rows))))
+
+
+def disagreements(resolved: Resolved, others: Mapping[str, Checkpoint]) -> list[str]:
+    """What other checkpoints say of their input and classes that is not so in this architecture.
+
+    Args:
+        others: by the names that are shown.
+    """
+    problems = []
+    for name, checkpoint in others.items():
+        says = stored(checkpoint).fields
+        for field in (*INPUT, "classes"):
+            here = getattr(resolved.architecture, field)
+            chosen = resolved.sources.get(field, "").startswith("--")
+            if field not in says or says[field] == here or chosen:
+                continue
+            if field == "classes" and resolved.named:
+                problems.append(f"{name} has other classes, or in another order")
+            elif field != "classes":
+                problems.append(f"{name} says {field.replace('_', ' ')} {says[field]}, not {here}")
+    return problems
+
+
+def _plain(name: str) -> str:
+    """A name without the tag of its pretrained weights."""
+    return name.partition(".")[0]
+
+
+def _usual(wanted: Mapping[str, Any]) -> Architecture:
+    """The model with the preprocessing that its library has for it."""
+    name, kwargs, classes = wanted["model"], wanted["kwargs"], wanted["classes"]
+    size = wanted.get("image_size")
+    if wanted["library"] == "open_clip":
         from soup.models import clip_models
 
-        return clip_models.describe(Base(library="open_clip", model=name), classes), False
-    if model.endswith(".json"):
-        return Architecture.load(Path(model)), True
-    raise ModelError(f"{model!r} is no model: give timm:NAME, open_clip:NAME or a model.json")
+        base = Base(library="open_clip", model=name, kwargs=kwargs, image_size=size)
+        return clip_models.describe(base, classes)
+    from soup.models import timm_models
+
+    if size and timm_models.has_fixed_size(name):
+        kwargs = {"img_size": size, **kwargs}
+    try:
+        built = timm_models.create(name, kwargs, len(classes))
+        return timm_models.describe(Base(model=name, kwargs=kwargs), classes, built)
+    except ModelError as error:
+        raise ModelError(str(error).replace("base.model", "--model")) from None

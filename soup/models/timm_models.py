@@ -50,8 +50,18 @@ def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
 
 
 def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architecture:
-    """The architecture of a model: the configuration of timm, overridden by the parameters."""
+    """The architecture of a model: the configuration of timm, overridden by the parameters.
+
+    Raises:
+        ModelError: the model takes images that are not square.
+    """
     config = timm.data.resolve_model_data_config(model)
+    _, height, width = config["input_size"]
+    if height != width and not base.image_size:
+        raise ModelError(
+            f"base.model: {base.model} takes images of {width} x {height}; only square ones are "
+            "supported: name another model"
+        )
     return Architecture(
         library="timm",
         model=base.model,
@@ -64,6 +74,11 @@ def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architec
         crop_pct=1.0 if base.image_size else config["crop_pct"],
         crop_mode=config.get("crop_mode") or "center",
     )
+
+
+def has_fixed_size(name: str) -> bool:
+    """Whether a model takes images of the size alone that it was created for (`img_size`)."""
+    return timm.is_model(name) and bool(timm.get_pretrained_cfg(name).fixed_input_size)
 
 
 def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:

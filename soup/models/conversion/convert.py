@@ -1,9 +1,11 @@
 """Import: a checkpoint of any supported format is converted to safetensors, tensors only."""
 
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, strided
 
@@ -11,7 +13,8 @@ from soup.errors import some
 from soup.models.conversion import names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
-from soup.weights.checkpoint import of_shards, save
+from soup.models.stored_description import NOTE, beside, note, of_timm_arguments, stored
+from soup.weights.checkpoint import Checkpoint, of_shards, save
 from soup.weights.safetensors_header import DTYPE_NAMES
 
 
@@ -33,6 +36,7 @@ class Imported:
         dtypes: dtype -> number of tensors.
         size: of the file written, in bytes.
         sha256: digest of the source; for shards, of the list of their digests.
+        description: what is known of the model: fields of `soup.models.Architecture`.
     """
 
     path: Path
@@ -47,6 +51,7 @@ class Imported:
     dtypes: Mapping[str, int]
     size: int
     sha256: str
+    description: Mapping[str, Any]
 
     @property
     def tensors(self) -> int:
@@ -60,6 +65,7 @@ def convert(
     ema: bool = False,
     key: str | None = None,
     model: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Imported:
     """Convert a checkpoint, or a folder that holds one, to a safetensors file of its weights.
 
@@ -72,6 +78,7 @@ def convert(
         ema: convert the average over steps that a training checkpoint has beside its weights.
         key: keys of the weights to convert, joined by dots, if a file has several sets.
         model: 'timm:NAME' renames the tensors as in this model, and checks them.
+        given: fields of `soup.models.Architecture` that go before what the source says of them.
 
     Raises:
         FormatError: the source has no usable weights, or not the wanted ones; the message lists
@@ -102,6 +109,8 @@ def convert(
     layout = "model-soups" if named.is_pool else _layout(first, content)
     sha256 = of_shards([str(part) for part in parts])
     notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": chosen.key}
+    description = _description(first, content, name, given or {})
+    notes |= {NOTE: note(description)} if description else {}
     save(weights, out, notes | ({"model": model} if model else {}))
 
     origin = {id(tensor): old for old, tensor in chosen.weights.items()}
@@ -119,7 +128,30 @@ def convert(
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in weights.values())),
         size=out.stat().st_size,
         sha256=sha256,
+        description=description,
     )
+
+
+def _description(
+    first: Path, content: object, name: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is known of the model: given, in the source or beside it, in this order.
+
+    Args:
+        name: of the model in timm; '' if it is not given.
+    """
+    arguments = content.get("args") if isinstance(content, Mapping) else None
+    told: Mapping[str, Any] = {}
+    if first.suffix == ".safetensors" and not first.name.endswith(source_files.INDEX):
+        told = stored(Checkpoint(first)).fields
+    elif isinstance(arguments, Namespace) and "model" in arguments:
+        told = of_timm_arguments(vars(arguments))
+    told = told or beside(first.parent).fields
+    if name and told.get("model", name).partition(".")[0] != name.partition(".")[0]:
+        told = {}
+    fields = {**told, **given} | ({"library": "timm", "model": name} if name else {})
+    kwargs = {**told.get("kwargs", {}), **given.get("kwargs", {})}
+    return fields | ({"kwargs": kwargs} if kwargs else {})
 
 
 def _layout(first: Path, content: object) -> str:

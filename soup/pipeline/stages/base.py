@@ -2,11 +2,8 @@
 
 from typing import Any
 
-import torch
-from torch import nn
-
 from soup.data.split.manifest import Manifest
-from soup.models import DESCRIPTION_FILE, Architecture, ModelError, head_weights
+from soup.models import DESCRIPTION_FILE, head_weights, require_size
 from soup.pipeline.project import Project
 from soup.weights import Weights
 from soup.weights.checkpoint import save
@@ -38,22 +35,10 @@ def run(project: Project) -> dict[str, Any]:
         from soup.models import clip_init
 
         architecture, model, zero_shot = clip_init.make_base(params.base, classes)
-    _try(architecture, model)
+    remedy = "set base.image_size, or its own argument in base.kwargs (img_size for a ViT)"
+    require_size(architecture, model, remedy)
     architecture.save(project.out / "base" / DESCRIPTION_FILE)
     save(model.state_dict(), project.out / "base" / WEIGHTS_FILE)
     save(zero_shot, project.out / "base" / "zeroshot.safetensors")
     count = sum(parameter.numel() for parameter in model.parameters())
     return {"summary": f"{architecture.library} {architecture.model}, {count:,} parameters"}
-
-
-def _try(architecture: Architecture, model: nn.Module) -> None:
-    """Show the model one image, rather than let the probe find out that it takes another size."""
-    size = architecture.image_size
-    try:
-        with torch.no_grad():
-            model(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ModelError(
-            f"{architecture.model} does not take images of {size} x {size}: {error}; "
-            "set base.image_size, or its own argument in base.kwargs (img_size for a ViT)"
-        ) from None
