@@ -1,24 +1,41 @@
 """The end of a pipeline run: update dvc.lock, print the results and where to look next."""
 
-import subprocess
-import sys
+import json
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
+from flows.dvc_lock import METRICS, lock
 from flows.project import Record, console, default_params, open_project, root
 from soup.config.params import Params
 
 
 def commit_to_dvc(params: Params) -> None:
-    """Record the results in `dvc.lock`: `dvc status` is clean after a run of params.yaml."""
+    """Record the results of params.yaml in `dvc.lock`, or show them beside those it has."""
     if not (root() / ".dvc").is_dir() or params != default_params():
         return
-    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]
-    done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        console().print(f"dvc commit failed: {done.stderr.strip()}", style="yellow", soft_wrap=True)
+    metrics = open_project(params).out / "metrics.json"
+    told = lock(root(), metrics)
+    if told:
+        console().print(told, style="yellow", soft_wrap=True)
+    if (root() / METRICS).is_file():
+        _beside(json.loads((root() / METRICS).read_text()), json.loads(metrics.read_text()))
+
+
+def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Print the locked and the own metrics side by side, if they differ."""
+    table = Table(title="\nthe result in dvc.lock and yours, %", title_justify="left")
+    for column in ("", *(f"{split}: {whose}" for split in own for whose in ("locked", "yours"))):
+        table.add_column(column, justify="right" if column else "left")
+    splits = [split for split in own if split in locked]
+    for figure in ("best_single", "median_ingredient", "soup", "gain"):
+        cells = [f"{100 * m[s].get(figure, math.nan):.2f}" for s in splits for m in (locked, own)]
+        table.add_row(figure.replace("_", " "), *cells)
+    if locked != own:
+        console().print(table)
 
 
 def summary(params: Params, records: Mapping[str, Record]) -> None:
@@ -54,6 +71,6 @@ def summary(params: Params, records: Mapping[str, Record]) -> None:
         f"The stages took {took:.0f} s.\n\n"
         f"Look at    out/{params.experiment}/report.html\n"
         "Watch      make ui            (MLflow and Prefect in the browser)\n"
-        "Reproduce  make repro         (dvc repro: nothing to do until something changes)\n"
+        "Reproduce  make repro         (dvc repro: only what changed is run)\n"
         "Change     params.yaml        (then make demo again: only what changed is redone)"
     )

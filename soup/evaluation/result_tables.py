@@ -98,7 +98,8 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
         recipe: kind of the soup, 'uniform' or 'greedy'.
 
     Returns:
-        split -> {best_single, soup, ensemble, gain, p_value}; accuracies and gain are fractions.
+        split -> {best_single, median_ingredient, soup, ensemble, gain, p_value}; accuracies and
+        the gain over the best single model are fractions.
     """
     kinds = {"best_single": "best single", "soup": recipe, "ensemble": "ensemble"}
     by_kind = results.set_index(["kind", "split"])["accuracy"]
@@ -106,6 +107,9 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
     for test in tests.to_dict("records"):
         split = test["split"]
         scores = {key: round(float(by_kind[kind, split]), 6) for key, kind in kinds.items()}
+        if ("ingredient", split) in by_kind.index:
+            median = float(np.median(by_kind.xs(("ingredient", split))))
+            scores["median_ingredient"] = round(median, 6)
         gain = {"gain": round(test["difference"], 6), "p_value": float(f"{test['p_value']:.3g}")}
         figures[split] = scores | gain
     return figures
