@@ -1,7 +1,18 @@
 """What can be known to be wrong before anything is started."""
 
-from flows.project import open_project
+from flows.project import open_project, root
 from soup.config.params import Params
+
+
+def require_experiment(params: Params) -> None:
+    """Check that the experiment was not deleted in MLflow; it need not exist, nor MLflow answer.
+
+    Raises:
+        TrackingError: it was.
+    """
+    from soup.tracking import default_uri, require_experiment
+
+    require_experiment(default_uri(root()), params.experiment)
 
 
 def check(params: Params) -> None:
@@ -12,7 +23,8 @@ def check(params: Params) -> None:
         NoDevices: one fine-tune is to have more devices than there are.
         BadInput: checkpoints to import are not there, timm has no such optimizer, or there is no
             place for fine-tunes as `compute.runner` and `compute.limit` say.
-        TrackingError: MLflow does not answer, or does not reach its artifacts.
+        TrackingError: MLflow does not answer, does not reach its artifacts, or the experiment was
+            deleted in it.
     """
     from flows.runners import choose
     from soup.pipeline.sweep.imported_pool import pool_files

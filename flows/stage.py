@@ -12,7 +12,7 @@ from flows.project import Record, open_project, say
 from flows.signals import stoppable
 from flows.terminal import logs
 from soup.config.params import Params
-from soup.errors import BadInput, Failure
+from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage, stage
 
@@ -39,7 +39,7 @@ def reuse(
             say(f"{name:9} done before, reused", style="dim")
             return record
         # The bar of the stage; those of its parts come below.
-        with _marked_if_interrupted(), project.display().track(name):
+        with _runs_end_with_stage(), project.display().track(name):
             record = definition.finish(work(open_project(params), definition))
         say(*line_of(record))
         return record
@@ -83,15 +83,14 @@ def _lock(name: str, params: Params) -> Iterator[None]:
 
 
 @contextmanager
-def _marked_if_interrupted() -> Iterator[None]:
-    """Mark the MLflow runs that are open as killed, if a signal or a failure ends the stage."""
+def _runs_end_with_stage() -> Iterator[None]:
+    """End the MLflow runs that are open, if an error or a signal ends the stage."""
     try:
         yield
     except BaseException as error:
-        expected = isinstance(error, Failure) or not isinstance(error, Exception)
         # Where soup.tracking was not imported, no run was begun.
-        if expected and "soup.tracking" in sys.modules:
-            from soup.tracking import mark_open_runs_killed
+        if "soup.tracking" in sys.modules:
+            from soup.tracking import end_open_runs
 
-            mark_open_runs_killed()
+            end_open_runs(error)
         raise

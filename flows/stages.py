@@ -10,6 +10,7 @@ from prefect.events import emit_event
 
 from flows.finetune import finetune
 from flows.monitoring.outcome import promoted
+from flows.preflight import require_experiment
 from flows.project import Record, in_prefect, open_project
 from flows.stage import reuse
 from soup.config.params import Params
@@ -22,6 +23,7 @@ def _stage(
     purpose: str,
     takes_digest: bool = False,
     checks_images: bool = False,
+    before: Callable[[Params], None] | None = None,
     when_run: Callable[[Params, Record], None] | None = None,
     always: Callable[[Params, Record], None] | None = None,
 ) -> Flow[[Params], Record]:
@@ -32,6 +34,7 @@ def _stage(
         purpose: what it does, in a sentence.
         takes_digest: whether `run` takes the stage's digest too.
         checks_images: whether a record is reused only if `unchanged` says that the images are.
+        before: called before the stage is run, not before it is reused.
         when_run: called with the record when the stage was run, not when it was reused.
         always: called with the record each time.
     """
@@ -42,6 +45,8 @@ def _stage(
 
     def run(params: Params) -> Record:
         def work(project: Project, stage: Stage) -> Record:
+            if before:
+                before(params)
             record: Record = code().run(project, *([stage.digest] if takes_digest else []))
             if when_run:
                 when_run(params, record)
@@ -99,8 +104,16 @@ _FLOWS = (
         "Check the images and split them; draw the embedded set first, if it is asked for.",
         checks_images=True,
     ),
-    _stage("base", "Fetch, read or pretrain the base model, with a head for our classes."),
-    _stage("probe", "Train a linear head on features computed once: the start of every fine-tune."),
+    _stage(
+        "base",
+        "Fetch, read or pretrain the base model, with a head for our classes.",
+        before=require_experiment,
+    ),
+    _stage(
+        "probe",
+        "Train a linear head on features computed once: the start of every fine-tune.",
+        before=require_experiment,
+    ),
     finetune,
     _stage(
         "cook",

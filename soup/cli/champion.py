@@ -27,7 +27,8 @@ EPILOG = (
     "Exit codes: 0 done; 1 refused or failed; 2 bad input."
 )
 TAGS = (
-    "errors", "examples", "test_accuracy", "recipe", "ingredients", "commit", "run", "copied_from"
+    "errors", "examples", "test_accuracy", "recipe", "kept", "ingredients", "commit", "run",
+    "copied_from",
 )  # fmt: skip
 
 champion = typer.Typer(
@@ -246,9 +247,10 @@ def _facts(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
 def _row(facts: dict[str, Any]) -> tuple[Any, ...]:
     errors = f"{facts['errors']} of {facts['examples']}" if "errors" in facts else ""
     test = f"{100 * float(facts['test_accuracy']):.2f}" if "test_accuracy" in facts else ""
-    made_of = (
-        f"{len(json.loads(facts['ingredients']))} ingredients" if "ingredients" in facts else ""
-    )
+    kept = facts.get("kept")
+    if kept is None and "ingredients" in facts:  # registered before it was counted
+        kept = len(json.loads(facts["ingredients"]))
+    made_of = f"{kept} ingredients" if kept else ""
     aliases = ", ".join(facts["aliases"])
     recipe, commit = facts.get("recipe", ""), facts.get("commit", "")[:12]
     return (facts["version"], aliases, errors, test, recipe, made_of, commit)

@@ -42,6 +42,10 @@ def cook(**given: Any) -> None:
     with progress("reading", len(options.models)) as advance:
         pool = open_pool(options.models, advance)
     _require_other_output(options, pool)
+    if options.mlflow:
+        from soup.cli.mlflow_run import log, require
+
+        require(options.mlflow, options.experiment)
     require_alike(pool)
     warn_of_merge(pool, options.dtype)
     for names in pool.twice:
@@ -72,8 +76,6 @@ def cook(**given: Any) -> None:
     save(weights, options.out, notes)
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:
-        from soup.cli.mlflow_run import log
-
         run_id = log(options.mlflow, options.experiment, options.out, notes, report)
         report["run_id"] = run_id
         say(f"logged to {options.mlflow}, experiment {options.experiment}, run {run_id}")

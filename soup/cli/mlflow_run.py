@@ -9,9 +9,20 @@ from typing import Any
 from soup.files import of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.stored_description import NOTE
+from soup.tracking import WEIGHTS_DIGEST, Store, runs_end_with_block, save_pyfunc
 from soup.weights.shards import WEIGHTS_FILE
 
 
+def require(uri: str, experiment: str) -> None:
+    """Check, before anything is cooked, that the soup can be logged.
+
+    Raises:
+        TrackingError: MLflow does not answer, or the experiment was deleted in it.
+    """
+    Store(uri, experiment, Path("mlruns"))
+
+
+@runs_end_with_block()
 def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: Any) -> str:
     """Log the soup: its lineage as tags, its metrics, its report, and its weights as a model.
 
@@ -28,8 +39,6 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
     Raises:
         Failure: MLflow does not answer.
     """
-    from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
-
     digest = of_file(out)
     store = Store(uri, experiment, Path("mlruns"))
     tags = {key: notes[key] for key in ("recipe", "ingredients", "base") if key in notes}

@@ -8,8 +8,10 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would break our own
 
 from soup.tracking.copying import copy
+from soup.tracking.experiment import default_uri, link, require_experiment
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.model_files import WEIGHTS_DIGEST, folders, save_pyfunc
+from soup.tracking.open_runs import end_open_runs, end_with, runs_end_with_block
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
     Registry,
@@ -25,11 +27,5 @@ from soup.tracking.registry import (
     versions,
 )
 from soup.tracking.server_check import TrackingError
-from soup.tracking.store import (
-    Store,
-    Tracked,
-    default_uri,
-    link,
-    mark_open_runs_killed,
-)
+from soup.tracking.store import Store, Tracked
 from soup.tracking.system_metrics import log_system_metrics

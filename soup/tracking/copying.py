@@ -10,12 +10,14 @@ from mlflow.exceptions import MlflowException
 from soup.errors import without_password
 from soup.files import of_value
 from soup.models.allowed_files import digests
+from soup.tracking.open_runs import runs_end_with_block
 from soup.tracking.promotion import AUDIT, event, history, note
 from soup.tracking.registry import FILES, Registry, Version, create, fetch, of_digest, version
 from soup.tracking.server_check import TrackingError
 from soup.tracking.store import Store
 
 
+@runs_end_with_block()
 def copy(source: Registry, found: Version, target: Store, model: str, cache: Path) -> Version:
     """Copy a version, every file checked against its digest, as the target's `challenger`.
 
@@ -64,7 +66,7 @@ def _make(
     if urlsplit(source.uri).scheme in ("http", "https"):
         there = without_password(source.uri).rstrip("/")
         text = text.replace("](#/", f"]({there}/#/")  # runs are where they were
-    lineage = {key: value for key, value in tags.items() if key != FILES and len(value) < 5000}
+    lineage = {key: value for key, value in tags.items() if key != FILES}
     digest = of_value(["copy", origin, found.tags["digest"]])
     run_id = target.start("copy", digest, f"copy of {found}", lineage)
     model_id = target.log_weights(run_id, f"{model}-copy", root, {"digest": found.tags["digest"]})

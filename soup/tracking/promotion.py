@@ -20,6 +20,7 @@ import psutil
 from mlflow.exceptions import MlflowException
 
 from soup.evaluation.promotion_gate import Decision
+from soup.tracking.limits import shortened
 from soup.tracking.registry import Registry, Version, aliases, champion, version, versions
 from soup.tracking.server_check import TrackingError
 from soup.tracking.store import PREFIX
@@ -63,7 +64,8 @@ def actor() -> str:
 def event(what: str, why: str, number: str, holder: str = "") -> Event:
     """An event of now, by the present actor."""
     when = datetime.now(UTC).isoformat(timespec="microseconds")
-    return Event(what, actor(), when, why, number, holder)
+    # Of 5,000 characters of a registered model's tag the rest of the record takes its part.
+    return Event(what, shortened(actor(), 250), when, shortened(why, 3000), number, holder)
 
 
 def note(registry: Registry, model: str, done: Event, also: str = "") -> None:

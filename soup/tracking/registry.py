@@ -19,6 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from soup.models.allowed_files import Refused, digests, require_allowed_files, verify_digests
+from soup.tracking.limits import shortened
 from soup.tracking.model_files import WEIGHTS_DIGEST
 from soup.tracking.server_check import TrackingError, answers
 from soup.tracking.store import PREFIX, Store
@@ -115,7 +116,7 @@ def create(
         run_id=run_id,
         model_id=model_id,
         tags={PREFIX + key: value for key, value in tags.items()},
-        description=description,
+        description=shortened(description),
     )
     return _version(created)
 

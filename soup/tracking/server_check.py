@@ -74,6 +74,11 @@ def _other_version(uri: str, text: str) -> str:
     return ""
 
 
+def away(uri: str) -> bool:
+    """Whether a server does not answer now; never true of a database."""
+    return uri.startswith("http") and _get(uri, "/version")[0] == NO_ANSWER
+
+
 def without_artifacts(uri: str) -> str:
     """Why a server cannot read its artifact store, such as an S3 bucket; '' if it can."""
     status, text = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")

@@ -5,7 +5,6 @@ that are written from several threads. Weights are stored once, as logged models
 """
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +25,20 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from soup.errors import without_password
+from soup.errors import some
 from soup.tracking import bulk_queries
+from soup.tracking.experiment import is_server, link, opened, require_not_deleted
+from soup.tracking.limits import (
+    batches,
+    key_of,
+    long_ones,
+    model_name,
+    referring,
+    shortened,
+    storable,
+    whole,
+)
+from soup.tracking.open_runs import begun, ended
 from soup.tracking.server_check import TrackingError, answers, without_artifacts
 
 PREFIX = "soup."
@@ -54,24 +65,6 @@ class Tracked:
     metrics: Mapping[str, float]
 
 
-def default_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, or a database in the project folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
-
-
-def link(uri: str, path: str) -> str:
-    """An address in MLflow's UI, without a password; '' for a store without one.
-
-    Without the query the UI opens in its mode for language models, where sweeps are hard to find.
-    """
-    address = without_password(uri.rstrip("/"))
-    return f"{address}/#/{path}?workflowType=machine_learning" if _http(uri) else ""
-
-
-def _http(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
-
-
 class Store:
     """One experiment of a tracking store, and the registry that goes with it.
 
@@ -88,23 +81,13 @@ class Store:
                 (a server keeps them itself).
         """
         self.uri = uri
-        if _http(uri):
+        if is_server(uri):
             answers(uri)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-            found = self.client.get_experiment_by_name(experiment)
-            self.experiment_id: str = (
-                found.experiment_id if found else self._make(experiment, artifacts)
-            )
+            self.experiment_id = opened(self.client, uri, experiment, artifacts)
         except MlflowException as error:
             raise TrackingError(f"MLflow at {uri} refused: {error}") from None
-
-    def _make(self, experiment: str, artifacts: Path) -> str:
-        location = None if _http(self.uri) else (artifacts.resolve() / experiment).as_uri()
-        # The tag makes the UI open on runs, not on traces of language models.
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        made: str = self.client.create_experiment(experiment, location, tags)
-        return made
 
     def require_artifacts(self) -> None:
         """Fail now, not when the first weights are to be stored.
@@ -112,7 +95,7 @@ class Store:
         Raises:
             TrackingError: the server does not reach the store of its artifacts.
         """
-        wrong = _http(self.uri) and without_artifacts(self.uri)
+        wrong = is_server(self.uri) and without_artifacts(self.uri)
         if wrong:
             raise TrackingError(wrong)
 
@@ -126,20 +109,28 @@ class Store:
         parent: str | None = None,
     ) -> str:
         """The run of this digest, made now or, if it was interrupted, opened again; its id."""
+        own = {key: storable(value) for key, value in (tags or {}).items()}
+        own = {"kind": kind, "digest": digest, **own}
         interrupted = self.find(digest, finished=False)
         if interrupted is not None:
-            self.client.update_run(interrupted.run_id, status="RUNNING")
-            _open[interrupted.run_id] = self
-            return interrupted.run_id
-        own = {"kind": kind, "digest": digest, **(tags or {})}
-        all_tags = {PREFIX + key: value for key, value in own.items()}
+            run_id = interrupted.run_id
+            self.client.update_run(run_id, status="RUNNING")
+            begun(self, run_id)
+            self.tag(run_id, long_ones(own))
+            return run_id
+        short = own.items() - long_ones(own).items()
+        all_tags = {PREFIX + key: value for key, value in short}
         if parent:
             all_tags["mlflow.parentRunId"] = parent
-        run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
-        run_id: str = run.info.run_id
-        _open[run_id] = self
-        entries = [Param(key, str(value)) for key, value in (params or {}).items()]
-        self.client.log_batch(run_id, params=entries)
+        try:
+            run = self.client.create_run(self.experiment_id, None, all_tags, shortened(name, 250))
+        except MlflowException:
+            require_not_deleted(self.client.get_experiment(self.experiment_id), self.uri)
+            raise
+        run_id = run.info.run_id
+        begun(self, run_id)
+        self.tag(run_id, long_ones(own))
+        self.log_params(run_id, params or {})
         return run_id
 
     def find(self, digest: str, finished: bool = True) -> Tracked | None:
@@ -163,7 +154,11 @@ class Store:
         found = {run.info.run_id: _tracked(run) for run in runs}
         missing = [run_id for run_id in run_ids if run_id not in found]
         if missing:
-            raise TrackingError(f"MLflow at {self.uri} has no run {', '.join(missing)}")
+            raise TrackingError(
+                f"MLflow at {self.uri} has no run {some(missing, 5)} in this experiment; one that "
+                f"was deleted comes back by MLFLOW_TRACKING_URI={self.uri} mlflow runs restore "
+                f"--run-id {missing[0]}"
+            )
         return [found[run_id] for run_id in run_ids]
 
     def all_finished(self, run_ids: Iterable[str]) -> bool:
@@ -202,19 +197,36 @@ class Store:
     def log(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one step."""
         now = int(time.time() * 1000)
-        entries = [Metric(key, value, now, step) for key, value in metrics.items()]
-        self.client.log_batch(run_id, metrics=entries)
+        for batch in batches([*metrics.items()]):
+            entries = [Metric(key, value, now, step) for key, value in batch]
+            self.client.log_batch(run_id, metrics=entries)
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Parameters of a run; a long one becomes an artifact, and the value a reference to it."""
+        texts = {key_of(key): storable(str(value)) for key, value in params.items()}
+        for batch in batches([*referring(self.client, run_id, "params", texts).items()]):
+            self.client.log_batch(run_id, params=[Param(key, text) for key, text in batch])
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        entries = [RunTag(PREFIX + key, value) for key, value in tags.items()]
-        self.client.log_batch(run_id, tags=entries)
+        """Tags of a run; a long one becomes an artifact, and a reference to it the tag."""
+        texts = {key: storable(value) for key, value in tags.items()}
+        for batch in batches([*referring(self.client, run_id, "tags", texts).items()]):
+            self.client.log_batch(run_id, tags=[RunTag(PREFIX + key, text) for key, text in batch])
+
+    def whole(self, text: str) -> str:
+        """A tag or parameter as it was given, also where a reference stands in its place.
+
+        Raises:
+            TrackingError: the artifact that is referred to cannot be read.
+        """
+        return whole(self.client, text)
 
     def end(self, run_id: str, failed: str = "") -> None:
         """Finish a run, as failed if a reason is given."""
         if failed:
-            self.tag(run_id, {"reason": failed[:4000]})
+            self.tag(run_id, {"reason": shortened(failed)})
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
-        _open.pop(run_id, None)
+        ended(run_id)
 
     def log_files(self, run_id: str, files: Iterable[Path], folder: str = "") -> None:
         for file in files:
@@ -239,11 +251,13 @@ class Store:
             self.client.delete_logged_model(left.model_id)
             if left.artifact_location.startswith("file:"):  # half of it, perhaps
                 shutil.rmtree(unquote(urlparse(left.artifact_location).path), ignore_errors=True)
+        texts = {key: storable(value) for key, value in tags.items()}
+        short = referring(self.client, run_id, "tags", texts)
         model = self.client.create_logged_model(
             self.experiment_id,
-            name=name.replace(".", "_"),  # MLflow takes no dot here
+            name=model_name(name),
             source_run_id=run_id,
-            tags={PREFIX + key: value for key, value in tags.items()},
+            tags={PREFIX + key: text for key, text in short.items()},
         )
         model_id: str = model.model_id
         self.client.log_model_artifacts(model_id, str(folder))
@@ -254,21 +268,12 @@ class Store:
 
     def log_input_models(self, run_id: str, model_ids: Iterable[str]) -> None:
         """Show models as the inputs of a run."""
-        self.client.log_inputs(run_id, models=[LoggedModelInput(m) for m in model_ids])
+        for batch in batches([*model_ids]):
+            self.client.log_inputs(run_id, models=[LoggedModelInput(m) for m in batch])
 
     def link(self, run_id: str) -> str:
         """A run's page in MLflow's UI; '' for a store without one."""
         return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
-
-
-_open: dict[str, Store] = {}  # the runs that this process has begun and not ended
-
-
-def mark_open_runs_killed() -> None:
-    """Mark the runs that this process leaves unfinished as killed; `Store.start` reopens them."""
-    while _open:
-        run_id, store = _open.popitem()
-        store.client.set_terminated(run_id, "KILLED")
 
 
 def _tracked(run: Run) -> Tracked:

@@ -11,8 +11,8 @@ import mlflow
 import pytest
 
 from soup.tracking import Store, TrackingError
+from soup.tracking.experiment import link
 from soup.tracking.server_check import answers, without_artifacts
-from soup.tracking.store import link
 
 MAJOR, MINOR = mlflow.__version__.split(".")[:2]
 

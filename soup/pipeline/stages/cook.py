@@ -47,6 +47,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         **project.lineage(),
         **pool.shared,
         "recipe": options.recipe,
+        "kept": str(len(kept)),
         "ingredients": json.dumps([run.run_id for run in kept]),
         WEIGHTS_DIGEST: of_file(out / "soup" / WEIGHTS_FILE),
     }
@@ -60,6 +61,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     store.log_input_models(run_id, [run.model_id for run in kept])
     accuracy = 1 - soup.errors / examples
     store.log(run_id, 0, {"heldout/errors": soup.errors, "heldout/accuracy": accuracy})
+    columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
+    store.log_table(run_id, columns, "ingredients.json")
     _log_trace(store, run_id, cooked.trace)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"

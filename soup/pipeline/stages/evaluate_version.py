@@ -28,6 +28,7 @@ from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
 
 
+@tracking.runs_end_with_block()
 def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     """Score a version on held-out, test and shifts: a run of its own, and tags on the version.
 

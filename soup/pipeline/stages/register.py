@@ -9,6 +9,7 @@ import numpy as np
 
 from soup import tracking
 from soup.data.split.manifest import Manifest
+from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, correct
 from soup.evaluation.predict import predict
@@ -16,6 +17,9 @@ from soup.evaluation.promotion_gate import Decision, Scored, decide, packed, sco
 from soup.models import open_model
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
+
+LINKED = 20  # ingredients in a version's description
+ROWS = 30  # splits there
 
 
 def run(project: Project) -> dict[str, Any]:
@@ -34,6 +38,7 @@ def run(project: Project) -> dict[str, Any]:
     tags = {
         **project.lineage(),
         **{key: soup.tags[key] for key in (*inherited, tracking.WEIGHTS_DIGEST)},
+        "kept": str(len(cooked["kept"])),
         "run": soup.run_id,
         "errors": str(int((~right).sum())),
         "examples": str(len(right)),
@@ -113,12 +118,16 @@ def _description(
         page = f"#/experiments/{store.experiment_id}/runs/{run.run_id}"
         return f"[{run.name}]({page}?workflowType=machine_learning)"
 
-    ingredients = ", ".join(map(named, store.get(json.loads(soup.tags["ingredients"]))))
-    rows = "\n".join(
+    run_ids = json.loads(store.whole(soup.tags["ingredients"]))
+    # MLflow's PostgreSQL holds 5,000 characters: 20 links of 110, and 30 rows.
+    shown = [named(run) for run in store.get(run_ids[:LINKED])]
+    ingredients = some([*shown, *run_ids[LINKED:]], LINKED, last=" ")
+    rows = [
         f"| {split} | {m['best_single']:.2%} | {m['soup']:.2%} | {100 * m['gain']:+.2f} |"
         for split, m in metrics.items()
-    )
+    ]
     return (
-        f"A {cooked['recipe']} soup of {ingredients}, cooked by {named(soup)}.\n\n"
-        f"| split | best single | soup | gain |\n|---|---|---|---|\n{rows}\n"
+        f"A {cooked['recipe']} soup of {ingredients}, cooked by {named(soup)}, "
+        "which lists them in its artifact ingredients.json.\n\n"
+        "| split | best single | soup | gain |\n|---|---|---|---|\n" + some(rows, ROWS, "\n") + "\n"
     )

@@ -8,8 +8,8 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,8 +25,9 @@ from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
 from soup.pipeline.sweep.part import Part
 from soup.pipeline.sweep.recording import finish_sweep, record_ingredient, tell_unused
-from soup.tracking import Store, log_system_metrics
+from soup.tracking import Store, end_with, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
+from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed
 from soup.weights.shards import WEIGHTS_FILE
 
@@ -161,14 +162,16 @@ class Sweep:
                 return {shown: run.run_id for shown, run in stored.items() if run}
             started = time.monotonic()
             run_id = self._start(part, FINAL_WEIGHTS)
-            results = part.results() or self._make(part, run_id, name, devices, watcher, 1.0)
-            assert not isinstance(results, float)
-            seconds = time.monotonic() - started
-            release()
-            ids = {part.names[a]: self._record_average(part, a, results[a]) for a in results if a}
-            # The part itself is stored last: if it is there, so are its averages.
-            final = results[FINAL_WEIGHTS]
-            record_ingredient(self.store, run_id, name, final, self._tags_of(part), part.steps)
+            with self._ended_by_error(run_id, name, watcher):
+                results = part.results() or self._make(part, run_id, name, devices, watcher, 1.0)
+                assert not isinstance(results, float)
+                seconds = time.monotonic() - started
+                release()
+                averages = [average for average in results if average]
+                ids = {part.names[a]: self._record_average(part, a, results[a]) for a in averages}
+                # The part itself is stored last: if it is there, so are its averages.
+                final = results[FINAL_WEIGHTS]
+                record_ingredient(self.store, run_id, name, final, self._tags_of(part), part.steps)
             shutil.rmtree(part.folder, ignore_errors=True)
             scores = ", ".join(f"{a} {r.accuracy:.2%}".strip() for a, r in results.items())
             watcher.done(name, f"{scores} held-out in {seconds:.0f} s")
@@ -192,7 +195,8 @@ class Sweep:
             if rung.is_file():
                 return float(json.loads(rung.read_text())["accuracy"])
             run_id = self._start(part, FINAL_WEIGHTS)
-            accuracy = self._make(part, run_id, name, devices, watcher, share)
+            with self._ended_by_error(run_id, name, watcher):
+                accuracy = self._make(part, run_id, name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
                 return accuracy[FINAL_WEIGHTS].accuracy
             # For when it is finished, and others are compared with it.
@@ -252,10 +256,17 @@ class Sweep:
             self.store.tag(run_id, {"note": message[:4000]})
             watcher.say(f"{name}: {message}")
 
+        return part.make(devices, log, say, until)
+
+    @contextmanager
+    def _ended_by_error(self, run_id: str, name: str, watcher: Watcher) -> Iterator[None]:
+        """End the run of a part as failed if an error ends the block; not if all are to stop."""
         try:
-            return part.make(devices, log, say, until)
-        except Failed as error:
-            self.store.end(run_id, failed=str(error))
+            yield
+        except Stopped:
+            raise
+        except Exception as error:
+            end_with(self.store, run_id, error)
             watcher.done(name, f"failed: {error}")
             raise
 

@@ -1,0 +1,78 @@
+"""An experiment of MLflow: found or made; its addresses."""
+
+import os
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage
+
+from soup.errors import without_password
+from soup.tracking.limits import LONGEST_LOCATION
+from soup.tracking.server_check import TrackingError, away
+
+
+def default_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or a database in the project folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
+
+
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def link(uri: str, path: str) -> str:
+    """An address in MLflow's UI, without a password; '' for a store without one.
+
+    Without the query the UI opens in its mode for language models, where sweeps are hard to find.
+    """
+    address = without_password(uri.rstrip("/"))
+    return f"{address}/#/{path}?workflowType=machine_learning" if is_server(uri) else ""
+
+
+def opened(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
+    """The id of the experiment of this name, which is made if there is none.
+
+    Raises:
+        TrackingError: it was deleted, or its artifacts have too long an address.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        require_not_deleted(found, uri)
+        return str(found.experiment_id)
+    location = None if is_server(uri) else (artifacts.resolve() / name).as_uri()
+    if location and not uri.startswith("sqlite") and len(location) > LONGEST_LOCATION:
+        raise TrackingError(
+            f"{uri} holds no address of artifacts as long as {location}: choose a shorter name of "
+            "the experiment, or a project folder with a shorter path"
+        )
+    # The tag makes the UI open on runs, not on traces of language models.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, location, tags))
+
+
+def require_experiment(uri: str, name: str) -> None:
+    """Check, before a stage that needs no MLflow, that the experiment it works for is not deleted.
+
+    Raises:
+        TrackingError: it is.
+    """
+    database = uri.removeprefix("sqlite:///")
+    if away(uri) or (database != uri and not Path(database).is_file()):
+        return
+    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(name)
+    if experiment is not None:
+        require_not_deleted(experiment, uri)
+
+
+def require_not_deleted(experiment: Experiment, uri: str) -> None:
+    """Check that an experiment was not deleted, in MLflow's page for example.
+
+    Raises:
+        TrackingError: it was; the message says how it is restored.
+    """
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
+        raise TrackingError(
+            f"experiment {experiment.name} was deleted in MLflow at {uri}; restore it with "
+            f"MLFLOW_TRACKING_URI={uri} mlflow experiments restore -x {experiment.experiment_id}, "
+            "or choose another name for it (experiment in params.yaml)"
+        )
