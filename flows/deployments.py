@@ -1,5 +1,6 @@
 """The flows that prefect.yaml deploys beside the pipeline: parts of it, with forms of their own."""
 
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -56,11 +57,12 @@ def cook_again(soup: Cook, params: Params | None = None) -> Record:
         soup: how to cook, in the place of the parameters' own.
         params: those of the sweep.
     """
+    begun = time.monotonic()
     changed = (params or default_params()).model_copy(update={"soup": soup})
     check(changed)
     records = {name: require_done(name, changed) for name in THE_SWEEP}
     records |= run(THE_SOUP, changed)
-    summary(changed, records)
+    summary(changed, records, time.monotonic() - begun)
     return records
 
 

@@ -34,7 +34,8 @@ def finetune(params: Params) -> Record:
     """
     from flows.runners.choose import chosen, threads_here
     from flows.runners.local import warm
-    from soup.pipeline.sweep.sweep import Sweep, still_valid
+    from soup.pipeline.sweep.recording import still_valid
+    from soup.pipeline.sweep.sweep import Sweep
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
         warm(params)

@@ -9,6 +9,7 @@ on.
 
 import runpy
 import sys
+import time
 from collections.abc import Iterable
 from functools import partial
 
@@ -24,12 +25,12 @@ from soup.config.params import Params
 @deployed_flow("pipeline")
 def pipeline(params: Params | None = None) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
-    params = params or default_params()
+    params, begun = params or default_params(), time.monotonic()
     with report_outcome(params) as succeeded:
         check(params)
         records = run(STAGES, params)
         commit_to_dvc(params)
-        summary(params, records)
+        summary(params, records, time.monotonic() - begun)
         succeeded(records)
     return records
 

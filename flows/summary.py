@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from prefect.settings import PREFECT_UI_URL
+from rich.box import SIMPLE
 from rich.table import Table
 
 from flows.dvc_lock import METRICS, lock
 from flows.project import Record, console, default_params, open_project, root
+from flows.server import temporary
 from soup.config.params import Params
 
 
@@ -38,23 +41,17 @@ def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         console().print(table)
 
 
-def summary(params: Params, records: Mapping[str, Record]) -> None:
-    """Print the result table, what it took and where to look."""
+def summary(params: Params, records: Mapping[str, Record], seconds: float) -> None:
+    """Print the result table, what it took and where to look.
+
+    Args:
+        seconds: that this run took; the records have those of the runs that they are of.
+    """
     results = pd.read_csv(open_project(params).out / "results.csv")
-    splits = list(dict.fromkeys(results["split"]))
-    table = Table(title=f"\n{params.experiment}: accuracy, %", title_justify="left")
-    table.add_column("")
-    for split in splits:
-        table.add_column("mean of shifts" if split == "shifts" else split, justify="right")
-    soup = records["cook"]["recipe"]
-    compared = results[results["kind"] != "ingredient"]
-    for (kind, model), rows in compared.groupby(["kind", "model"], sort=False):
-        scores = rows.set_index("split")["accuracy"]
-        style = "bold" if kind == soup else ""
-        table.add_row(model, *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
-    console().print(table)
-    kept = records["cook"]["kept"]
-    console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", soft_wrap=True)
+    soup, kept = records["cook"]["recipe"], records["cook"]["kept"]
+    console().print(_table(f"\n{params.experiment}: accuracy, %", results, soup))
+    wrapped: dict[str, Any] = {"soft_wrap": not console().is_terminal}
+    console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", **wrapped)
     tests = pd.read_csv(open_project(params).out / "tests.csv").set_index("split")
     for split in [s for s in ("test", "shifts") if s in tests.index]:
         row = tests.loc[split]
@@ -62,15 +59,46 @@ def summary(params: Params, records: Mapping[str, Record]) -> None:
             f"  {split:7}{100 * row['difference']:+.2f} points over the best single model, "
             f"{params.evaluate.confidence:.0%} interval {100 * row['low']:+.2f} to "
             f"{100 * row['high']:+.2f}, p = {row['p_value']:.2g}",
-            soft_wrap=True,
+            **wrapped,
         )
     registered = records["register"]
-    took = sum(record["seconds"] for record in records.values())
+    stages = sum(record["seconds"] for record in records.values())
+    before = "" if seconds > 0.9 * stages else f"; its stages, when they ran, {stages:.0f} s"
     console().print(
         f"\nRegistered as {registered['model']} version {registered['version']}. "
-        f"The stages took {took:.0f} s.\n\n"
-        f"Look at    out/{params.experiment}/report.html\n"
-        "Watch      make ui            (MLflow and Prefect in the browser)\n"
-        "Reproduce  make repro         (dvc repro: only what changed is run)\n"
-        "Change     params.yaml        (then make demo again: only what changed is redone)"
+        f"This run took {seconds:.0f} s{before}.\n",
+        **wrapped,
     )
+    for what, where in _hints(params).items():
+        console().print(f"{what:10} {where}", **wrapped)
+
+
+def _table(title: str, results: pd.DataFrame, soup: str) -> Table:
+    """The models but for the ingredients, narrow enough for a terminal of 80 columns."""
+    splits = list(dict.fromkeys(results["split"]))
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for split in splits:
+        table.add_column("mean of shifts" if split == "shifts" else split, justify="right")
+    compared = results[results["kind"] != "ingredient"]
+    for (kind, model), rows in compared.groupby(["kind", "model"], sort=False):
+        scores = rows.set_index("split")["accuracy"]
+        style = "bold" if kind == soup else ""
+        table.add_row(model, *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
+    return table
+
+
+def _hints(params: Params) -> dict[str, str]:
+    """Where to look, and what to do next."""
+    mlflow = open_project(params).store().page()
+    pages = {"MLflow": mlflow, "Prefect": "" if temporary.used else PREFECT_UI_URL.value() or ""}
+    here = " and ".join(name for name, page in pages.items() if not page)
+    watch = [page for page in pages.values() if page]
+    watch += [f"make ui            ({here} in the browser)"] if here else []
+    hints = {"Look at": f"out/{params.experiment}/report.html", "Watch": ", ".join(watch)}
+    if params == default_params():
+        return hints | {
+            "Reproduce": "make repro         (dvc repro: nothing to do until something changes)",
+            "Change": "params.yaml        (then make demo again: only what changed is redone)",
+        }
+    return hints | {"Change": "its parameters, and run it again: only what changed is redone"}

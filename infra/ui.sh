@@ -33,8 +33,9 @@ healthy() { # name port path process
 
 free mlflow "$mlflow_port"
 free prefect "$prefect_port"
-pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
+pids=() worker=
+# The worker first: without the server that it reports to, it takes more than a minute to end.
+trap 'kill $worker 2>/dev/null && wait $worker; kill "${pids[@]}" 2>/dev/null; wait || true' EXIT
 trap 'exit 0' INT TERM
 mlflow server --host 127.0.0.1 --port "$mlflow_port" --workers 1 \
     --backend-store-uri "sqlite:///$PWD/mlflow.db" --default-artifact-root "file://$PWD/mlruns" \
@@ -45,13 +46,18 @@ pids+=($!)
 echo "starting MLflow and Prefect (logs in $logs) ..."
 healthy MLflow "$mlflow_port" /health "${pids[0]}"
 healthy Prefect "$prefect_port" /api/health "${pids[1]}"
-echo "MLflow   http://127.0.0.1:$mlflow_port/#/experiments?workflowType=machine_learning"
+# The runs of the experiment in params.yaml, with their accuracies as columns; or all experiments.
+named=$(sed -n 's/^experiment: *\([A-Za-z0-9_.-]*\).*/\1/p' params.yaml)
+found=$(answer "$mlflow_port" "/api/2.0/mlflow/experiments/get-by-name?experiment_name=$named" |
+    grep -o '"experiment_id": *"[0-9]*"' | grep -o '[0-9]*' || true)
+page=experiments${found:+/$found/runs}?workflowType=machine_learning${found:+&viewStateShareKey=modelsoup}
+echo "MLflow   http://127.0.0.1:$mlflow_port/#/$page"
 echo "Prefect  http://127.0.0.1:$prefect_port"
 if [ "${1:-}" = worker ]; then
     infra/prefect/deploy.sh
     MLFLOW_TRACKING_URI=http://127.0.0.1:$mlflow_port MODELSOUP_ROOT=$PWD \
         prefect worker start --pool local --limit 1 >"$logs/worker.log" 2>&1 &
-    pids+=($!)
+    worker=$!
     echo "Deployed pipeline/local and more (docs/deployments.md), with a worker. Run it from the page, or:"
     echo "  PREFECT_API_URL=$PREFECT_API_URL .venv/bin/prefect deployment run pipeline/local --watch"
 fi

@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flows.project import root
 from soup.errors import Failure
 
+used = False  # whether this process has started one
 FLUSH = 5.0  # seconds that the server has, at its end, to store what it was sent last
 
 
@@ -45,9 +47,12 @@ def temporary_server() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
+    global used  # noqa: PLW0603 - what the summary says at the end of a run
+    used = True
     # Prefect's own names for a server without the services that one run does not need.
     small = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    home = {"PREFECT_HOME": str(root() / ".prefect")}  # where `make ui` shows the runs later
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     here = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
     with socket.socket() as listening:  # handed down, so that no one else takes the port meanwhile
@@ -56,7 +61,7 @@ def temporary_server() -> Iterator[None]:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server.temporary", str(listening.fileno())],
             stdin=subprocess.PIPE,
-            env={**os.environ, **settings, **small, **here},
+            env={**home, **os.environ, **settings, **small, **here},
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )

@@ -180,4 +180,4 @@ class Display:
     def say(self, *parts: str | Text, style: str | None = None) -> None:
         """Print a line of parts that a space joins, unless the mode is quiet."""
         if self.mode != "quiet":
-            self._console.print(*parts, style=style, soft_wrap=True)
+            self._console.print(*parts, style=style, soft_wrap=not self._console.is_terminal)

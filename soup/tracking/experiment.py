@@ -1,5 +1,6 @@
 """An experiment of MLflow: found or made; its addresses."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,21 @@ from mlflow.entities import Experiment, LifecycleStage
 from soup.errors import without_password
 from soup.tracking.limits import LONGEST_LOCATION
 from soup.tracking.server_check import TrackingError, away
+
+VIEW = "modelsoup"  # a view of MLflow's UI, which the tag of its name defines
+_ACCURACIES = ["heldout/accuracy", "test/accuracy", "shifts/accuracy"]
+_STATE = {
+    "orderByKey": "metrics.`heldout/accuracy`",
+    "orderByAsc": False,
+    "selectedColumns": [f"metrics.`{name}`" for name in _ACCURACIES],
+}
+TAGS = {
+    # The UI opens on runs, not on traces of language models.
+    "mlflow.experimentKind": "custom_model_development",
+    f"mlflow.sharedViewState.{VIEW}": json.dumps(
+        {"name": VIEW, "createdAt": 0, "state": json.dumps(_STATE)}
+    ),
+}
 
 
 def default_uri(root: Path) -> str:
@@ -29,6 +45,12 @@ def link(uri: str, path: str) -> str:
     return f"{address}/#/{path}?workflowType=machine_learning" if is_server(uri) else ""
 
 
+def page(uri: str, experiment_id: str) -> str:
+    """The page of an experiment's runs, with the columns of `VIEW`; '' for a store without one."""
+    address = link(uri, f"experiments/{experiment_id}/runs")
+    return f"{address}&viewStateShareKey={VIEW}" if address else ""
+
+
 def opened(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
     """The id of the experiment of this name, which is made if there is none.
 
@@ -38,6 +60,8 @@ def opened(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         require_not_deleted(found, uri)
+        for key in TAGS.keys() - found.tags.keys():  # made by an earlier version
+            client.set_experiment_tag(found.experiment_id, key, TAGS[key])
         return str(found.experiment_id)
     location = None if is_server(uri) else (artifacts.resolve() / name).as_uri()
     if location and not uri.startswith("sqlite") and len(location) > LONGEST_LOCATION:
@@ -45,9 +69,7 @@ def opened(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
             f"{uri} holds no address of artifacts as long as {location}: choose a shorter name of "
             "the experiment, or a project folder with a shorter path"
         )
-    # The tag makes the UI open on runs, not on traces of language models.
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(name, location, tags))
+    return str(client.create_experiment(name, location, TAGS))
 
 
 def require_experiment(uri: str, name: str) -> None:

@@ -27,7 +27,7 @@ from mlflow.exceptions import MlflowException
 
 from soup.errors import some
 from soup.tracking import bulk_queries
-from soup.tracking.experiment import is_server, link, opened, require_not_deleted
+from soup.tracking.experiment import is_server, link, opened, page, require_not_deleted
 from soup.tracking.limits import (
     batches,
     key_of,
@@ -221,6 +221,10 @@ class Store:
         """
         return whole(self.client, text)
 
+    def describe(self, run_id: str, text: str) -> None:
+        """Markdown that MLflow's UI shows on a run's page."""
+        self.client.set_tag(run_id, "mlflow.note.content", shortened(text))
+
     def end(self, run_id: str, failed: str = "") -> None:
         """Finish a run, as failed if a reason is given."""
         if failed:
@@ -270,6 +274,10 @@ class Store:
         """Show models as the inputs of a run."""
         for batch in batches([*model_ids]):
             self.client.log_inputs(run_id, models=[LoggedModelInput(m) for m in batch])
+
+    def page(self) -> str:
+        """The experiment's page in MLflow's UI; '' for a store without one."""
+        return page(self.uri, self.experiment_id)
 
     def link(self, run_id: str) -> str:
         """A run's page in MLflow's UI; '' for a store without one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import correct
 from soup.files import of_file, write_text
@@ -58,8 +59,13 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         recalibrated = {"batchnorm": str(cooked.recalibration)}
         settings["recalibrated_on"] = len(cooked.recalibration.inputs)
     run_id = store.start("soup", digest, name, tags, settings)
+    accuracy, single = (1 - e / examples for e in (soup.errors, pool.ranked[0].ingredient.errors))
+    told = (
+        f"{options.recipe} keeps {len(kept)} of {len(pool.ranked)}: "
+        f"held-out {accuracy:.2%}, best single {single:.2%}"
+    )
+    store.describe(run_id, f"{told}. Kept: {some([run.name for run in kept], 20, last=' ')}.")
     store.log_input_models(run_id, [run.model_id for run in kept])
-    accuracy = 1 - soup.errors / examples
     store.log(run_id, 0, {"heldout/errors": soup.errors, "heldout/accuracy": accuracy})
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
@@ -69,7 +75,6 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         save_pyfunc(out / "soup", model)
         model_id = store.log_weights(run_id, name.replace(" ", "-"), model, tags)
     store.end(run_id)
-    single = 1 - pool.ranked[0].ingredient.errors / examples
     return {
         "recipe": options.recipe,
         "run_id": run_id,
@@ -78,9 +83,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "errors": soup.errors,
         "examples": examples,
         **recalibrated,
-        "summary": f"{options.recipe} keeps {len(kept)} of {len(pool.ranked)}: "
-        f"held-out {accuracy:.2%}, best single {single:.2%}"
-        + "".join(f"; {text}" for text in recalibrated.values()),
+        "summary": "; ".join([told, *recalibrated.values()]),
     }
 
 

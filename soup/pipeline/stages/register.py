@@ -45,13 +45,15 @@ def run(project: Project) -> dict[str, Any]:
         "correct": packed(right),
         "test_accuracy": str(metrics["test"]["soup"]),
     }
+    description = _description(store, soup, cooked, metrics)
+    store.describe(soup.run_id, description)
     version = tracking.register(
         store,
         project.params.registry.model,
         cooked["model_id"],
         soup.run_id,
         tags,
-        _description(store, soup, cooked, metrics),
+        description,
     )
     decision = promote(project, store, version, right)
     return {

@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soup.errors import Failure
 from soup.files import of_value
 from soup.pipeline.sweep.devices import Devices
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.loop import Log
+
+
+class SweepError(Failure, RuntimeError):
+    """A sweep without a single ingredient; the message says what to change."""
+
+
+class StoppedEarly(Failure, RuntimeError):
+    """A fine-tune that successive halving stopped; the message says by how much it lagged."""
 
 
 @dataclass(frozen=True)

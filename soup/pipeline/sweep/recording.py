@@ -1,11 +1,39 @@
 """Scored models kept in MLflow as ingredients of a sweep."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from soup.config.params import Params
 from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value
+from soup.pipeline.project import Project
+from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.part import Part
 from soup.tracking import Store
+
+
+def start_sweep(store: Store, params: Params, digest: str, tags: Mapping[str, str]) -> str:
+    """Begin the run of a sweep, with what was searched as its parameters; its id."""
+    sweep, base = params.sweep, params.base
+    kind, what = ("sweep", "fine-tunes") if sweep.imported is None else ("imported", "checkpoints")
+    # Not how many: a larger sweep is the same run.
+    searched = sweep.model_dump(
+        mode="json", by_alias=True, exclude={"runs", "halving"}, exclude_none=True
+    )
+    settings = flat(searched) | {"base.model": base.model, "base.weights": base.weights}
+    run_id = store.start("sweep", digest, f"{kind} {digest[:8]}", tags, settings)
+    store.describe(run_id, f"{sweep.runs} {what} of {base.model}, each of which is a run below.")
+    return run_id
+
+
+def flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Nested settings as one mapping, by names such as 'space.lr.min'."""
+    named = {f"{within}{name}": value for name, value in values.items()}
+    nested = {name: value for name, value in named.items() if isinstance(value, Mapping)}
+    settings = {name: value for name, value in named.items() if name not in nested}
+    for name, value in nested.items():
+        settings |= flat(value, f"{name}.")
+    return settings
 
 
 def tell_unused(store: Store, parts: Iterable[Part], say: Callable[[str], None]) -> None:
@@ -69,3 +97,14 @@ def finish_sweep(
     store.end(sweep)
     best, errors = store.ranking(runs)[0]
     return runs, f"best {best} {1 - errors / probe.examples:.2%} held-out"
+
+
+def still_valid(project: Project, record: Mapping[str, Any]) -> bool:
+    """Whether a finished sweep's record still holds.
+
+    It does not where a part was killed or its files are damaged, or the imported folder changed.
+    """
+    imported = project.params.sweep.imported is not None
+    if imported and record.get("listing") != imported_pool.listing(project):
+        return False
+    return not record.get("crashed") and project.store().all_finished(record["runs"].values())

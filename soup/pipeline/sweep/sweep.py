@@ -15,7 +15,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from filelock import FileLock
 
-from soup.errors import Failure
 from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value, write_json
 from soup.models import DESCRIPTION_FILE
@@ -23,8 +22,13 @@ from soup.pipeline.project import Project
 from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
-from soup.pipeline.sweep.part import Part
-from soup.pipeline.sweep.recording import finish_sweep, record_ingredient, tell_unused
+from soup.pipeline.sweep.part import Part, StoppedEarly, SweepError
+from soup.pipeline.sweep.recording import (
+    finish_sweep,
+    record_ingredient,
+    start_sweep,
+    tell_unused,
+)
 from soup.tracking import Store, end_with, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.run_state import Stopped
@@ -32,14 +36,6 @@ from soup.train.worker_process import Crashed, Failed
 from soup.weights.shards import WEIGHTS_FILE
 
 log = logging.getLogger("modelsoup")
-
-
-class SweepError(Failure, RuntimeError):
-    """A sweep without a single ingredient; the message says what to change."""
-
-
-class StoppedEarly(Failure, RuntimeError):
-    """A fine-tune that successive halving stopped; the message says by how much it lagged."""
 
 
 @runtime_checkable
@@ -110,8 +106,7 @@ class Sweep:
         tags = project.lineage() | {"sweep": digest}
         tags |= {key: shared[key] for key in ("base", "model", "split")}
         known = store.find(digest)
-        title = f"{'imported' if imported else 'sweep'} {digest[:8]}"
-        run_id = known.run_id if known else store.start("sweep", digest, title, tags)
+        run_id = known.run_id if known else start_sweep(store, project.params, digest, tags)
         probed = json.loads((project.out / "probe.json").read_text())
         stored = store.finished(run_id)
         if known is None:
@@ -129,7 +124,7 @@ class Sweep:
 
     @property
     def steps(self) -> dict[str, int]:
-        """How many steps each part takes."""
+        """Steps of each part."""
         return {name: part.steps for name, part in self.parts.items()}
 
     def machine(self, project: Project) -> AbstractContextManager[None]:
@@ -236,13 +231,15 @@ class Sweep:
         done = outcomes.values()
         runs, best = finish_sweep(self.store, self.run_id, self._probe, self._tags, done)
         what = "checkpoints imported" if self.imported else f"fine-tunes, {len(runs)} ingredients"
+        summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} {what}, {best}"
+        self.store.describe(self.run_id, summary)
         return {
             "sweep": self.run_id,
             "runs": runs,
             "failed": failed,
             "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
             "listing": self.listing,
-            "summary": f"{len(outcomes) - len(failed)} of {len(outcomes)} {what}, {best}",
+            "summary": summary,
         }
 
     def _make(
@@ -290,17 +287,6 @@ class Sweep:
 
     def _tags_of(self, part: Part) -> dict[str, str]:
         return {**self._tags, **part.tags}
-
-
-def still_valid(project: Project, record: Mapping[str, Any]) -> bool:
-    """Whether a finished sweep's record still holds.
-
-    It does not where a part was killed or its files are damaged, or the imported folder changed.
-    """
-    imported = project.params.sweep.imported is not None
-    if imported and record.get("listing") != imported_pool.listing(project):
-        return False
-    return not record.get("crashed") and project.store().all_finished(record["runs"].values())
 
 
 def _lock(part: Part) -> FileLock:

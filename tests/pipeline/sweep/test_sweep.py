@@ -8,7 +8,8 @@ import pytest
 
 from soup.config.params import parse
 from soup.pipeline.project import Project
-from soup.pipeline.sweep.sweep import Sweep, SweepError
+from soup.pipeline.sweep.part import SweepError
+from soup.pipeline.sweep.sweep import Sweep
 from soup.train.worker_process import Failed
 from tests.checkouts import parameters
 from tests.pipeline.projects import Silent, probed, record
