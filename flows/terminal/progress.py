@@ -1,5 +1,6 @@
 """Progress of the work under way, with pace and time left: bars in a terminal, else plain lines."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -10,11 +11,14 @@ from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from soup.data.progress import Advance
 
 WINDOW = 30.0  # seconds that a pace is measured over
+WIDE = 110  # columns of a terminal that has room for long bars
+NAMES = 20  # characters of a name
 EVERY = 10.0  # seconds between two lines about one task
 Mode = Literal["bars", "lines", "quiet"]
 
@@ -49,16 +53,29 @@ class Pace:
         (then, before), (now, after) = self._seen[0], self._seen[-1]
         return (after - before) / (now - then)
 
-    def text(self, total: int | None, unit: str) -> str:
-        """'1,200 of 5,000 images, 340 a second, 11 s left', as far as it is known."""
+    def text(self, total: int | None, unit: str, note: str = "", room: float = math.inf) -> str:
+        """'1,200 of 5,000 images, 340 a second, 11 s left', as far as it is known.
+
+        Args:
+            total: units in all, if that is known.
+            unit: what is counted.
+            note: put at the end.
+            room: characters; where there are too few, the pace is left out, then the note, then
+                the count.
+        """
         done = self._seen[-1][1] if self._seen else 0
         count = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}" if done else ""
-        parts = [count] if count else []
-        if self.rate:
-            parts.append(f"{self.rate:,.{0 if self.rate >= 10 else 1}f} a second")
-            if total and total > done:
-                parts.append(f"{duration((total - done) / self.rate)} left")
-        return ", ".join(parts)
+        pace = left = ""
+        if rate := self.rate:
+            slow = f"{duration(1 / rate)} each"  # for '0.0 a second' says nothing
+            pace = slow if rate < 1 else f"{rate:,.{0 if rate >= 10 else 1}f} a second"
+            left = f"{duration((total - done) / rate)} left" if total and total > done else ""
+        every = [count, pace, left, note]
+        for parts in (every, [count, left, note], [count, left], [left or count]):
+            text = ", ".join(filter(None, parts))
+            if len(text) <= room:
+                break
+        return text
 
 
 def duration(seconds: float) -> str:
@@ -101,14 +118,17 @@ class Task:
             self._done = done
             self._note = self._note if note is None else note
             self._pace.to(done)
-            text = ", ".join(t for t in (self._pace.text(self._total, self._unit), self._note) if t)
             if self._bar in self._display.bars.task_ids:  # not ended
-                self._display.bars.update(self._bar, completed=done, text=text)
+                self._display.bars.update(self._bar, completed=done, text=self._text())
             if self._display.mode == "lines":
                 now = self._display.clock()
                 if now - self._last_line >= self._every:
                     self._last_line = now
-                    self._display.say(f"  {self._what}: {text}")
+                    self._display.say(f"  {self._what}: {self._text()}")
+
+    def _text(self) -> str:
+        room = self._display.room if self._display.mode == "bars" else math.inf
+        return self._pace.text(self._total, self._unit, self._note, room)
 
     def add(self, count: int) -> None:
         """Show that so many more units are done."""
@@ -143,11 +163,14 @@ class Display:
         self.clock = clock
         self.lock = threading.RLock()
         self._console = console
+        bar = 24 if console.width >= WIDE else 10
+        self.room = console.width - bar - NAMES - 4  # characters beside the name and the bar
+        name = Column(min_width=12, max_width=NAMES, no_wrap=True)
         self.bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:12}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(bar_width=bar, table_column=Column(min_width=bar)),
+            TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
         )

@@ -31,7 +31,7 @@ def score_splits(
         targets: split -> its targets, in the order of the result.
         logits: model, split -> float16 or float32 (examples, classes).
         bins: number of bins of the calibration error.
-        advance: called with 1 after each model and set of examples.
+        advance: called, after each model and set of examples, with the number of examples.
 
     Returns:
         Name of a model or ensemble -> split -> score, in the order of `targets`.
@@ -58,8 +58,9 @@ def score_splits(
                     # The float64 sum of float16 logits is exact: the order does not matter.
                     total = sums.setdefault(name, np.zeros(raw.shape))
                     total += raw
+            count = len(raw)
             del raw  # else two models' logits are in memory at the next turn
-            advance(1)
+            advance(count)
         for name, members in ensembles.items():
             mean = sums.pop(name)
             mean /= len(members)

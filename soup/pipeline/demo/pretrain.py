@@ -21,6 +21,7 @@ from soup.config.data import Data, ShapesWorld
 from soup.config.params import Base, Pretrain
 from soup.data.loading.examples import as_examples, to_tensor
 from soup.data.loading.images import Images
+from soup.data.progress import Track, no_progress
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.files import of_value, write_text
@@ -56,7 +57,12 @@ def _same_everywhere() -> Iterator[None]:
 
 
 @_same_everywhere()
-def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda _: None) -> None:
+def draw(
+    world: ShapesWorld,
+    root: Path,
+    report: Callable[[str], None] = lambda _: None,
+    track: Track = no_progress,
+) -> None:
     """Draw the image set into `root`, unless it is there already.
 
     Set A keeps what the reference model gets wrong.
@@ -72,7 +78,7 @@ def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda 
     inputs = image_input(architecture)
     images, labels = shapes.render(world.seed + 2**31, "train", 0, REFERENCE_IMAGES)
     outputs, targets = len(shapes.CLASSES), torch.from_numpy(labels)
-    reference = _train(architecture, REFERENCE, images, targets, outputs, cross_entropy())
+    reference = _train(architecture, REFERENCE, images, targets, outputs, cross_entropy(), track)
 
     def hard(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         logits = predict(reference, as_examples(Images(images, labels, ()), inputs))
@@ -87,7 +93,9 @@ def draw(world: ShapesWorld, root: Path, report: Callable[[str], None] = lambda 
 
 
 @_same_everywhere()
-def pretrained(base: Base, data: Data, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
+def pretrained(
+    base: Base, data: Data, classes: tuple[str, ...], track: Track = no_progress
+) -> tuple[Architecture, nn.Module]:
     """The demo's base model, with its zero-shot head.
 
     Raises:
@@ -100,7 +108,7 @@ def pretrained(base: Base, data: Data, classes: tuple[str, ...]) -> tuple[Archit
     architecture = _architecture(base)
     images, shape, texture, colour = shapes.upstream(data.shapes.seed, data.shapes.upstream)
     targets = torch.from_numpy(np.column_stack([shape, texture, colour]).astype(np.float32))
-    model = _train(architecture, base.pretrain, images, targets, COLOUR.stop, _factors)
+    model = _train(architecture, base.pretrain, images, targets, COLOUR.stop, _factors, track)
     zero_shot(model)
     return architecture, model
 
@@ -137,6 +145,7 @@ def _train(
     targets: Tensor,
     outputs: int,
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    track: Track,
 ) -> nn.Module:
     """Train a new model on images (n, height, width, 3) and targets (n, ...)."""
     pixels, count, size = to_tensor(images), len(images), params.batch_size
@@ -150,9 +159,11 @@ def _train(
         for index in range(skip, steps):
             chosen = torch.from_numpy(order[index * size : (index + 1) * size])
             yield normalise(pixels[chosen], architecture), targets[chosen]
+            advance(size)
 
     schedule = Schedule(params.epochs, steps, params.lr, warmup=0.08, seed=params.seed)
-    fit(model, batches, loss, schedule, StepConfig(weight_decay=params.weight_decay))
+    with track("pretraining", params.epochs * steps * size) as advance:
+        fit(model, batches, loss, schedule, StepConfig(weight_decay=params.weight_decay))
     trained: nn.Module = model
     return trained
 

@@ -25,7 +25,7 @@ def run(project: Project) -> dict[str, Any]:
     if params.base.weights == "embedded":
         from soup.pipeline.demo.pretrain import pretrained
 
-        architecture, model = pretrained(params.base, params.data, classes)
+        architecture, model = pretrained(params.base, params.data, classes, project.track)
         zero_shot = head_weights(architecture, model)
     elif params.base.library == "timm":
         from soup.models import timm_init

@@ -76,7 +76,14 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
         _log(store, results, earlier, scored=True)
         _log(store, results, runs)
-    metrics = headline(results, tests, cooked["recipe"])
+    figures = headline(results, tests, cooked["recipe"])
+    write_json(project.out / "scores.json", figures)
+    # What `dvc metrics show` shows: few, to be compared at a glance.
+    metrics = {
+        split: {"soup": figures[split]["soup"], "gain": figures[split]["gain"]}
+        for split in ("heldout", "test", "shifts")
+        if split in figures
+    }
     write_json(project.out / "metrics.json", metrics)
     told = [s for s in ("test", "shifts") if s in metrics]
     gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
@@ -111,7 +118,8 @@ def _scored(
     chosen = ensemble.greedy((stored.logits for stored in pool.ranked), pool.heldout.labels)
     ensembles = dict(zip(ENSEMBLES, [members, [members[at] for at in chosen]], strict=True))
     by_name = {source.name: source for source in models}
-    with project.track("evaluating", len(models) * len(sets), "passes") as advance:
+    images = len(models) * sum(map(len, sets.values()))
+    with project.track("evaluating", images) as advance:
         scores = score_splits(
             [*by_name],
             ensembles,

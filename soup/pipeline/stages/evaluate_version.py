@@ -68,7 +68,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
             return to_float16_keeping_argmax(exact, columns_of(keys, split))
 
         name = f"{model} version {version.number}"
-        with project.track("evaluating", len(sets), "sets") as advance:
+        with project.track("evaluating", sum(map(len, sets.values()))) as advance:
             by_name = score_splits([name], {}, keys, logits, params.evaluate.ece_bins, advance)
         row = Model(name, "registered", by_name[name])
         results = table([row], [*params.data.shifts], resampling_of(project))

@@ -23,7 +23,7 @@ def run(project: Project) -> dict[str, Any]:
     if data.shapes is not None:
         from soup.pipeline.demo.pretrain import draw
 
-        draw(data.shapes, root, project.say)
+        draw(data.shapes, root, project.say, project.track)
     with project.track("checking images") as advance:
         prepared = prepare(data, root, advance=lambda: advance(1))
     for problem in prepared.problems[:SHOWN]:

@@ -31,7 +31,7 @@ def run(project: Project) -> dict[str, Any]:
     """
     store = project.store()
     cooked = json.loads((project.out / "cook.json").read_text())
-    metrics = json.loads((project.out / "metrics.json").read_text())
+    metrics = json.loads((project.out / "scores.json").read_text())
     soup = store.get([cooked["run_id"]])[0]
     right = prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
     inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")

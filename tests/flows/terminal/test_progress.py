@@ -47,6 +47,62 @@ def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        (70, "1,200 of 5,000 images, 40 a second, 95 s left, 3 of 12 fine-tunes"),
+        (60, "1,200 of 5,000 images, 95 s left, 3 of 12 fine-tunes"),
+        (40, "1,200 of 5,000 images, 95 s left"),
+        (20, "95 s left"),
+    ],
+)
+def test_where_room_is_short_the_time_that_is_left_stays(
+    clock: Clock, room: int, text: str
+) -> None:
+    pace = Pace(clock)
+    pace.to(0)
+    clock.now = 30.0
+    pace.to(1200)
+    assert pace.text(5000, "images", "3 of 12 fine-tunes", room) == text
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "text"),
+    [
+        (2, 90, "2 of 12 models, 45 s each, 8 min left"),
+        (2, 900, "2 of 12 models, 8 min each, 75 min left"),
+        (9, 10, "9 of 12 models, 1 s each, 3 s left"),
+        (9, 9, "9 of 12 models, 1.0 a second, 3 s left"),
+    ],
+)
+def test_a_slow_pace_is_told_as_time_for_one(
+    clock: Clock, done: int, seconds: float, text: str
+) -> None:
+    pace = Pace(clock)
+    pace.to(0)
+    clock.now = float(seconds)
+    pace.to(done)
+    assert pace.text(12, "models") == text
+
+
+@pytest.mark.parametrize("name", ["sweep", "a-checkpoint-of-a-long-name-that-was-imported"])
+def test_a_terminal_of_80_columns_has_room_for_a_bar_and_the_time_left(
+    clock: Clock, name: str
+) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=80, color_system=None)
+    display = Display(console, clock=clock)
+    task = display.begin(name, 96_000)
+    clock.now = 20.0
+    task.to(24_000, "3 of 12 fine-tunes")
+    display.bars.refresh()
+    line = text.getvalue().splitlines()[-1]
+    task.end()
+    bar = "━━╸".ljust(10)  # a quarter
+    assert f"{bar} 24,000 of 96,000 images, 60 s left" in line
+    assert name[:19] in line
+
+
 def test_without_a_terminal_a_task_has_a_line_every_ten_seconds(clock: Clock) -> None:
     display, text = shown(clock)
     with display.track("checking images", 100) as advance:

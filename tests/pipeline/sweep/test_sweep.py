@@ -1,15 +1,19 @@
 """A sweep on a real MLflow store: what is found again, averages, and runs stopped early."""
 
 import json
+import zlib
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from soup.config.params import parse
+from soup.errors import DiskFull
 from soup.pipeline.project import Project
+from soup.pipeline.sweep import fine_tunes
 from soup.pipeline.sweep.part import SweepError
 from soup.pipeline.sweep.sweep import Sweep
+from soup.train.run_state import Stopped
 from soup.train.worker_process import Failed
 from tests.checkouts import parameters
 from tests.pipeline.projects import Silent, probed, record
@@ -99,6 +103,44 @@ def test_a_changed_description_of_the_model_is_another_ingredient(project: Proje
     assert after.run_id != before.run_id
     digests = {part.digest for part in before.parts.values()}
     assert not digests & {part.digest for part in after.parts.values()}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Failed("it diverged"), "FAILED", "it diverged"),
+        (RuntimeError("no kernel"), "FAILED", "RuntimeError: no kernel"),
+        (DiskFull("the disk is full"), "FAILED", "the disk is full"),
+        (Stopped("asked to stop"), "RUNNING", None),  # the stage marks it as killed
+    ],
+)
+def test_what_ends_a_fine_tune_ends_its_run_with_the_reason(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: str,
+    reason: str | None,
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    sweep = other(project, seed=zlib.crc32(str(error).encode()))
+    monkeypatch.setattr(fine_tunes, "run", fails)
+    with pytest.raises(type(error)):
+        sweep.run("ft-000", ("cpu",), Silent())
+    run = project.store().find(sweep.parts["ft-000"].digest, finished=False)
+    assert run is not None
+    assert (run.status, run.tags.get("reason")) == (status, reason)
+
+
+def test_the_run_of_a_sweep_says_what_was_searched(project: Project) -> None:
+    sweep = Sweep.open(project, code="code", threads=1)
+    (run,) = project.store().get([sweep.run_id])
+    assert run.params["base.model"] == project.params.base.model
+    assert float(run.params["space.lr.max"]) == project.params.sweep.space.lr.max
+    assert not {"runs", "halving"} & run.params.keys()
+    described = project.store().client.get_run(sweep.run_id).data.tags["mlflow.note.content"]
+    assert described.startswith("2 of 2 fine-tunes, 3 ingredients, best ")
 
 
 def test_all_hyperparameters_are_logged_with_the_run(project: Project) -> None:
