@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,11 +65,11 @@ class Checkpoint(LazyWeights):
             try:
                 opened = open_file(file)
                 self.metadata |= opened.metadata
-                tied |= json.loads(self.metadata.pop(TIED, "{}"))
+                tied |= _ties(self.metadata.pop(TIED, "{}"), opened.entries)
                 # `safetensors.torch.save_model` notes a tied tensor as such an entry of its own.
                 notes = self.metadata.items()
                 tied |= {n: t for n, t in notes if t in opened.entries and n not in opened.entries}
-            except (OSError, SafetensorError, ValueError) as error:
+            except (OSError, SafetensorError, ValueError, RecursionError) as error:
                 raise unreadable(file, error) from None
             for name, entry in opened.entries.items():
                 if name in tensors:
@@ -112,6 +112,14 @@ class Checkpoint(LazyWeights):
             raise CheckpointError(
                 f"{self.path}: its files lack {some(missing, 5, last=' ')}, which its index names"
             )
+
+
+def _ties(text: str, stored: Collection[str]) -> dict[str, str]:
+    """Read the names of tied tensors, each with the name of the tensor that is stored."""
+    ties = json.loads(text)
+    if not isinstance(ties, dict) or not {*map(str, ties.values())} <= {*stored}:
+        raise ValueError(f"{TIED!r} in its metadata does not name tensors of the file: {text[:80]}")
+    return ties
 
 
 def of_shards(files: Sequence[str]) -> str:

@@ -80,7 +80,9 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
     """
     try:
         raw: dict[str, Any] = json.loads(header)
-        metadata: dict[str, str] = raw.pop("__metadata__", None) or {}
+        metadata: dict[str, str] = dict(raw.pop("__metadata__", None) or {})
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata are no strings")
         packed = [f"{n} ({v['dtype']})" for n, v in raw.items() if v["dtype"] not in DTYPES]
         if packed:
             raise Malformed(

@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soup.weights import average, checkpoint
 from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.safetensors_header import Malformed, parse_header
 from soup.weights.shards import CheckpointError
 from tests.files import different, sharded
 from tests.strategies import alike
@@ -238,3 +241,33 @@ def test_tensors_of_many_sizes_and_dtypes_are_read_in_parts(tmp_path: Path) -> N
     both = average([Checkpoint(tmp_path / "w.safetensors")] * 2)
     for name in [*weights, *reversed(weights)]:
         assert torch.equal(both[name], weights[name])
+
+
+@pytest.mark.parametrize(
+    "ties",
+    ["", "{", "[]", "3", "null", '{"b": "nowhere"}', '{"b": 3}', '{"b": ["a"]}', "[" * 10**5],
+)
+def test_damaged_metadata_are_an_error_that_names_the_file(tmp_path: Path, ties: str) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"soup.tied": ties})
+    with pytest.raises(
+        CheckpointError, match=r"w.safetensors: not a readable safetensors file: ."
+    ):
+        Checkpoint(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("metadata", [3, "text", ["a"], {"lr": 3}, {"lr": None}])
+def test_a_header_whose_metadata_are_no_strings_is_malformed(metadata: object) -> None:
+    with pytest.raises(Malformed, match="its header cannot be read"):
+        parse_header(json.dumps({"__metadata__": metadata}).encode(), 0)
+
+
+def test_two_models_in_folders_with_a_colon_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, folder in enumerate(["run:1", "run:2"]):
+        save({"a": torch.full((2,), float(number))}, f"{folder}/model.safetensors")
+        os.utime(f"{folder}/model.safetensors", (0, 0))  # of one size and one time
+    found = [Checkpoint(path) for path in ("run:1", "run:2/model.safetensors")]
+    assert found[0].digest() != found[1].digest()
+    assert [float(model["a"][0]) for model in found] == [0, 1]
