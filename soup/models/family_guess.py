@@ -9,7 +9,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 FAMILIES: list[tuple[tuple[str, ...], str]] = [
     (
         ("model.visual.", "classification_head."),
-        "a model of the published model-soups pool: convert it with `soup convert`",
+        "a model of the published model-soups pool: convert it with `soup import`",
     ),
     (("visual.trunk.", "logit_scale"), "a CLIP with an image tower of timm's (open_clip)"),
     (("visual.attnpool.", "logit_scale"), "a CLIP with a ResNet (open_clip)"),

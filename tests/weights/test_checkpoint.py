@@ -249,9 +249,7 @@ def test_tensors_of_many_sizes_and_dtypes_are_read_in_parts(tmp_path: Path) -> N
 )
 def test_damaged_metadata_are_an_error_that_names_the_file(tmp_path: Path, ties: str) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"soup.tied": ties})
-    with pytest.raises(
-        CheckpointError, match=r"w.safetensors: not a readable safetensors file: ."
-    ):
+    with pytest.raises(CheckpointError, match=r"w.safetensors: not a readable safetensors file: ."):
         Checkpoint(tmp_path / "w.safetensors")
 
 

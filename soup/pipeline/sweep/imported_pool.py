@@ -6,6 +6,7 @@ from there on (cook, evaluate, register, report) nothing knows the difference.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class ImportedCheckpoint(Part):
     Its results are never found on disk: it is read and scored again, which takes one pass.
 
     Attributes:
-        file: in any format that `soup convert` reads.
+        file: in any format that `soup import` reads.
         source: SHA-256 of the file.
         heldout: the images that it is scored on.
         eval_batch_size: images a pass.
@@ -108,6 +109,8 @@ def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, Import
 def pool_files(project: Project) -> dict[str, Path]:
     """Name -> file of the pool's first `sweep.runs` checkpoints; model_2 comes before model_10.
 
+    A name is that of the file without its suffix; with it where two files differ by suffix alone.
+
     Raises:
         BadInput: the folder is missing, or has fewer.
     """
@@ -121,7 +124,8 @@ def pool_files(project: Project) -> dict[str, Path]:
             f"sweep.import: {folder} has {len(found)} checkpoints ({', '.join(SUFFIXES)}), but "
             f"sweep.runs is {sweep.runs}: fetch the others, or lower it"
         )
-    return {file.stem: file for file in found[: sweep.runs]}
+    stems = Counter(file.stem for file in found)
+    return {f.stem if stems[f.stem] == 1 else f.name: f for f in found[: sweep.runs]}
 
 
 def hyperparameters(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
@@ -142,8 +146,8 @@ def hyperparameters(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
             PUBLISHED.get(str(key), str(key)): "none" if (key, value) == ("aug", None) else value
             for key, value in values.items()
         }
-        for name, values in every.items()
-        if name in files
+        for name, values in ((name, every.get(file.stem)) for name, file in files.items())
+        if values is not None
     }
 
 

@@ -182,3 +182,22 @@ def test_checkpoints_that_do_not_fit_the_base_are_all_named_before_one_is_scored
     assert "they look like none of the known families (2 classes); the model is a CLIP's" in text
     assert f"{tmp_path / 'pool' / 'model_3.pt'}: " in text
     assert "model_2" not in text
+
+
+def test_two_checkpoints_of_one_stem_are_two(tmp_path: Path) -> None:
+    names = ("a.pt", "a.safetensors", "b.pt", "b.ckpt", "c.bin")
+    (tmp_path / "pool").mkdir()
+    for name in names:
+        (tmp_path / "pool" / name).touch()
+    params = checkouts.parameters(tmp_path, sweep={"runs": 5, "import": "pool"})
+    files = pool_files(Project(tmp_path, parse(params)))
+    assert {file.name for file in files.values()} == {*names}
+    assert set(files) == {"a.pt", "a.safetensors", "b.pt", "b.ckpt", "c"}
+    (tmp_path / "pool" / "hparam_info.json").write_text(
+        json.dumps({"a": {"lr": 1}, "c": {"lr": 2}})
+    )
+    assert {name: v["lr"] for name, v in hyperparameters(files).items()} == {
+        "a.pt": 1,
+        "a.safetensors": 1,
+        "c": 2,
+    }
