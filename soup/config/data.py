@@ -5,11 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from soup.config.search_space import Seed
-from soup.config.validation import Strict, short_for
+from soup.config.validation import Name, Strict, short_for
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Role = Literal["path", "label", "split"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Published = Literal["imagenetv2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet"]
 
 

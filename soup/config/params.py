@@ -17,10 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from soup.config.data import Data, Fraction, Name
+from soup.config.data import Data, Fraction
 from soup.config.runner import Runner, RunnerConfig
 from soup.config.search_space import SPACES, Range, Seed, Space
-from soup.config.validation import ParamsError, Strict, check, short_for
+from soup.config.validation import Name, ParamsError, Strict, check, one_of, short_for
 
 
 class Pretrain(Strict):
@@ -104,7 +104,7 @@ class Swa(Strict):
 class Halving(Strict):
     """Successive halving: runs that lag are stopped early."""
 
-    rungs: list[Fraction] = Field(
+    rungs: Annotated[list[Fraction], one_of()] = Field(
         [0.25, 0.5], min_length=1, description="shares of a run at which all are compared"
     )
     keep: Fraction = Field(0.5, description="share of the runs that goes on at each rung")
@@ -144,7 +144,7 @@ class Sweep(Strict):
     )
     compile: bool = Field(False, description="torch.compile: minutes first, faster then")
     grad_checkpointing: bool = Field(False, description="less memory, a third more time")
-    ema: list[Fraction] = Field(
+    ema: Annotated[list[Fraction], one_of()] = Field(
         [], description="decays of moving averages, each of which is one more ingredient a run"
     )
     swa: Swa | None = Field(None, description="one more ingredient a run")
@@ -184,7 +184,7 @@ class Evaluate(Strict):
     confidence: Fraction = 0.95
     ece_bins: PositiveInt = 15
     seed: Seed = 0
-    keep_predictions: list[Name] = Field(
+    keep_predictions: Annotated[list[Name], one_of()] = Field(
         [],
         description="of test and the shifts, those whose answers are kept with each run (float16): "
         "evaluating again, with other intervals or models, then costs no forward pass for them",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar, get_args
 from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, model_validator
 
 from soup.config.augmentation import as_timm_takes_it
-from soup.config.validation import Strict
+from soup.config.validation import Strict, one_of
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -38,7 +38,7 @@ Choice = TypeVar("Choice")
 Dimension = Annotated[
     Annotated[Drawn, Tag("range")] | Annotated[list[Choice], Tag("choices")], Discriminator(_form)
 ]
-Rates = Dimension[Range, Rate]
+Rates = Annotated[Dimension[Range, Rate], one_of(json_schema_input_type=Range | list[Rate] | Rate)]
 Augment = Annotated[
     str,
     AfterValidator(as_timm_takes_it),
@@ -74,7 +74,7 @@ class Epochs(Strict):
 
 
 class Space(Strict):
-    """Each dimension is a list of choices, or (random search) a range.
+    """Each dimension is a value, a list of choices, or (random search) a range.
 
     `like: paper-random` takes what is not given here from a named space
     (`soup/config/named_spaces.py`).
@@ -83,17 +83,23 @@ class Space(Strict):
     like: SpaceName | None = Field(None, description="a named space to start from")
     lr: Rates = Range(min=1e-6, max=1e-4, scale="log")
     weight_decay: Rates = Range(min=10**-4.1, max=10**-0.3, scale="log")
-    epochs: Dimension[Epochs, PositiveInt] = Field([4, 8, 10, 16])
+    epochs: Annotated[
+        Dimension[Epochs, PositiveInt],
+        one_of(json_schema_input_type=Epochs | list[PositiveInt] | PositiveInt),
+    ] = Field([4, 8, 10, 16])
     label_smoothing: Rates = Field([0.0])
     mixup: Rates = Field([0.0], description="alpha of the Beta distribution; 0 for none")
     cutmix: Rates = Field([0.0], description="the same; with both, one of them at even odds")
-    augment: Dimension[RandAugment, Augment] = Field(
-        ["none"], description="of timm, or in the paper's words"
-    )
+    augment: Annotated[
+        Dimension[RandAugment, Augment],
+        one_of(json_schema_input_type=RandAugment | list[Augment] | Augment),
+    ] = Field(["none"], description="of timm, or in the paper's words")
     layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
     drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
     sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
-    seed: list[Seed] | None = Field(None, description="default: a seed of its own for each run")
+    seed: Annotated[list[Seed] | None, one_of()] = Field(
+        None, description="default: a seed of its own for each run"
+    )
 
     @model_validator(mode="after")
     def not_empty(self) -> Self:

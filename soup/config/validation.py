@@ -1,16 +1,48 @@
 """Strict models: every problem at once, each with its key, what it got and what is allowed."""
 
-from typing import Any, TypeVar
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 
 Model = TypeVar("Model", bound="Strict")
-
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 # Of a value that may be given in several: named in pydantic's places, unknown to whoever wrote it.
 FORMS = ("range", "choices", "named", "given")
+
+WHOLE, NUMBER, TABLE = "must be a whole number", "must be a number", "must be a table of keys"
+WORDS = {  # kind of error in pydantic -> what the value must be
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": TABLE,
+    "finite_number": "must be a finite number",
+    "float_parsing": NUMBER,
+    "float_type": NUMBER,
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": WHOLE,
+    "int_parsing": WHOLE,
+    "int_parsing_size": WHOLE,
+    "int_type": WHOLE,
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "model_attributes_type": TABLE,
+    "model_type": TABLE,
+    "string_pattern_mismatch": "must be letters, digits, '.', '_' and '-', the first a letter or "
+    "digit",
+    "string_type": "must be text",
+    "too_long": "has too many entries: at most {max_length}",
+    "too_short": "has too few entries: at least {min_length}",
+    "tuple_type": "must be a list",
+}
 
 
 class ParamsError(BadInput, ValueError):
@@ -31,6 +63,13 @@ def short_for(key: str, **schema: Any) -> BeforeValidator:
     )
 
 
+def one_of(**schema: Any) -> BeforeValidator:
+    """Take a number or text alone for a list of one; `schema` as in `short_for`."""
+    return BeforeValidator(
+        lambda value: [value] if isinstance(value, (int, float, str)) else value, **schema
+    )
+
+
 def check(model: type[Model], raw: object, source: str) -> Model:
     """Make a model of plain values; `source` names them in the error.
 
@@ -47,29 +86,83 @@ def check(model: type[Model], raw: object, source: str) -> Model:
 
 
 def _explain(model: type[Strict], error: dict[str, Any]) -> str:
-    where = ".".join(str(p) for p in error["loc"] if p not in FORMS) or "the file"
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{where}: unknown key{_known(model, error['loc'])}"
-        case "missing":
-            return f"{where}: missing"
-        case _:
-            got = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-            return f"{where}: {error['msg'].removeprefix('Value error, ')}{got}"
+    place, kind, given = error["loc"], error["type"], error["input"]
+    where = ".".join(str(p) for p in place if p not in FORMS) or "the file"
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key{_known(model, place)}"
+    if kind == "missing":
+        return f"{where}: missing"
+    must = error["msg"].removeprefix("Value error, ")
+    limits = {
+        name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        for name, limit in error.get("ctx", {}).items()
+    }
+    if kind in WORDS and limits.get("pattern", NAME) == NAME:
+        must = WORDS[kind].format(**limits)
+    got = "" if isinstance(given, dict) else f", got {given!r}"
+    return f"{where}: {must}{got}{_remedy(error, must)}"
 
 
-def _known(model: Any, loc: tuple[str | int, ...]) -> str:
-    """The keys that stand where an unknown one was found."""
-    for part in loc[:-1]:
-        fields = {f.alias or name: f for name, f in getattr(model, "model_fields", {}).items()}
-        if part not in fields:  # a key of a table, or the form of a dimension: still this model
-            continue
-        model = next(
-            (t for t in _types(fields[str(part)].annotation) if hasattr(t, "model_fields")), None
-        )
-    names = [f.alias or name for name, f in getattr(model, "model_fields", {}).items()]
-    return f"; known here: {', '.join(names)}" if names else ""
+def _remedy(error: dict[str, Any], must: str) -> str:
+    """What to write instead, where what was meant can be told; '' elsewhere."""
+    given, meant = error["input"], ""
+    number = re.fullmatch(r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(\D*)", str(given), re.IGNORECASE)
+    if error["type"] == "literal_error":
+        near = get_close_matches(str(given), re.findall(r"'([^']*)'", must), n=1)
+        meant = f"did you mean {near[0]}?" if near else ""
+    elif error["type"] == "string_pattern_mismatch":
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-._")
+        meant = f"such as {plain}" if plain else ""
+    elif must == WHOLE and isinstance(given, float):
+        meant = f"such as {max(1, round(given))}"
+    elif number is None:
+        pass
+    elif must == "must be text":
+        meant = f"put it in quotes: '{given}'"
+    elif must == "must be less than 1" and 2 <= float(given) <= 100:
+        meant = f"it is a share: {given:g}% is {given / 100:g}"
+    elif must == NUMBER and number[2].strip() == "%":
+        meant = f"write {float(number[1]) / 100:g}"
+    elif must in (WHOLE, NUMBER) and number[2].strip() != "%":
+        meant = f"write {number[1]}, without {number[2]!r}"
+    return f"; {meant}" if meant else ""
 
 
-def _types(annotation: Any) -> list[Any]:
-    return [annotation, *(t for arg in getattr(annotation, "__args__", ()) for t in _types(arg))]
+def _known(model: type[Strict], place: tuple[str | int, ...]) -> str:
+    """The keys that stand where an unknown one was found, and which was meant."""
+    key, at = str(place[-1]), _model_at(model, place[:-1])
+    names = [*_fields(at)]
+    near = get_close_matches(key, names, n=1)
+    elsewhere = [path for path in _paths(model) if path.rpartition(".")[2] == key]
+    meant = near or elsewhere
+    hint = f"; did you mean {some(meant, 3, last=' ')}?" if meant else ""
+    return f"{hint}; known here: {', '.join(names)}" if names else hint
+
+
+def _model_at(model: Any, place: tuple[str | int, ...]) -> Any:
+    """The model that a place in the parameters is read by."""
+    for part in place:
+        fields = _fields(model)
+        if part in fields:  # else a key of a table, or the form of a dimension: still this model
+            model = next(iter(_models(fields[str(part)].annotation)), None)
+    return model
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    return {f.alias or name: f for name, f in getattr(model, "model_fields", {}).items()}
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    """The models in a type, such as Halving in Halving | None."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models(argument)
+
+
+def _paths(model: Any, before: str = "") -> Iterator[str]:
+    """The path of every key of a model, as in sweep.space.lr."""
+    for name, field in _fields(model).items():
+        yield before + name
+        for inner in _models(field.annotation):
+            yield from _paths(inner, f"{before}{name}.")

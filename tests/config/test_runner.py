@@ -26,7 +26,7 @@ def test_what_travels_to_other_hosts_is_read_there_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("runner", "message"),
     [
-        ("spark", "compute.runner.kind: Input should be 'local', 'ray' or 'pool'"),
+        ("spark", "compute.runner.kind: must be 'local', 'ray' or 'pool'"),
         ("dask", "compute.runner.kind: the Dask runner is gone; use ray, or a Prefect work pool"),
         ({"kind": "dask", "address": "tcp://head:8786"}, "kind: the Dask runner is gone; use ray"),
         ({"kind": "local", "workers": 2}, "workers is for kind: ray, and this is local"),

@@ -87,9 +87,9 @@ def test_a_corrupt_image_is_named_skipped_and_counted(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"sweep": {"runs": 0}}, "sweep.runs: Input should be greater than 0, got 0"),
-        ({"soup": {"recipe": "minestrone"}}, "soup.recipe: Input should be 'uniform' or 'greedy'"),
-        ({"soups": {}}, "soups: unknown key; known here: experiment, data,"),
+        ({"sweep": {"runs": 0}}, "sweep.runs: must be greater than 0, got 0"),
+        ({"soup": {"recipe": "minestrone"}}, "soup.recipe: must be 'uniform' or 'greedy'"),
+        ({"soups": {}}, "soups: unknown key; did you mean soup?; known here: experiment, data,"),
         (
             {"sweep": {"runs": 9, "method": "grid", "space": {"lr": [1e-3], "weight_decay": [0]}}},
             "sweep.runs is 9, but the grid has 4 points",

@@ -86,8 +86,8 @@ def test_a_named_list_makes_the_head_that_its_prompts_make(
 @pytest.mark.parametrize(
     ("templates", "told"),
     [
-        ("openaI", "base.templates: Input should be 'openai', 'simple' or 'photo', got 'openaI'"),
-        ("[]", "base.templates: List should have at least 1 item"),
+        ("openaI", "base.templates: must be 'openai', 'simple' or 'photo', got 'openaI'"),
+        ("[]", "base.templates: has too few entries: at least 1"),
         ("[a photo]", r"base: templates without {} for the class name: \['a photo'\]"),
     ],
 )
