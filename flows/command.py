@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from flows.signals import stoppable
 from flows.stage import line_of
 from soup.config.params import load
 from soup.errors import BadInput, Failure, full_disk
+from soup.pipeline.stage_record import require_sections
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to go on)"
 
@@ -42,6 +44,8 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
     try:
         with stoppable(project.say, last=True), ExitStack() as server:
             params = load(file)
+            if "DVC_STAGE" in os.environ:  # DVC itself would fail after the stage
+                require_sections(Path(file), project.root())
             by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
             if by_engine:
                 require()

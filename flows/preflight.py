@@ -1,7 +1,7 @@
 """What can be known to be wrong before anything is started."""
 
 from flows.project import open_project, root
-from soup.config.params import Params
+from soup.config.params import Base, Params
 
 
 def require_experiment(params: Params) -> None:
@@ -21,8 +21,9 @@ def check(params: Params) -> None:
     Raises:
         ParamsError: the grid is smaller than the number of runs.
         NoDevices: one fine-tune is to have more devices than there are.
-        BadInput: checkpoints to import are not there, timm has no such optimizer, or there is no
-            place for fine-tunes as `compute.runner` and `compute.limit` say.
+        BadInput: checkpoints to import are not there, timm has no such optimizer, the library has
+            no such base, or there is no place for fine-tunes as `compute.runner` and
+            `compute.limit` say.
         TrackingError: MLflow does not answer, does not reach its artifacts, or the experiment was
             deleted in it.
     """
@@ -34,7 +35,30 @@ def check(params: Params) -> None:
     choose.require(params)
     optimizer.require(params.sweep.optimizer)
     sample(params.sweep)
+    if not _base_is_there(params):
+        _require_base(params.base)
     project = open_project(params)
     if params.sweep.imported is not None:
         pool_files(project)
     project.store().require_artifacts()
+
+
+def _base_is_there(params: Params) -> bool:
+    """Whether the base was made before, whatever has become of the file it was made from."""
+    from soup.pipeline.stage_record import stage
+
+    try:
+        return stage("base", params, root()).finished() is not None
+    except FileNotFoundError:  # the split is not there yet
+        return False
+
+
+def _require_base(base: Base) -> None:
+    if base.library == "timm":
+        from soup.models import timm_init
+
+        timm_init.require(base)
+    else:
+        from soup.models import clip_init
+
+        clip_init.require(base)

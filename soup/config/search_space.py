@@ -2,7 +2,15 @@
 
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from soup.config.augmentation import as_timm_takes_it
 from soup.config.validation import Strict, one_of
@@ -48,6 +56,10 @@ Augment = Annotated[
     ),
 ]
 Whole = Annotated[int, Field(ge=0)]
+FromTo = Annotated[  # one number is both
+    tuple[Whole, Whole],
+    BeforeValidator(lambda both: (both, both) if isinstance(both, int) else both),
+]
 SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only"]
 SPACES = get_args(SpaceName)
 
@@ -55,8 +67,8 @@ SPACES = get_args(SpaceName)
 class RandAugment(Strict):
     """RandAugment of random magnitude (M) and number of layers (N), or minimal augmentation."""
 
-    magnitude: tuple[Whole, Whole] = (1, 20)
-    layers: tuple[Whole, Whole] = (0, 2)
+    magnitude: FromTo = (1, 20)
+    layers: FromTo = (0, 2)
     minimal: float = Field(1 / 3, ge=0, le=1, description="probability of 'minimal' instead")
 
 

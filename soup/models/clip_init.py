@@ -37,11 +37,10 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         ModelError: the model or tag is unknown, the weights cannot be fetched or do not fit, a
             package of the text tower is missing, or the class names do not match the classes.
     """
+    require(base)
     if base.head == "keep":
         architecture = describe(base, classes)
         model = build(architecture)
-        if not Path(base.weights).exists():
-            raise ModelError(f"base.weights: {base.weights} is not a file, which head: keep needs")
         load_weights(model, weights_of(base.weights), base.model)
         return architecture, model.eval(), {}
     names = class_names(base, classes)
@@ -57,18 +56,33 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     return architecture, model.eval(), zero_shot_head
 
 
-def _create(base: Base) -> Any:
-    """The whole CLIP model, with its weights."""
-    name, kwargs = registered_name(base.model), arguments(base)
-    file = Path(base.weights).is_file()
-    has_weights = name.startswith(SCHEMAS)  # the name says where the weights are
+def require(base: Base) -> None:
+    """Check that open_clip knows the model, and that there are such weights; nothing is fetched.
+
+    Raises:
+        ModelError: the model or tag is unknown, the file of weights is missing, or a package of the
+            text tower is.
+    """
+    name = registered_name(base.model)
+    if base.head == "keep":
+        if not Path(base.weights).exists():
+            raise ModelError(f"base.weights: {base.weights} is not a file, which head: keep needs")
+        return
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if not file and not has_weights and base.weights not in tags:
+    # A schema in the name says where the weights are.
+    known = name.startswith(SCHEMAS) or base.weights in tags
+    if not known and not Path(base.weights).is_file():
         raise ModelError(
             f"base.weights: {base.weights!r} is neither a file nor a pretrained tag of "
             f"{base.model}; its tags: {', '.join(tags) or 'none'}"
         )
     require_text_tower(base)
+
+
+def _create(base: Base) -> Any:
+    """The whole CLIP model, with its weights."""
+    name, kwargs = registered_name(base.model), arguments(base)
+    file, has_weights = Path(base.weights).is_file(), name.startswith(SCHEMAS)
     try:
         return open_clip.create_model(
             name, pretrained=None if has_weights else base.weights, **kwargs

@@ -11,7 +11,7 @@ from soup.models.architecture import Architecture, ModelError
 from soup.models.building import load_weights
 from soup.models.conversion.read_weights import weights_of
 from soup.models.download_errors import cannot_fetch
-from soup.models.timm_models import create, describe, head, head_name
+from soup.models.timm_models import create, describe, head, head_name, require_known
 
 
 def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
@@ -28,10 +28,11 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         ModelError: the model or tag is unknown, the model has no linear head, or the weights cannot
             be fetched or do not fit.
     """
+    require(base)
     if base.weights == "pretrained":
         model = _fetched(base, len(classes))
         linear = head(model)
-    elif Path(base.weights).is_file():
+    else:
         model = create(base.model, base.kwargs, len(classes))
         linear = head(model)
         prefix, replaced = head_name(model), base.head == "new"
@@ -41,12 +42,6 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
             base.model,
             ignore=lambda name: replaced and name.startswith(f"{prefix}."),
         )
-    else:
-        raise ModelError(
-            f"base.weights: {base.weights} is not a file; give 'pretrained' or a file of weights. "
-            f"A pretrained tag goes into the name, base.model: {_plain(base.model)}.TAG; its tags: "
-            f"{', '.join(_tags(base.model)) or 'none'}"
-        )
     if base.head == "new":
         nn.init.zeros_(linear.weight)
         if linear.bias is not None:
@@ -54,10 +49,17 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     return describe(base, classes, model), model.eval()
 
 
-def _fetched(base: Base, classes: int) -> nn.Module:
-    """The pretrained model, from the hub or its cache on this machine."""
+def require(base: Base) -> None:
+    """Check that timm knows the model and has the weights, or that they are a file; fetch nothing.
+
+    Raises:
+        ModelError: the model or tag is unknown, or the file of weights cannot be read.
+    """
+    require_known(base.model)
     tags, tag = _tags(base.model), base.model.partition(".")[2]
-    if timm.is_model(_plain(base.model)):
+    if base.weights == "embedded":
+        return
+    if base.weights == "pretrained":
         if not tags:
             raise ModelError(
                 f"base.weights: timm has no pretrained weights of {base.model}; name a file of "
@@ -68,6 +70,18 @@ def _fetched(base: Base, classes: int) -> nn.Module:
                 f"base.model: timm has no weights {tag!r} of {_plain(base.model)}; its tags: "
                 f"{', '.join(tags)}"
             )
+    elif Path(base.weights).is_file():
+        weights_of(base.weights)
+    else:
+        raise ModelError(
+            f"base.weights: {base.weights} is not a file; give 'pretrained' or a file of weights. "
+            f"A pretrained tag goes into the name, base.model: {_plain(base.model)}.TAG; its tags: "
+            f"{', '.join(tags) or 'none'}"
+        )
+
+
+def _fetched(base: Base, classes: int) -> nn.Module:
+    """The pretrained model, from the hub or its cache on this machine."""
     create(base.model, base.kwargs, classes)  # its errors must not be taken for those of the hub
     pretrained: Any = timm.get_pretrained_cfg(base.model)
     if base.head == "keep" and pretrained.num_classes != classes:
@@ -82,7 +96,8 @@ def _fetched(base: Base, classes: int) -> nn.Module:
     except Exception as error:  # the hub raises many kinds; all mean the same here
         hub = pretrained.hf_hub_id
         where = {"hf_hub": f"{hub}/"} if hub else {"url": pretrained.url}
-        raise cannot_fetch(base.model, tag or tags[0], where, error) from None
+        tag = base.model.partition(".")[2] or _tags(base.model)[0]
+        raise cannot_fetch(base.model, tag, where, error) from None
     return model
 
 
@@ -92,5 +107,4 @@ def _plain(name: str) -> str:
 
 def _tags(name: str) -> list[str]:
     """The tags of the pretrained weights that timm has for a model."""
-    models = timm.list_pretrained(f"{_plain(name)}.*") if timm.is_model(_plain(name)) else []
-    return [model.partition(".")[2] for model in models]
+    return [model.partition(".")[2] for model in timm.list_pretrained(f"{_plain(name)}.*")]

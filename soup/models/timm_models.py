@@ -81,16 +81,25 @@ def has_fixed_size(name: str) -> bool:
     return timm.is_model(name) and bool(timm.get_pretrained_cfg(name).fixed_input_size)
 
 
+def require_known(name: str) -> None:
+    """Check that timm has a model of this name.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=5)
+        hint = f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
+        raise ModelError(f"base.model: timm does not know {name!r}; {hint}")
+
+
 def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
     """A model by its name in timm, with a head for this number of classes.
 
     Raises:
         ModelError: timm does not know the name or does not take the arguments.
     """
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=5)
-        hint = f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
-        raise ModelError(f"base.model: timm does not know {name!r}; {hint}")
+    require_known(name)
     try:
         model: nn.Module = timm.create_model(name, num_classes=classes, **kwargs)
     except Exception as error:  # timm's models raise many kinds; all mean the same here

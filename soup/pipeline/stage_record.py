@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from soup.config.params import Params
+from soup.config.validation import ParamsError
 from soup.files import of_file, of_files, of_value, write_json
 
 # This code decides which fine-tunes there are, and how they are stored, but not their results: the
@@ -108,6 +109,22 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         outs=tuple(out for out in outs if out != record),
         record=record,
     )
+
+
+def require_sections(file: Path, root: Path) -> None:
+    """Check that a parameter file has every section that `dvc.yaml` compares: DVC has no defaults.
+
+    Raises:
+        ParamsError: sections are left out.
+    """
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
+    given = yaml.safe_load(file.read_text())
+    lacking = {key: None for stage in stages for key in stage.get("params", []) if key not in given}
+    if lacking:
+        raise ParamsError(
+            f"{file} leaves out {', '.join(lacking)}, which DVC compares; for the defaults add\n"
+            + "\n".join(f"{key}: {{}}" for key in lacking)
+        )
 
 
 def _files(deps: Iterable[Path], root: Path) -> list[Path]:

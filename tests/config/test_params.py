@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from soup.config.params import Params, load, parse
-from soup.config.search_space import Range, Space
+from soup.config.search_space import RandAugment, Range, Space
 from soup.config.validation import ParamsError
 from tests.policies import POLICIES
 
@@ -83,7 +83,8 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
         ("data__shapes__colour", "known here: seed, train, test, shift, upstream"),
         ("sweep__space__lr__low", "known here: min, max, scale, zero"),
         ("sweep__space__lr__maxx", "did you mean max?; known here: min, max, scale, zero"),
-        ("soup__runs", "did you mean sweep.runs?; known here: recipe, tie, include_probe, recalibrate"),
+        ("soup__runs", "did you mean sweep.runs?; "
+         "known here: recipe, tie, include_probe, recalibrate"),
         ("data__heldout__lr", "did you mean base.pretrain.lr, sweep.swa.lr, sweep.space.lr?; "
          "known here: fraction, per_class, index, folder"),
     ],
@@ -260,6 +261,11 @@ def test_a_value_that_cannot_be_used_is_told_in_our_words(key: str, value: Any, 
 def test_one_number_is_a_list_of_it(key: str, value: float | str) -> None:
     space = parse(given(**{f"sweep__space__{key}": value})).sweep.space
     assert getattr(space, key) == [float(value)]
+
+
+def test_one_magnitude_is_a_range_of_it() -> None:
+    augment = parse(given(sweep__space__augment={"magnitude": 9, "layers": 2})).sweep.space.augment
+    assert augment == RandAugment(magnitude=(9, 9), layers=(2, 2))
 
 
 def test_one_value_is_a_list_of_it_wherever_there_may_be_several() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import timm
+import yaml
 
 from flows import command, project
 from flows.pipeline import pipeline
@@ -84,6 +85,10 @@ def test_a_corrupt_image_is_named_skipped_and_counted(
     assert "red/000.png" not in (root / "out/tiny/split/development.csv").read_text()
 
 
+def _base(model: str, weights: str = "pretrained", **options: str) -> dict[str, Any]:
+    return {"base": {"model": model, "weights": weights, **options}}
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -93,6 +98,21 @@ def test_a_corrupt_image_is_named_skipped_and_counted(
         (
             {"sweep": {"runs": 9, "method": "grid", "space": {"lr": [1e-3], "weight_decay": [0]}}},
             "sweep.runs is 9, but the grid has 4 points",
+        ),
+        (_base("resnet10tt"), "base.model: timm does not know 'resnet10tt'; near: resnet10t"),
+        (_base("resnet18.a9_in1k"), "base.model: timm has no weights 'a9_in1k' of resnet18; its"),
+        (
+            _base("resnet10t", "gone.pt"),
+            "base.weights: gone.pt is not a file; give 'pretrained' or",
+        ),
+        (_base("resnet10t", __file__), "test_bad_input.py"),
+        (
+            _base("ViT-B-33", "openai", library="open_clip"),
+            "base.model: open_clip does not know 'ViT-B-33'; near: ViT-B-32",
+        ),
+        (
+            _base("ViT-B-32", "open-ai", library="open_clip"),
+            "base.weights: 'open-ai' is neither a file nor a pretrained tag of ViT-B-32",
         ),
     ],
 )
@@ -128,6 +148,25 @@ def test_a_model_that_takes_images_of_another_size(refused: Callable[..., str], 
     said = refused(STAGES["base"], base=options)
     assert "test_vit does not take images of 20 x 20" in said
     assert "img_size for a ViT" in said
+
+
+def test_sections_that_dvc_compares_and_the_file_leaves_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "prepare")
+    given = checkouts.parameters(root)
+    del given["probe"], given["evaluate"]
+    file = root / "params.yaml"
+    file.write_text(yaml.safe_dump(given))
+    with pytest.raises(SystemExit) as exit:
+        command.run(STAGES["prepare"], str(file))
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {file} leaves out probe, evaluate, which DVC compares; for the defaults add",
+        "probe: {}",
+        "evaluate: {}",
+    ]
+    assert not (root / "out").exists()
 
 
 def test_a_stage_before_its_time(refused: Callable[..., str]) -> None:

@@ -102,9 +102,7 @@ def test_one_tensor_parallel_rank_is_no_model(tmp_path: Path, names: list[str]) 
     for name in names:
         save({"w": torch.ones(2)}, tmp_path / name)
     for name in names:
-        with pytest.raises(
-            CheckpointError, match=r"one tensor-parallel rank.*all ranks"
-        ):
+        with pytest.raises(CheckpointError, match=r"one tensor-parallel rank.*all ranks"):
             Checkpoint(tmp_path / name)
 
 
