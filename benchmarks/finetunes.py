@@ -108,6 +108,7 @@ def finetuned(
     schedule: Schedule,
     method: StepConfig,
     smoothing: float,
+    batch: int = BATCH,
 ) -> dict[str, Tensor]:
     """The weights after training on flipped and shifted images."""
     pixels, labels = examples
@@ -115,7 +116,7 @@ def finetuned(
     def batches(_epoch: int, _skip: int) -> Iterator[Batch]:
         rng = np.random.default_rng(schedule.seed)
         for _ in range(schedule.steps):
-            chosen = torch.from_numpy(rng.integers(0, len(labels), BATCH))
+            chosen = torch.from_numpy(rng.integers(0, len(labels), batch))
             yield normalise(_moved(pixels[chosen], rng), architecture), labels[chosen]
 
     model = build(architecture, start)
