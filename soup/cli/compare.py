@@ -38,8 +38,16 @@ def compare(
     """
     from soup.cli.checkpoints import open_pool
     from soup.cli.heldout_folder import open_evaluator
-    from soup.cli.terminal import print_json, progress
-    from soup.evaluation.metrics import Correct, accuracy_interval, correct, mcnemar
+    from soup.cli.terminal import print_json, progress, warn
+    from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
+    from soup.evaluation.metrics import (
+        Correct,
+        Labels,
+        accuracy_interval,
+        correct,
+        mcnemar,
+        predicted,
+    )
 
     chosen = devices(device)
     with progress("reading", len(models)) as advance:
@@ -54,13 +62,21 @@ def compare(
 
     for folder in on:
         correct_of: dict[str, Correct] = {}
+        # Models may have their classes in different orders, and so different labels.
+        answers: dict[tuple[str, ...], tuple[Labels, dict[str, Answers]]] = {}
         with progress(f"judging on {folder}", None) as advance:
             for name, checkpoint in pool.checkpoints.items():
                 evaluator = open_evaluator(
                     folder, model, checkpoint, chosen, batch_size, advance, as_json, tell
                 )
                 logits = evaluator.logits(checkpoint)
-                correct_of[name] = correct(logits, evaluator.examples.labels)
+                labels, classes = evaluator.examples.labels, evaluator.architecture.classes
+                correct_of[name] = correct(logits, labels)
+                said = Answers(predicted(logits), recorded(checkpoint.metadata))
+                answers.setdefault(classes, (labels, {}))[1][name] = said
+        for classes, (labels, group) in answers.items():
+            for line in low_scores(group, labels, classes):
+                warn(f"{folder}: {line}")
         first = next(iter(correct_of.values()))
         result[str(folder)] = [
             {

@@ -32,6 +32,7 @@ def cook(**given: Any) -> None:
     """
     from soup.cli.checkpoints import open_pool, require_alike, warn_of_merge
     from soup.cli.terminal import bold, models_in, print_json, progress, say, warn
+    from soup.evaluation.diagnosis.low_scores import RECORD
     from soup.recipes.ingredient import Ingredient
     from soup.weights.checkpoint import save
 
@@ -73,6 +74,8 @@ def cook(**given: Any) -> None:
     recalibration = figures.get("recalibration", {})
     if recalibration.get("written") == "recomputed":
         notes["batchnorm"] = f"recomputed on {recalibration['images']} images"
+    if scored is not None and options.metric != "top5":
+        notes[RECORD] = f"{figures['soup']['accuracy']:.6f}"
     save(weights, options.out, notes)
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:

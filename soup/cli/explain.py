@@ -43,7 +43,8 @@ def explain(
     from soup.cli.heldout_folder import open_evaluator, recalibration_on
     from soup.cli.terminal import bold, print_json, progress, say, warn
     from soup.evaluation.diagnosis.explain import explain as causes_of
-    from soup.evaluation.metrics import Correct, correct
+    from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
+    from soup.evaluation.metrics import Correct, correct, predicted
     from soup.weights import Weights
 
     chosen = devices(device)
@@ -55,6 +56,8 @@ def explain(
     if digest:
         metadata["the base"] = {"base": digest}
     answers, recomputed = None, None
+    names = {id(checkpoint): name for name, checkpoint in pool.checkpoints.items()}
+    said: dict[str, Answers] = {}
     if heldout is None:
         warn("without --heldout FOLDER only the weights speak: barriers and noise stay unknown")
     else:
@@ -64,7 +67,11 @@ def explain(
 
         def answers(weights: Weights) -> Correct:
             advance()
-            return correct(evaluator.logits(weights), evaluator.examples.labels)
+            logits = evaluator.logits(weights)
+            if id(weights) in names:
+                name = names[id(weights)]
+                said[name] = Answers(predicted(logits), recorded(metadata[name]))
+            return correct(logits, evaluator.examples.labels)
 
         statistics = recalibration_on(
             recalibrate, calibration_images, evaluator, [*pool.checkpoints.values()]
@@ -77,6 +84,9 @@ def explain(
 
     with progress("looking", None) as advance:
         findings = causes_of(pool.checkpoints, origin, answers, metadata, recomputed)
+    if heldout is not None:
+        for line in low_scores(said, evaluator.examples.labels, evaluator.architecture.classes):
+            warn(line)
     if as_json:
         print_json([finding._asdict() for finding in findings])
         return

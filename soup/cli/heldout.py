@@ -15,9 +15,10 @@ from soup.cli.heldout_folder import open_evaluator, recalibration_on
 from soup.cli.model_options import tell_input
 from soup.cli.terminal import progress, say, warn
 from soup.errors import BadInput
+from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
-from soup.evaluation.metrics import Correct
+from soup.evaluation.metrics import Correct, Logits, predicted
 from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
 from soup.models.batchnorm import has_batchnorm, layers_that_differ
 from soup.recipes.ingredient import Ingredient, Soup
@@ -36,9 +37,13 @@ class Scored:
 
     def right(self, weights: Weights) -> Correct:
         """Which held-out images a model gets right, in the sense of the metric if it counts."""
+        return self.right_of(self.evaluator.logits(weights))
+
+    def right_of(self, logits: Logits) -> Correct:
+        """The same, from the model's logits."""
         labels = torch.from_numpy(self.evaluator.examples.labels)
         wrong = COUNTS.get(self.metric, TOP1_ERROR)
-        return (~wrong(torch.from_numpy(self.evaluator.logits(weights)), labels)).numpy()
+        return (~wrong(torch.from_numpy(logits), labels)).numpy()
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,21 @@ def score(
     judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
     evaluator = _recalibrating(options, evaluator, [*pool.checkpoints.values()])
     scored = Scored(evaluator, [], {}, options.metric)
+    answers = {}
     with progress("scoring", len(ingredients)) as advance:
         for ingredient in ingredients:
-            right = scored.right(ingredient.weights)
+            logits = evaluator.logits(ingredient.weights)
+            record = recorded(pool.checkpoints[ingredient.name].metadata)
+            answers[ingredient.name] = Answers(predicted(logits), record)
+            right = scored.right_of(logits)
             cost = judges[0](ingredient.weights) if judges else int((~right).sum())
             scored.correct[ingredient.name] = right
             cost = math.nan if cost is None else cost
             scored.ingredients.append(replace(ingredient, errors=cost))
             advance()
+    labels, classes = evaluator.examples.labels, evaluator.architecture.classes
+    for line in low_scores(answers, labels, classes):
+        warn(line)
     return scored
 
 

@@ -53,6 +53,8 @@ def judged(
     table(f"held-out, {n} images", ["", "", ">accuracy, %", ">gain"], rows)
     if set(cooked.soup.kept) == {best.name}:
         warn(f"{best.name} is kept alone: 'soup explain', given the same, says why")
+    elif gain.gain < 0 and not gain.within_noise:
+        warn(f"the soup is worse than {best.name} alone: 'soup explain', given the same, says why")
     elif gain.within_noise:
         warn(
             f"the gain is within the noise of {n} held-out images "

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from soup.evaluation import prediction_file
+from soup.evaluation.diagnosis.low_scores import RECORD
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits, correct
 from soup.evaluation.predict import predict
@@ -71,6 +72,7 @@ def scored(
     right = correct(logits, heldout.labels)
     result = Result(int((~right).sum()), len(heldout), folder)
     architecture.save(folder / DESCRIPTION_FILE)
-    save(model.state_dict(), result.weights, notes)
+    record = {RECORD: f"{result.accuracy:.6f}"}
+    save(model.state_dict(), result.weights, {**(notes or {}), **record})
     prediction_file.write(result.predictions, logits, right)
     return result

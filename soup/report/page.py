@@ -4,7 +4,7 @@ Figures are inline SVG, the style sheet is in the page, and a content security p
 request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,6 +39,8 @@ class Report:
     """Label to value, in the order to show; a value that starts with http becomes a link."""
     stage_seconds: Mapping[str, formatting.Number]
     """Stage to its duration in seconds."""
+    warnings: Sequence[str] = ()
+    """What else a reader should know before believing the headline."""
 
 
 def page(report: Report) -> str:
@@ -56,7 +58,10 @@ def page(report: Report) -> str:
     return _template().render(
         report=report,
         verdict=verdict(report.results, report.tests, report.recipe),
-        caveats=caveats(report.results, report.ingredients, report.trace, report.recipe),
+        caveats=[
+            *report.warnings,
+            *caveats(report.results, report.ingredients, report.trace, report.recipe),
+        ],
         # Safe as markup, because `svg` escapes the names in a figure.
         figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},
         splits=tables.splits(report.results),

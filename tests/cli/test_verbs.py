@@ -133,6 +133,37 @@ def test_compare_sets_models_side_by_side_with_a_paired_test(
     assert "95% interval" in soup("compare", *candidates.models[:2], "--on", candidates.heldout).err
 
 
+def test_a_score_that_cannot_be_is_told_with_its_cause(
+    soup: Command, candidates: Candidates, tmp_path: Path
+) -> None:
+    """The head's rows in another order, and a record that the images do not bear out."""
+    learned = dict(Checkpoint(candidates.base))
+    rows = {n: t[[1, 2, 0]] if t.shape[:1] == (3,) else t for n, t in learned.items()}
+    description = {"architecture": (candidates.folder / "model.json").read_text()}
+    shuffled, proud = tmp_path / "shuffled.safetensors", tmp_path / "proud.safetensors"
+    save(rows, shuffled, description)
+    noise = {
+        n: t + 1.5 * t.std(correction=0) * torch.randn(t.shape, generator=torch.manual_seed(n_))
+        for n_, (n, t) in enumerate(learned.items())
+    }
+    save(noise, proud, {**description, "accuracy": "1.0"})
+    for words in (
+        ["compare", "--on", candidates.heldout],
+        ["cook", "--heldout", candidates.heldout, "-o", tmp_path / "out.safetensors"],
+        ["explain", "--heldout", candidates.heldout],
+    ):
+        said = soup(*words, candidates.base, shuffled, proud)
+        assert said.code == 0, said.err
+        assert "if the classes are exchanged: it says" in said.err, words
+        assert "shuffled is right on" in said.err, words
+        assert "proud is right on" in said.err, words
+        assert "base is right on" not in said.err, words
+    record = float(Checkpoint(tmp_path / "out.safetensors").metadata["accuracy"])
+    logits = open_evaluator(candidates.heldout, None, Checkpoint(candidates.base))
+    right = correct(logits.logits(Checkpoint(tmp_path / "out.safetensors")), logits.examples.labels)
+    assert record == pytest.approx(right.mean(), abs=1e-6)
+
+
 def test_predict_names_the_likeliest_classes_of_each_image(
     soup: Command, candidates: Candidates
 ) -> None:

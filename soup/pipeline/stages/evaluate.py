@@ -13,8 +13,9 @@ import pandas as pd
 
 from soup.data.shifts.protocol import REAL
 from soup.evaluation import ensemble
+from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.examples import Examples
-from soup.evaluation.metrics import Logits
+from soup.evaluation.metrics import Logits, predicted
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import PredictionCache, Source
 from soup.evaluation.result_tables import Model, Resampling, headline, paired, table
@@ -70,7 +71,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
             for recipe in RECIPES
         ]
         baselines = [zero_shot(project, runs[name]) for name in runs if name == "zero-shot"]
-        rows = _scored(project, store, pool, [*baselines, *singles, *soups])
+        rows, warnings = _scored(project, store, pool, [*baselines, *singles, *soups])
         results, tests = _tables(project, rows, cooked["recipe"])
         # These have a curve over training steps already, of held-out accuracy.
         earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
@@ -87,13 +88,15 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     write_json(project.out / "metrics.json", metrics)
     told = [s for s in ("test", "shifts") if s in metrics]
     gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
-    return {"runs": earlier | runs, "summary": ", ".join(gains)}
+    for warning in warnings:
+        project.say(f"warning: {warning}")
+    return {"runs": earlier | runs, "warnings": warnings, "summary": ", ".join(gains)}
 
 
 def _scored(
     project: Project, store: Store, pool: CandidatePool, models: list[Source]
-) -> list[Model]:
-    """The rows of the result: the models, the best single one, and the ensembles."""
+) -> tuple[list[Model], list[str]]:
+    """The rows of the result (models, best single, ensembles), and warnings about their scores."""
     params = project.params.evaluate
     sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
@@ -118,24 +121,34 @@ def _scored(
     chosen = ensemble.greedy((stored.logits for stored in pool.ranked), pool.heldout.labels)
     ensembles = dict(zip(ENSEMBLES, [members, [members[at] for at in chosen]], strict=True))
     by_name = {source.name: source for source in models}
+    answers: dict[str, Answers] = {}
+
+    def logits(name: str, split: str) -> Logits:
+        found = predictions(by_name[name], split)
+        # The zero-shot model was not trained on these classes, and a soup may not work.
+        if split == "heldout" and by_name[name].kind in ("initialisation", "ingredient"):
+            answers[name] = Answers(predicted(found))
+        return found
+
     images = len(models) * sum(map(len, sets.values()))
     with project.track("evaluating", images) as advance:
         scores = score_splits(
             [*by_name],
             ensembles,
             keys,
-            lambda name, split: predictions(by_name[name], split),
+            logits,
             params.ece_bins,
             advance,
         )
     rows = [Model(source.name, source.kind, scores[source.name]) for source in models]
     best = Model("best single", "best single", scores[members[0]])
-    return [
+    ordered = [
         *(row for row in rows if row.kind not in RECIPES),
         best,
         *(row for row in rows if row.kind in RECIPES),
         *(Model(name, name, scores[name]) for name in ENSEMBLES),
     ]
+    return ordered, low_scores(answers, pool.heldout.labels, pool.architecture.classes)
 
 
 def _tables(project: Project, rows: list[Model], recipe: str) -> tuple[pd.DataFrame, pd.DataFrame]:

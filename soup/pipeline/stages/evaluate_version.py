@@ -12,7 +12,8 @@ import pandas as pd
 from soup import tracking
 from soup.data.split.manifest import Manifest
 from soup.errors import BadInput, some
-from soup.evaluation.metrics import Logits
+from soup.evaluation.diagnosis.low_scores import Answers, low_scores
+from soup.evaluation.metrics import Logits, predicted
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.result_tables import Model, table
@@ -64,6 +65,10 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
 
         def logits(_: str, split: str) -> Logits:
             exact = predict(network, sets[split], size, bf16 and split != "heldout")
+            if split == "heldout":
+                answers = {name: Answers(predicted(exact))}
+                for warning in low_scores(answers, sets[split].labels, classes):
+                    project.say(f"warning: {warning}")
             # Rounded as in the table of the pipeline, whose figures these are compared with.
             return to_float16_keeping_argmax(exact, columns_of(keys, split))
 

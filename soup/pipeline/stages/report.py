@@ -46,6 +46,7 @@ def run(project: Project) -> dict[str, Any]:
                 "Commit": soup.tags["commit"] or "unknown",
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
+            warnings=records["evaluate"].get("warnings", []),
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
     )
