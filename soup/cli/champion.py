@@ -1,6 +1,7 @@
 """soup champion: which registered version is in use, how it came to be, how to change it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from soup.cli.options import Json, Verb, Verbs
 from soup.errors import BadInput, Failure
 
 if TYPE_CHECKING:
+    from soup.config.params import Params
     from soup.evaluation.metrics import Correct
     from soup.evaluation.promotion_gate import Decision
     from soup.tracking import Event, Registry, Version
@@ -27,8 +29,8 @@ EPILOG = (
     "Exit codes: 0 done; 1 refused or failed; 2 bad input."
 )
 TAGS = (
-    "errors", "examples", "test_accuracy", "recipe", "kept", "ingredients", "commit", "run",
-    "copied_from",
+    "errors", "examples", "test_accuracy", "test_gain", "test_p",
+    "recipe", "kept", "ingredients", "commit", "run", "copied_from",
 )  # fmt: skip
 
 champion = typer.Typer(
@@ -76,7 +78,8 @@ def show(model: Name = None, registry: Uri = None, as_json: Json = False) -> Non
             }
         )
         return
-    columns = ["version", "is", ">held-out errors", ">test, %", "recipe", "of", "commit"]
+    figures = [">held-out errors", ">test, %", ">test gain"]
+    columns = ["version", "is", *figures, "recipe", "of", "commit"]
     table(f"{name} in {store.uri}", columns, [_row(version) for version in facts])
     if events:
         rows = [(e.when[:19].replace("T", " "), e.who, _sentence(e), e.why) for e in events]
@@ -95,6 +98,16 @@ def promote(
     why: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A reason, kept beside the figures.")
     ] = None,
+    largest_p: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Promote only if the exact McNemar test gives this p or less. [default: that of "
+            "params.yaml, else 1]",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Promote a version if it makes fewer errors than the champion.
@@ -112,6 +125,8 @@ def promote(
     if force and not why:
         raise BadInput("--force goes past the gate: say why, with --why")
     store, name = opened(model, registry)
+    if largest_p is None:
+        largest_p = _params().registry.largest_p if model is None else 1.0
     candidate = tracking.version(store, name, version)
 
     def unknown() -> "Correct | None":
@@ -127,9 +142,10 @@ def promote(
         score = scored(candidate.number, candidate.tags, rolled_back)
         if holder is not None and score.correct is None:
             unknown()
-        decision = decide(score, scored(holder.number, holder.tags) if holder else None, unknown)
+        other = scored(holder.number, holder.tags) if holder else None
+        decision = decide(score, other, unknown, largest_p)
         reason = f"{decision.reason}; {why}" if why else decision.reason
-        return Decision(decision.promote, reason)
+        return replace(decision, reason=reason)
 
     decision = tracking.promote(store, candidate, judge)
     if as_json:
@@ -230,12 +246,16 @@ def opened(model: str | None, uri: str | None) -> "tuple[Registry, str]":
     from soup.tracking import default_uri, registry_at
 
     if model is None:
-        if not PARAMS.is_file():
-            raise BadInput(f"no {PARAMS} in this folder: name the registered model with --model")
-        from soup.config.params import load
-
-        model = load(PARAMS).registry.model
+        model = _params().registry.model
     return registry_at(uri or default_uri(Path())), model
+
+
+def _params() -> "Params":
+    if not PARAMS.is_file():
+        raise BadInput(f"no {PARAMS} in this folder: name the registered model with --model")
+    from soup.config.params import load
+
+    return load(PARAMS)
 
 
 def _facts(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
@@ -253,7 +273,10 @@ def _row(facts: dict[str, Any]) -> tuple[Any, ...]:
     made_of = f"{kept} ingredients" if kept else ""
     aliases = ", ".join(facts["aliases"])
     recipe, commit = facts.get("recipe", ""), facts.get("commit", "")[:12]
-    return (facts["version"], aliases, errors, test, recipe, made_of, commit)
+    gain = ""
+    if "test_gain" in facts:
+        gain = f"{100 * float(facts['test_gain']):+.2f} (p = {float(facts['test_p']):.2g})"
+    return (facts["version"], aliases, errors, test, gain, recipe, made_of, commit)
 
 
 def _sentence(event: "Event") -> str:

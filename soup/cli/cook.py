@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,6 @@ def cook(**given: Any) -> None:
     """
     from soup.cli.checkpoints import open_pool, require_alike, warn_of_merge
     from soup.cli.terminal import bold, models_in, print_json, progress, say, warn
-    from soup.evaluation.diagnosis.low_scores import RECORD
     from soup.recipes.ingredient import Ingredient
     from soup.weights.checkpoint import save
 
@@ -70,12 +70,7 @@ def cook(**given: Any) -> None:
         soup = cooked.soup
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
-    notes = _notes(options, pool, soup, scored)
-    recalibration = figures.get("recalibration", {})
-    if recalibration.get("written") == "recomputed":
-        notes["batchnorm"] = f"recomputed on {recalibration['images']} images"
-    if scored is not None and options.metric != "top5":
-        notes[RECORD] = f"{figures['soup']['accuracy']:.6f}"
+    notes = _notes(options, pool, soup, scored, figures)
     save(weights, options.out, notes)
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:
@@ -119,9 +114,14 @@ def _base(path: str, pool: "Pool") -> "Checkpoint":
 
 
 def _notes(
-    options: CookOptions, pool: "Pool", soup: "Soup", scored: "Scored | None"
+    options: CookOptions,
+    pool: "Pool",
+    soup: "Soup",
+    scored: "Scored | None",
+    figures: Mapping[str, Any],
 ) -> dict[str, str]:
     """The soup's lineage for the metadata of its file: the same inputs give the same bytes."""
+    from soup.evaluation.diagnosis.low_scores import RECORD
     from soup.models.stored_description import NOTE
     from soup.weights.checkpoint import Checkpoint
 
@@ -137,7 +137,12 @@ def _notes(
         notes["base"] = Checkpoint(options.base).digest()
     elif len(bases) == 1 and bases != {""}:
         notes["base"] = bases.pop()
+    recalibration = figures.get("recalibration", {})
+    if recalibration.get("written") == "recomputed":
+        notes["batchnorm"] = f"recomputed on {recalibration['images']} images"
     if scored is not None:
+        if options.metric != "top5":
+            notes[RECORD] = f"{figures['soup']['accuracy']:.6f}"
         return {**notes, NOTE: scored.evaluator.architecture.text()}
     description = _description(options, pool)
     return notes | ({NOTE: description} if description else {})

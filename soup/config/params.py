@@ -194,6 +194,13 @@ class Evaluate(Strict):
 
 class Register(Strict):
     model: Name = Field("soup", description="name in MLflow's model registry")
+    largest_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="largest p (exact McNemar, held-out) at which a soup replaces the champion; "
+        "1: fewer errors are enough",
+    )
 
 
 class Compute(Strict):

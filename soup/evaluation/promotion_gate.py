@@ -1,14 +1,15 @@
 """The promotion gate: when a registered version replaces the champion.
 
-Both versions are scored on the same held-out images, and the challenger must make fewer errors. The
-exact McNemar test is reported but does not decide: a soup often beats its champion by a small
-margin, so that a gate of p < 0.05 on some thousand held-out images would reject nearly every soup,
-while a version that is promoted by chance is at least not known to be worse.
+Both versions are scored on the same held-out images, and the challenger must make fewer errors. By
+default the exact McNemar test is reported but does not decide: a soup often beats its champion by a
+small margin, so that a gate of p < 0.05 on some thousand held-out images would reject nearly every
+soup, while a version that is promoted by chance is at least not known to be worse. Whoever wants
+evidence sets the largest p.
 """
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from soup.evaluation.metrics import Correct, mcnemar
 
 # Most examples whose results fit into a tag of MLflow's registry, which takes 100,000 characters.
 MOST = 8 * 74_000
+NOISE = 0.05  # p from which a difference is called noise, as on the report page
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,22 @@ class Scored:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to promote the challenger, and the reason with its figures."""
+    """Whether to promote the challenger, and the reason with its figures.
+
+    Attributes:
+        p: of the exact McNemar test against the champion; None if there was no test.
+    """
 
     promote: bool
     reason: str
+    p: float | None = field(default=None, compare=False)
 
 
 def decide(
-    challenger: Scored, champion: Scored | None, rescore: Callable[[], Correct | None]
+    challenger: Scored,
+    champion: Scored | None,
+    rescore: Callable[[], Correct | None],
+    largest_p: float = 1.0,
 ) -> Decision:
     """Compare two versions by errors on the challenger's held-out images.
 
@@ -54,6 +64,7 @@ def decide(
         rescore: computes which of the challenger's held-out images the champion classifies
             correctly; called if the champion was scored on other images. None: the champion has
             other classes.
+        largest_p: the largest p of the exact McNemar test at which the champion is replaced.
 
     Raises:
         ValueError: the challenger has no held-out result.
@@ -73,13 +84,18 @@ def decide(
             False,
             f"champion {champion.number} knows other classes: promote it by hand if meant",
         )
-    ours = challenger.correct
+    ours, fewer = challenger.correct, bool(challenger.correct.sum() > theirs.sum())
+    p = mcnemar(ours, theirs)
     comparison = (
         f"{int((~ours).sum())} held-out errors against {int((~theirs).sum())} of champion "
         f"{champion.number}, of {len(ours)} (right alone: {int((ours & ~theirs).sum())} against "
-        f"{int((theirs & ~ours).sum())}; p = {mcnemar(ours, theirs):.2g}, exact McNemar)"
+        f"{int((theirs & ~ours).sum())}; p = {p:.2g}, exact McNemar)"
     )
-    return Decision(bool(ours.sum() > theirs.sum()), comparison)
+    if fewer and p > largest_p:
+        comparison += f": p is above the largest allowed, {largest_p:g}"
+    elif fewer and p >= NOISE:
+        comparison += ", within noise"
+    return Decision(fewer and p <= largest_p, comparison, p)
 
 
 def scored(number: str, tags: Mapping[str, str], rolled_back: str = "") -> Scored:

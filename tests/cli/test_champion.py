@@ -45,6 +45,7 @@ def test_a_champion_s_life_from_the_command_line(soup: Command, store: Store) ->
         "promote": True,
         "reason": "3 held-out errors against 9 of champion 1, of 100 (right alone: 6 against 0; "
         "p = 0.031, exact McNemar); for the release",
+        "p": 0.03125,
     }
     back = soup("champion", "rollback", *of, "--why", "wrong at night")
     assert back.code == 0
@@ -87,6 +88,20 @@ def test_versions_of_other_images_are_compared_by_the_pipeline(soup: Command, st
     assert "were not scored on the same held-out images" in said.err
     assert "python -m flows register" in said.err
     assert aliases(store, "splits")["champion"] == "1"
+
+
+def test_the_gate_asks_for_evidence_by_an_option(soup: Command, store: Store) -> None:
+    of = ("--model", "evidence")
+    registered(store, "evidence", range(3))
+    soup("champion", "promote", *of)
+    registered(store, "evidence", range(2))
+    said = soup("champion", "promote", *of, "--largest-p", 0.05)
+    assert said.code == 1
+    assert "version 2 is not promoted: 2 held-out errors against 3 of champion 1" in said.err
+    assert said.err.endswith("p = 1, exact McNemar): p is above the largest allowed, 0.05")
+    said = soup("champion", "promote", *of)
+    assert said.code == 0
+    assert said.err.endswith("p = 1, exact McNemar), within noise")
 
 
 def test_a_copy_waits_to_be_promoted_where_it_went(

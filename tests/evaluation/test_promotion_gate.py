@@ -40,6 +40,31 @@ def test_the_paired_test_is_of_the_same_images() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("only_ours", "only_theirs", "p"),
+    [(1, 0, 1), (5, 4, 1), (6, 1, 0.125), (9, 1, 0.0215), (0, 1, 1)],
+)
+@pytest.mark.parametrize("largest_p", [0.02, 0.05, 0.5, 1])
+def test_the_gate_asks_for_evidence_where_it_is_told_to(
+    only_ours: int, only_theirs: int, p: float, largest_p: float
+) -> None:
+    differing = only_ours + only_theirs
+    assert mcnemar(*pair(only_ours, only_theirs)) == pytest.approx(p, abs=1e-4)
+    ours, theirs = pair(only_ours, only_theirs)
+    decision = decide(Scored("2", "s", ours), Scored("1", "s", theirs), unasked, largest_p)
+    assert decision.promote == (only_ours > only_theirs and p <= largest_p)
+    assert decision.p == mcnemar(ours, theirs)
+    refused = only_ours > only_theirs and not decision.promote
+    assert (f": p is above the largest allowed, {largest_p:g}" in decision.reason) == refused
+    assert decision.reason.endswith(", within noise") == (decision.promote and p >= 0.05)
+    assert f"of {differing + 50} (right alone: {only_ours} against" in decision.reason
+
+
+def pair(only_ours: int, only_theirs: int) -> tuple[Correct, Correct]:
+    counts = [only_ours, only_theirs, 50]
+    return np.repeat([True, False, True], counts), np.repeat([False, True, True], counts)
+
+
 @pytest.mark.parametrize(("rescored", "better"), [(51, True), (50, False), (49, False)])
 @pytest.mark.parametrize("split", ["old", "new"])
 def test_a_champion_known_on_other_images_only_is_scored_again(

@@ -44,6 +44,8 @@ def run(project: Project) -> dict[str, Any]:
         "examples": str(len(right)),
         "correct": packed(right),
         "test_accuracy": str(metrics["test"]["soup"]),
+        "test_gain": str(metrics["test"]["gain"]),
+        "test_p": str(metrics["test"]["p_value"]),
     }
     description = _description(store, soup, cooked, metrics)
     store.describe(soup.run_id, description)
@@ -62,8 +64,11 @@ def run(project: Project) -> dict[str, Any]:
         "run_id": soup.run_id,
         "promoted": decision.promote,
         "reason": decision.reason,
+        "p": decision.p,
         "summary": f"{version}, "
-        f"{'the new champion' if decision.promote else 'not champion'}: {decision.reason}",
+        f"{'the new champion' if decision.promote else 'not champion'}: {decision.reason}; test "
+        f"{100 * metrics['test']['gain']:+.2f} against its best single model "
+        f"(p = {metrics['test']['p_value']:.2g})",
     }
 
 
@@ -91,6 +96,7 @@ def promote(
             ),
             scored(holder.number, holder.tags) if holder else None,
             rescore,
+            project.params.registry.largest_p,
         )
 
     return tracking.promote(store, challenger, judge)

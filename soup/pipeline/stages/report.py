@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from soup.errors import BadInput
+from soup.evaluation.promotion_gate import NOISE
 from soup.files import write_text
 from soup.pipeline.project import Project
 from soup.report import Report, page
@@ -46,7 +47,7 @@ def run(project: Project) -> dict[str, Any]:
                 "Commit": soup.tags["commit"] or "unknown",
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
-            warnings=records["evaluate"].get("warnings", []),
+            warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
     )
@@ -57,6 +58,17 @@ def run(project: Project) -> dict[str, Any]:
         "soup": store.link(soup.run_id),
         "summary": str((out / "report.html").relative_to(project.root)),
     }
+
+
+def _champion(registered: Mapping[str, Any]) -> list[str]:
+    """A caveat if the soup became the champion by less than noise."""
+    p = registered.get("p")
+    if not registered["promoted"] or p is None or p < NOISE:
+        return []
+    return [
+        f"It became the champion by a difference within noise: {registered['reason']}. With "
+        "register.largest_p the gate asks for evidence."
+    ]
 
 
 def _trace(project: Project) -> pd.DataFrame:
