@@ -5,7 +5,6 @@ unpickled. This module does not import MLflow.
 """
 
 import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from PIL import Image
 
 from soup.data.loading.examples import as_examples
 from soup.data.loading.images import Images
-from soup.data.reading.color_modes import rgb
+from soup.data.reading.decoding import decode
 from soup.evaluation.metrics import predicted, with_finite_maximum
 from soup.evaluation.predict import predict
 from soup.models import open_model
@@ -81,7 +80,7 @@ def _opened(image: Any) -> Image.Image:
     if isinstance(image, str):
         image = base64.b64decode(image, validate=True)
     if isinstance(image, bytes):
-        return rgb(Image.open(io.BytesIO(image)))
+        return decode(image)
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"expected (height, width, 3), got {array.shape}")

@@ -38,7 +38,7 @@ def compare(
     """
     from soup.cli.checkpoints import open_pool
     from soup.cli.heldout_folder import open_evaluator
-    from soup.cli.terminal import print_json, progress, warn
+    from soup.cli.terminal import print_json, progress, tell_left_out, warn
     from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
     from soup.evaluation.metrics import (
         Correct,
@@ -69,6 +69,8 @@ def compare(
                 evaluator = open_evaluator(
                     folder, model, checkpoint, chosen, batch_size, advance, as_json, tell
                 )
+                if not correct_of:  # what is left out is the same for all models
+                    tell_left_out(evaluator.skipped)
                 logits = evaluator.logits(checkpoint)
                 labels, classes = evaluator.examples.labels, evaluator.architecture.classes
                 correct_of[name] = correct(logits, labels)

@@ -13,7 +13,7 @@ from soup.cli.checkpoints import Pool
 from soup.cli.cook_options import CookOptions, parameters_of
 from soup.cli.heldout_folder import open_evaluator, recalibration_on
 from soup.cli.model_options import tell_input
-from soup.cli.terminal import progress, say, warn
+from soup.cli.terminal import progress, say, tell_left_out, warn
 from soup.errors import BadInput
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
 from soup.evaluation.evaluator import Evaluator
@@ -79,8 +79,7 @@ def score(
             options.as_json,
             partial(tell_input, pool.checkpoints),
         )
-    for problem in evaluator.skipped[:5]:
-        warn(f"left out: {problem}")
+    tell_left_out(evaluator.skipped)
     if options.metric in CLASSES_COMPARED and len({*evaluator.examples.labels.tolist()}) < 2:
         raise BadInput(
             f"{options.heldout} has images of one class only, on which --metric {options.metric} "

@@ -7,12 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from soup.cli.model_options import REMEDY, ModelOptions
-from soup.cli.terminal import warn
+from soup.cli.terminal import tell_left_out, warn
+from soup.data.errors import Unreadable
 from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.image_store import ImageStore
-from soup.data.loading.images import decoded
-from soup.data.sources.folders import DataError, check, scan, without_images
+from soup.data.loading.images import Images, decoded
+from soup.data.sources.folders import Checked, DataError, check, scan, without_images
 from soup.data.split.manifest import Row, in_order, order_note
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
@@ -96,7 +97,8 @@ def recalibration_on(
         return None
     images: Examples = evaluator.examples
     if folder is not None:
-        images, _ = _opened(folder, evaluator.architecture, None, lambda: None, count)
+        images, skipped = _opened(folder, evaluator.architecture, None, lambda: None, count)
+        tell_left_out(skipped)
     inputs = images.compact(spread(len(images), count))
     return Recalibration(inputs, images.prepare, evaluator.batch_size, layers)
 
@@ -116,20 +118,32 @@ def _opened(
     """
     root = folder.resolve()
     listed, misplaced = scan(root, ".")
-    misplaced += without_images(root, ".", {image.label for image in listed})
+    misplaced = without_images(root, ".", {image.label for image in listed}, misplaced)
     if most is not None:
         listed = [listed[index] for index in spread(len(listed), most)]
-    # Sizes and times tell whether the cache is of these files; each is decoded once, for the cache.
-    good, bad = check(root, listed, "header", advance)
-    rows = [Row(image.path, image.label, "heldout", content) for image, content, _ in good]
-    times = of_value([(root / row.path).stat().st_mtime_ns for row in rows])
-    names = classes if classes is not None else in_order(row.label for row in rows)
-    skipped = tuple(f"{folder}/{p.path}: {p.reason}" for p in [*misplaced, *bad])
-    if not rows:
-        raise DataError(f"{folder}: none of its {len(listed)} images can be read")
-    store = ImageStore(root, CACHE / "images", DEFAULT_CACHE_GIB)
     inputs = image_input(architecture)
-    images = decoded(store, rows, names, inputs.resize, f"{inputs.name}, as of {times}")
+
+    def opened(good: Sequence[Checked]) -> Images:
+        if not good:
+            raise DataError(f"{folder}: none of its {len(listed)} images can be read")
+        rows = [Row(image.path, image.label, "heldout", content) for image, content, _ in good]
+        # Sizes and times tell whether the cache is of these files.
+        times = of_value([(root / row.path).stat().st_mtime_ns for row in rows])
+        names = classes if classes is not None else in_order(row.label for row in rows)
+        store = ImageStore(root, CACHE / "images", DEFAULT_CACHE_GIB)
+        return decoded(store, rows, names, inputs.resize, f"{inputs.name}, as of {times}")
+
+    good, bad = check(root, listed, "header", advance)  # each is decoded once, for the cache
+    try:
+        images = opened(good)
+        all_decoded = images.pixels is not None
+    except Unreadable:
+        all_decoded = False
+    if not all_decoded:
+        good, damaged = check(root, [image for image, *_ in good], "decode")
+        bad += damaged
+        images = opened(good)
+    skipped = tuple(f"{folder}/{p.path}: {p.reason}" for p in [*misplaced, *bad])
     return as_examples(images, inputs), skipped
 
 

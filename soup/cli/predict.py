@@ -40,7 +40,7 @@ def predict(
     import numpy as np
     import torch
 
-    from soup.cli.terminal import percent, print_json, table, warn
+    from soup.cli.terminal import percent, print_json, table, tell_left_out, warn
     from soup.data.loading.examples import as_examples
     from soup.data.loading.images import Images
     from soup.evaluation.metrics import predicted, with_finite_maximum
@@ -62,9 +62,10 @@ def predict(
         raise BadInput(f"{classes} names other classes than the model knows")
     network = build(architecture, checkpoint).to(chosen[0])
     require_size(architecture, network, REMEDY)
-    files = _files(images)
+    found, others = _files(images)
     inputs = image_input(architecture)
-    pixels = np.stack([_read(file, inputs.resize) for file in files])
+    files, pixels, bad = _readable(found, inputs.resize)
+    tell_left_out([*bad, *others])
     unlabelled = Images(pixels, np.zeros(len(files), np.int64), ())
     logits = logits_of(network, as_examples(unlabelled, inputs))
     shares = torch.from_numpy(with_finite_maximum(logits)).softmax(1).numpy()
@@ -92,17 +93,41 @@ def predict(
     table(f"{len(files)} images", ["image", "class", ">%"], rows)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    from soup.data.sources.folders import IMAGE_SUFFIXES, DataError
+def _files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The image files, and a line for each other file in a folder."""
+    from soup.data.sources.folders import DataError, all_below, is_image, not_read
 
     files: list[Path] = []
+    others: list[str] = []
     for path in paths:
-        inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-        files += inside if path.is_dir() else [path]
+        inside = sorted(all_below(path)) if path.is_dir() else []
+        files += [file for file in inside if is_image(file)] if path.is_dir() else [path]
+        others += [f"{p.path}: {p.reason}" for p in not_read(map(str, inside))]
     missing = [str(path) for path in files if not path.is_file()]
     if missing or not files:
-        raise DataError(f"no such image: {', '.join(missing) or ', '.join(map(str, paths))}")
-    return files
+        told = "; ".join(["", *others[:5]])
+        raise DataError(f"no such image: {', '.join(missing) or ', '.join(map(str, paths))}{told}")
+    return files, others
+
+
+def _readable(
+    files: Sequence[Path], resize: Callable[[Any], Any]
+) -> tuple[list[Path], "np.ndarray", list[str]]:
+    """The files that can be read, their pixels, and a line for each of the others."""
+    import numpy as np
+
+    from soup.data.sources.folders import DataError
+
+    good, pixels, bad = [], [], []
+    for file in files:
+        try:
+            pixels.append(_read(file, resize))
+            good.append(file)
+        except DataError as error:
+            bad.append(str(error))
+    if not good:
+        raise DataError("\n".join(bad))
+    return good, np.stack(pixels), bad
 
 
 def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":

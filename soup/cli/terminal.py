@@ -30,6 +30,14 @@ def warn(line: str) -> None:
     say(Text("warning:", "yellow"), line)
 
 
+def tell_left_out(problems: Sequence[str]) -> None:
+    """Warn of the images that were left out: the first by name, and how many there are."""
+    for problem in problems[:5]:
+        warn(f"left out: {problem}")
+    if len(problems) > 5:
+        warn(f"left out: {len(problems) - 5} more")
+
+
 def fail(message: str) -> None:
     """An error for people."""
     say(Text("error:", "red"), message)

@@ -22,6 +22,7 @@ from soup.data.errors import Unreadable
 from soup.data.loading.image_store import ImageStore
 from soup.data.reading import image_file
 from soup.data.split.manifest import Row
+from soup.errors import some
 from soup.files import of_code, of_value
 
 T = TypeVar("T")
@@ -101,18 +102,29 @@ def decoded(
         how: names what `resize` does; part of the cache's key.
 
     Raises:
+        Unreadable: images cannot be decoded; all of them are named.
         DataError: an image is missing or is not what it was when the split was made.
     """
     key, root = digest(rows, store.root, how), store.root
+    unreadable: list[str] = []
 
-    def read(row: Row) -> NDArray[np.uint8]:
-        return np.asarray(resize(image_file.image(root / row.path, row.content)), dtype=np.uint8)
+    def read(row: Row) -> NDArray[np.uint8] | None:
+        try:
+            image = image_file.image(root / row.path, row.content)
+        except Unreadable as error:
+            unreadable.append(str(error))
+            return None
+        return np.asarray(resize(image), dtype=np.uint8)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         with store.progress(f"decoding {rows[0].split}", len(rows)) as advance:
             for part in row_parts(rows):
-                yield np.stack(in_threads(read, part))
+                pixels = [image for image in in_threads(read, part) if image is not None]
+                if not unreadable:
+                    yield np.stack(pixels)
                 advance(len(part))
+        if unreadable:
+            raise Unreadable(some(sorted(unreadable), 20, "\n"))
 
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
     pixels = store.array(key, len(rows), blocks, otherwise)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soup.data.errors import DataError
+from soup.data.errors import DataError, Unreadable
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Images, decoded, digest, from_files, in_threads, row_parts
 from soup.data.reading import image_file
@@ -86,12 +86,15 @@ def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[st
     table = np.concatenate([*measures()]) if table is None else table
     sizes, lengths = table[:, :2], table[:, 2]
     decoded_lengths = sizes.prod(axis=1) * 3
-    if (sizes == sizes[0]).all() and decoded_lengths.sum() <= room:
-        return decoded(store, rows, classes, lambda image: image, "as they are")
     plain = from_files(rows, root, classes)
-    held = packed("decoded", decoded_lengths, pixels, from_pixels) or packed(
-        "encoded", lengths, encoded, lambda _, data: decode(data.tobytes())
-    )
+    held = None
+    try:
+        if (sizes == sizes[0]).all() and decoded_lengths.sum() <= room:
+            return decoded(store, rows, classes, lambda image: image, "as they are")
+        held = packed("decoded", decoded_lengths, pixels, from_pixels)
+    except Unreadable as error:
+        _log.warning("%s: so the training images are not kept decoded", error)
+    held = held or packed("encoded", lengths, encoded, lambda _, data: decode(data.tobytes()))
     if held is None:
         _log.warning(
             "the %d training images are read from their files: they would take %.3g GiB encoded, "

@@ -17,6 +17,7 @@ from soup.data.errors import DataError, Unreadable
 from soup.data.reading import archives, hugging_face
 from soup.data.reading.color_modes import require_known, upright_size
 from soup.data.reading.decoding import decode
+from soup.data.reading.formats import is_whole, open_image
 
 INSIDE = "::"
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -70,7 +71,8 @@ def examined(path: Path, how: Literal["decode", "header"]) -> tuple[str, str]:
 
     Args:
         how: 'decode' decodes the image; the fingerprint is the start of the SHA-256 of its bytes.
-            'header' reads the header only; the fingerprint is the size, 'N-bytes'.
+            'header' reads the header, and decodes only an image that may have been cut off; the
+            fingerprint is the size, 'N-bytes'.
 
     Returns:
         The fingerprint of the file; and a digest that is the same wherever the picture is: of the
@@ -82,8 +84,10 @@ def examined(path: Path, how: Literal["decode", "header"]) -> tuple[str, str]:
     """
     try:
         if how == "header":
-            with opened(path) as file, Image.open(file) as image:
+            with opened(path) as file, open_image(file) as image:
                 require_known(image)
+                if not is_whole(file, image.format):
+                    decode(read(path))
                 file.seek(0)
                 start = file.read(4096)
             size = f"{size_in_bytes(path)}-bytes"
@@ -115,7 +119,9 @@ def image(path: Path, content: str | None = None) -> Image.Image:
         decoded = decode(data)
     except BROKEN as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        what = "mend it or remove it, and" if same else "it was whole when the split was made;"
+        what = "it was whole when the split was made;"
+        if same:  # only its header was read then
+            what = "mend it or remove it, or set data.check: decode, which leaves it out, and"
         kind = Unreadable if same else DataError
         raise kind(f"{path}: unreadable: {reason}; {what} run prepare again") from None
     if not same:
@@ -133,7 +139,7 @@ def encoded(path: Path, content: str | None = None) -> bytes:
 
 def size(path: Path) -> tuple[int, int]:
     """(width, height) of `image(path)`, from the header. Raises as `opened` and Pillow do."""
-    with opened(path) as file, Image.open(file) as header:
+    with opened(path) as file, open_image(file) as header:
         return upright_size(header)
 
 

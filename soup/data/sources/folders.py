@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
 
 from soup.data.errors import DataError
+from soup.data.reading.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from soup.data.reading.image_file import examined, fingerprint
 from soup.errors import some
 
-__all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem"]
-__all__ += ["check", "files_below", "fingerprint", "relative", "scan", "without_images"]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+__all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem", "all_below", "check"]
+__all__ += ["fingerprint", "is_image", "kinds", "not_read", "relative", "scan", "without_images"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """An image that is left out, and why."""
+    """An image that is left out, and why; or files that are none (`image` is false)."""
 
     path: str
     reason: str
+    image: bool = True
 
 
 def relative(path: Path, root: Path) -> str:
@@ -46,8 +47,13 @@ def relative(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def files_below(base: Path) -> Iterator[Path]:
-    """All image files below a folder, in the file system's order; hidden ones are skipped.
+def is_image(path: PurePath) -> bool:
+    """Whether the suffix of a file is one of the formats that are read."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def all_below(base: Path) -> Iterator[Path]:
+    """All files below a folder, in the file system's order; hidden ones are skipped.
 
     Links to folders are followed, and no folder is read twice: real folders come before links, and
     a link to a folder that contains `base` is not followed.
@@ -61,16 +67,15 @@ def files_below(base: Path) -> Iterator[Path]:
             folders[:] = [n for n in folders if not n.startswith(".") and identity not in read]
             links += [path for name in folders if (path := Path(here, name)).is_symlink()]
             for name in files if identity not in read else ():
-                path = Path(here, name)
-                if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
-                    yield path
+                if not name.startswith("."):
+                    yield Path(here, name)
             read.add(identity)
         # A link to a folder that holds the targets of others comes after them, and adds the rest.
         starts = sorted(links, key=lambda link: (-len(link.resolve().parts), link))
 
 
 def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
-    """All images below `folder/<class>/`, sorted by path, and those outside a class folder.
+    """All images below `folder/<class>/`, sorted by path, and the files that are left out.
 
     Raises:
         DataError: the folder does not exist, or holds no image.
@@ -80,30 +85,63 @@ def scan(root: Path, folder: str) -> tuple[list[Found], list[Problem]]:
         raise DataError(f"{base} is not a folder; it must hold one folder of images for each class")
     found: list[Found] = []
     misplaced: list[Problem] = []
-    for path in files_below(base):
+    others: list[str] = []
+    for path in all_below(base):
         name = relative(path, root)
         parts = path.relative_to(base).parts
-        if len(parts) == 1:
+        if not is_image(path):
+            others.append(name)
+        elif len(parts) == 1:
             misplaced.append(Problem(name, "misplaced: not inside a class folder"))
         else:
             found.append(Found(name, parts[0]))
     if not found:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"no images in {base}: expected {base}/<class>/<image>, one of {kinds}")
-    return sorted(found, key=lambda f: f.path), sorted(misplaced, key=lambda p: p.path)
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        there = f"; it holds {kinds(others)}" if others else ""
+        raise DataError(
+            f"no images in {base}: expected {base}/<class>/<image>, one of {suffixes}{there}"
+        )
+    left_out = sorted(misplaced, key=lambda p: p.path) + not_read(others)
+    return sorted(found, key=lambda f: f.path), left_out
 
 
-def without_images(root: Path, folder: str, classes: Iterable[str]) -> list[Problem]:
-    """The class folders that none of the classes with images is named after. Paths as in `scan`."""
+def not_read(paths: Iterable[str]) -> list[Problem]:
+    """Of some files, those that are not read: each picture, and by suffix what is no picture."""
+    problems: list[Problem] = []
+    others: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        suffix = PurePosixPath(path).suffix.lower()
+        if suffix in UNREAD_SUFFIXES:
+            reason = f"{suffix} is not read; convert it to .png or .jpg"
+            problems.append(Problem(path, reason))
+        elif suffix not in IMAGE_SUFFIXES:
+            others.setdefault(suffix, []).append(path)
+    for files in others.values():
+        reason = f"no image, as are all {kinds(files)}" if len(files) > 1 else "no image"
+        problems.append(Problem(files[0], reason, image=False))
+    return problems
+
+
+def kinds(paths: Iterable[str]) -> str:
+    """How many files there are of each suffix."""
+    counts = Counter(PurePosixPath(path).suffix.lower() or "without a suffix" for path in paths)
+    return some([f"{count} {suffix}" for suffix, count in counts.most_common()], 5)
+
+
+def without_images(
+    root: Path, folder: str, classes: Iterable[str], left_out: Iterable[Problem]
+) -> list[Problem]:
+    """What is left out, with the class folders that none of the classes with images is named after
+    in place of the files inside. Paths as in `scan`."""
     names = {*classes}
     problems = []
     for path in sorted((root / folder).iterdir()):
         if path.is_dir() and not path.name.startswith(".") and path.name not in names:
-            kinds = Counter(file.suffix.lower() for file in path.rglob("*") if file.is_file())
-            what = some([f"{count} {kind}" for kind, count in kinds.most_common()], 5)
+            what = kinds(str(file) for file in path.rglob("*") if file.is_file())
             reason = f"a class folder without an image that can be read: {what or 'it is empty'}"
             problems.append(Problem(relative(path, root), reason))
-    return problems
+    inside = tuple(f"{problem.path}/" for problem in problems)
+    return [problem for problem in left_out if not problem.path.startswith(inside)] + problems
 
 
 def check(

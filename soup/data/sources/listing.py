@@ -15,7 +15,17 @@ from soup.config.data import Source
 from soup.data.errors import DataError
 from soup.data.reading import hugging_face, image_file
 from soup.data.sources import tar_listing
-from soup.data.sources.folders import Found, Problem, files_below, relative, scan, without_images
+from soup.data.sources.folders import (
+    Found,
+    Problem,
+    all_below,
+    is_image,
+    kinds,
+    not_read,
+    relative,
+    scan,
+    without_images,
+)
 from soup.data.sources.labels import labelled
 from soup.data.sources.lists import SUFFIXES, read_list, text_lines
 from soup.errors import some
@@ -72,12 +82,15 @@ def listed(source: Source, root: Path, part: str) -> Listed:
     elif source.labels:
         if not path.is_dir():
             raise DataError(f"{path} is not a folder")
-        images = [relative(file, root) for file in files_below(path)]
+        files = [relative(file, root) for file in all_below(path)]
+        images = [file for file in files if is_image(PurePosixPath(file))]
         listing = _flat(images, root, source.labels, ())
+        listing = replace(listing, misplaced=not_read(files))
     else:
         found, misplaced = scan(root, source.path)
         if part in ("train", "heldout", "test"):  # a shift may have other folders, as ObjectNet has
-            misplaced += without_images(root, source.path, {image.label for image in found})
+            labels = {image.label for image in found}
+            misplaced = without_images(root, source.path, labels, misplaced)
         base = "" if path.resolve() == root.resolve() else relative(path, root) + "/"
         listing = Listed(found, misplaced, lambda name: name.removeprefix(base))
     return _named(listing, root, source)
@@ -184,16 +197,19 @@ def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
             for tar in archives
             for name in tar_listing.pictures(tar)
         ]
-        return _flat(paths, root, source.labels, (*archives,))
+        flat = _flat(paths, root, source.labels, (*archives,))
+        return replace(flat, misplaced=tar_listing.others(archives, root))
     found, misplaced = tar_listing.by_sample(archives, root)
     around: dict[str, str] = {}
     if not found:
         found, misplaced, around = tar_listing.by_folder(archives, root)
+    others = tar_listing.others(archives, root, labelled=not around)
     if not found:
         seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
+        there = f"; it holds {kinds(p.path for p in others)}" if others else ""
         raise DataError(
             f"no images of a class in {root / source.path}{seen}: expected <class>/<image>, or a "
-            "label beside each image (.cls, .txt), or a file with the 'labels'"
+            f"label beside each image (.cls, .txt), or a file with the 'labels'{there}"
         )
 
     def inside(path: str) -> str:
@@ -201,7 +217,8 @@ def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
         within = name.removeprefix(around.get(tar, ""))
         return within if "/" in within else f"{PurePosixPath(tar).stem}/{within}"
 
-    return Listed(found, misplaced, inside, numbered=not around, files=tuple(archives))
+    left_out = [*misplaced, *others]
+    return Listed(found, left_out, inside, numbered=not around, files=tuple(archives))
 
 
 def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) -> Listed:

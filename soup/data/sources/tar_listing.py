@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from soup.data.reading import archives
 from soup.data.reading.image_file import INSIDE
-from soup.data.sources.folders import IMAGE_SUFFIXES, Found, Problem, relative
+from soup.data.sources.folders import Found, Problem, is_image, not_read, relative
 
 LABELS = ("cls", "txt")
 
@@ -20,12 +20,22 @@ def pictures(archive: Path) -> list[str]:
     Raises:
         DataError: see `archives.names`.
     """
-    return [
-        name
-        for name in archives.names(archive)
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
-    ]
+    return [name for name in _visible(archive) if is_image(PurePosixPath(name))]
+
+
+def others(tars: Sequence[Path], root: Path, labelled: bool = False) -> list[Problem]:
+    """The files in archives that are not read as images, without labels if they are `labelled`."""
+    return not_read(
+        f"{relative(tar, root)}{INSIDE}{name}"
+        for tar in tars
+        for name in _visible(tar)
+        if not labelled or _key(name)[1] not in LABELS
+    )
+
+
+def _visible(archive: Path) -> list[str]:
+    names = archives.names(archive)
+    return [n for n in names if not any(p.startswith(".") for p in PurePosixPath(n).parts)]
 
 
 def by_folder(

@@ -102,10 +102,10 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         rows[split] = [Row(i.path, i.label, split, content) for i, content, _ in good]
         pictures |= {image.path: picture for image, _, picture in good}
         problems += bad
-    if problems and data.strict:
+    if data.strict and (unusable := [p for p in problems if p.image]):
         raise DataError(
-            f"{len(problems)} images cannot be used (data.strict is true):\n  "
-            + some([f"{p.path}: {p.reason}" for p in problems], SHOWN, "\n  ")
+            f"{len(unusable)} images cannot be used (data.strict is true):\n  "
+            + some([f"{p.path}: {p.reason}" for p in unusable], SHOWN, "\n  ")
         )
     lost = sorted(set(classes) - {row.label for row in rows["train"]})
     if lost:

@@ -38,7 +38,8 @@ def run(project: Project) -> dict[str, Any]:
     write_text(project.evaluation, prepared.evaluation.to_csv())
     save(prepared.protocols, project.protocols)
     images = counts(prepared)
-    skipped = f", {len(prepared.problems)} skipped" if prepared.problems else ""
+    count = sum(problem.image for problem in prepared.problems)
+    skipped = f", {count} skipped" if count else ""
     return {
         "listing": listing(data, root),
         "images": images,

@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from soup.config.data import Data, HeldOut
+from soup.data.errors import Unreadable
 from soup.data.loading import images as module
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Decode, Images, decoded, from_files
@@ -209,6 +211,21 @@ def test_an_image_that_is_as_it_was_and_cannot_be_decoded_is_named(
     cropped = [Row(rows[3].path, "red", "train", f"{length}-bytes")]
     with pytest.raises(DataError, match=f"{rows[3].path}: unreadable: .*mend it or remove"):
         decoded(image_store(tmp_path), cropped, CLASSES, small, "small")
+
+
+def test_all_images_that_cannot_be_decoded_are_named_at_once(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    broken = {rows[index].path for index in (0, 2, 5)}
+    for path in broken:
+        cut(tmp_path / path)
+    sized = [replace(row, content=f"{(tmp_path / row.path).stat().st_size}-bytes") for row in rows]
+    with pytest.raises(Unreadable) as caught:
+        decoded(image_store(tmp_path), sized, CLASSES, small, "small")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(any(path in line for line in lines) for path in broken)
+    assert all("set data.check: decode, which leaves it out" in line for line in lines)
 
 
 def test_images_from_files_are_read_at_their_own_size_as_rgb(tmp_path: Path) -> None:

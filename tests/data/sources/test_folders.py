@@ -5,6 +5,7 @@ import io
 import os
 import random
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -80,14 +81,38 @@ def test_a_decode_check_names_the_content_and_a_header_check_the_size(tmp_path: 
     assert fingerprint(path, "header") == f"{len(data)}-bytes"
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
-def test_a_header_check_passes_what_only_decoding_finds(tmp_path: Path, suffix: str) -> None:
+WRITTEN = ["png", "jpg", "webp", "bmp", "gif", "tif", "ppm", "avif", "jp2", "tga", "qoi", "sgi"]
+
+
+@pytest.mark.parametrize("how", ["decode", "header"])
+@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_every_check_finds_what_was_cut_off(
+    tmp_path: Path, suffix: str, share: float, how: Literal["decode", "header"]
+) -> None:
     path = tmp_path / f"a.{suffix}"
     picture((1, 2, 3), 0, (40, 40)).save(path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    if suffix != "webp":  # Pillow reads a WebP whole when it opens it
-        assert fingerprint(path, "header").endswith("-bytes")
+    fingerprint(path, how)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ValueError, match=r"unreadable|not an image"):
+        fingerprint(path, how)
+
+
+def test_bytes_after_the_end_of_an_image_do_not_make_it_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    picture((1, 2, 3), 0, (40, 40)).save(path)
+    with path.open("ab") as file:
+        file.write(b"of a camera")
+    assert fingerprint(path, "header") == f"{path.stat().st_size}-bytes"
+
+
+def test_a_header_check_passes_what_only_decoding_finds(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture((1, 2, 3), 0, (40, 40)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:1000] + data[-12:])  # its end is that of a whole one
+    assert fingerprint(path, "header").endswith("-bytes")
+    with pytest.raises(ValueError, match="unreadable"):
         fingerprint(path, "decode")
 
 
