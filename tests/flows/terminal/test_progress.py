@@ -90,7 +90,7 @@ def test_a_terminal_of_80_columns_has_room_for_a_bar_and_the_time_left(
     clock: Clock, name: str
 ) -> None:
     text = io.StringIO()
-    console = Console(file=text, force_terminal=True, width=80, color_system=None)
+    console = MaskingConsole(file=text, force_terminal=True, width=80, color_system=None)
     display = Display(console, clock=clock)
     task = display.begin(name, 96_000)
     clock.now = 20.0
