@@ -20,7 +20,7 @@ from torch import Tensor
 
 from soup.weights.kinds import averaged
 from soup.weights.mapping import Weights
-from soup.weights.merged import Merged, aligned, materialize_if_eager, merged_specs
+from soup.weights.merged import Merged, materialize_if_eager, prepare
 from soup.weights.numbers import numbers, shared_infinities
 from soup.weights.streaming_sum import CHUNK, LinearCombination
 
@@ -123,10 +123,10 @@ def gram(models: Sequence[Weights], origin: Weights | None = None) -> dict[str, 
     """
     if not models:
         return {}
-    operands = aligned([*models] if origin is None else [*models, origin])
+    operands, tensors = prepare([*models] if origin is None else [*models, origin])
     return {
         name: _products([numbers(operand[name]) for operand in operands], len(models))
-        for name, spec in merged_specs(operands).items()
+        for name, spec in tensors.items()
         if averaged(spec.dtype) and spec.tied == name
     }
 

@@ -40,8 +40,7 @@ class Merged(LazyWeights, ABC):
             ValueError: there are no models.
             Incompatible: they cannot be merged.
         """
-        self._models = aligned(models)
-        self.specs = merged_specs(self._models, dtype)
+        self._models, self.specs = prepare(models, dtype)
 
     @abstractmethod
     def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
@@ -80,26 +79,10 @@ class _Aliased(LazyWeights):
         return str(self._weights)
 
 
-def aligned(models: Sequence[Weights]) -> list[Weights]:
-    """Let every model list the tied tensors that another one lists (see `twin`)."""
-    tensors_of = [specs(model) for model in models]
-    names = dict.fromkeys(name for tensors in tensors_of for name in tensors)
-    result: list[Weights] = []
-    for model, tensors in zip(models, tensors_of, strict=True):
-        twins: dict[str, str] = {}
-        for name in (n for n in names if n not in tensors):
-            same = {twin(name, other, tensors) for other in tensors_of if name in other}
-            if len(same) == 1 and None not in same:
-                twins |= {name: str(same.pop())}
-        if twins and isinstance(model, LazyWeights):
-            result.append(_Aliased(model, twins))
-        else:
-            result.append({**model, **{n: model[t] for n, t in twins.items()}} if twins else model)
-    return result
-
-
-def merged_specs(models: Sequence[Weights], dtype: torch.dtype | None = None) -> dict[str, Spec]:
-    """Return the specs of a tensor-by-tensor function of several models.
+def prepare(
+    models: Sequence[Weights], dtype: torch.dtype | None = None
+) -> tuple[list[Weights], dict[str, Spec]]:
+    """Check that models can be merged tensor by tensor, and return them with the result's specs.
 
     Warns (`MergeWarning`) of what a user should know about the result.
 
@@ -107,23 +90,50 @@ def merged_specs(models: Sequence[Weights], dtype: torch.dtype | None = None) ->
         models: of the same tensor names and shapes.
         dtype: of the result's floating-point tensors; the first model's by default.
 
+    Returns:
+        The models, each of which lists every tied tensor that another one lists, and the specs.
+
     Raises:
         ValueError: there are no models.
         Incompatible: they cannot be merged.
     """
     if not models:
         raise ValueError("nothing to average: no weights were given")
-    require_mergeable(models)
-    for note in notes(models, dtype):
+    models, specs_of_models = _aligned(models)
+    require_mergeable(models, specs_of_models)
+    for note in notes(models, dtype, specs_of_models):
         warnings.warn(note, MergeWarning, stacklevel=2)
-    specs_of_models = [specs(model) for model in models]
     groups: dict[tuple[str, ...], str] = {}
     merged = {}
     for name, spec in specs_of_models[0].items():
         # Names that are tied in one model and not in another hold two tensors in the result.
         tied = groups.setdefault(tuple(tensors[name].tied for tensors in specs_of_models), name)
         merged[name] = _cast(spec._replace(tied=tied), dtype)
-    return merged
+    return models, merged
+
+
+def _aligned(models: Sequence[Weights]) -> tuple[list[Weights], list[Mapping[str, Spec]]]:
+    """Let every model list the tied tensors that another one lists (see `twin`)."""
+    tensors_of = [specs(model) for model in models]
+    if all(tensors.keys() == tensors_of[0].keys() for tensors in tensors_of):
+        return [*models], tensors_of
+    names = dict.fromkeys(name for tensors in tensors_of for name in tensors)
+    aligned = []
+    for model, tensors in zip(models, tensors_of, strict=True):
+        found = {
+            name: {twin(name, other, tensors) for other in tensors_of if name in other}
+            for name in names
+            if name not in tensors
+        }
+        twins = {name: t for name, same in found.items() for t in same if t and len(same) == 1}
+        aligned.append(_with_twins(model, twins) if twins else model)
+    return aligned, [specs(model) for model in aligned]
+
+
+def _with_twins(model: Weights, twins: Mapping[str, str]) -> Weights:
+    if isinstance(model, LazyWeights):
+        return _Aliased(model, twins)
+    return {**model, **{name: model[held] for name, held in twins.items()}}
 
 
 def _cast(spec: Spec, dtype: torch.dtype | None) -> Spec:

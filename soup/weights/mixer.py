@@ -14,7 +14,7 @@ from torch import Tensor
 
 from soup.weights.kinds import averaged
 from soup.weights.mapping import Weights, specs
-from soup.weights.merged import aligned, merged_specs
+from soup.weights.merged import prepare
 from soup.weights.numbers import count, numbers, shaped
 
 # Half precision is converted to float32 in blocks of this many columns, never a whole matrix.
@@ -45,8 +45,8 @@ class Mixer:
             ValueError: there are no models.
             Incompatible: names, shapes or kinds of dtype differ.
         """
-        models = self._models = aligned(models)
-        self.specs = merged_specs(models)
+        self._models, self.specs = prepare(models)
+        models = self._models
         self.held_bytes = 0
         self._device = torch.device(device)
         self._matrices: dict[str, Tensor] = {}

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 # Rounding to these turns an infinity into NaN, or float8_e4m3fn's into 448.
@@ -21,7 +21,7 @@ def plain(tensor: Tensor) -> bool:
         tensor.layout == torch.strided
         and not tensor.is_quantized
         and not tensor.is_meta
-        and not is_traceable_wrapper_subclass(tensor)
+        and (type(tensor) in (Tensor, nn.Parameter) or not is_traceable_wrapper_subclass(tensor))
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from soup.weights.kinds import averaged
 from soup.weights.mapping import Weights, display_name, materialize, require_compatible, specs
-from soup.weights.merged import Merged, aligned, merged_specs
+from soup.weights.merged import Merged, prepare
 from soup.weights.numbers import numbers, rounded
 
 
@@ -35,8 +35,8 @@ class RunningMean:
                     self._sum[name] = numbers(self._first[name]).to(self._accumulate, copy=True)
         else:
             self._require_compatible(weights)
-            first, other = aligned([self._first, weights])
-            before, after = specs(first), merged_specs([first, other])
+            (first, other), after = prepare([self._first, weights])
+            before = specs(first)
             for name, spec in after.items():
                 if averaged(spec.dtype) and spec.tied == name and name not in self._sum:
                     self._sum[name] = self._sum[before[name].tied].clone()
@@ -90,5 +90,7 @@ class _Mean(Merged):
 
     def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
         total = self._sums[self._stored[name]]
-        candidates = [numbers(model[name]).to(total.device) for model in self._models[1:]]
-        return rounded(sum(candidates, total) / self._count, dtype)
+        if len(self._models) == 1:
+            return rounded(total / self._count, dtype)
+        candidate = numbers(self._models[1][name]).to(total.device)
+        return rounded((total + candidate).div_(self._count), dtype)
