@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from soup.evaluation.metrics import Correct, Logits
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights
+from soup.weights.merged import replaced
 
 Load = Callable[[nn.Module, Weights], None]
 ErrorFunction = Callable[[Tensor, Tensor], Tensor]
@@ -57,7 +58,7 @@ class Loading:
         if self.recalibration is None:
             return weights
         self.load(model, weights)
-        return {**weights, **self.recalibration(model, weights)}
+        return replaced(weights, self.recalibration(model, weights))
 
 
 def top(k: int) -> ErrorFunction:

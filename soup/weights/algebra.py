@@ -20,7 +20,7 @@ from torch import Tensor
 
 from soup.weights.kinds import averaged
 from soup.weights.mapping import Weights
-from soup.weights.merged import Merged, materialize_if_eager, prepare
+from soup.weights.merged import Computed, materialize_if_eager, prepare
 from soup.weights.numbers import numbers, shared_infinities
 from soup.weights.streaming_sum import CHUNK, LinearCombination
 
@@ -96,7 +96,9 @@ def cast(weights: Weights, dtype: torch.dtype) -> Weights:
     Raises:
         NotFinite: a number is too large for the dtype (raised when it is computed).
     """
-    return weights.astype(dtype) if isinstance(weights, Merged) else average([weights], dtype=dtype)
+    return (
+        weights.astype(dtype) if isinstance(weights, Computed) else average([weights], dtype=dtype)
+    )
 
 
 def lerp(start: Weights, end: Weights, t: float) -> Weights:

@@ -24,7 +24,15 @@ from soup.weights.mergeable import MergeWarning, notes, require_mergeable
 from soup.weights.numbers import shaped
 
 
-class Merged(LazyWeights, ABC):
+class Computed(LazyWeights, ABC):
+    """Weights that are computed from others, and so can be computed anew in another dtype."""
+
+    @abstractmethod
+    def astype(self, dtype: torch.dtype) -> Self:
+        """Return the same with floating-point tensors of another dtype, rounded once."""
+
+
+class Merged(Computed):
     """Models merged tensor by tensor: a subclass computes the numbers of one tensor.
 
     Tensors that are not averaged (`soup.weights.kinds`) are those of the first model.
@@ -53,13 +61,34 @@ class Merged(LazyWeights, ABC):
         return shaped(self._numbers(name, spec.dtype.to_real()), spec.shape, spec.dtype)
 
     def astype(self, dtype: torch.dtype) -> Self:
-        """Return the same merge with floating-point tensors of another dtype, rounded once."""
         other = copy(self)
         other.specs = {name: _cast(spec, dtype) for name, spec in self.specs.items()}
         return other
 
     def __str__(self) -> str:
         return f"a soup of {len(self._models)} models"
+
+
+class _Replaced(Computed):
+    """Computed weights, some of whose tensors are given."""
+
+    def __init__(self, weights: Computed, tensors: Mapping[str, Tensor]) -> None:
+        self._weights, self._tensors = weights, tensors
+        self.specs = {**weights.specs, **specs(tensors)}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name] if name in self._tensors else self._weights[name]
+
+    def astype(self, dtype: torch.dtype) -> Self:
+        real = {n: t.to(_cast(self.specs[n], dtype).dtype) for n, t in self._tensors.items()}
+        return type(self)(self._weights.astype(dtype), real)
+
+
+def replaced(weights: Weights, tensors: Mapping[str, Tensor]) -> Weights:
+    """Return weights with some of their tensors replaced: lazy ones stay so, and ties stay ties."""
+    if isinstance(weights, Computed):
+        return _Replaced(weights, tensors)
+    return {**materialize(weights), **tensors}
 
 
 class _Aliased(LazyWeights):

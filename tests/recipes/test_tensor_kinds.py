@@ -16,6 +16,7 @@ from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.learned import Gradients
 from soup.weights import NotFinite, Weights, cast, materialize
 from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.merged import replaced
 
 Model = dict[str, Tensor]
 # Options by which a recipe leaves the models' range.
@@ -155,6 +156,32 @@ def test_float16_is_cast_to_float32_with_one_rounding(name: str, tmp_path: Path)
     save(found, tmp_path / "wide", dtype=torch.float32)
     assert torch.equal(Checkpoint(tmp_path / "wide")["w"], wanted)
     assert torch.equal(found["w"], wanted.half()) or name == "dare"
+
+
+class Recomputing:
+    """A judge that gives every candidate the same statistics."""
+
+    def __call__(self, weights: Weights, at_most: float | None = None) -> int:
+        return 3
+
+    def recalibrated(self, weights: Weights) -> Weights:
+        return replaced(weights, {"bn.running_mean": torch.ones(3, dtype=torch.float16)})
+
+
+def test_a_soup_with_statistics_of_its_own_is_cast_once_and_keeps_its_ties(tmp_path: Path) -> None:
+    models = []
+    for number in range(3):
+        half = drawn(number, "w")["w"].half()
+        models.append({"bn.running_mean": half[:, 0], "embed": half, "head": half})
+        save(models[-1], tmp_path / str(number))
+    pool = [Ingredient(f"{n}", Checkpoint(tmp_path / f"{n}"), 3) for n in range(3)]
+    made = RECIPES["greedy"](pool, Recomputing()).weights
+    save(made, tmp_path / "soup", dtype=torch.float32)
+    found = Checkpoint(tmp_path / "soup")
+    wanted = torch.stack([m["head"].double() for m in models]).mean(dim=0).float()
+    assert torch.equal(found["embed"], wanted)
+    assert torch.equal(found["bn.running_mean"], torch.ones(3))
+    assert found.specs["head"].tied == "embed"
 
 
 @pytest.mark.parametrize("name", ["uniform", "greedy", "task", "slerp"])
