@@ -71,7 +71,8 @@ FOLDERS: list[tuple[str, str]] = [
 
 # What programs for tensor parallelism call the file or folder of a rank.
 RANK = re.compile(
-    r"(?<![a-z])(?:mp|tp|tensor_parallel|model_parallel)[_-]?rank[_-]?(\d+)|^consolidated\.(\d+)\.",
+    r"(?<![a-z])(?:mp|tp|tensor_parallel|model_parallel)[_-]?rank[_-]?(\d+)"
+    r"|^consolidated\.(\d+)\.|^model-rank-(\d+)-part-",  # Llama, vLLM
     re.IGNORECASE,
 )
 ONE_RANK = (
@@ -84,7 +85,7 @@ def one_rank(path: Path) -> str:
     """What a file of one of several tensor-parallel ranks is, and what to do; '' for others."""
     for part in (path, path.parent):
         if found := RANK.search(part.name):
-            number = found.span(1 if found[1] else 2)
+            number = found.span(found.lastindex or 0)
             before, after = part.name[: number[0]], part.name[number[1] :]
             pattern = f"{glob.escape(before)}[0-9]*{glob.escape(after)}"
             ranks = [p for p in part.parent.glob(pattern) if (p / path.relative_to(part)).exists()]

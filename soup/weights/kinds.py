@@ -28,6 +28,7 @@ LORA = re.compile(
     re.IGNORECASE,
 )
 PARAMETRIZATION = re.compile(r"(^|\.)parametrizations\.\w+\.(\d+\.|original\d)")
+SCALE = re.compile(r"[._]?(scale|amax|absmax)[^.]*$", re.IGNORECASE)
 QUANTIZER = re.compile(r"zero|scale|bits|quant", re.IGNORECASE)
 
 
@@ -65,13 +66,13 @@ def _beside(tensors: Tensors, name: str, end: str, others: Sequence[str]) -> boo
 
 
 def _spectral(name: str, tensors: Tensors) -> bool:
-    return (
-        any(
-            _beside(tensors, name, end, [other])
-            for end, other in (("_u", "_orig"), ("_v", "_u"), ("_orig", "_u"))
-        )
-        and name.rpartition("_")[0] + "_orig" in tensors
-    )
+    stem, _, end = name.rpartition("_")
+    plain = {f"{stem}_orig", f"{stem}_bar"} & tensors.keys()
+    if end in ("orig", "bar", "u", "v"):
+        return bool(plain) and f"{stem}_u" in tensors
+    module = name.rpartition(".")[0]
+    pair = {f"{module}.u0", f"{module}.sv0"}  # as BigGAN names them
+    return name in pair and pair <= tensors.keys()
 
 
 def _weight_norm(name: str, tensors: Tensors) -> bool:
@@ -85,15 +86,18 @@ def _weight_norm(name: str, tensors: Tensors) -> bool:
 
 def _scale_of_float8(name: str, tensors: Tensors) -> bool:
     module, _, last = name.rpartition(".")
-    return "scale" in last and any(
-        other.rpartition(".")[0] == module and spec.dtype in FLOAT8
+    if not SCALE.search(last):
+        return False
+    near = {module, SCALE.sub("", name)}  # fc.weight: fc.scale, fc.weight.scale; fc_scale
+    return any(
+        spec.dtype in FLOAT8 and (other in near or other.rpartition(".")[0] in near)
         for other, spec in tensors.items()
     )
 
 
 def _placeholder(name: str, tensors: Tensors) -> bool:
     spec = tensors[name]
-    return spec.shape == (0,) and averaged(spec.dtype) and name.rpartition(".")[2] == "weight"
+    return spec.shape == (0,) and averaged(spec.dtype) and name.endswith("weight")
 
 
 UNFOLD = "save the models with it removed (torch.nn.utils.{}), and average those"
@@ -144,7 +148,7 @@ KINDS = (
     ),
     Kind(
         "spectral normalisation",
-        "`NAME_orig` beside `NAME_u`, and `NAME_v`",
+        "`NAME_orig` or `NAME_bar` beside `NAME_u`, and `NAME_v`; `u0` beside `sv0`",
         "equal",
         "the first model's where all are equal, else refused",
         "the weight is divided by a product of all: " + UNFOLD.format("remove_spectral_norm"),
@@ -159,8 +163,17 @@ KINDS = (
         lambda name, tensors: _beside(tensors, name, "_mask", ["_orig"]),
     ),
     Kind(
+        "masks",
+        "dtype bool, or the name ends in `mask`",
+        "equal",
+        "the first model's where all are equal, else refused",
+        "weights under different masks have no mean: apply each mask to its weights and leave it "
+        "out, or fine-tune under one mask",
+        lambda name, tensors: tensors[name].dtype == torch.bool or name.endswith("mask"),
+    ),
+    Kind(
         "scales of float8",
-        "the name has `scale` in its last part, and a float8 tensor is in the same module",
+        "a name with `scale` or `amax` in its last part, in a module with a float8 tensor",
         "equal",
         "the first model's where all are equal, else refused",
         f"a weight is a float8 number times its scale: {DEQUANTIZE}",
@@ -205,15 +218,6 @@ KINDS = (
         "the first model's",
         "",
         lambda name, _: name.endswith("num_batches_tracked"),
-    ),
-    Kind(
-        "masks",
-        "dtype bool",
-        "equal",
-        "the first model's where all are equal, else refused",
-        "weights under different masks have no mean: apply each mask to its weights and leave it "
-        "out, or fine-tune under one mask",
-        lambda name, tensors: tensors[name].dtype == torch.bool,
     ),
     Kind(
         "counters",

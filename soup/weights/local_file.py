@@ -15,7 +15,7 @@ from soup.weights.mapping import Reader, reader_in_memory
 from soup.weights.numbers import numbers
 from soup.weights.safetensors_header import header_length, parse_header
 
-# Systems allow as few as 256 open files for a process.
+# A process may open 256 files on some systems; a quarter of the limit is used at most.
 MOST_OPEN = 96
 _open_files: WeakKeyDictionary["LocalFile", FileIO] = WeakKeyDictionary()
 _lock = threading.Lock()
@@ -86,12 +86,19 @@ class LocalFile:
             file = _open_files.get(self)
             if file is None:
                 file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - kept open
-                if len(_open_files) >= MOST_OPEN:
+                if len(_open_files) >= _most_open():
                     # Closed as soon as no thread reads it. The newest goes, because sums read the
                     # files in turn: the oldest is the next to be read.
                     _open_files.popitem()
                 _open_files[self] = file
             return file
+
+
+def _most_open() -> int:
+    from resource import RLIMIT_NOFILE, getrlimit  # not on Windows
+
+    limit = getrlimit(RLIMIT_NOFILE)[0]
+    return min(MOST_OPEN, limit // 4) if limit > 0 else MOST_OPEN
 
 
 def memory_of(tensor: Tensor) -> memoryview:

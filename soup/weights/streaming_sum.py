@@ -142,5 +142,10 @@ def raise_not_finite(name: str, models: Sequence[Weights], dtype: torch.dtype) -
         f"{len(shared)} numbers"
         for position, (model, wrong) in enumerate(zip(models, counts, strict=True), start=1)
         if wrong
-    ] or [f"{name}: the result is too large for {dtype}"]
-    raise NotFinite("\n".join([*reasons, "leave out models that diverged"]))
+    ]
+    if reasons:
+        raise NotFinite("\n".join([*reasons, "leave out models that diverged"]))
+    raise NotFinite(
+        f"{name}: the result is too large for {dtype}\n"
+        "give a dtype of a larger range (bfloat16, float32), or leave out models that diverged"
+    )

@@ -97,10 +97,10 @@ def test_a_mask_stays_the_mask_whatever_a_recipe_does_with_numbers(name: str) ->
 
 @pytest.mark.parametrize("name", ["interpolate", "task", "slerp", "stock"])
 def test_an_infinity_that_not_all_models_share_is_no_mask(name: str) -> None:
-    base, *models = (drawn(seed, "w", "mask") for seed in range(3))
-    models[1]["mask"] = models[1]["mask"].clone()
-    models[1]["mask"][3, 0] = -math.inf
-    with pytest.raises(NotFinite, match="model 2: mask has 1 NaN or infinite of 16 numbers"):
+    base, *models = ({"w": drawn(seed)["w"], "table": drawn(seed)["mask"]} for seed in range(3))
+    models[1]["table"] = models[1]["table"].clone()
+    models[1]["table"][3, 0] = -math.inf
+    with pytest.raises(NotFinite, match="model 2: table has 1 NaN or infinite of 16 numbers"):
         cook(name, models, base)
 
 
