@@ -53,12 +53,12 @@ def compare(
     with progress("reading", len(models)) as advance:
         pool = open_pool(models, advance)
     result: dict[str, list[dict[str, Any]]] = {}
-    told: set[str] = set()
+    told: list[str] = []
 
     def tell(resolved: "Resolved") -> None:
-        if str(resolved) not in told:
+        if not as_json and str(resolved) not in told:
             tell_input({}, resolved)
-        told.add(str(resolved))
+        told.append(str(resolved))
 
     for folder in on:
         correct_of: dict[str, Correct] = {}
@@ -87,8 +87,11 @@ def compare(
                 "interval": list(accuracy_interval([right], SAMPLES, 0.95, seed=0)),
                 "difference": float(right.mean() - first.mean()),
                 "p": mcnemar(right, first),
+                "input": used,
             }
-            for name, right in correct_of.items()
+            for (name, right), used in zip(
+                correct_of.items(), told[-len(correct_of) :], strict=True
+            )
         ]
         if not as_json:
             _show(f"{folder}, {len(first)} images", result[str(folder)])
