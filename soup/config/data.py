@@ -63,7 +63,7 @@ class HeldOut(Strict):
     folder: SourceSpec | None = Field(
         None,
         description="a folder or other source of held-out images; those that train holds too, by "
-        "class and name, are taken from train",
+        "class and name or by content, are taken from train",
     )
 
     @model_validator(mode="after")
@@ -128,7 +128,9 @@ class Data(Strict):
         "decode", description="decode every image, or read its header only (large sets)"
     )
     overlap: Literal["error", "report"] = Field(
-        "error", description="pictures, by content, that test shares with train or held-out"
+        "error",
+        description="what pictures that test shares with train or held-out, by content, are: an "
+        "error, or reported and kept",
     )
     strict: bool = Field(False, description="stop at the first stage if any image is unusable")
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")

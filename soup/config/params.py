@@ -59,8 +59,8 @@ class Base(Strict):
     std: tuple[float, float, float] | None = Field(None, description="default: the model's own")
     class_names: list[str] | None = Field(
         None,
-        description="names for prompts, in the order of the sorted class folders; default: "
-        "ImageNet's for folders named by WordNet ids, else the folders' names",
+        description="names for prompts, in the order of the class folders (sorted; numbers by "
+        "number); default: ImageNet's for folders named by WordNet ids, else the folders' names",
     )
     templates: Templates = Field(
         "openai",
