@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -58,16 +59,26 @@ def open_evaluator(
     resolved = resolve_architecture(options.model, weights, found, options.given)
     tell(resolved)
     architecture = resolved.architecture
-    if not resolved.named and not as_json and (note := order_note(found)):
-        warn(f"{folder}: {note}")
-    if resolved.named:
+    first = build(architecture)
+    if not resolved.named:
+        classes = _rows_by_number(found, architecture, first, weights)
+        note = order_note(found)
+        if classes != found:
+            architecture = replace(architecture, classes=classes)
+            first = build(architecture)
+            note = f"folder 0 is of row 0 of the head, {found[-1]} of row {found[-1]}"
+            note += f"; {len(classes) - len(found)} of its {len(classes)} rows have no folder"
+        if note and not as_json:
+            warn(f"{folder}: {note}")
+    else:
         extra = [name for name in found if name not in architecture.classes]
         if extra:
             raise DataError(
                 f"{folder} has class folders that the model's head does not know: "
                 f"{some(extra, 8, last=' ')}; it knows {some(architecture.classes, 8, last=' ')}"
             )
-    built = tuple(build(architecture).to(device) for device in devices)
+    others = (build(architecture) for _ in devices[1:])
+    built = tuple(m.to(device) for m, device in zip((first, *others), devices, strict=True))
     _require_head(folder, found, built[0], architecture, weights)
     load_weights(built[0], weights, architecture.model)
     require_size(architecture, built[0], REMEDY)
@@ -147,6 +158,20 @@ def _opened(
     return as_examples(images, inputs), skipped
 
 
+def _rows_by_number(
+    found: tuple[str, ...], architecture: Architecture, model: nn.Module, weights: Weights
+) -> tuple[str, ...]:
+    """A name for each row of the head: `found`, or the row's number, if they are numbers from 0 on
+    of which some are left out."""
+    (name, _), *_ = head_weights(architecture, model).items()
+    given = specs(weights).get(name)
+    rows = given.shape[0] if given is not None and given.shape else 0
+    named = {int(folder): folder for folder in found if folder.isdecimal()}
+    if len(named) == len(found) < rows and 0 in named and max(named) < rows:
+        return tuple(named.get(row, str(row)) for row in range(rows))
+    return found
+
+
 def _require_head(
     folder: Path,
     found: Sequence[str],
@@ -161,5 +186,5 @@ def _require_head(
         raise DataError(
             f"{folder} has {len(found)} class folders ({some(found, 8, last=' ')}), but {name} of "
             f"{display_name(weights, 1)} has {given.shape[0]} rows: give one folder for each class "
-            "of the head, or a model.json that names its classes"
+            "of the head, in its order, or a model.json that names its classes"
         )

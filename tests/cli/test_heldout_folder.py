@@ -1,12 +1,15 @@
 """Folders of labelled images for the command: the order of classes, folders without images."""
 
+import shutil
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from soup.cli.heldout_folder import open_evaluator
+from soup.data.errors import DataError
 from soup.models import build
 from soup.weights.checkpoint import Checkpoint
 from tests.cli.conftest import Candidates, Command
@@ -37,6 +40,21 @@ def test_row_k_of_a_head_without_names_is_class_k(tmp_path: Path, soup: Command)
     arguments = ("compare", tmp_path / "m.safetensors", "--model", f"timm:{MODEL}", "--on", folder)
     assert "the classes are numbers, in the order 0, 1, 2, and 9 more" in soup(*arguments).err
     assert "numbers" not in soup(*arguments, "--json").err
+
+
+def test_folders_of_some_rows_of_a_head_are_of_the_rows_of_their_numbers(
+    tmp_path: Path, soup: Command
+) -> None:
+    save_file(timm.create_model(MODEL, num_classes=12).state_dict(), tmp_path / "m.safetensors")
+    folder, weights = by_numbers(tmp_path / "held"), Checkpoint(tmp_path / "m.safetensors")
+    shutil.rmtree(folder / "3")
+    made = open_evaluator(folder, f"timm:{MODEL}", weights)
+    assert sorted(made.examples.labels.tolist()) == [0, 1, 2, *range(4, 12)]
+    said = soup("compare", weights.path, "--model", f"timm:{MODEL}", "--on", folder)
+    assert "folder 0 is of row 0 of the head, 11 of row 11; 1 of its 12 rows have no" in said.err
+    shutil.rmtree(folder / "0")  # from 1 on: of which row is folder 1?
+    with pytest.raises(DataError, match=r"has 12 rows: give one folder for each class of the head"):
+        open_evaluator(folder, f"timm:{MODEL}", weights)
 
 
 def test_the_names_in_a_model_decide(tmp_path: Path, soup: Command) -> None:
