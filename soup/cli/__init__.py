@@ -1,15 +1,37 @@
 """The `soup` command, for people who have checkpoints. One verb a module; see `app`."""
 
+import signal
 import sys
+from typing import NoReturn
 
-from soup.errors import BadInput, Failure, missing_extra
+_interrupted: list[int] = []  # the signals of Ctrl-C
 
 
 def main() -> None:
     """Run the command; print an error that the user can mend as one message, no traceback.
 
-    A part of the package that is missing is named by what installs it.
+    A part of the package that is missing is named by what installs it. Ctrl-C ends it without a
+    word at any moment, also while a package is imported.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        _run()
+    except BaseException as error:
+        # An import that is interrupted may end with any other error.
+        if _interrupted or isinstance(error, KeyboardInterrupt):
+            sys.exit(130)
+        raise
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    _interrupted.append(number)
+    raise KeyboardInterrupt
+
+
+def _run() -> None:
+    from soup.errors import BadInput, Failure, missing_extra
+
     try:
         from soup.cli.app import app
 

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -153,3 +154,18 @@ def test_a_bug_is_no_bad_input_and_keeps_its_traceback(
     monkeypatch.setattr("soup.cli.recipes.recipes", broken)
     with pytest.raises(ValueError, match="a bug of ours"):
         soup("recipes")
+
+
+@pytest.mark.parametrize("becomes", [KeyboardInterrupt, RecursionError, ImportError])
+def test_ctrl_c_while_a_package_is_imported_prints_no_traceback(
+    soup: Command, monkeypatch: pytest.MonkeyPatch, becomes: type[BaseException]
+) -> None:
+    def interrupted() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise becomes from None
+
+    monkeypatch.setattr("soup.cli._run", interrupted)
+    monkeypatch.setattr("soup.cli._interrupted", [])
+    assert soup("recipes") == (130, "", "")
