@@ -45,6 +45,10 @@ def convert(
     imported = to_safetensors(source, out, ema=ema, key=key, model=model.model, given=model.given)
     if imported.others and not key:
         warn(f"{source} holds other weights too, reached by --key: {', '.join(imported.others)}")
+    if imported.beside:
+        key = f"{imported.key}.model".removeprefix(".")
+        listed = some(imported.beside, 4, last=" ")
+        warn(f"the names keep 'model.', which {listed} lack: --key {key} takes the model alone")
     if as_json:
         print_json(asdict(imported))
         return

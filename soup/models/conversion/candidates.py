@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import Inert
+from soup.weights.wrappers import unwrap
 
 # Keys of the trained weights in training programs, in the order of preference. Lightning's
 # WeightAveraging moves the weights to the first key, and stores the average as 'state_dict'.
@@ -48,7 +49,8 @@ def candidates(content: object) -> list[Candidate]:
     found, lists = [], []
     for path, node in _walk(content, (), set()):
         if isinstance(node, Mapping) and _is_state(node):
-            found.append(_candidate(".".join(path), node, moved and path == ("state_dict",)))
+            candidate = _candidate(".".join(path), node, moved and path == ("state_dict",))
+            found += _separated(candidate)
         elif isinstance(node, list) and AVERAGED.search(".".join(path)):
             lists.append((".".join(path), node))
     if not found:
@@ -115,7 +117,13 @@ def _part(candidate: Candidate, key: str) -> Candidate | None:
 def _walk(
     node: object, path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, object] | list[Tensor]]]:
-    """The mappings with string keys and the lists of tensors, without those under TRAINING keys."""
+    """The mappings with string keys and the lists of tensors, without those under TRAINING keys.
+
+    A list of other things, such as (state_dict, epoch), is walked by the positions in it.
+    """
+    if isinstance(node, list | tuple) and any(isinstance(item, Mapping) for item in node):
+        for position, item in enumerate(node):
+            yield from _walk(item, (*path, str(position)), seen)
     if isinstance(node, Mapping) and all(isinstance(key, str) for key in node):
         yield path, node
         if id(node) in seen or len(path) == DEPTH:  # a pickle may lead back to itself
@@ -147,6 +155,30 @@ def _candidate(key: str, node: Mapping[str, object], moved: bool) -> Candidate:
         averaged=moved or counted or AVERAGED.search(key) is not None,
         dropped=tuple(name for name in node if name not in weights),
     )
+
+
+def _separated(candidate: Candidate) -> list[Candidate]:
+    """The trained and the averaged model, where one state dict holds both, as "net." and "ema."."""
+    parts: dict[str, list[str]] = {}
+    for name in candidate.weights:
+        part, dot, rest = name.partition(".")
+        if dot:
+            parts.setdefault(part, []).append(rest)
+    bare = {part: {*unwrap(names)[0].values()} for part, names in parts.items()}
+    trained = {part: names for part, names in bare.items() if not AVERAGED.search(part)}
+    averages = [
+        p for p in bare if p not in trained and (bare[p] in trained.values() or not trained)
+    ]
+    if not averages:
+        return [candidate]
+    outer = f"{candidate.key}." if candidate.key else ""
+    alone = averages + ([*trained] if len(trained) == 1 else [])
+    separated = [found for name in alone if (found := _part(candidate, outer + name)) is not None]
+    if len(trained) > 1:
+        averaged = tuple(f"{name}." for name in averages)
+        weights = {n: t for n, t in candidate.weights.items() if not n.startswith(averaged)}
+        separated.append(replace(candidate, weights=weights))
+    return separated
 
 
 def _rank(candidate: Candidate) -> tuple[int, int, int]:

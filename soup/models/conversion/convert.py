@@ -33,6 +33,7 @@ class Imported:
         renamed: old names -> new names of tensors that were renamed in another way.
         made: names of tensors that timm merged or resampled from others.
         dropped: old names of entries that the output does not have.
+        beside: names of Lightning's tensors beside its "model.", which stays in names therefore.
         dtypes: dtype -> number of tensors.
         size: of the file written, in bytes.
         sha256: digest of the source; for shards, of the list of their digests.
@@ -48,6 +49,7 @@ class Imported:
     renamed: Mapping[str, str]
     made: tuple[str, ...]
     dropped: tuple[str, ...]
+    beside: tuple[str, ...]
     dtypes: Mapping[str, int]
     size: int
     sha256: str
@@ -113,6 +115,7 @@ def convert(
     notes |= {NOTE: note(description)} if description else {}
     save(weights, out, notes | ({"model": model} if model else {}))
 
+    beside = [name for name in weights if not name.startswith("model.")]
     origin = {id(tensor): old for old, tensor in chosen.weights.items()}
     new_names = {origin[id(t)]: new for new, t in weights.items() if id(t) in origin}
     return Imported(
@@ -125,6 +128,7 @@ def convert(
         renamed={old: new for old, new in new_names.items() if new != named.short[old]},
         made=tuple(new for new, tensor in weights.items() if id(tensor) not in origin),
         dropped=(*chosen.dropped, *(old for old in chosen.weights if old not in new_names)),
+        beside=tuple(beside if layout == "Lightning" and len(beside) < len(weights) else ()),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in weights.values())),
         size=out.stat().st_size,
         sha256=sha256,

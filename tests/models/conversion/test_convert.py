@@ -132,6 +132,59 @@ def test_averaged_weights_are_taken_only_when_asked_for(tmp_path: Path, layout: 
     assert_same(out, EMA)
 
 
+TOGETHER = {
+    "ema_pytorch": (
+        {**prefixed("online_model.", RAW), **prefixed("ema_model.", EMA), "step": torch.tensor(3)},
+        ("online_model", "ema_model"),
+    ),
+    "a module beside": (
+        {"state_dict": {**prefixed("net.", RAW), **prefixed("ema.module.", EMA)}},
+        ("state_dict.net", "state_dict.ema"),
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", TOGETHER)
+def test_a_trained_and_an_averaged_model_in_one_state_dict_are_two(
+    tmp_path: Path, layout: str
+) -> None:
+    content, (raw, average) = TOGETHER[layout]
+    source = put(tmp_path, content)
+    assert convert(source, tmp_path / "w").key == raw
+    assert_same(tmp_path / "w", RAW)
+    assert convert(source, tmp_path / "w", ema=True).key == average
+    assert_same(tmp_path / "w", EMA)
+
+
+def test_an_averaged_model_beside_more_than_one_part_leaves_the_parts_together(
+    tmp_path: Path,
+) -> None:
+    parts = {**prefixed("model.", RAW), "criterion.w": torch.ones(3)}
+    source = put(tmp_path, {**parts, **prefixed("model_ema.", EMA)})
+    convert(source, tmp_path / "w")
+    assert_same(tmp_path / "w", parts)
+    convert(source, tmp_path / "w", ema=True)
+    assert_same(tmp_path / "w", EMA)
+    encoders = {**prefixed("encoder_q.", RAW), **prefixed("encoder_k.", EMA)}
+    convert(put(tmp_path, encoders), tmp_path / "w")
+    assert_same(tmp_path / "w", encoders)
+
+
+def test_what_lightning_has_beside_its_model_is_said(tmp_path: Path) -> None:
+    state_dict = {**prefixed("model.", RAW), "criterion.weight": torch.ones(3)}
+    source = put(tmp_path, {**LIGHTNING, "state_dict": state_dict})
+    assert convert(source, tmp_path / "w").beside == ("criterion.weight",)
+    found = convert(source, tmp_path / "w", key="state_dict.model")
+    assert_same(tmp_path / "w", RAW)
+    assert found.beside == ()
+
+
+@pytest.mark.parametrize("content", [[RAW, {"epoch": 3}], (RAW, 3), {"models": [RAW, EMA]}])
+def test_weights_in_a_list_are_found(tmp_path: Path, content: Any) -> None:
+    convert(put(tmp_path, content), tmp_path / "w")
+    assert_same(tmp_path / "w", RAW)
+
+
 def test_an_averaged_model_is_unwrapped_and_said_to_be_one(tmp_path: Path) -> None:
     model = AveragedModel(nn.Linear(3, 2))
     found = convert(put(tmp_path, model.state_dict()), tmp_path / "w")
