@@ -42,6 +42,7 @@ def convert(
     from soup.errors import some
     from soup.models.conversion import convert as to_safetensors
 
+    new_folder = not out.parent.exists()
     imported = to_safetensors(source, out, ema=ema, key=key, model=model.model, given=model.given)
     if imported.others and not key:
         warn(f"{source} holds other weights too, reached by --key: {', '.join(imported.others)}")
@@ -52,6 +53,8 @@ def convert(
     if as_json:
         print_json(asdict(imported))
         return
+    if new_folder:
+        say(f"made the folder {out.parent}")
     dtypes = ", ".join(f"{count} {dtype}" for dtype, count in imported.dtypes.items())
     where = f", from {imported.key!r}" if imported.key else ""
     megabytes = f"{imported.size / 1e6:.1f} MB"

@@ -71,7 +71,10 @@ def cook(**given: Any) -> None:
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
     notes = _notes(options, pool, soup, scored, figures)
+    new_folder = not options.out.parent.exists()
     save(weights, options.out, notes)
+    if new_folder:
+        say(f"made the folder {options.out.parent}")
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:
         run_id = log(options.mlflow, options.experiment, options.out, notes, report)

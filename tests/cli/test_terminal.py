@@ -33,11 +33,12 @@ def test_verbs_say_the_names_of_files_and_tensors(soup: Command, tmp_path: Path,
     models = [tmp_path / f"{name}.safetensors" for name in names]
     for seed, path in enumerate(models):
         save({"fc[/x].weight": torch.randn(3, 2, generator=torch.manual_seed(seed))}, path)
-    out = tmp_path / "soup[v2].safetensors"
+    out = tmp_path / "new [folder]" / "soup[v2].safetensors"
     options = {"cook": ["-r", "uniform", "-o", out], "import": ["-o", out]}.get(verb, [])
     said = soup(verb, *options, *(models[:1] if verb == "import" else models))
     assert said.code == (1 if verb == "inspect" else 0)
     assert all(str(name) in said.err for name in ([out] if options else names)), said.err
+    assert (f"made the folder {out.parent}" in said.err) == bool(options)
 
 
 def test_no_code_writes_markup() -> None:
