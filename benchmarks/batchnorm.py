@@ -27,7 +27,7 @@ from soup.data.loading.images import Images
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.metrics import correct
 from soup.models import Architecture, build, library
-from soup.models.batchnorm import IMAGES, Recalibration, spread
+from soup.models.batchnorm import IMAGES, Recalibration, spread_evenly
 from soup.models.timm_init import make_base
 from soup.models.timm_models import create
 from soup.models.transforms import image_input, normalise
@@ -118,7 +118,7 @@ def splits(data: Path, architecture: Architecture) -> tuple[Sets, Tensor]:
     sets = {"held-out": examples(pixels[~train], labels[~train], architecture)}
     for folder in ("test", *SHIFTS):
         shifted, right = images(data / folder, architecture)
-        some = np.sort(spread(len(right), 300))
+        some = np.sort(spread_evenly(len(right), 300))
         sets[folder] = examples(shifted[some], right[some], architecture)
     return sets, pixels[train]
 
@@ -145,7 +145,7 @@ def compare(
     best = min(scored, key=lambda ingredient: ingredient.errors)
     print(f"| {rate:g} | best single | - | 1 | {accuracies(evaluator, sets, best.weights)} | |")
     for how, images_used in (("averaged", 0), ("recomputed", IMAGES)):
-        inputs = train[torch.from_numpy(spread(len(train), images_used))]
+        inputs = train[torch.from_numpy(spread_evenly(len(train), images_used))]
         prepare = evaluator.examples.prepare
         recalibration = Recalibration(inputs, prepare) if images_used else None
         for name, recipe in RECIPES.items():

@@ -21,7 +21,7 @@ from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.examples import Examples
 from soup.files import of_value
 from soup.models import Architecture, build, head_weights, load_weights, require_size
-from soup.models.batchnorm import Recalibration, layers_that_differ, spread
+from soup.models.batchnorm import Recalibration, layers_that_differ, spread_evenly
 from soup.models.by_name import Resolved, resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
@@ -110,7 +110,7 @@ def recalibration_on(
     if folder is not None:
         images, skipped = _opened(folder, evaluator.architecture, None, lambda: None, count)
         tell_left_out(skipped)
-    inputs = images.compact(spread(len(images), count))
+    inputs = images.compact(spread_evenly(len(images), count))
     return Recalibration(inputs, images.prepare, evaluator.batch_size, layers)
 
 
@@ -131,7 +131,7 @@ def _opened(
     listed, misplaced = scan(root, ".")
     misplaced = without_images(root, ".", {image.label for image in listed}, misplaced)
     if most is not None:
-        listed = [listed[index] for index in spread(len(listed), most)]
+        listed = [listed[index] for index in spread_evenly(len(listed), most)]
     inputs = image_input(architecture)
 
     def opened(good: Sequence[Checked]) -> Images:

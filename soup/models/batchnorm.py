@@ -54,7 +54,7 @@ def layers_that_differ(model: nn.Module, ingredients: Sequence[Weights]) -> list
     ]
 
 
-def spread(available: int, wanted: int) -> NDArray[np.int64]:
+def spread_evenly(available: int, wanted: int) -> NDArray[np.int64]:
     """Indices of the inputs to recompute statistics on: always the same, in mixed order.
 
     They are spread evenly over the inputs, which are mostly sorted by class, so that each class is

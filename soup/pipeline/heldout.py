@@ -3,7 +3,7 @@
 from soup.data.loading.examples import ImageExamples, examples
 from soup.data.split.manifest import Manifest
 from soup.models import Architecture
-from soup.models.batchnorm import spread
+from soup.models.batchnorm import spread_evenly
 from soup.models.transforms import image_input
 from soup.pipeline.project import Project
 
@@ -29,5 +29,5 @@ def training_of(project: Project, architecture: Architecture, most: int) -> Imag
         DataError: there is no split.
     """
     rows = Manifest.load(project.development).split("train")
-    chosen = [rows[index] for index in spread(len(rows), most)]
+    chosen = [rows[index] for index in spread_evenly(len(rows), most)]
     return examples(project.image_store(), chosen, architecture.classes, image_input(architecture))

@@ -1,22 +1,24 @@
 """One fine-tune: train from the shared initialisation, and score the ingredients on held-out."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
 from soup.data.loading.examples import examples
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.packed import training_images
-from soup.data.split.manifest import Manifest
+from soup.data.split.manifest import Manifest, Row
 from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
 from soup.files import write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
+from soup.models.batchnorm import IMAGES, Recalibration, has_batchnorm, spread_evenly
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import image_input, training
 from soup.train.batches import Replaced, augmented, steps_per_epoch, workers_for
@@ -194,6 +196,7 @@ def finetune(
     # `soup inspect` and `soup explain` read these.
     notes = {"base": start.digest(), "lr": f"{h.lr:.6g}"}
     results = {}
+    _recalibrate(averages.models.values(), job, manifest.split("train"), architecture)
     for name, candidate in {FINAL_WEIGHTS: model, **averages.models}.items():
         written, logits = predicted(candidate)
         if ranks.first:
@@ -206,6 +209,21 @@ def finetune(
     counts = {name: {"errors": r.errors, "examples": r.examples} for name, r in results.items()}
     write_json(job.folder / "result.json", counts)
     return results
+
+
+def _recalibrate(
+    averaged: Collection[nn.Module], job: Job, train: Sequence[Row], architecture: Architecture
+) -> None:
+    """Recompute the BatchNorm statistics of averages, as those of candidate soups are."""
+    if not any(map(has_batchnorm, averaged)):
+        return
+    rows = [train[index] for index in spread_evenly(len(train), IMAGES)]
+    inputs = image_input(architecture)
+    images = examples(job.images, rows, architecture.classes, inputs)
+    pixels = images.compact(np.arange(len(rows)))
+    recalibration = Recalibration(pixels, inputs.prepare, job.eval_batch_size)
+    for model in averaged:
+        recalibration(model, model.state_dict())
 
 
 def finished(job: Job) -> Results | None:

@@ -15,7 +15,7 @@ from soup.models.batchnorm import (
     layers_of,
     layers_that_differ,
     recalibrate,
-    spread,
+    spread_evenly,
 )
 from soup.weights import average
 
@@ -217,12 +217,12 @@ def test_batches_are_as_equal_as_can_be_and_none_is_of_one(count: int) -> None:
 
 
 def test_the_inputs_are_spread_over_the_classes_and_always_the_same() -> None:
-    chosen = spread(1000, 100)
+    chosen = spread_evenly(1000, 100)
     assert sorted(set((chosen // 100).tolist())) == [*range(10)]
     assert len(set(chosen.tolist())) == 100
     assert len(set((chosen[:25] // 100).tolist())) > 5  # each batch has many of them
-    assert spread(1000, 100).tolist() == chosen.tolist()
-    assert sorted(spread(5, 100).tolist()) == [0, 1, 2, 3, 4]
+    assert spread_evenly(1000, 100).tolist() == chosen.tolist()
+    assert sorted(spread_evenly(5, 100).tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_the_tower_of_a_clip_resnet_is_recalibrated() -> None:

@@ -16,6 +16,7 @@ from soup.data.split.manifest import Manifest
 from soup.evaluation import prediction_file
 from soup.evaluation.predict import predict
 from soup.models import ModelError, open_model
+from soup.models.batchnorm import recalibrate, spread_evenly
 from soup.models.transforms import image_input
 from soup.train.finetune import FINAL_WEIGHTS, Job, Result, finetune, finished, ingredients_of
 from soup.train.loop import Log
@@ -164,6 +165,26 @@ def test_averages_are_ingredients_of_their_own_and_survive_an_interruption(root:
         assert result.weights.read_bytes() == through[name].weights.read_bytes()
         assert Checkpoint(result.weights).metadata["lr"] == "0.005"
     assert len({result.weights.read_bytes() for result in results.values()}) == 4
+
+
+def test_averages_of_batchnorm_have_the_statistics_of_their_own_activations(root: Path) -> None:
+    put(root / "start", tiny(norm_layer="batchnorm"))
+    given = job(root, {"batch_size": 4, "ema": (0.9,), "swa_start": 0.4}, epochs=3)
+    results = finetune(given, silent)
+    assert isinstance(results, dict)
+    rows = Manifest.load(given.development).split("train")
+    chosen = [rows[index] for index in spread_evenly(len(rows), 256)]
+    for name, result in results.items():
+        architecture, model = open_model(result.folder)
+        inputs = image_input(architecture)
+        images = examples(given.images, chosen, architecture.classes, inputs)
+        before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        pixels = inputs.prepare(images.compact(np.arange(len(chosen))))
+        same = [
+            torch.allclose(tensor, before[key], rtol=1e-4, atol=1e-5)
+            for key, tensor in recalibrate(model, [pixels]).items()
+        ]
+        assert all(same) == (name != FINAL_WEIGHTS)
 
 
 def test_it_pauses_at_a_share_of_the_run_with_its_score(root: Path) -> None:

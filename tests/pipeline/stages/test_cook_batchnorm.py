@@ -12,7 +12,7 @@ from soup.data.split.manifest import Manifest
 from soup.evaluation import prediction_file
 from soup.evaluation.predict import predict
 from soup.models import build
-from soup.models.batchnorm import recalibrate, spread
+from soup.models.batchnorm import recalibrate, spread_evenly
 from soup.models.transforms import image_input
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.heldout import training_of
@@ -57,7 +57,7 @@ def test_the_soup_has_statistics_of_training_images_and_was_judged_with_them(
     assert {*chosen.labels.tolist()} == {0, 1, 2}
     # The same by hand, from the manifest.
     train = Manifest.load(project.development).split("train")
-    rows = [train[index] for index in spread(len(train), 24)]
+    rows = [train[index] for index in spread_evenly(len(train), 24)]
     inputs = image_input(pool.architecture)
     images = examples(project.image_store(), rows, pool.architecture.classes, inputs)
     model = build(pool.architecture, average([s.ingredient.weights for s in pool.ranked]))
