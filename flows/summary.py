@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 from prefect.settings import PREFECT_UI_URL
-from rich.box import SIMPLE
 from rich.table import Table
 
 from flows.dvc_lock import METRICS, lock
@@ -20,20 +19,20 @@ def commit_to_dvc(params: Params) -> None:
     """Record the results of params.yaml in `dvc.lock`, or show them beside those it has."""
     if not (root() / ".dvc").is_dir() or params != default_params():
         return
-    metrics = open_project(params).out / "metrics.json"
-    told = lock(root(), metrics)
+    scores = open_project(params).out / "scores.json"
+    told = lock(root(), scores)
     if told:
         console().print(told, style="yellow", soft_wrap=True)
     if (root() / METRICS).is_file():
-        _beside(json.loads((root() / METRICS).read_text()), json.loads(metrics.read_text()))
+        _beside(json.loads((root() / METRICS).read_text()), json.loads(scores.read_text()))
 
 
 def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Print the locked and the own metrics side by side, if they differ."""
+    splits = [s for s in ("heldout", "test", "shifts") if s in locked and s in own]
     table = Table(title="\nthe result in dvc.lock and yours, %", title_justify="left")
-    for column in ("", *(f"{split}: {whose}" for split in own for whose in ("locked", "yours"))):
+    for column in ("", *(f"{split}: {whose}" for split in splits for whose in ("locked", "yours"))):
         table.add_column(column, justify="right" if column else "left")
-    splits = [split for split in own if split in locked]
     for figure in ("best_single", "median_ingredient", "soup", "gain"):
         cells = [f"{100 * m[s].get(figure, math.nan):.2f}" for s in splits for m in (locked, own)]
         table.add_row(figure.replace("_", " "), *cells)
@@ -76,10 +75,10 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
 def _table(title: str, results: pd.DataFrame, soup: str) -> Table:
     """The models but for the ingredients, narrow enough for a terminal of 80 columns."""
     splits = list(dict.fromkeys(results["split"]))
-    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     for split in splits:
-        table.add_column("mean of shifts" if split == "shifts" else split, justify="right")
+        table.add_column("mean of\nshifts" if split == "shifts" else split, justify="right")
     compared = results[results["kind"] != "ingredient"]
     for (kind, model), rows in compared.groupby(["kind", "model"], sort=False):
         scores = rows.set_index("split")["accuracy"]

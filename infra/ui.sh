@@ -35,7 +35,7 @@ free mlflow "$mlflow_port"
 free prefect "$prefect_port"
 pids=() worker=
 # The worker first: without the server that it reports to, it takes more than a minute to end.
-trap 'kill $worker 2>/dev/null && wait $worker; kill "${pids[@]}" 2>/dev/null; wait || true' EXIT
+trap 'kill $worker 2>/dev/null && wait $worker || true; kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
 trap 'exit 0' INT TERM
 mlflow server --host 127.0.0.1 --port "$mlflow_port" --workers 1 \
     --backend-store-uri "sqlite:///$PWD/mlflow.db" --default-artifact-root "file://$PWD/mlruns" \

@@ -184,10 +184,11 @@ class Evaluate(Strict):
     confidence: Fraction = 0.95
     ece_bins: PositiveInt = 15
     seed: Seed = 0
-    keep_predictions: Annotated[list[Name], one_of()] = Field(
-        [],
+    keep_predictions: Annotated[list[Name] | None, one_of()] = Field(
+        None,
         description="of test and the shifts, those whose answers are kept with each run (float16): "
-        "evaluating again, with other intervals or models, then costs no forward pass for them",
+        "evaluating again, with other intervals or models, then costs no forward pass for them; "
+        "default: those of at most 8 MiB a model",
     )
     bf16: bool = Field(False, description="answer test and shifts in bfloat16 where there is a GPU")
 
@@ -260,7 +261,7 @@ class Params(Strict):
     @model_validator(mode="after")
     def kept_splits_exist(self) -> Self:
         known = ["test", *self.data.shifts]
-        unknown = [name for name in self.evaluate.keep_predictions if name not in known]
+        unknown = [name for name in self.evaluate.keep_predictions or () if name not in known]
         if unknown:
             raise ValueError(
                 f"evaluate.keep_predictions: no split {', '.join(unknown)}; "

@@ -36,6 +36,7 @@ from soup.tracking import Store, prediction_store
 from soup.weights import Weights
 
 RECIPES: tuple[Literal["uniform", "greedy"], ...] = ("uniform", "greedy")
+SMALL = 8 * 2**20  # bytes
 ENSEMBLES = ("ensemble", "greedy ensemble")
 
 
@@ -112,7 +113,7 @@ def _scored(
         keys,
         pool.architecture,
         compute,
-        params.keep_predictions,
+        _kept(params.keep_predictions, sets, len(pool.architecture.classes)),
         partial(prediction_store.find, store),
         partial(prediction_store.keep, store),
         "bf16" if params.bf16 else "",
@@ -149,6 +150,17 @@ def _scored(
         *(Model(name, name, scores[name]) for name in ENSEMBLES),
     ]
     return ordered, low_scores(answers, pool.heldout.labels, pool.architecture.classes)
+
+
+def _kept(wanted: list[str] | None, sets: Mapping[str, Examples], classes: int) -> list[str]:
+    """The splits whose logits are stored: those asked for, or those whose float16 logits are few.
+
+    Held-out logits are stored with each run in any case.
+    """
+    if wanted is not None:
+        return wanted
+    small = [split for split, examples in sets.items() if 2 * len(examples) * classes <= SMALL]
+    return [split for split in small if split != "heldout"]
 
 
 def _tables(project: Project, rows: list[Model], recipe: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which everything up to the sweep is done."""
-    project = probed(tmp_path_factory.mktemp("project"))
+    # Passes are counted, which kept predictions would save.
+    evaluation = {"bootstrap": 100, "keep_predictions": []}
+    project = probed(tmp_path_factory.mktemp("project"), evaluate=evaluation)
     sweep = Sweep.open(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
@@ -113,6 +115,27 @@ def test_what_is_kept_of_test_and_shifts_costs_no_second_pass(
         assert len(seen) == (2 * models if digest == "one" else 0)
         seen.clear()
     assert tables[0] == tables[1]
+
+
+def test_of_a_new_soup_the_other_models_are_not_predicted_again(
+    swept: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def counted(model: Any, images: Any, *rest: Any) -> Any:
+        seen.append(len(images))
+        return predict(model, images, *rest)
+
+    monkeypatch.setattr(evaluate, "predict", counted)
+    default = swept.params.evaluate.model_copy(update={"keep_predictions": None})
+    for recipe in ("greedy", "uniform"):
+        soup = swept.params.soup.model_copy(update={"recipe": recipe, "tie": "reject"})
+        changes = {"soup": soup, "evaluate": default}
+        changed = replace(swept, params=swept.params.model_copy(update=changes))
+        record(swept, "cook", cook.run(changed, f"new {recipe}"))
+        seen.clear()
+        evaluate.run(changed, f"new {recipe}")
+    assert seen == []  # both soups were evaluated beside the first
 
 
 @pytest.fixture
