@@ -21,6 +21,7 @@ CLASSES = tuple(COLOURS)
 ARGUMENTS: dict[str, Any] = {
     "model": MODEL, "model_kwargs": KWARGS, "img_size": 64, "input_size": None, "crop_pct": 1.0,
     "mean": [0.1, 0.2, 0.3], "std": [0.5], "interpolation": "bilinear", "gp": "max",
+    "eval_metric": "top1",
 }  # fmt: skip
 
 
@@ -57,6 +58,7 @@ def test_a_training_checkpoint_of_timm_keeps_its_input_through_import(tmp_path: 
     assert shown(resolved.architecture) == expected
     assert resolved.architecture.kwargs == {**KWARGS, "global_pool": "max"}
     assert not resolved.named
+    assert Checkpoint(tmp_path / "a.safetensors").metadata["accuracy"] == "0.5"
     assert "images as 64 x 64 px, crop 1, bilinear, mean 0.1 0.2 0.3" in str(resolved)
 
 

@@ -113,6 +113,7 @@ def convert(
     notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": chosen.key}
     description = _description(first, content, name, given or {})
     notes |= {NOTE: note(description)} if description else {}
+    notes |= _recorded(content)
     save(weights, out, notes | ({"model": model} if model else {}))
 
     beside = [name for name in weights if not name.startswith("model.")]
@@ -134,6 +135,16 @@ def convert(
         sha256=sha256,
         description=description,
     )
+
+
+def _recorded(content: object) -> dict[str, str]:
+    """The accuracy, 0 to 1, that timm's train.py wrote down: top-1 in percent."""
+    told = content if isinstance(content, Mapping) else {}
+    arguments, metric = told.get("args"), told.get("metric")
+    by = getattr(arguments, "eval_metric", "") if isinstance(arguments, Namespace) else ""
+    if by != "top1" or not isinstance(metric, int | float) or not 0 <= metric <= 100:
+        return {}
+    return {"accuracy": str(metric / 100)}
 
 
 def _description(
