@@ -43,7 +43,7 @@ def convert(
     from soup.models.conversion import convert as to_safetensors
 
     new_folder = not out.parent.exists()
-    imported = to_safetensors(source, out, ema=ema, key=key, model=model.model, given=model.given)
+    imported = to_safetensors(source, out, ema=ema, key=key, model=model.model, given=model.given())
     if imported.others and not key:
         warn(f"{source} holds other weights too, reached by --key: {', '.join(imported.others)}")
     if imported.beside:

@@ -156,13 +156,13 @@ def _description(options: CookOptions, pool: "Pool") -> str:
     from soup.models.stored_description import note, stored
 
     first = next(iter(pool.checkpoints.values()))
-    if not options.model.model and not options.model.given:
+    if not options.model.model and not options.model.given():
         fields = stored(first).fields
         return note(fields) if fields else ""
     from soup.models import build
     from soup.models.by_name import numbered, resolve_architecture
 
-    resolved = resolve_architecture(options.model.model, first, ("0",), options.model.given)
+    resolved = resolve_architecture(options.model.model, first, ("0",), options.model.given())
     tell_input(pool.checkpoints, resolved)
     build(numbered(resolved, first), first)  # raises if the weights are of another model
     fields = vars(resolved.architecture)

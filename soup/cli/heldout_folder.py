@@ -56,7 +56,7 @@ def open_evaluator(
     """
     found = in_order(image.label for image in scan(folder.resolve(), ".")[0])
     options = model if isinstance(model, ModelOptions) else ModelOptions(model)
-    resolved = resolve_architecture(options.model, weights, found, options.given)
+    resolved = resolve_architecture(options.model, weights, found, options.given())
     tell(resolved)
     architecture = resolved.architecture
     first = build(architecture)

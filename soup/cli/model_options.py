@@ -63,7 +63,6 @@ class ModelOptions:
         ),
     ] = None  # fmt: skip
 
-    @property
     def given(self) -> dict[str, Any]:
         """Fields of `Architecture` by name: those that were given.
 
@@ -98,7 +97,9 @@ def with_model(verb: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(verb)
     def run(**given: Any) -> None:
-        verb(model=ModelOptions(**{name: given.pop(name) for name in own}), **given)
+        options = ModelOptions(**{name: given.pop(name) for name in own})
+        options.given()  # wrong values are told before anything is read
+        verb(model=options, **given)
 
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def predict(
     chosen = devices(device)
     checkpoint = Checkpoint(weights)
     names = tuple(name for name in classes.read_text().split("\n") if name) if classes else ()
-    resolved = resolve_architecture(model.model, checkpoint, names or ("0",), model.given)
+    resolved = resolve_architecture(model.model, checkpoint, names or ("0",), model.given())
     architecture, has_names, _ = resolved
     if not names:
         architecture = numbered(resolved, checkpoint)
@@ -132,6 +132,7 @@ def _readable(
 
 def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":
     import numpy as np
+    from PIL import UnidentifiedImageError
 
     from soup.data.reading.decoding import decode
     from soup.data.reading.image_file import BROKEN
@@ -140,4 +141,5 @@ def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":
     try:
         return np.asarray(resize(decode(file.read_bytes())), dtype=np.uint8)
     except BROKEN as error:
-        raise DataError(f"{file}: not an image that can be read: {error}") from None
+        reason = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
+        raise DataError(f"{file}: not an image that can be read{reason}") from None

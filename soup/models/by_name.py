@@ -83,10 +83,9 @@ def resolve_architecture(
             raise ModelError(
                 f"{model!r} is no model: give timm:NAME, open_clip:NAME or a model.json"
             )
-        if (told.fields.get("library"), _plain(told.fields.get("model", ""))) != (
-            library,
-            _plain(name),
-        ):  # of another model: its preprocessing says nothing of this one
+        theirs = (told.fields.get("library", "timm"), _plain(told.fields.get("model", "")))
+        if theirs[1] and theirs != (library, _plain(name)):
+            # Of another model: its preprocessing says nothing of this one.
             told = Stored()
     fields = dict(told.fields)
     library, name = library or fields.get("library", "timm"), name or fields.get("model", "")

@@ -153,3 +153,17 @@ def test_help_shows_the_options_of_the_input_apart(
         options, apart = page.split("Input of the model")
         assert "--model NAME" in options
         assert all(name in apart for name in ("--image-size", "--mean", "--std", "--kwargs"))
+
+
+def test_import_keeps_the_input_that_is_given(
+    soup: Command, candidates: Candidates, tmp_path: Path
+) -> None:
+    torch.save(dict(Checkpoint(candidates.models[0])), tmp_path / "run.pt")
+    made = soup("import", tmp_path / "run.pt", "--out", tmp_path / "run", *INPUT)
+    assert made.code == 0, made.err
+    assert "kept of the model: image_size 12, crop_pct 0.5" in made.err
+    said = soup("compare", tmp_path / "run", "--on", candidates.heldout, *OPTIONS)
+    assert (
+        "images as 12 x 12 px, crop 0.5, mean 0.2 0.5 0.7, std 0.2 0.3 0.4 (in the file)"
+        in said.err
+    )
