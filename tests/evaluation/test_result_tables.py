@@ -1,5 +1,6 @@
 """From answers to tables, against figures worked out by hand or by another library."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -204,7 +205,12 @@ def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None
     figures = headline(results, tests, "greedy")
     assert list(figures) == [*LABELS, SHIFTS]
     for split, line in figures.items():
-        assert list(line) == ["best_single", "soup", "ensemble", "gain", "p_value"]
+        scores = ["best_single", "soup", "ensemble", "median_ingredient"]
+        assert list(line) == [*scores, "gain", "p_value"]
+        single = results[(results["kind"] == "ingredient") & (results["split"] == split)]
+        assert line["median_ingredient"] == pytest.approx(
+            statistics.median(single["accuracy"]), abs=1e-6
+        )
         for key, kind in [("best_single", "best single"), ("soup", "greedy"), ("ensemble",) * 2]:
             assert line[key] == pytest.approx(
                 get(results, kind=kind, split=split)["accuracy"], abs=1e-6

@@ -13,7 +13,7 @@ from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, correct
 from soup.evaluation.predict import predict
-from soup.evaluation.promotion_gate import Decision, Scored, decide, packed, scored
+from soup.evaluation.promotion_gate import NOISE, Decision, Scored, decide, packed, scored
 from soup.models import open_model
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
@@ -64,7 +64,7 @@ def run(project: Project) -> dict[str, Any]:
         "run_id": soup.run_id,
         "promoted": decision.promote,
         "reason": decision.reason,
-        "p": decision.p,
+        "within_noise": decision.promote and decision.p is not None and decision.p >= NOISE,
         "summary": f"{version}, "
         f"{'the new champion' if decision.promote else 'not champion'}: {decision.reason}; test "
         f"{100 * metrics['test']['gain']:+.2f} against its best single model "

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from soup.errors import BadInput
-from soup.evaluation.promotion_gate import NOISE
 from soup.files import write_text
 from soup.pipeline.project import Project
 from soup.report import Report, page
@@ -62,8 +61,7 @@ def run(project: Project) -> dict[str, Any]:
 
 def _champion(registered: Mapping[str, Any]) -> list[str]:
     """A caveat if the soup became the champion by less than noise."""
-    p = registered.get("p")
-    if not registered["promoted"] or p is None or p < NOISE:
+    if not registered.get("within_noise"):
         return []
     return [
         f"It became the champion by a difference within noise: {registered['reason']}. With "
