@@ -7,12 +7,15 @@ from typing import Any
 
 import pandas as pd
 from prefect.settings import PREFECT_UI_URL
-from rich.table import Table
 
 from flows.dvc_lock import METRICS, lock
 from flows.project import Record, console, default_params, open_project, root
 from flows.server import temporary
+from flows.terminal.tables import Row, fitting
 from soup.config.params import Params
+
+SHOWN = {"heldout": "held-out", "shifts": "mean of shifts"}  # split -> its name in a table
+WHOSE = ("locked", "yours")
 
 
 def commit_to_dvc(params: Params) -> None:
@@ -30,13 +33,22 @@ def commit_to_dvc(params: Params) -> None:
 def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Print the locked and the own metrics side by side, if they differ."""
     splits = [s for s in ("heldout", "test", "shifts") if s in locked and s in own]
-    table = Table(title="\nthe result in dvc.lock and yours, %", title_justify="left")
-    for column in ("", *(f"{split}: {whose}" for split in splits for whose in ("locked", "yours"))):
-        table.add_column(column, justify="right" if column else "left")
+    columns = [f"{SHOWN.get(split, split)}: {whose}" for split in splits for whose in WHOSE]
+    rows = []
     for figure in ("best_single", "median_ingredient", "soup", "gain"):
         cells = [f"{100 * m[s].get(figure, math.nan):.2f}" for s in splits for m in (locked, own)]
-        table.add_row(figure.replace("_", " "), *cells)
+        rows.append(Row(figure.replace("_", " "), cells))
     if locked != own:
+        _print("the result in dvc.lock and yours, %", columns, rows)
+
+
+def _row(name: str, scores: pd.Series, splits: list[str], style: str = "") -> Row:
+    return Row(name, [f"{100 * scores[s]:.2f}" for s in splits], style)
+
+
+def _print(title: str, columns: list[str], rows: list[Row]) -> None:
+    console().print()
+    for table in fitting(title, columns, rows, console().width):
         console().print(table)
 
 
@@ -47,8 +59,18 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
         seconds: that this run took; the records have those of the runs that they are of.
     """
     results = pd.read_csv(open_project(params).out / "results.csv")
-    soup, kept = records["cook"]["recipe"], records["cook"]["kept"]
-    console().print(_table(f"\n{params.experiment}: accuracy, %", results, soup))
+    splits = list(dict.fromkeys(results["split"]))
+    soup, rows = records["cook"]["recipe"], []
+    single = results["kind"] == "ingredient"
+    medians = results[single].groupby("split")["accuracy"].median()
+    for (kind, model), of_model in results[~single].groupby(["kind", "model"], sort=False):
+        scores = of_model.set_index("split")["accuracy"]
+        if kind == "best single" and len(medians):
+            rows.append(_row("median ingredient", medians, splits))
+        rows.append(_row(str(model), scores, splits, "bold" if kind == soup else ""))
+    columns = [SHOWN.get(split, split) for split in splits]
+    _print(f"{params.experiment}: accuracy, %", columns, rows)
+    kept = records["cook"]["kept"]
     wrapped: dict[str, Any] = {"soft_wrap": not console().is_terminal}
     console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", **wrapped)
     tests = pd.read_csv(open_project(params).out / "tests.csv").set_index("split")
@@ -60,6 +82,10 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
             f"{100 * row['high']:+.2f}, p = {row['p_value']:.2g}",
             **wrapped,
         )
+        if split in medians.index:
+            accuracy = results.loc[(results["kind"] == soup) & (results["split"] == split)]
+            gain = 100 * (float(accuracy["accuracy"].iloc[0]) - medians[split])
+            console().print(f"         {gain:+.2f} over the median ingredient", **wrapped)
     registered = records["register"]
     stages = sum(record["seconds"] for record in records.values())
     before = "" if seconds > 0.9 * stages else f"; its stages, when they ran, {stages:.0f} s"
@@ -70,21 +96,6 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
     )
     for what, where in _hints(params).items():
         console().print(f"{what:10} {where}", **wrapped)
-
-
-def _table(title: str, results: pd.DataFrame, soup: str) -> Table:
-    """The models but for the ingredients, narrow enough for a terminal of 80 columns."""
-    splits = list(dict.fromkeys(results["split"]))
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for split in splits:
-        table.add_column("mean of\nshifts" if split == "shifts" else split, justify="right")
-    compared = results[results["kind"] != "ingredient"]
-    for (kind, model), rows in compared.groupby(["kind", "model"], sort=False):
-        scores = rows.set_index("split")["accuracy"]
-        style = "bold" if kind == soup else ""
-        table.add_row(model, *(f"{100 * scores[s]:.2f}" for s in splits), style=style)
-    return table
 
 
 def _hints(params: Params) -> dict[str, str]:

@@ -61,11 +61,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """
     say(bold(title))
     grid = Table(box=None, pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        grid.add_column(column.removeprefix(">"), justify="right" if right else "left")
-    for row in rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    shown = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        # On a narrow terminal names are folded, and figures stay whole.
+        if column.startswith(">"):
+            widest = max((len(row[index]) for row in shown), default=0)
+            grid.add_column(column[1:], justify="right", min_width=widest)
+        else:
+            grid.add_column(column, overflow="fold")
+    for row in shown:
+        grid.add_row(*row)
     console.print(grid)
 
 

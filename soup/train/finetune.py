@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -136,8 +136,7 @@ def finetune(
         batch = min(h.batch_size, len(train))
         network, ranks = spread(model, ranks, batch, h.accumulate, sharded, h.precision)
     if h.compile:
-        compiled: Any = torch.compile(network or model)
-        network = compiled
+        network = cast(nn.Module, torch.compile(network or model))
     averages = Averages(model, h.ema, h.swa_start is not None)
     method = StepConfig(**{field.name: getattr(h, field.name) for field in fields(StepConfig)})
     if sharded:
