@@ -14,6 +14,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -177,6 +178,13 @@ class Cook(Strict):
         "before it is judged, a pass over them each; 0 averages the statistics. Of no effect on "
         "models without BatchNorm, or whose fine-tunes left its statistics as they were",
     )
+
+    @field_validator("recalibrate")
+    @classmethod
+    def one_image_has_no_variance(cls, images: int) -> int:
+        if images == 1:
+            raise ValueError("one image has no variance: give 2 or more, or 0")
+        return images
 
 
 class Evaluate(Strict):

@@ -140,8 +140,10 @@ class Recalibration:
         parts = (self.prepare(part) for part in inputs.tensor_split(batches))
         statistics, stored = {}, specs(weights)
         for name, buffer in _recompute(model, parts, self.layers).items():
-            rounded = buffer.to(stored[name].dtype)
-            if bool(rounded.isfinite().all()):  # else too large for float16: kept as it is
+            dtype = stored[name].dtype
+            rounded = buffer.to(dtype)
+            # What is too large for float16, or too fine for float8, is kept as it is.
+            if dtype.itemsize > 1 and bool(rounded.isfinite().all()):
                 buffer.copy_(rounded)
             else:
                 rounded = buffer

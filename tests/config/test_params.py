@@ -246,6 +246,8 @@ NO_NAME = "must be letters, digits, '.', '_' and '-', the first a letter or digi
         ("base__mean", 0.5, "must be a list, got 0.5"),
         ("soup__tie", "kep", "must be 'keep' or 'reject', got 'kep'; did you mean keep?"),
         ("evaluate", "all", "must be a table of keys, got 'all'"),
+        ("soup__recalibrate", 1, "one image has no variance: give 2 or more, or 0, got 1"),
+        ("soup__recalibrate", -3, "must be at least 0, got -3"),
         ("sweep__halving", {"rungs": []}, "has too few entries: at least 1, got []"),
     ],
 )  # fmt: skip

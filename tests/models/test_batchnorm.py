@@ -187,16 +187,26 @@ def test_statistics_that_were_frozen_in_the_fine_tunes_are_kept() -> None:
     assert not torch.equal(frozen["2.running_mean"], torch.zeros(3))
 
 
-@pytest.mark.parametrize(("scale", "dtype"), [(1, torch.float16), (1000, torch.float32)])
-def test_statistics_are_judged_as_they_are_stored(scale: float, dtype: torch.dtype) -> None:
-    """In the weights' type, but where a variance is beyond float16."""
+@pytest.mark.parametrize(
+    ("stored", "scale", "dtype"),
+    [
+        (torch.float16, 1, torch.float16),
+        (torch.float16, 1000, torch.float32),
+        (torch.bfloat16, 1000, torch.bfloat16),
+        (torch.float8_e4m3fn, 1, torch.float32),
+    ],
+)
+def test_statistics_are_judged_as_they_are_stored(
+    stored: torch.dtype, scale: float, dtype: torch.dtype
+) -> None:
+    """In the weights' type, but where it cannot hold a variance."""
     layer = nn.BatchNorm1d(3)
     weights = {
-        name: t.half() if t.is_floating_point() else t for name, t in layer.state_dict().items()
+        name: t.to(stored) if t.is_floating_point() else t for name, t in layer.state_dict().items()
     }
     statistics = Recalibration(scale * torch.randn(40, 3))(layer, weights)
     assert statistics["running_var"].dtype == dtype
-    assert statistics["running_mean"].dtype == torch.float16
+    assert statistics["running_mean"].dtype == (dtype if stored.itemsize == 1 else stored)
     for name, tensor in statistics.items():
         assert torch.equal(layer.state_dict()[name], tensor.to(layer.state_dict()[name].dtype))
 

@@ -203,6 +203,10 @@ def _half_bias(
     soup = recipe(rescored, judge_on(here))
     best = min(rescored, key=lambda ingredient: ingredient.errors)
     soup_here = cost(soup.weights, judge_on(here)) if soup.errors is None else soup.errors
-    rise = cost(soup.weights, judge_on(there)) / len(there) - soup_here / len(here)
+    if len(soup.kept) == 1:  # known, with the BatchNorm statistics of its own training
+        soup_there = float(wrong[soup.kept[0]][there].sum())
+    else:
+        soup_there = cost(soup.weights, judge_on(there))
+    rise = soup_there / len(there) - soup_here / len(here)
     best_rise = wrong[best.name][there].mean() - best.errors / len(here)
     return float(rise - best_rise), float(rise)
