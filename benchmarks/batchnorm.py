@@ -160,20 +160,24 @@ def compare(
 
 
 def suffice(rate: float, cache: Path, count: int, evaluator: Evaluator, train: Tensor) -> None:
-    """Print the held-out accuracy of the mean of all, by the number of images and their draw."""
+    """Print the held-out accuracy of the mean of all, by number of images and size of batches."""
     mean = average([Checkpoint(cache / f"{rate:g}-{seed}.safetensors") for seed in range(count)])
-    for images_used in (16, 32, 64, 128, 256, 512, len(train)):
+    counts = [(n, 256) for n in (16, 32, 64, 128, 256, 512, len(train))]
+    for images_used, batch in [*counts, *((IMAGES, batch) for batch in (32, 64, 128))]:
         found, seconds = [], 0.0
         for draw in range(1 if images_used == len(train) else 5):
             chosen = torch.from_numpy(np.random.default_rng(draw).permutation(len(train)))
             inputs = train[chosen[:images_used]]
-            recalibration = Recalibration(inputs, evaluator.examples.prepare)
+            recalibration = Recalibration(inputs, evaluator.examples.prepare, batch)
             weights = replace(evaluator, recalibration=recalibration).recalibrated(mean)
             logits = evaluator.logits(weights)
             found.append(100 * float(correct(logits, evaluator.examples.labels).mean()))
             seconds += recalibration.seconds
         cells = f"{np.mean(found):.1f} | {min(found):.1f} to {max(found):.1f}"
-        print(f"| {rate:g} | {images_used} | {cells} | {seconds / len(found):.2f} |", flush=True)
+        print(
+            f"| {rate:g} | {images_used} | {batch} | {cells} | {seconds / len(found):.2f} |",
+            flush=True,
+        )
 
 
 def cost(evaluator: Evaluator, train: Tensor, weights: Weights) -> str:
@@ -212,7 +216,7 @@ def main() -> None:
     for rate in rates:
         compare(rate, options.cache, count, evaluator, train, sets)
     print(cost(evaluator, train, Checkpoint(options.cache / "probe.safetensors")))
-    print("| rate | images | held-out, mean of 5 draws | range | s |\n" + "|---" * 5 + "|")
+    print("| rate | images | batch | held-out, mean of 5 draws | range | s |\n" + "|---" * 6 + "|")
     for rate in rates:
         suffice(rate, options.cache, count, evaluator, train)
 

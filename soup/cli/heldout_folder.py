@@ -21,7 +21,7 @@ from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.examples import Examples
 from soup.files import of_value
 from soup.models import Architecture, build, head_weights, load_weights, require_size
-from soup.models.batchnorm import Recalibration, layers_that_differ, spread_evenly
+from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ, spread_evenly
 from soup.models.by_name import Resolved, resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
@@ -111,7 +111,7 @@ def recalibration_on(
         images, skipped = _opened(folder, evaluator.architecture, None, lambda: None, count)
         tell_left_out(skipped)
     inputs = images.compact(spread_evenly(len(images), count))
-    return Recalibration(inputs, images.prepare, evaluator.batch_size, layers)
+    return Recalibration(inputs, images.prepare, min(evaluator.batch_size, BATCH), layers)
 
 
 def _opened(

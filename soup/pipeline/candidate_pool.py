@@ -10,7 +10,7 @@ import pandas as pd
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.metrics import Logits
 from soup.models import DESCRIPTION_FILE, Architecture, build
-from soup.models.batchnorm import Recalibration, layers_that_differ
+from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
 from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
 from soup.recipes.greedy import greedy
@@ -130,4 +130,4 @@ class CandidatePool:
             return None
         images = training_of(self._project, self.architecture, most)
         inputs = images.compact(np.arange(len(images)))
-        return Recalibration(inputs, images.prepare, self._batch_size, layers)
+        return Recalibration(inputs, images.prepare, min(self._batch_size, BATCH), layers)

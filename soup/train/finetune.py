@@ -18,7 +18,7 @@ from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
 from soup.files import write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
-from soup.models.batchnorm import IMAGES, Recalibration, has_batchnorm, spread_evenly
+from soup.models.batchnorm import BATCH, IMAGES, Recalibration, has_batchnorm, spread_evenly
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import image_input, training
 from soup.train.batches import Replaced, augmented, steps_per_epoch, workers_for
@@ -220,7 +220,7 @@ def _recalibrate(
     inputs = image_input(architecture)
     images = examples(job.images, rows, architecture.classes, inputs)
     pixels = images.compact(np.arange(len(rows)))
-    recalibration = Recalibration(pixels, inputs.prepare, job.eval_batch_size)
+    recalibration = Recalibration(pixels, inputs.prepare, min(job.eval_batch_size, BATCH))
     for model in averaged:
         recalibration(model, model.state_dict())
 
