@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from soup.data.reading.color_modes import rgb
-from soup.data.reading.formats import open_image
+from soup.data.reading.formats import damage_as_os_error, open_image
 
 # Pixels beyond which Pillow decodes a JPEG, because it guards against decompression bombs.
 MAX_PIXELS = 89_000_000
@@ -34,7 +34,7 @@ def decode(encoded: bytes) -> Image.Image:
             return Image.fromarray(pixels.permute(1, 2, 0).numpy())
         except RuntimeError:
             pass  # Pillow, below, raises an error with a clearer message
-    with open_image(io.BytesIO(encoded)) as image:
+    with open_image(io.BytesIO(encoded)) as image, damage_as_os_error():
         return rgb(image)
 
 

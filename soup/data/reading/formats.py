@@ -4,6 +4,9 @@ The formats are named to Pillow one by one, because it would start other program
 Of an animation the first frame is read.
 """
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from PIL import Image
@@ -42,7 +45,17 @@ def open_image(file: IO[bytes]) -> Image.Image:
         UnidentifiedImageError: the file is of none of them.
         OSError, SyntaxError, ValueError, DecompressionBombError: its header is damaged.
     """
-    return Image.open(file, formats=[*FORMATS])
+    with damage_as_os_error():
+        return Image.open(file, formats=[*FORMATS])
+
+
+@contextmanager
+def damage_as_os_error() -> Iterator[None]:
+    """Raise as OSError what Pillow's readers of formats raise of other kinds for a damaged file."""
+    try:
+        yield
+    except (RuntimeError, EOFError, IndexError, struct.error) as error:  # AVIF: RuntimeError
+        raise OSError(f"{type(error).__name__}: {error}") from None
 
 
 def is_whole(file: IO[bytes], kind: str | None) -> bool:
