@@ -7,6 +7,7 @@ Of an animation the first frame is read.
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import IO
 
 from PIL import Image
@@ -36,6 +37,12 @@ UNREAD_SUFFIXES = frozenset(
     | {".wmf", ".emf", ".ico", ".icns", ".dds", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"}
     | {".orf", ".rw2", ".pef", ".srw"}
 )
+
+
+def unread(path: PurePath) -> str:
+    """Why a picture of a format that is not read is left out; '' for any other file."""
+    suffix = path.suffix.lower()
+    return f"{suffix} is not read; convert it to .png or .jpg" if suffix in UNREAD_SUFFIXES else ""
 
 
 def open_image(file: IO[bytes]) -> Image.Image:

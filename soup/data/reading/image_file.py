@@ -17,7 +17,7 @@ from soup.data.errors import DataError, Unreadable
 from soup.data.reading import archives, hugging_face
 from soup.data.reading.color_modes import require_known, upright_size
 from soup.data.reading.decoding import decode
-from soup.data.reading.formats import is_whole, open_image
+from soup.data.reading.formats import is_whole, open_image, unread
 
 INSIDE = "::"
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -96,7 +96,7 @@ def examined(path: Path, how: Literal["decode", "header"]) -> tuple[str, str]:
         pixels = decode(data)
         return _digest(data), _digest(str(pixels.size).encode() + pixels.tobytes())
     except UnidentifiedImageError:
-        raise ValueError("not an image") from None
+        raise ValueError(unread(path) or "not an image") from None
     except BROKEN as error:
         raise ValueError(f"unreadable: {error}") from None
 

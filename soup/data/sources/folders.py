@@ -9,7 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
 
 from soup.data.errors import DataError
-from soup.data.reading.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+from soup.data.reading.formats import IMAGE_SUFFIXES, unread
 from soup.data.reading.image_file import examined, fingerprint
 from soup.errors import some
 
@@ -110,12 +110,11 @@ def not_read(paths: Iterable[str]) -> list[Problem]:
     problems: list[Problem] = []
     others: dict[str, list[str]] = {}
     for path in sorted(paths):
-        suffix = PurePosixPath(path).suffix.lower()
-        if suffix in UNREAD_SUFFIXES:
-            reason = f"{suffix} is not read; convert it to .png or .jpg"
+        file = PurePosixPath(path)
+        if reason := unread(file):
             problems.append(Problem(path, reason))
-        elif suffix not in IMAGE_SUFFIXES:
-            others.setdefault(suffix, []).append(path)
+        elif not is_image(file):
+            others.setdefault(file.suffix.lower(), []).append(path)
     for files in others.values():
         reason = f"no image, as are all {kinds(files)}" if len(files) > 1 else "no image"
         problems.append(Problem(files[0], reason, image=False))

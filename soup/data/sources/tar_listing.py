@@ -34,8 +34,7 @@ def others(tars: Sequence[Path], root: Path, labelled: bool = False) -> list[Pro
 
 
 def _visible(archive: Path) -> list[str]:
-    names = archives.names(archive)
-    return [n for n in names if not any(p.startswith(".") for p in PurePosixPath(n).parts)]
+    return [name for name in archives.names(archive) if "/." not in f"/{name}"]
 
 
 def by_folder(

@@ -79,6 +79,12 @@ def test_other_formats_are_no_images_whatever_their_suffix(
         fingerprint(path, how)  # type: ignore[arg-type]
 
 
+def test_a_picture_of_a_list_whose_format_is_not_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(ValueError, match=r"^\.heic is not read; convert it to \.png or \.jpg$"):
+        fingerprint(tmp_path / "a.HEIC", "decode")
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
 def test_the_end_of_a_file_tells_that_it_is_whole(kind: str) -> None:
     buffer = io.BytesIO()
