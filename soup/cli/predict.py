@@ -135,11 +135,13 @@ def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":
     from PIL import UnidentifiedImageError
 
     from soup.data.reading.decoding import decode
+    from soup.data.reading.formats import unread
     from soup.data.reading.image_file import BROKEN
     from soup.data.sources.folders import DataError
 
     try:
         return np.asarray(resize(decode(file.read_bytes())), dtype=np.uint8)
     except BROKEN as error:
-        reason = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
-        raise DataError(f"{file}: not an image that can be read{reason}") from None
+        why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
+        reason = unread(file) or f"not an image that can be read{why}"
+        raise DataError(f"{file}: {reason}") from None

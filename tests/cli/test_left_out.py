@@ -73,6 +73,9 @@ def test_predict_classifies_the_rest(folder: Path, candidates: Candidates, soup:
     said = soup("predict", candidates.models[0], *(folder / "red" / name for name in BAD))
     assert said.code == 2
     assert all(f"{name}: not an image that can be read" in said.err for name in BAD)
+    said = soup("predict", candidates.models[0], folder / "red/phone.heic")
+    assert said.code == 2
+    assert "phone.heic: .heic is not read; convert it to .png or .jpg" in said.err
 
 
 def test_more_than_a_few_are_counted(folder: Path, candidates: Candidates, soup: Command) -> None:
