@@ -160,7 +160,7 @@ def test_features_without_room_in_the_cache_give_the_same_head(root: Path) -> No
 
 def test_a_probe_changes_the_head_alone_and_is_scored(tmp_path: Path) -> None:
     draw(tmp_path / "train", dict.fromkeys(COLOURS, 12))
-    draw(tmp_path / "test", dict.fromkeys(COLOURS, 1))
+    draw(tmp_path / "test", dict.fromkeys(COLOURS, 1), first=500)
     plain = job(tmp_path, {})
     made, model = tiny()
     nn.init.zeros_(timm_models.head(model).weight)

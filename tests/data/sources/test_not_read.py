@@ -72,3 +72,11 @@ def test_strict_stops_for_pictures_and_not_for_other_files(tmp_path: Path) -> No
     (tmp_path / "train/red/a.heic").touch()
     with pytest.raises(DataError, match=r"^1 images cannot be used .*\n  train/red/a\.heic: "):
         prepare(data, tmp_path)
+
+
+def test_of_a_shift_pictures_alone_are_named(tmp_path: Path) -> None:
+    draw(tmp_path / "shifted", {"red": 2})
+    (tmp_path / "shifted/mappings.json").touch()
+    (tmp_path / "shifted/red/a.heic").touch()
+    made = listed(Source(path="shifted"), tmp_path, "colours")
+    assert lines(made.misplaced) == [("shifted/red/a.heic", HEIC, True)]
