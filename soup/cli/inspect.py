@@ -174,15 +174,18 @@ def _lines(
 
 
 def _facts(name: str, pool: "Pool") -> dict[str, object]:
+    from soup.weights.kinds import averaged
+
     checkpoint = pool.checkpoints[name]
     stored = [spec for n, spec in checkpoint.specs.items() if spec.tied == n]
     dtypes = sorted({str(spec.dtype).removeprefix("torch.") for spec in stored})
+    numbers = [spec for spec in stored if averaged(spec.dtype)]
     notes = [f"{key} {checkpoint.metadata[key][:24]}" for key in ("recipe", "lr", "layout")
              if key in checkpoint.metadata]  # fmt: skip
     return {
         "model": name,
         "tensors": len(checkpoint),
-        "parameters": f"{sum(math.prod(s.shape) for s in stored if s.dtype.is_floating_point):,}",
+        "parameters": f"{sum(math.prod(spec.shape) for spec in numbers):,}",
         "dtypes": " ".join(dtypes),
         "sha256": pool.digests[name][:12],
         "notes": ", ".join(notes),

@@ -50,8 +50,8 @@ class Soup:
     """The result of a recipe.
 
     Attributes:
-        weights: the merged tensors: a dictionary, or lazy weights if the ingredients are lazy and
-            the recipe keeps no sum in memory.
+        weights: the merged tensors: a dictionary, or lazy weights, computed on access, if the
+            ingredients are lazy.
         kept: names of the ingredients in the soup, in the order of acceptance.
         errors: held-out errors of the soup; None if no judge counted them.
         trace: one trial for each candidate, in the order tried.
