@@ -164,12 +164,12 @@ KINDS = (
     ),
     Kind(
         "masks",
-        "dtype bool, or the name ends in `mask`",
+        "dtype bool",
         "equal",
         "the first model's where all are equal, else refused",
         "weights under different masks have no mean: apply each mask to its weights and leave it "
         "out, or fine-tune under one mask",
-        lambda name, tensors: tensors[name].dtype == torch.bool or name.endswith("mask"),
+        lambda name, tensors: tensors[name].dtype == torch.bool,
     ),
     Kind(
         "scales of float8",

@@ -66,9 +66,6 @@ REFUSED: dict[str, tuple[Callable[[], Model], list[str], str]] = {
     "a scale under the module's name": (
         lambda: {"w1.weight": float8(4, 4), "w1_scale": torch.rand(4)}, ["w1_scale"], "dequantised",
     ),
-    "a mask of numbers": (
-        lambda: {"conv.mask": (torch.rand(64) < 0.5).float()}, ["conv.mask"], "mask",
-    ),
     "spectral norm of BigGAN": (
         lambda: {f"conv.{n}": torch.randn(1, 3) for n in ("u0", "sv0")}, ["conv.u0"], "spectral",
     ),
