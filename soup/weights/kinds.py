@@ -32,16 +32,22 @@ SCALE = re.compile(r"[._]?(scale|amax|absmax)[^.]*$", re.IGNORECASE)
 QUANTIZER = re.compile(r"zero|scale|bits|quant", re.IGNORECASE)
 
 
+BECOMES: dict[Rule, str] = {
+    "averaged": "averaged: summed in float64 and rounded once",
+    "first": "the first model's",
+    "said": "the first model's; a warning where they differ",
+    "equal": "the first model's where all are equal, else refused",
+    "never": "refused",
+}
+
+
 class Kind(NamedTuple):
     """A kind of tensor.
 
     Attributes:
         name: for people.
         recognized: by what a tensor is of this kind, for people.
-        rule: "averaged": merged number by number. "first": copied from the first model. "said": the
-            same, and a warning where the models differ. "equal": copied from the first model if it
-            is the same in all, else refused. "never": refused.
-        becomes: what becomes of it, for people.
+        rule: what becomes of it, explained in `BECOMES`.
         remedy: what to do where it is refused.
         of: whether a tensor is of this kind, given its name and all tensors of the model. A tensor
             is of the first kind that fits.
@@ -50,7 +56,6 @@ class Kind(NamedTuple):
     name: str
     recognized: str
     rule: Rule
-    becomes: str
     remedy: str
     of: Callable[[str, Tensors], bool]
 
@@ -101,14 +106,16 @@ def _placeholder(name: str, tensors: Tensors) -> bool:
 
 
 UNFOLD = "save the models with it removed (torch.nn.utils.{}), and average those"
-DEQUANTIZE = "average the models as they were before it (or dequantised), and quantise the soup"
+DEQUANTIZE = (
+    "average the models as they were before quantisation (or dequantise them), "
+    "and quantise the soup"
+)
 
 KINDS = (
     Kind(
         "state of a module",
         "the name ends in `_extra_state`",
         "equal",
-        "the first model's where all are equal, else refused",
         "leave it out of the files: it is no weight, and a module makes it anew",
         lambda name, _: name.endswith("_extra_state"),
     ),
@@ -116,7 +123,6 @@ KINDS = (
         "low-rank factors",
         "the name has a part such as `lora_A`, `lora_B`, `lora_down`, `hada_w1`, `vera_lambda_b`",
         "equal",
-        "the first model's where all are equal, else refused",
         "the mean of factors is not the mean of their products: merge each adapter into its model "
         "(peft: merge_and_unload), and average those",
         lambda name, _: LORA.search(name) is not None,
@@ -125,7 +131,6 @@ KINDS = (
         "placeholders",
         "a `weight` of shape (0,), as ZeRO-3 leaves it",
         "never",
-        "refused",
         "the file holds no weights: gather them first (DeepSpeed: zero_to_fp32.py)",
         _placeholder,
     ),
@@ -133,7 +138,6 @@ KINDS = (
         "parametrised weights",
         "the name has `parametrizations.NAME.original0` or `parametrizations.NAME.0.` in it",
         "equal",
-        "the first model's where all are equal, else refused",
         "the weight is no linear function of it: "
         + UNFOLD.format("parametrize.remove_parametrizations"),
         lambda name, _: PARAMETRIZATION.search(name) is not None,
@@ -142,7 +146,6 @@ KINDS = (
         "weight normalisation",
         "`NAME_g` beside `NAME_v`",
         "equal",
-        "the first model's where all are equal, else refused",
         "the weight is a product of both: " + UNFOLD.format("remove_weight_norm"),
         _weight_norm,
     ),
@@ -150,7 +153,6 @@ KINDS = (
         "spectral normalisation",
         "`NAME_orig` or `NAME_bar` beside `NAME_u`, and `NAME_v`; `u0` beside `sv0`",
         "equal",
-        "the first model's where all are equal, else refused",
         "the weight is divided by a product of all: " + UNFOLD.format("remove_spectral_norm"),
         _spectral,
     ),
@@ -158,7 +160,6 @@ KINDS = (
         "pruning masks",
         "`NAME_mask` beside `NAME_orig`",
         "equal",
-        "the first model's where all are equal, else refused",
         "the weight is a product of both: " + UNFOLD.format("prune.remove"),
         lambda name, tensors: _beside(tensors, name, "_mask", ["_orig"]),
     ),
@@ -166,7 +167,6 @@ KINDS = (
         "masks",
         "dtype bool",
         "equal",
-        "the first model's where all are equal, else refused",
         "weights under different masks have no mean: apply each mask to its weights and leave it "
         "out, or fine-tune under one mask",
         lambda name, tensors: tensors[name].dtype == torch.bool,
@@ -175,7 +175,6 @@ KINDS = (
         "scales of float8",
         "a name with `scale` or `amax` in its last part, in a module with a float8 tensor",
         "equal",
-        "the first model's where all are equal, else refused",
         f"a weight is a float8 number times its scale: {DEQUANTIZE}",
         _scale_of_float8,
     ),
@@ -183,23 +182,20 @@ KINDS = (
         "packed numbers",
         "dtype float4 or float8_e8m0fnu",
         "equal",
-        "the first model's where all are equal, else refused",
         f"these are parts of quantised weights: {DEQUANTIZE}",
         lambda name, tensors: tensors[name].dtype in PACKED,
     ),
     Kind(
         "complex numbers",
-        "dtype complex64, complex128",
+        "dtype complex64, complex128: two real numbers each",
         "averaged",
-        "averaged: real and imaginary parts are summed in float64 and rounded once",
         "",
         lambda name, tensors: tensors[name].dtype.is_complex,
     ),
     Kind(
         "float8 numbers",
-        "dtype float8",
+        "dtype float8: compared with the largest number before it is rounded",
         "averaged",
-        "averaged: summed in float64, compared with the largest number, and rounded once",
         "",
         lambda name, tensors: tensors[name].dtype in FLOAT8,
     ),
@@ -207,7 +203,6 @@ KINDS = (
         "real numbers",
         "dtype float64, float32, float16, bfloat16",
         "averaged",
-        "averaged: summed in float64 and rounded once",
         "",
         lambda name, tensors: tensors[name].dtype.is_floating_point,
     ),
@@ -215,7 +210,6 @@ KINDS = (
         "batch counters",
         "the name ends in `num_batches_tracked`",
         "first",
-        "the first model's",
         "",
         lambda name, _: name.endswith("num_batches_tracked"),
     ),
@@ -223,7 +217,6 @@ KINDS = (
         "counters",
         "an integer, alone in its tensor, whose name has no `zero`, `scale`, `bits` or `quant`",
         "said",
-        "the first model's; a warning where they differ",
         "",
         lambda name, tensors: (
             tensors[name].shape in ((), (1,)) and not QUANTIZER.search(name.rpartition(".")[2])
@@ -233,7 +226,6 @@ KINDS = (
         "integers",
         "any other tensor of integers, such as packed or quantised weights and zero points",
         "equal",
-        "the first model's where all are equal, else refused",
         f"integers that differ have no mean: {DEQUANTIZE}",
         lambda *_: True,
     ),

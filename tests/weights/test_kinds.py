@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 import soup
 from soup.weights import Incompatible, MergeWarning, average, gram
 from soup.weights.checkpoint import Checkpoint, save
-from soup.weights.kinds import KINDS, kind_of
+from soup.weights.kinds import BECOMES, KINDS, kind_of
 from soup.weights.mapping import specs
 from soup.weights.mixer import Mixer
 from soup.weights.running_mean import RunningMean
@@ -51,20 +51,20 @@ REFUSED: dict[str, tuple[Callable[[], Model], list[str], str]] = {
     "scales of float8": (
         lambda: {"fc.weight": float8(4, 4), "fc.weight_scale_inv": torch.rand(1)},
         ["fc.weight_scale_inv"],
-        "dequantised",
+        "dequantise",
     ),
     "a scale beside float8": (
         lambda: {"fc.weight": float8(4, 4), "fc.scale_weight": torch.rand(())},
         ["fc.scale_weight"],
-        "dequantised",
+        "dequantise",
     ),
     "a scale of a tensor": (
         lambda: {"fc.weight": float8(4, 4), "fc.weight.absmax": torch.rand(4)},
         ["fc.weight.absmax"],
-        "dequantised",
+        "dequantise",
     ),
     "a scale under the module's name": (
-        lambda: {"w1.weight": float8(4, 4), "w1_scale": torch.rand(4)}, ["w1_scale"], "dequantised",
+        lambda: {"w1.weight": float8(4, 4), "w1_scale": torch.rand(4)}, ["w1_scale"], "dequantise",
     ),
     "spectral norm of BigGAN": (
         lambda: {f"conv.{n}": torch.randn(1, 3) for n in ("u0", "sv0")}, ["conv.u0"], "spectral",
@@ -225,4 +225,4 @@ def test_every_kind_is_in_the_table_of_the_docs() -> None:
     text = (REPO / "docs" / "checkpoints.md").read_text()
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
     for kind in KINDS:
-        assert (kind.name, kind.recognized, kind.becomes) in rows
+        assert (kind.name, kind.recognized, BECOMES[kind.rule]) in rows
