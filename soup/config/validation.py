@@ -1,5 +1,6 @@
 """Strict models: every problem at once, each with its key, what it got and what is allowed."""
 
+import math
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from soup.errors import BadInput, some
 
 Model = TypeVar("Model", bound="Strict")
+NUMERAL = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(\D*)"  # a number, and what follows it
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -66,7 +68,7 @@ def short_for(key: str, **schema: Any) -> BeforeValidator:
 def one_of(**schema: Any) -> BeforeValidator:
     """Take a number or text alone for a list of one; `schema` as in `short_for`."""
     return BeforeValidator(
-        lambda value: [value] if isinstance(value, (int, float, str)) else value, **schema
+        lambda value: [value] if type(value) in (int, float, str) else value, **schema
     )
 
 
@@ -97,8 +99,10 @@ def _explain(model: type[Strict], error: dict[str, Any]) -> str:
         name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
         for name, limit in error.get("ctx", {}).items()
     }
-    if kind in WORDS and limits.get("pattern", NAME) == NAME:
+    if kind in WORDS:
         must = WORDS[kind].format(**limits)
+    if place[-1:] == ("range",) and kind.startswith("model"):
+        must = "must be a value, a list of values, or a range"
     got = "" if isinstance(given, dict) else f", got {given!r}"
     return f"{where}: {must}{got}{_remedy(error, must)}"
 
@@ -106,25 +110,26 @@ def _explain(model: type[Strict], error: dict[str, Any]) -> str:
 def _remedy(error: dict[str, Any], must: str) -> str:
     """What to write instead, where what was meant can be told; '' elsewhere."""
     given, meant = error["input"], ""
-    number = re.fullmatch(r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(\D*)", str(given), re.IGNORECASE)
+    written = re.fullmatch(NUMERAL, str(given), re.IGNORECASE)
+    number, unit = (float(written[1]), written[2].strip()) if written else (math.nan, "")
     if error["type"] == "literal_error":
         near = get_close_matches(str(given), re.findall(r"'([^']*)'", must), n=1)
         meant = f"did you mean {near[0]}?" if near else ""
     elif error["type"] == "string_pattern_mismatch":
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-._")
         meant = f"such as {plain}" if plain else ""
-    elif must == WHOLE and isinstance(given, float):
-        meant = f"such as {max(1, round(given))}"
-    elif number is None:
+    elif written is None:
         pass
     elif must == "must be text":
         meant = f"put it in quotes: '{given}'"
-    elif must == "must be less than 1" and 2 <= float(given) <= 100:
-        meant = f"it is a share: {given:g}% is {given / 100:g}"
-    elif must == NUMBER and number[2].strip() == "%":
-        meant = f"write {float(number[1]) / 100:g}"
-    elif must in (WHOLE, NUMBER) and number[2].strip() != "%":
-        meant = f"write {number[1]}, without {number[2]!r}"
+    elif must == "must be less than 1" and 2 <= number <= 100:
+        meant = f"it is a share: {number:g}% is {number / 100:g}"
+    elif must == WHOLE and not unit:
+        meant = f"such as {max(1, round(number))}"
+    elif must == NUMBER and unit == "%":
+        meant = f"write {number / 100:g}"
+    elif must in (WHOLE, NUMBER) and unit != "%":
+        meant = f"write {written[1]}, without {unit!r}"
     return f"; {meant}" if meant else ""
 
 
