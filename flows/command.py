@@ -44,7 +44,7 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
     try:
         with stoppable(project.say, last=True), ExitStack() as server:
             params = load(file)
-            if "DVC_STAGE" in os.environ:  # DVC itself would fail after the stage
+            if "DVC_STAGE" in os.environ:  # DVC itself fails at the first stage that lacks one
                 require_sections(Path(file), project.root())
             by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
             if by_engine:
