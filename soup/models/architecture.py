@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from soup.errors import BadInput
 from soup.files import write_json
@@ -94,6 +95,10 @@ def fields_of(text: str, source: str) -> dict[str, Any]:
         for name in ("classes", "mean", "std"):
             if name in raw:
                 raw[name] = tuple(raw[name])
+        if "classes" in raw:  # as the labels of images are written
+            raw["classes"] = tuple(
+                normalize("NFC", name) if isinstance(name, str) else name for name in raw["classes"]
+            )
         try:
             from pydantic import create_model
 

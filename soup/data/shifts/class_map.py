@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unicodedata import normalize
 
 import yaml
 
@@ -42,7 +43,8 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
         classes = [] if value is None else value if isinstance(value, list) else [value]
         if any(isinstance(c, (list, dict, bool, float)) or c is None for c in classes):
             wrong.append(str(folder))
-        table[str(folder)] = tuple(dict.fromkeys(map(str, classes)))
+        names = [normalize("NFC", str(name)) for name in (folder, *classes)]
+        table[names[0]] = tuple(dict.fromkeys(names[1:]))
     if wrong:
         raise DataError(
             f"class map {path}: must be a class, a list of classes, or null: {', '.join(wrong)}"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
+from unicodedata import normalize
 
 from soup.data.errors import DataError
 from soup.data.reading.formats import IMAGE_SUFFIXES, unread
@@ -19,10 +20,16 @@ __all__ += ["fingerprint", "is_image", "kinds", "not_read", "relative", "scan", 
 
 @dataclass(frozen=True)
 class Found:
-    """An image: its path relative to the data root, with forward slashes, and its label."""
+    """An image: its path relative to the data root, with forward slashes, and its label.
+
+    Letters of the label are composed: a Mac may name a folder by e and an accent for é.
+    """
 
     path: str
     label: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", normalize("NFC", self.label))
 
 
 class Checked(NamedTuple):

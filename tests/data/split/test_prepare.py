@@ -171,6 +171,22 @@ def test_a_class_that_train_lacks_is_an_error_that_names_it(tmp_path: Path) -> N
     ]
 
 
+def test_composed_and_decomposed_class_names_are_one_class(tmp_path: Path) -> None:
+    decomposed, composed = "cafe\u0301", "caf\u00e9"
+    data = world(tmp_path, shifts={"sketch": Shift(folder="sketch", classes="map.yaml")})
+    draw(tmp_path / "train" / "x", {"red": 12})
+    (tmp_path / "train" / "x" / "red").rename(tmp_path / "train" / decomposed)
+    (tmp_path / "train" / "x").rmdir()
+    for folder, name, first in (("test", composed, 500), ("sketch", decomposed, 900)):
+        draw(tmp_path / folder / "x", {"red": 4}, first=first)
+        (tmp_path / folder / "x" / "red").rename(tmp_path / folder / name)
+        (tmp_path / folder / "x").rmdir()
+    (tmp_path / "map.yaml").write_text(f"{composed}: {decomposed}\n", encoding="utf-8")
+    prepared = prepare(data, tmp_path)
+    assert prepared.development.classes == ("blue", composed, "green", "red")
+    assert sum(row.label == composed for row in prepared.evaluation) == 8
+
+
 def test_several_missing_folders_are_reported_at_once(tmp_path: Path) -> None:
     draw(tmp_path / "train", {"a": 3})
     (tmp_path / "empty").mkdir()
