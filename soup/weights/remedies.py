@@ -1,7 +1,7 @@
 """What to do about weights that cannot be averaged, by the cause that names and shapes show."""
 
+import math
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -17,8 +17,7 @@ def remedy(first: Shapes, second: Shapes) -> str:
     Args:
         first, second: tensor name -> shape.
     """
-    missing = Counter(shape for name, shape in first.items() if name not in second)
-    unexpected = Counter(shape for name, shape in second.items() if name not in first)
+    missing = [name for name in first if name not in second]
     reshaped = [name for name in first if name in second and first[name] != second[name]]
     if first == second:
         cause = "average the floating-point weights that the integers were made from"
@@ -32,9 +31,9 @@ def remedy(first: Shapes, second: Shapes) -> str:
             f"the names differ by {prefix} alone, which 'soup import FILE --key {prefix[:-1]} "
             "--out NEW.safetensors' takes off"
         )
-    elif missing == unexpected and 2 * missing.total() > len(first):
+    elif 2 * len(missing) > len(first) and _numbers(first) == _numbers(second):
         cause = (
-            "the same shapes under other names: one model by two names, such as those of "
+            "as many numbers under other names: one model by two names, such as those of "
             "transformers before and since version 5, or of a published and a timm checkpoint; "
             "save both in the same way (transformers: save_pretrained), or convert both with "
             "'soup import --model timm:NAME'"
@@ -93,6 +92,10 @@ def _prefix_between(first: Shapes, second: Shapes) -> str:
         if prefix and {prefix + name: shape for name, shape in inner.items()} == outer:
             return prefix
     return ""
+
+
+def _numbers(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _under(names: Mapping[str, str], values: Mapping[str, Value]) -> dict[str, Value]:

@@ -10,6 +10,7 @@ PLAIN = {"encoder.conv.weight": (8, 3, 3, 3), "encoder.conv.bias": (8,), "fc.wei
 ENCODER = {f"layers.{i}.{kind}": (8, 8) for i in range(6) for kind in ("q", "k", "v", "o")}
 OLD = {name.replace("layers", "encoder.layer"): shape for name, shape in ENCODER.items()}
 BERT = {f"bert.{name}": shape for name, shape in ENCODER.items()}
+FUSED = {f"blocks.{i}.qkvo": (32, 8) for i in range(6)}
 CLASSIFIER = {**BERT, "classifier.weight": (3, 8), "classifier.bias": (3,)}
 
 
@@ -30,7 +31,8 @@ def prefixed(prefix: str) -> dict[str, tuple[int, ...]]:
         ),
         ({"te\u0302te.w": (2,)}, {"t\u00eate.w": (2,)}, "composed and decomposed Unicode alone"),
         (PLAIN, prefixed("student."), r"differ by student\. alone.*soup import FILE --key student"),
-        (ENCODER, OLD, "the same shapes under other names: .*transformers"),
+        (ENCODER, OLD, "as many numbers under other names: .*transformers"),
+        (ENCODER, FUSED, "as many numbers under other names: .*soup import --model timm:NAME"),
         (PLAIN, PLAIN | {"fc.weight": (7, 8)}, "same initialisation, head included"),
         (ENCODER, CLASSIFIER, "one is an encoder, the other a model with it and a head"),
         (CLASSIFIER, BERT, "one is an encoder"),
