@@ -68,16 +68,20 @@ def crossings(lines: Mapping[tuple[str, str], Line], cost: str = "Held-out error
     axes = figure.subplots()
     for line in (line for ends, line in lines.items() if ends not in highest):
         axes.plot(line.positions, line.costs, color=INK, linewidth=0.5, alpha=0.6, zorder=1)
+    labels = {}
     for (start, end), (colour, marker) in zip(highest, LINES, strict=False):
         line = lines[start, end]
         look: dict[str, Any] = {"color": colour, "linewidth": 1.1, "markersize": 4}
         label = f"{start} to {end}: barrier {line.barrier:.3g}"
-        axes.plot(line.positions, line.costs, marker=marker, label=label, **look)
+        labels[label] = axes.plot(line.positions, line.costs, marker=marker, **look)[0]
         ends = [line.costs[0], line.costs[-1]]
         axes.plot([0, 1], ends, color=colour, linewidth=0.6, dashes=(2, 3))
     axes.set_xlabel("Place on the line")
     axes.set_ylabel(cost)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), handletextpad=0.6)
+    # Given apart, because a label of `plot` that begins with "_" is left out.
+    axes.legend(
+        labels.values(), labels, loc="lower left", bbox_to_anchor=(0, 1.01), handletextpad=0.6
+    )
     return figure
 
 

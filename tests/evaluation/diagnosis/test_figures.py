@@ -69,6 +69,7 @@ def test_many_models_have_colours_alone() -> None:
 
 def test_a_line_is_named_with_its_barrier() -> None:
     assert "A to B: barrier 25" in words(crossings({("A", "B"): LINE}))
+    assert "_$a to [b]: barrier 25" in words(crossings({("_$a", "[b]"): LINE}))
 
 
 def test_of_many_lines_those_with_the_highest_barriers_are_named() -> None:
