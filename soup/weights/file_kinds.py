@@ -8,6 +8,7 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
+from shlex import quote
 
 from soup.errors import some
 
@@ -102,7 +103,7 @@ def foreign(path: Path) -> str:
     """
     if path.is_dir():
         kinds = (kind for pattern, kind in FOLDERS if next(path.glob(pattern), None))
-        return next(kinds, "").format(path=path)
+        return next(kinds, "").format(path=quote(str(path)))
     if rank := one_rank(path):
         return rank
     with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shlex import quote
 
 from soup.errors import BadInput
 from soup.weights.file_kinds import foreign, one_rank
@@ -80,7 +81,11 @@ def read_index(path: str) -> dict[str, str]:
         if outside:
             raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]}")
         return file_names
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        if Path(index).is_file() and (kind := foreign(Path(index))) and "JSON" not in kind:
+            raise CheckpointError(f"{index}: {kind}") from None
         raise CheckpointError(
             f"{index}: not an index of a sharded model (JSON with a 'weight_map'): {error!r}"
         ) from None
@@ -95,9 +100,8 @@ def unreadable(file: str, error: Exception) -> CheckpointError:
     if path.is_file() and (kind := foreign(path)):
         return CheckpointError(f"{file}: {kind}")
     new = path.with_suffix(".safetensors")
-    convert = (
-        f"convert it once: soup import {file} --out {new if new != path else 'NEW.safetensors'}"
-    )
+    out = quote(str(new)) if new != path else "NEW.safetensors"
+    convert = f"convert it once: soup import {quote(file)} --out {out}"
     if path.suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
         return CheckpointError(
             f"{file}: not safetensors, and pickles are not opened here; {convert}"

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
 
 def test_a_pickle_is_not_opened_but_told_how_to_be_converted(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "my run[1].pt")
+    wanted = f"soup import '{tmp_path}/my run[1].pt' --out '{tmp_path}/my run[1].safetensors'"
+    with pytest.raises(CheckpointError, match=re.escape(wanted)):
+        Checkpoint(tmp_path / "my run[1].pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=r"model.pt: not safetensors.*soup import .*model.pt"):
         Checkpoint(tmp_path / "model.pt")

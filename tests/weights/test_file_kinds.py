@@ -114,6 +114,23 @@ def test_a_folder_of_torch_distributed_is_named_with_a_command_that_works(tmp_pa
     assert torch.equal(Checkpoint(tmp_path / "w")["w"], torch.ones(3))
 
 
+def test_an_index_that_is_a_pointer_is_named_for_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text("version https://git-lfs.github.com/spec/v1")
+    for source in (path, tmp_path):
+        with pytest.raises(
+            CheckpointError, match=r"index.json: a pointer of Git LFS.*git lfs pull"
+        ):
+            Checkpoint(source)
+        with pytest.raises(
+            CheckpointError, match=r"index.json: a pointer of Git LFS.*git lfs pull"
+        ):
+            convert(source, tmp_path / "w")
+    path.write_bytes(b'{"weight_map": \xff}')
+    with pytest.raises(CheckpointError, match="not an index of a sharded model"):
+        Checkpoint(path)
+
+
 def test_files_of_torch_and_safetensors_are_none_of_these(tmp_path: Path) -> None:
     for options in ({}, {"_use_new_zipfile_serialization": False}):
         torch.save({"w": torch.ones(3)}, tmp_path / "w.pth.tar", **options)
