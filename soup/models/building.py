@@ -17,7 +17,9 @@ from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.family_guess import likeness
 from soup.weights import Weights, specs
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.remedies import wrappers_between
 from soup.weights.shards import WEIGHTS_FILE
+from soup.weights.wrappers import unwrap
 
 MODULES = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_models"}
 
@@ -154,6 +156,9 @@ def mismatch_message(
     if not problems:
         return ""
     message = f"the weights do not fit {name}:\n  " + some(problems, 12, "\n  ")
+    wrappers = wrappers_between(have, want)
+    if wrappers and not unwrap(want)[1]:
+        return f"{message}\n  the names differ by {wrappers} alone: convert it with 'soup import'"
     # With half of the tensors wrong, the weights are probably of another model.
     another_model = have and 2 * len(problems) > len(want)
     looks = f"\n  they look like {likeness(have)}; the model is {likeness(want)}"

@@ -21,7 +21,7 @@ def remedy(first: Shapes, second: Shapes) -> str:
     reshaped = [name for name in first if name in second and first[name] != second[name]]
     if first == second:
         cause = "average the floating-point weights that the integers were made from"
-    elif wrappers := _wrappers_between(first, second):
+    elif wrappers := wrappers_between(first, second):
         cause = (
             f"the names differ by {wrappers} alone: convert the files once with 'soup import', "
             "which gives all of them the same names"
@@ -76,7 +76,7 @@ def _parts(name: str) -> set[str]:
     return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
 
 
-def _wrappers_between(first: Shapes, second: Shapes) -> str:
+def wrappers_between(first: Shapes, second: Shapes) -> str:
     """What `unwrap` takes off one of two models that are then the same; '' if they are not."""
     (bare, removed), (other_bare, other_removed) = unwrap(first), unwrap(second)
     if _under(bare, first) != _under(other_bare, second):

@@ -74,6 +74,14 @@ def test_all_that_does_not_fit_is_listed_with_both_shapes() -> None:
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
 
+@pytest.mark.parametrize("wrapped", ["module.{}", "model._orig_mod.{}"])
+def test_wrappers_in_the_names_are_said_with_the_remedy(wrapped: str) -> None:
+    _, model = tiny()
+    weights = {wrapped.format(name): tensor for name, tensor in model.state_dict().items()}
+    with pytest.raises(ModelError, match=r"names differ by wrappers .* alone: .*soup import"):
+        load_weights(model, weights, "tiny")
+
+
 def test_a_long_list_of_misfits_is_cut_and_counted() -> None:
     _, model = tiny()
     with pytest.raises(ModelError, match=rf"and {len(model.state_dict()) - 12} more$"):
