@@ -55,9 +55,11 @@ echo "MLflow   http://127.0.0.1:$mlflow_port/#/$page"
 echo "Prefect  http://127.0.0.1:$prefect_port"
 if [ "${1:-}" = worker ]; then
     infra/prefect/deploy.sh
+    set -m # else it would inherit that SIGINT is ignored, which is how a worker ends itself
     MLFLOW_TRACKING_URI=http://127.0.0.1:$mlflow_port MODELSOUP_ROOT=$PWD \
         prefect worker start --pool local --limit 1 >"$logs/worker.log" 2>&1 &
     worker=$!
+    set +m
     echo "Deployed pipeline/local and more (docs/deployments.md), with a worker. Run it from the page, or:"
     echo "  PREFECT_API_URL=$PREFECT_API_URL .venv/bin/prefect deployment run pipeline/local --watch"
 fi

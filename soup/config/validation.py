@@ -13,7 +13,8 @@ from soup.errors import BadInput, some
 Model = TypeVar("Model", bound="Strict")
 NUMERAL = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(\D*)"  # a number, and what follows it
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-Name = Annotated[str, Field(pattern=NAME)]
+# Experiments and models have at most 256 characters in MLflow's PostgreSQL, keys 250.
+Name = Annotated[str, Field(pattern=NAME, max_length=200)]
 
 # Of a value that may be given in several: named in pydantic's places, unknown to whoever wrote it.
 FORMS = ("range", "choices", "named", "given")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from soup.cli import main
+from soup.cli.champion import _row
 from soup.pipeline.stages.register import _description
 from soup.tracking import Store, copy, history, promote, roll_back, version
 from soup.tracking.limits import LONGEST, key_of, model_name, shortened, storable
@@ -154,12 +155,12 @@ def test_postgresql_takes_a_soup_of_a_thousand_ingredients_and_all_that_is_done_
     copied = copy(served, version(served, "large", second.number), other, "copied", tmp_path)
     assert copied.tags["kept"] == str(SWEEP)
 
-    monkeypatch.setenv("COLUMNS", "200")
-    words = ["soup", "champion", "show", "--model", "large", "--registry", served.uri]
+    words = ["soup", "champion", "show", "--model", "large", "--registry", served.uri, "--json"]
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    said = "".join(capsys.readouterr())
-    assert f"{SWEEP} ingredients" in said
-    assert "2 ingredients" in said  # of the first, whose tag is that of an earlier version
+    shown = json.loads(capsys.readouterr().out)["versions"]
+    # The first has the tags of an earlier version.
+    for each, told in zip(shown, (f"{SWEEP} ingredients", "2 ingredients"), strict=True):
+        assert told in _row(each)

@@ -140,7 +140,7 @@ def test_the_run_of_a_sweep_says_what_was_searched(project: Project) -> None:
     assert float(run.params["space.lr.max"]) == project.params.sweep.space.lr.max
     assert not {"runs", "halving"} & run.params.keys()
     described = project.store().client.get_run(sweep.run_id).data.tags["mlflow.note.content"]
-    assert described.startswith("2 of 2 fine-tunes, 3 ingredients, best ")
+    assert described.startswith("3 of 3 fine-tunes, 4 ingredients, best ft-00")
 
 
 def test_all_hyperparameters_are_logged_with_the_run(project: Project) -> None:
