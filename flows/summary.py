@@ -108,7 +108,7 @@ def _hints(params: Params) -> dict[str, str]:
     hints = {"Look at": f"out/{params.experiment}/report.html", "Watch": ", ".join(watch)}
     if params == default_params():
         return hints | {
-            "Reproduce": "make repro         (dvc repro: nothing to do until something changes)",
+            "Reproduce": "make repro         (dvc repro: only what changed is run)",
             "Change": "params.yaml        (then make demo again: only what changed is redone)",
         }
     return hints | {"Change": "its parameters, and run it again: only what changed is redone"}

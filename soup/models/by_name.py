@@ -74,19 +74,18 @@ def resolve_architecture(
         given["image_size"] = given["kwargs"]["img_size"]
         flags["image_size"] = "--kwargs img_size"
     told = stored(weights)
-    library, name = "", ""
-    if model is not None and model.endswith(".json"):
-        told = Stored(read(Path(model)), model)
-    elif model is not None:
-        library, _, name = model.partition(":")
-        if library not in ("timm", "open_clip") or not name:
+    library, _, name = (model or "").partition(":")
+    if library not in ("timm", "open_clip") or not name:
+        library, name = "", ""
+        if model is not None and not model.endswith(".json"):
             raise ModelError(
                 f"{model!r} is no model: give timm:NAME, open_clip:NAME or a model.json"
             )
-        theirs = (told.fields.get("library", "timm"), _plain(told.fields.get("model", "")))
-        if theirs[1] and theirs != (library, _plain(name)):
-            # Of another model: its preprocessing says nothing of this one.
-            told = Stored()
+        told = told if model is None else Stored(read(Path(model)), model)
+    elif told.fields.get("model") and _identity(told.fields) != _identity(
+        {"library": library, "model": name}
+    ):  # of another model: its preprocessing says nothing of this one
+        told = Stored()
     fields = dict(told.fields)
     library, name = library or fields.get("library", "timm"), name or fields.get("model", "")
     if not name:
@@ -143,9 +142,10 @@ def disagreements(resolved: Resolved, others: Mapping[str, Checkpoint]) -> list[
     return problems
 
 
-def _plain(name: str) -> str:
-    """A name without the tag of its pretrained weights."""
-    return name.partition(".")[0]
+def _identity(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """The library and the model; of a timm model without the tag of its pretrained weights."""
+    library, name = fields.get("library", "timm"), fields["model"]
+    return library, name.partition(".")[0] if library == "timm" else name
 
 
 def _usual(wanted: Mapping[str, Any]) -> Architecture:

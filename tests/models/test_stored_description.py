@@ -11,11 +11,11 @@ import torch
 from timm.models import save_for_hf
 from timm.utils import CheckpointSaver
 
-from soup.models import Architecture, ModelError
+from soup.models import Architecture, ModelError, build
 from soup.models.by_name import disagreements, numbered, resolve_architecture
 from soup.models.conversion import convert
 from soup.weights.checkpoint import Checkpoint, save
-from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny
+from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny, tiny_clip
 
 CLASSES = tuple(COLOURS)
 ARGUMENTS: dict[str, Any] = {
@@ -196,3 +196,16 @@ def test_classes_without_names_are_numbered_by_the_rows_of_the_head(tmp_path: Pa
     weights = bare(tmp_path)
     resolved = resolve_architecture(f"timm:{MODEL}", weights, ("?",), {"kwargs": KWARGS})
     assert numbered(resolved, weights).classes == ("0", "1", "2")
+
+
+def test_a_model_of_open_clip_takes_the_same_options(tmp_path: Path) -> None:
+    config, _ = tiny_clip(tmp_path / "clip")  # a path that ends in .json, and is no model.json
+    given = {"image_size": 32, "mean": (0.1, 0.2, 0.3), "crop_pct": 0.5}
+    resolved = resolve_architecture(f"open_clip:{config}", bare(tmp_path), CLASSES, given)
+    assert shown(resolved.architecture)[:2] == (32, 0.5)
+    assert resolved.architecture.mean == (0.1, 0.2, 0.3)
+    assert build(resolved.architecture)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    stored = {"architecture": resolved.architecture.text()}
+    save({"w": torch.ones(1)}, tmp_path / "soup", stored)
+    again = resolve_architecture(f"open_clip:{config}", Checkpoint(tmp_path / "soup"), ())
+    assert again.architecture == resolved.architecture
