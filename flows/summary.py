@@ -1,7 +1,6 @@
 """The end of a pipeline run: update dvc.lock, print the results and where to look next."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,22 +21,23 @@ def commit_to_dvc(params: Params) -> None:
     """Record the results of params.yaml in `dvc.lock`, or show them beside those it has."""
     if not (root() / ".dvc").is_dir() or params != default_params():
         return
-    scores = open_project(params).out / "scores.json"
-    told = lock(root(), scores)
+    metrics = open_project(params).out / "metrics.json"
+    told = lock(root(), metrics)
     if told:
         console().print(told, style="yellow", soft_wrap=True)
     if (root() / METRICS).is_file():
-        _beside(json.loads((root() / METRICS).read_text()), json.loads(scores.read_text()))
+        _beside(json.loads((root() / METRICS).read_text()), json.loads(metrics.read_text()))
 
 
 def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Print the locked and the own metrics side by side, if they differ."""
     splits = [s for s in ("heldout", "test", "shifts") if s in locked and s in own]
     columns = [f"{SHOWN.get(split, split)}: {whose}" for split in splits for whose in WHOSE]
-    rows = []
-    for figure in ("best_single", "median_ingredient", "soup", "gain"):
-        cells = [f"{100 * m[s].get(figure, math.nan):.2f}" for s in splits for m in (locked, own)]
-        rows.append(Row(figure.replace("_", " "), cells))
+    both = [result[split] for split in splits for result in (locked, own)]
+    rows = [
+        Row("best single", [f"{100 * (m['soup'] - m['gain']):.2f}" for m in both]),
+        *(Row(name, [f"{100 * m[name]:.2f}" for m in both]) for name in ("soup", "gain")),
+    ]
     if locked != own:
         _print("the result in dvc.lock and yours, %", columns, rows)
 

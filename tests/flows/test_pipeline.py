@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from flows.dvc_lock import METRICS
 from tests import checkouts
 
 pytestmark = pytest.mark.slow
@@ -131,6 +132,7 @@ def test_dvc_shows_metrics_and_plots(done: Path) -> None:
     shown = checkouts.run(done, "dvc", "metrics", "show", "--json")
     metrics = json.loads(shown.stdout)[""]["data"]["out/tiny/metrics.json"]["data"]
     assert metrics["test"]["soup"] > 0
+    assert json.loads((done / METRICS).read_text()) == metrics
     plots = checkouts.run(done, "dvc", "plots", "show")
     assert plots.returncode == 0, plots.stderr
     page = (done / "dvc_plots" / "index.html").read_text()
