@@ -61,7 +61,7 @@ def test_the_soup_commands_run_as_they_are_printed(
     soup: Command, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("HELDOUT", "TEST"):
+    for folder in ("HELDOUT", "TEST", "TRAIN"):
         draw(Path(folder), dict.fromkeys(COLOURS, 1))
     shutil.copy(next(Path("TEST").rglob("*.png")), "cat.png")
     model = timm.create_model("test_resnet", num_classes=3).eval()
