@@ -27,6 +27,9 @@ def fitting(title: str, columns: Sequence[str], rows: Sequence[Row], width: int)
         max(map(len, [*column.split(), *(row.cells[index] for row in rows)]))
         for index, column in enumerate(columns)
     ]
+    whole = [max(len(column), wide) for column, wide in zip(columns, widths, strict=True)]
+    if names + sum(whole) + 2 * len(whole) <= width:  # no heading need be broken
+        widths = whole
     gap = 2 if names + sum(widths) + 2 * len(widths) <= width else 1
     parts: list[list[int]] = []
     for index, wide in enumerate(widths):
