@@ -1,6 +1,6 @@
 """The architecture of a checkpoint, from the command's options or from the checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,17 +127,30 @@ def disagreements(resolved: Resolved, others: Mapping[str, Checkpoint]) -> list[
     Args:
         others: by the names that are shown.
     """
+    chosen = {name for name, source in resolved.sources.items() if source.startswith("--")}
+    ignored = chosen | (set() if resolved.named else {"classes"})
+    said = {name: stored(checkpoint).fields for name, checkpoint in others.items()}
+    return contradictions(resolved.architecture, said, ignored)
+
+
+def contradictions(
+    architecture: Architecture, said: Mapping[str, Mapping[str, Any]], ignored: Collection[str] = ()
+) -> list[str]:
+    """What is said of models, by their names, that is not so in an architecture.
+
+    Args:
+        said: of each model, fields of `Architecture`: input and classes are compared.
+        ignored: fields that are not.
+    """
     problems = []
-    for name, checkpoint in others.items():
-        says = stored(checkpoint).fields
+    for name, says in said.items():
         for field in (*INPUT, "classes"):
-            here = getattr(resolved.architecture, field)
-            chosen = resolved.sources.get(field, "").startswith("--")
-            if field not in says or says[field] == here or chosen:
+            here = getattr(architecture, field)
+            if field in ignored or field not in says or says[field] == here:
                 continue
-            if field == "classes" and resolved.named:
+            if field == "classes":
                 problems.append(f"{name} has other classes, or in another order")
-            elif field != "classes":
+            else:
                 problems.append(f"{name} says {field.replace('_', ' ')} {says[field]}, not {here}")
     return problems
 

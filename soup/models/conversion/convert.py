@@ -111,7 +111,7 @@ def convert(
     layout = "model-soups" if named.is_pool else _layout(first, content)
     sha256 = of_shards([str(part) for part in parts])
     notes = {"source": source.name, "sha256": sha256, "layout": layout, "key": chosen.key}
-    description = _description(first, content, name, given or {})
+    description = description_of(first, content, name, given or {})
     notes |= {NOTE: note(description)} if description else {}
     notes |= _recorded(content)
     save(weights, out, notes | ({"model": model} if model else {}))
@@ -147,14 +147,21 @@ def _recorded(content: object) -> dict[str, str]:
     return {"accuracy": str(metric / 100)}
 
 
-def _description(
-    first: Path, content: object, name: str, given: Mapping[str, Any]
+def description_of(
+    first: Path, content: object, name: str = "", given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What is known of the model: given, in the source or beside it, in this order.
+    """What is known of a model: given, in the file or beside it, in this order.
 
     Args:
+        first: the file, or the index of its shards.
+        content: of the file.
         name: of the model in timm; '' if it is not given.
+        given: fields of `soup.models.Architecture`.
+
+    Raises:
+        ModelError: a description is damaged, or the input is not square.
     """
+    given = given or {}
     arguments = content.get("args") if isinstance(content, Mapping) else None
     told: Mapping[str, Any] = {}
     if first.suffix == ".safetensors" and not first.name.endswith(source_files.INDEX):

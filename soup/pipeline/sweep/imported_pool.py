@@ -18,6 +18,8 @@ from soup.evaluation.heldout import scored
 from soup.files import of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build, load_weights
 from soup.models.building import mismatch_message
+from soup.models.by_name import contradictions
+from soup.models.conversion import description_of, source_files
 from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
@@ -83,6 +85,8 @@ def checkpoints(project: Project, shared: Mapping[str, str]) -> dict[str, Import
     files = pool_files(project)
     architecture = Architecture.load(project.out / "probe" / DESCRIPTION_FILE)
     _require_fit(files, architecture)
+    for problem in other_inputs(files, architecture):
+        project.say(f"warning: {problem}")
     heldout = heldout_of(project, architecture)
     params = hyperparameters(files)
     pool = {}
@@ -160,6 +164,24 @@ def listing(project: Project) -> str:
 def _natural(file: Path) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", file.stem)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def other_inputs(files: Mapping[str, Path], architecture: Architecture) -> list[str]:
+    """What the files say of their input that is not so in the base; at most one line.
+
+    Raises:
+        BadInput: what a file says of its model is damaged.
+    """
+    said = {}
+    for name, file in files.items():
+        # A safetensors file says it in its header, and is not read whole for it.
+        content = None if file.suffix == ".safetensors" else source_files.contents(file)
+        fields = description_of(file, content)
+        if fields.get("model", "").partition(".")[0] == architecture.model.partition(".")[0]:
+            said[name] = fields
+    problems = contradictions(architecture, said, {"classes"})
+    remedy = "set base.image_size, base.mean and base.std to what they were trained with"
+    return [f"{some(problems, 5, '; ')}: {remedy}"] if problems else []
 
 
 def _require_fit(files: Mapping[str, Path], architecture: Architecture) -> None:

@@ -1,6 +1,7 @@
 """A pool that others fine-tuned takes the place of a sweep: read, scored, cooked, with lineage."""
 
 import json
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from soup.errors import BadInput
 from soup.models import Architecture, build
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
-from soup.pipeline.sweep.imported_pool import hyperparameters, listing, pool_files
+from soup.pipeline.sweep.imported_pool import hyperparameters, listing, other_inputs, pool_files
 from soup.pipeline.sweep.sweep import Sweep
 from tests import checkouts, worlds
 from tests.pipeline.projects import Silent, record
@@ -201,3 +202,20 @@ def test_two_checkpoints_of_one_stem_are_two(tmp_path: Path) -> None:
         "a.safetensors": 1,
         "c": 2,
     }
+
+
+def test_checkpoints_of_another_input_than_the_base_has_are_named(tmp_path: Path) -> None:
+    architecture, model = worlds.tiny()  # 20 x 20, mean 0.5
+    files = {}
+    for name, size, mean in (("a", 20, None), ("b", 64, None), ("c", None, [0.4])):
+        args = Namespace(model=f"{architecture.model}.tag", img_size=size, mean=mean)
+        files[name] = tmp_path / f"{name}.pth.tar"
+        torch.save({"arch": "x", "state_dict": model.state_dict(), "args": args}, files[name])
+    (line,) = other_inputs(files, architecture)
+    assert line.startswith(
+        "b says image size 64, not 20; c says mean (0.4, 0.4, 0.4), not (0.5, 0.5"
+    )
+    assert line.endswith(
+        "set base.image_size, base.mean and base.std to what they were trained with"
+    )
+    assert other_inputs({"a": files["a"]}, architecture) == []
