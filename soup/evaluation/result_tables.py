@@ -41,7 +41,7 @@ class Model:
 
     Attributes:
         name: as the table shows it.
-        kind: 'zero-shot', 'initialisation', 'ingredient', 'best single', 'uniform', 'greedy',
+        kind: 'zero-shot', 'probe', 'ingredient', 'best single', 'uniform', 'greedy',
             'ensemble', 'greedy ensemble' or 'registered'.
         scores: by split, in the order of the table.
     """

@@ -30,7 +30,7 @@ from soup.report.tables import settings
 MARKERS = {
     "ingredient": ("o", INK, 4.5),
     "zero-shot": ("P", INK, 7.0),
-    "initialisation": ("X", INK, 7.0),
+    "probe": ("X", INK, 7.0),
     "best single": ("D", "#1f83c4", 6.5),
     "uniform": ("^", "#0f9d76", 8.0),
     "greedy": ("o", CHOSEN, 8.0),

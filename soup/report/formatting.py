@@ -68,6 +68,8 @@ def setting(value: object) -> str:
     if str(value) in ("True", "False"):
         return "yes" if value else "no"
     if isinstance(value, float):
+        if value.is_integer() and abs(value) < 2**53:  # a column with a gap turns seeds into floats
+            return str(int(value))
         # %g uses powers of ten only below 1e-4; learning rates read better with them below 1e-3.
         if 0 < abs(value) < 1e-3:
             mantissa, exponent = f"{value:.2e}".split("e")

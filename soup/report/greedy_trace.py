@@ -15,9 +15,9 @@ from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 def greedy_trace(trace: pd.DataFrame) -> Figure:
     """Draw the held-out accuracy with each candidate, and the share of images it was judged on.
 
-    A candidate that was dropped early has no accuracy, only an upper bound: the accuracy that it
-    failed to reach, marked by a triangle. With more than `MANY` candidates there are no triangles,
-    and the shares of images are means over neighbouring candidates.
+    A candidate whose errors were not counted to the end has no accuracy, only an upper bound: the
+    accuracy that it failed to reach, marked by a triangle. With more than `MANY` candidates there
+    are no triangles, and the shares of images are means over neighbouring candidates.
 
     Args:
         trace: as in `soup.report.page.Report`.
@@ -45,7 +45,7 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
             "v",
             INK,
             INK,
-            "dropped early, somewhere below",
+            "rejected, somewhere below",
         ),
     ):
         if mask.any():

@@ -90,9 +90,31 @@ def verdict(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> Verdict:
         text += f", but {PHRASES[last].format('it')} {where['shifts']}"
     details = [_detail(results, tests, recipe, split, by_split[split]) for split in splits]
     by_shift = {split: tested[split] for split in tested if split in shifts}
+    if median := _median(results, recipe, splits):
+        details.append(median)
     if len(by_shift) > 1:
         details.append(_shift_by_shift(by_shift))
     return Verdict(text + ".", tuple(details))
+
+
+def _median(results: pd.DataFrame, recipe: str, splits: list[str]) -> str:
+    """Return the gain over the median ingredient in a sentence; '' with fewer than two."""
+    if results.loc[results["kind"] == "ingredient", "model"].nunique() < 2:
+        return ""
+    parts = []
+    for split in splits:
+        rows = results[results["split"] == split]
+        median = float(rows.loc[rows["kind"] == "ingredient", "accuracy"].median())
+        gain = float(rows.loc[rows["kind"] == recipe, "accuracy"].max()) - median
+        if not math.isnan(gain):
+            name = formatting.split(split)
+            parts.append(f"{formatting.points(gain)} on {name} ({formatting.percent(median)}%)")
+    if not parts:
+        return ""
+    return (
+        f"Against the median ingredient: {', '.join(parts)}. The best single model is the best on "
+        "held-out, and may do better or worse than that elsewhere."
+    )
 
 
 def _shift_by_shift(by_shift: dict[str, Outcome]) -> str:

@@ -5,7 +5,7 @@ request.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import jinja2
@@ -39,6 +39,8 @@ class Report:
     """Label to value, in the order to show; a value that starts with http becomes a link."""
     stage_seconds: Mapping[str, formatting.Number]
     """Stage to its duration in seconds."""
+    use: Mapping[str, str] = field(default_factory=dict)
+    """How to use the soup: label to a command or code, in the order to show."""
     warnings: Sequence[str] = ()
     """What else a reader should know before believing the headline."""
 
@@ -68,6 +70,7 @@ def page(report: Report) -> str:
         compared=tables.accuracies(report.results, COMPARED),
         singles=tables.accuracies(report.results, ["ingredient"]),
         comparisons=tables.comparisons(report.tests),
+        failures=bool((report.ingredients["status"] == "failed").any()),
         settings=tables.varied(report.ingredients),
         constant=tables.constant(report.ingredients),
         ingredients=tables.folded(ingredients.to_dict("records")),

@@ -78,7 +78,7 @@ def test_every_model_gets_its_hyperparameters(folder: Path, published: pd.DataFr
 def test_the_figure_of_the_pool_shows_every_model(published: pd.DataFrame) -> None:
     rows: list[dict[str, Any]] = []
     for name, row in published.iterrows():
-        kind = "initialisation" if name == "model_0" else "ingredient"
+        kind = "probe" if name == "model_0" else "ingredient"
         kind = "best single" if name == "model_43" else kind
         for split, column in (
             ("heldout", "ImageNet2p"),
@@ -93,4 +93,4 @@ def test_the_figure_of_the_pool_shows_every_model(published: pd.DataFrame) -> No
     far = (2 if "Off the chart" in drawn else 0) + (int(off[1]) if off else 0)
     assert drawn.count("<use") + far >= 72
     assert "best single" in drawn
-    assert "initialisation" in drawn
+    assert "probe" in drawn

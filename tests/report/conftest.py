@@ -19,7 +19,7 @@ def results(gain: float, shifts: dict[str, float]) -> pd.DataFrame:
     single = max(range(8), key=accuracy)
     models = {f"sweet-{k}": ("ingredient", accuracy(k) - accuracy(single)) for k in range(8)}
     models |= {
-        "initialisation": ("initialisation", -0.15),
+        "probe": ("probe", -0.15),
         "best single": ("best single", 0.0),
         "uniform": ("uniform", gain - 0.004),
         "greedy": ("greedy", gain),

@@ -94,7 +94,7 @@ def test_without_shifts_the_plane_shows_held_out_against_test(make: Make) -> Non
 
 def test_a_far_outlier_is_named_instead_of_squeezing_the_others(make: Make) -> None:
     report = make()
-    report.results.loc[report.results["model"] == "initialisation", "accuracy"] = 0.1
+    report.results.loc[report.results["model"] == "probe", "accuracy"] = 0.1
     figure = accuracy_plane(report.results, report.recipe)
     assert figure.axes[0].get_xlim()[0] > 80
     assert "at 10.0, 10.0" in " ".join(words(figure))
@@ -123,7 +123,7 @@ def test_the_trace_draws_kept_rejected_and_dropped_candidates_where_they_belong(
     assert drawn["kept"] == [[1, 91.5], [2, pytest.approx(91.8)], [4, 92.0]]
     assert drawn["rejected"] == [[5, pytest.approx(91.85)]]
     # Their accuracy is unknown: they stand at the bar that they missed.
-    dropped = drawn["dropped early, somewhere below"]
+    dropped = drawn["rejected, somewhere below"]
     assert dropped == [[3, pytest.approx(91.8)], [6, pytest.approx(92.0)]]
     bars = [bar.get_height() for bar in bottom.patches[6:] if isinstance(bar, Rectangle)]
     assert bars == [100, 100, 32, 100, 100, 20.5]

@@ -1,6 +1,7 @@
 """The honest sentence: what is claimed, and when nothing is."""
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -52,7 +53,7 @@ def test_outcome(
 def test_a_gain_within_noise_is_called_so(make: Make) -> None:
     result = said(make(gain=0.002, half=0.006, p_value=0.61, shifts={}))
     assert result.headline == "The greedy soup is within noise of the best single model on test."
-    (detail,) = result.details
+    detail, _ = result.details
     assert "a gain of 0.20 points (95% interval \u22120.40 to +0.80; p\u00a0=\u00a00.61)" in detail
     assert "2,000 images cannot tell them apart" in detail
 
@@ -112,3 +113,20 @@ def test_the_same_answers_are_called_the_same(make: Make) -> None:
     report = make(gain=0.0, half=0.0, p_value=1.0, shifts={})
     report.tests[["soup_only", "single_only"]] = 0
     assert "answers exactly like the best single model" in said(report).headline
+
+
+def test_the_gain_over_the_median_ingredient_is_told_too(make: Make) -> None:
+    report = make(gain=0.02)
+    median = {
+        split: statistics.median(rows["accuracy"])
+        for split, rows in report.results[report.results["kind"] == "ingredient"].groupby("split")
+    }
+    soup = report.results[report.results["kind"] == "greedy"].set_index("split")["accuracy"]
+    gains = [
+        f"{100 * (soup[split] - median[split]):+.2f} on {name} ({100 * median[split]:.1f}%)"
+        for split, name in (("test", "test"), ("shifts", "mean of shifts"))
+    ]
+    told = f"Against the median ingredient: {', '.join(gains)}. The best single model is the best"
+    assert any(detail.startswith(told) for detail in said(report).details)
+    one = report.results[~report.results["model"].str.match("sweet-[1-7]")]
+    assert "median" not in " ".join(said(replace(report, results=one)).details)

@@ -70,7 +70,7 @@ def test_what_is_not_the_best_is_folded_away_and_nothing_is_lost(
     assert "The other 960 candidates" in text
     assert "The other 961 ingredients" in text  # with the one that failed
     assert "The same for every ingredient (1,000)" in text
-    shown = re.findall(r'<th scope="row"><a[^>]*>\s*([\w-]+)', outside.replace("\n", ""))
+    shown = re.findall(r'<th scope="row" id="[^"]*"><a[^>]*>\s*([\w-]+)', outside.replace("\n", ""))
     best = thousand.ingredients.sort_values("heldout_accuracy", ascending=False, kind="stable")
     assert shown == best["name"].head(FIRST_ROWS).tolist()
     for name in thousand.ingredients["name"]:
@@ -88,7 +88,7 @@ def test_few_ingredients_stay_in_their_order_unfolded(make: Make) -> None:
     report = replace(report, ingredients=report.ingredients[::-1])
     text = page(report)
     assert text.count("<details>") == 1  # the accuracies of all
-    names = re.findall(r'<th scope="row"><a[^>]*>\s*([\w-]+)', text.replace("\n", ""))
+    names = re.findall(r'<th scope="row" id="[^"]*"><a[^>]*>\s*([\w-]+)', text.replace("\n", ""))
     assert names == [f"sweet-{k}" for k in range(7, -1, -1)]
 
 

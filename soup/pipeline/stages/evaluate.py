@@ -127,7 +127,7 @@ def _scored(
     def logits(name: str, split: str) -> Logits:
         found = predictions(by_name[name], split)
         # The zero-shot model was not trained on these classes, and a soup may not work.
-        if split == "heldout" and by_name[name].kind in ("initialisation", "ingredient"):
+        if split == "heldout" and by_name[name].kind in ("probe", "ingredient"):
             answers[name] = Answers(predicted(found))
         return found
 

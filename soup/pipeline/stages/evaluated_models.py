@@ -35,7 +35,7 @@ def single(stored: Stored) -> Source:
     name, run = stored.ingredient.name, stored.run
     return Source(
         name,
-        "initialisation" if name == "probe" else "ingredient",
+        "probe" if name == "probe" else "ingredient",
         run.run_id,
         lambda: stored.ingredient.weights,
         lambda: run.tags[WEIGHTS_DIGEST],

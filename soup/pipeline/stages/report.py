@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from soup.errors import BadInput
+from soup.errors import BadInput, without_password
 from soup.files import write_text
 from soup.pipeline.project import Project
 from soup.report import Report, page
 from soup.tracking import Store, Tracked
+from soup.weights.shards import WEIGHTS_FILE
 
 BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register")
 
@@ -31,7 +32,8 @@ def run(project: Project) -> dict[str, Any]:
         Report(
             title=f"Model soup: {project.params.experiment}",
             recipe=cooked["recipe"],
-            results=pd.read_csv(out / "results.csv"),
+            # The probe had another name before.
+            results=pd.read_csv(out / "results.csv").replace({"kind": {"initialisation": "probe"}}),
             ingredients=_ingredients(store, sweep, cooked["kept"]),
             trace=_trace(project),
             tests=pd.read_csv(out / "tests.csv"),
@@ -40,12 +42,14 @@ def run(project: Project) -> dict[str, Any]:
                 "Champion": registered["reason"],
                 "Soup run": store.link(soup.run_id) or soup.run_id,
                 "Sweep run": store.link(sweep["sweep"]) or sweep["sweep"],
-                "Base": soup.tags["base"],
+                "Base": _base(project),
+                "Base, SHA-256": soup.tags["base"],
                 "Split": soup.tags["split"],
                 "Split, DVC's MD5": soup.tags["dvc.development.csv"],
                 "Commit": soup.tags["commit"] or "unknown",
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
+            use=_use(project, registered),
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
@@ -56,6 +60,25 @@ def run(project: Project) -> dict[str, Any]:
     return {
         "soup": store.link(soup.run_id),
         "summary": str((out / "report.html").relative_to(project.root)),
+    }
+
+
+def _base(project: Project) -> str:
+    """The base in words: the model, and where its weights are from."""
+    base = project.params.base
+    return f"{base.library}:{base.model}, weights: {base.weights}"
+
+
+def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:
+    """How to use the soup, by label: from its file, and from the registry."""
+    model = f"models:/{registered['model']}/{registered['version']}"
+    soup = (project.out / "soup" / WEIGHTS_FILE).relative_to(project.root)
+    return {
+        "Command": f"soup predict {soup} IMAGES ...",
+        "Python": "from pathlib import Path\n\nimport mlflow\n\n"
+        f"mlflow.set_tracking_uri({without_password(project.store().uri)!r})\n"
+        f"model = mlflow.pyfunc.load_model({model!r})\n"
+        'model.predict([Path("image.jpg").read_bytes()])',
     }
 
 
