@@ -61,7 +61,8 @@ def cooked_soup(project: Project, store: Store, cooked: Mapping[str, Any]) -> So
         cooked["recipe"],
         run.run_id,
         lambda: Checkpoint(file),
-        lambda: recorded,
+        # As for the other soup, whose file has another header: either may be cooked at a time.
+        lambda: digest_of(Checkpoint(file)),
         partial(prediction_file.read, project.soup_heldout),
     )
 

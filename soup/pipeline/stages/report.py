@@ -12,7 +12,6 @@ from soup.files import write_text
 from soup.pipeline.project import Project
 from soup.report import Report, page
 from soup.tracking import Store, Tracked
-from soup.weights.shards import WEIGHTS_FILE
 
 BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register")
 
@@ -72,7 +71,7 @@ def _base(project: Project) -> str:
 def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:
     """How to use the soup, by label: from its file, and from the registry."""
     model = f"models:/{registered['model']}/{registered['version']}"
-    soup = (project.out / "soup" / WEIGHTS_FILE).relative_to(project.root)
+    soup = (project.out / "soup").relative_to(project.root)
     return {
         "Command": f"soup predict {soup} IMAGES ...",
         "Python": "from pathlib import Path\n\nimport mlflow\n\n"
