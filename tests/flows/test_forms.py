@@ -93,6 +93,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("soup", "flows", "dvc.yaml"):
         (tmp_path / name).symlink_to(checkouts.REPO / name)
     checkouts.write(tmp_path)
+    worlds.put(tmp_path / "base", worlds.tiny())
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base.safetensors")
     monkeypatch.setenv("MODELSOUP_ROOT", str(tmp_path))
     for name in checkouts.SERVER:
         monkeypatch.delenv(name, raising=False)
