@@ -15,7 +15,8 @@ from flows.project import Record, display, open_project
 from flows.runners.runner import Runner
 from flows.stage import reuse
 from flows.terminal.logs import log_context
-from soup.config.params import Compute, Params
+from soup.config.compute import Compute
+from soup.config.params import Params
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage
 from soup.pipeline.sweep.sampling import runs_to_stop

@@ -16,7 +16,7 @@ from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
 from flows.server.client import require_server, retry_while_restarting
-from soup.config.params import Compute
+from soup.config.compute import Compute
 from soup.errors import BadInput
 
 LEASE = 120.0  # seconds after which the slots of a killed sweep are free again

@@ -8,7 +8,8 @@ from flows.limits import device_limit
 from flows.runners import ray_cluster, work_pool
 from flows.runners.local import local_runner
 from flows.runners.runner import Runner
-from soup.config.params import Compute, Params
+from soup.config.compute import Compute
+from soup.config.params import Params
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import groups
 from soup.pipeline.sweep.sweep import Sweep, Watcher

@@ -13,7 +13,7 @@ from typing import Any
 from flows.runners import bootstrap, remote
 from flows.runners.event_log import Reader, Refused
 from flows.runners.runner import Runner
-from soup.config.params import Compute
+from soup.config.compute import Compute
 from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Worker, groups, room

@@ -21,7 +21,7 @@ from flows.runners import remote
 from flows.runners.event_log import BEAT, Reader, Refused
 from flows.runners.runner import Runner
 from flows.server.client import require_server, retry_while_restarting
-from soup.config.params import Compute
+from soup.config.compute import Compute
 from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import NoDevices

@@ -10,7 +10,8 @@ from pathlib import Path
 from flows.runners import job_file
 from flows.runners.event_log import Writer
 from flows.runners.job_file import JobFile
-from soup.config.params import Compute, parse
+from soup.config.compute import Compute
+from soup.config.params import parse
 from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage

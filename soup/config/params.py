@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from soup.config.compute import Compute
 from soup.config.data import Data, Fraction
-from soup.config.runner import Runner, RunnerConfig
 from soup.config.search_space import SPACES, Range, Seed, Space
 from soup.config.validation import Name, ParamsError, Strict, check, one_of, short_for
 
@@ -209,47 +209,6 @@ class Register(Strict):
         le=1,
         description="largest p (exact McNemar, held-out) at which a soup replaces the champion; "
         "1: fewer errors are enough",
-    )
-
-
-class Compute(Strict):
-    """Where the work runs and how fast. A finished fine-tune stays valid when any of this changes.
-
-    Two settings touch results all the same, and are kept with each run: `devices_per_run` (mixup
-    and drop path draw other random numbers) and `slots` (fine-tunes get more or fewer threads,
-    which sum in another order: the last bits differ).
-    """
-
-    runner: Runner = Field(RunnerConfig(), description="where fine-tunes run; docs/scale-out.md")
-    limit: Name | None = Field(
-        None, description="Prefect concurrency limit that sweeps share; a slot is one device"
-    )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    slots: PositiveInt | None = Field(
-        None, description="fine-tunes at once; default: one a GPU, or one a CPU core"
-    )
-    devices_per_run: PositiveInt = Field(
-        1,
-        description="GPUs (or CPU processes) that share one fine-tune; dropout and mixup then draw "
-        "anew, the rest is the same to float tolerance",
-    )
-    sharding: Literal["none", "full"] = Field(
-        "none", description="full: the model itself is spread over them, where it does not fit one"
-    )
-    system_metrics: bool = Field(
-        True, description="log use of CPU, memory and GPUs over time to the sweep's run in MLflow"
-    )
-    checkpoint_seconds: float = Field(
-        60, ge=0, description="between a fine-tune's checkpoints; 0 for one after each step"
-    )
-    checkpoint_steps: PositiveInt | None = Field(
-        None, description="a checkpoint every so many steps too"
-    )
-    eval_batch_size: PositiveInt = 256
-    cache_gib: PositiveFloat = Field(
-        8,
-        description="decoded images and features kept on disk for reuse, in all; those not used "
-        "for longest are removed, and a set without room is read from its files each time",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from soup.config.params import Compute
+from soup.config.compute import Compute
 from soup.errors import BadInput
 
 Devices = tuple[str, ...]

@@ -15,8 +15,7 @@ from flows.runners import work_pool
 from flows.runners.runner import Runner
 from flows.server import client as server_client
 from flows.server.client import PrefectError
-from soup.config.params import Compute
-from soup.config.runner import RunnerConfig
+from soup.config.compute import Compute, RunnerConfig
 from soup.pipeline.sweep.devices import NoDevices
 from tests.pipeline.projects import Silent
 from tests.servers import LEASES, PrefectServer, recording

@@ -21,8 +21,8 @@ from flows.runners import choose
 from flows.runners.bootstrap import call_worker
 from flows.runners.event_log import Reader, Refused
 from flows.runners.job_file import JobFile
+from soup.config.compute import RunnerConfig
 from soup.config.params import parse
-from soup.config.runner import RunnerConfig
 from soup.files import of_file
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from soup.config.params import Compute
+from soup.config.compute import Compute
 from soup.pipeline.sweep.devices import Capacity, NoDevices, Worker, groups, locked_gpus, room
 
 
