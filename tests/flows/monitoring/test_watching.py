@@ -99,7 +99,10 @@ def is_seen_in_prometheus_in_the_logs_and_by_the_webhook(
     promotion, success = listener.heard
     registered = json.loads((root / "out/tiny/register.json").read_text())
     assert promotion["event"] == "promotion"
-    assert promotion["text"] == "tiny: tiny-soup version 1, the new champion: the first champion"
+    said_first, said_then = promotion["text"].split("; ")
+    assert said_first == "tiny: tiny-soup version 1, the new champion: the first champion"
+    gain = 100 * success["figures"]["test"]["gain"]
+    assert said_then.startswith(f"test {gain:+.2f} against its best single model (p = ")
     assert promotion["figures"]["version"] == registered["version"] == "1"
     assert success["event"] == "success"
     assert success["text"].startswith("tiny: the pipeline is done. tiny-soup version 1")
