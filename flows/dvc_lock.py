@@ -31,7 +31,8 @@ def lock(root: Path, metrics: Path) -> str:
     changes = json.loads(status.stdout)
     if _locked_in_git(root) and not any(map(_has_new_inputs, changes.values())):
         _keep_in_cache(root)
-        return _KEPT if changes else ""
+        same = (root / METRICS).is_file() and (root / METRICS).read_bytes() == metrics.read_bytes()
+        return "" if same or not changes else _KEPT
     if changes:
         done = _run(root, sys.executable, "-m", "dvc", "commit", "--force", "--quiet")
         if done.returncode:

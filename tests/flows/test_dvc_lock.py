@@ -48,10 +48,10 @@ def run(tmp_path: Path) -> Run:
     return command
 
 
-def finished(root: Path, score: float) -> str:
+def finished(root: Path, score: float, report: str = "") -> str:
     """What locking a result says."""
     (root / "out").mkdir(exist_ok=True)
-    (root / "out" / "a").write_text(f"{score}\n")
+    (root / "out" / "a").write_text(f"{score}\n{report}")
     (root / "out" / "metrics.json").write_text(json.dumps({"test": {"soup": score}}))
     return lock(root, root / "out" / "metrics.json")
 
@@ -72,8 +72,10 @@ def test_a_result_is_locked_once_for_the_same_inputs_and_again_for_others(
     run("git", "add", ".")
     run("git", "commit", "--quiet", "-m", "locked")
 
-    shutil.rmtree(tmp_path / "out")  # as in a clone on another machine
+    shutil.rmtree(tmp_path / "out")  # as in a clone, at first on the same kind of machine
     shutil.rmtree(tmp_path / ".dvc" / "cache")
+    assert finished(tmp_path, 0.5, "made at another time") == ""
+    assert changed() == []
     assert "dvc.lock keeps the result that git has" in finished(tmp_path, 0.6)
     assert changed() == []
     assert metrics_diff() == {"old": 0.5, "new": 0.6, "diff": pytest.approx(0.1)}
