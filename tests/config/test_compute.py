@@ -6,7 +6,7 @@ import pytest
 
 from soup.config.params import Params, parse
 from soup.config.validation import ParamsError
-from tests.config.test_params import given
+from tests.config.given import given
 
 
 def parsed(runner: Any) -> Params:

@@ -1,7 +1,6 @@
 """A parameter file is checked as a whole: every problem, where it is, what it got."""
 
 import json
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +8,10 @@ import pytest
 import yaml
 
 from soup.config.params import Params, load, parse
-from soup.config.search_space import RandAugment, Range, Space
 from soup.config.validation import ParamsError
-from tests.policies import POLICIES
+from tests.config.given import LEAST, given, problems
 
 ROOT = Path(__file__).parents[2]
-LEAST: dict[str, Any] = {
-    "experiment": "cats",
-    "data": {"root": "images"},
-    "base": {"model": "resnet18"},
-    "sweep": {"runs": 3},
-}
-
-
-def given(**changes: Any) -> dict[str, Any]:
-    """The least that is needed, with changes: `sweep__runs=4` sets sweep.runs."""
-    raw = deepcopy(LEAST)
-    for path, value in changes.items():
-        *outer, last = path.split("__")
-        place = raw
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return raw
-
-
-def problems(**changes: Any) -> list[str]:
-    with pytest.raises(ParamsError) as error:
-        parse(given(**changes))
-    first, *listed = str(error.value).splitlines()
-    assert first.startswith(f"params: {len(listed)} problem")
-    return [line.strip() for line in listed]
 
 
 def test_the_demos_parameters_are_valid() -> None:
@@ -142,70 +114,6 @@ def test_held_out_is_not_both_and_not_neither(form: dict[str, float]) -> None:
     assert problems(data__heldout=form) == told
 
 
-def test_a_dimension_is_a_range_or_a_list_of_choices() -> None:
-    space = parse(given(sweep__space={"lr": {"min": 0.1, "max": 0.2}, "mixup": [0.3]})).sweep.space
-    assert (space.lr, space.mixup) == (Range(min=0.1, max=0.2), [0.3])
-
-
-@pytest.mark.parametrize(
-    ("lr", "problem"),
-    [
-        ({"min": 2, "max": 1}, "lr: min 2.0 is above max 1.0"),
-        ({"min": 0, "max": 1, "scale": "log"}, "lr: a log scale needs min > 0, got 0.0"),
-        ({"min": -1, "max": 1}, "lr.min: must be at least 0, got -1"),
-        ({"min": 0, "max": float("inf")}, "lr.max: must be a finite number, got inf"),
-        ({"min": 0}, "lr.max: missing"),
-        ([], "no choices given for lr"),
-    ],
-)
-def test_a_dimension_from_which_nothing_can_be_drawn_is_an_error(lr: Any, problem: str) -> None:
-    [told] = problems(sweep__space__lr=lr)
-    assert told.removeprefix("sweep.space.").removeprefix("sweep.space: ") == problem
-
-
-def test_a_space_may_be_a_name_alone() -> None:
-    assert parse(given(sweep__space="paper-grid")).sweep.space == Space(like="paper-grid")
-    (told,) = problems(sweep__space="paper-gird")
-    assert told.startswith("sweep.space.like: must be 'paper-random', 'paper-grid', ")
-    assert told.endswith("got 'paper-gird'; did you mean paper-grid?")
-
-
-@pytest.mark.parametrize("policy", ["none", "minimal", "medium", "strong", *POLICIES])
-def test_timms_augmentation_policies_are_taken(policy: str) -> None:
-    assert parse(given(sweep__space__augment=[policy])).sweep.space.augment == [policy]
-
-
-@pytest.mark.parametrize(
-    ("policy", "problem"),
-    [
-        ("mixup", "give none, minimal, medium, strong, or timm's rand-mM-nN"),
-        ("augmix-m3", "give none, minimal, medium, strong, or timm's rand-mM-nN"),
-        ("rand-m9.5-n2", "'m9.5' is not a whole magnitude, such as m9; mstd makes it vary"),
-        ("rand-m9-n1.5", "'n1.5' is not a whole number of operations, such as n2"),
-        ("rand-m9-n2-mmax9.5", "'mmax9.5' is not the largest magnitude, whole, such as mmax15"),
-        ("rand-m9-mstd", "'mstd' is not the deviation of the magnitude, such as mstd0.5"),
-        ("rand-m9-p1.5", "'p1.5' is not the probability of an operation, such as p0.5"),
-        ("rand-m9-inc", "'inc' is not inc1 for operations that grow with the magnitude, or inc0"),
-        ("rand-m9-tcolour", "'tcolour' is not a set of operations: tweights, t3a or t3aw"),
-        ("rand-m9-m5", "m stands there twice"),
-        ("rand-m9-x2", "timm knows no section 'x2'; known: m, n, p, mstd, mmax, inc, t"),
-        ("rand-", "timm knows no section ''; known: m, n, p, mstd, mmax, inc, t"),
-        ("rand-n16-tweights", "tweights has 15 operations, fewer than n16"),
-        ("rand-n15-t3aw", "t3aw has 14 operations, fewer than n15"),
-    ],
-)
-def test_an_augmentation_that_is_not_timms_is_refused_by_its_place(
-    policy: str, problem: str
-) -> None:
-    [told] = problems(sweep__space__augment=["none", policy])
-    assert told == f"sweep.space.augment.1: {problem}, got '{policy}'"
-
-
-def test_all_wrong_sections_of_a_policy_are_told_at_once() -> None:
-    [told] = problems(sweep__space__augment=["rand-m9.5-n-inc2"])
-    assert all(f"'{section}' is not" in told for section in ("m9.5", "n", "inc2"))
-
-
 @pytest.mark.parametrize(
     ("base", "problem"),
     [
@@ -261,19 +169,6 @@ def test_a_value_that_cannot_be_used_is_told_in_our_words(key: str, value: Any, 
     [said] = problems(**{key: value})
     assert said.startswith(key.replace("__", "."))
     assert said.partition(": ")[2] == told
-
-
-@pytest.mark.parametrize("key", ["lr", "weight_decay", "mixup", "cutmix", "label_smoothing",
-                                 "layer_decay", "drop_path", "sam"])  # fmt: skip
-@pytest.mark.parametrize("value", [1e-4, "1e-4", 0, 1])
-def test_one_number_is_a_list_of_it(key: str, value: float | str) -> None:
-    space = parse(given(**{f"sweep__space__{key}": value})).sweep.space
-    assert getattr(space, key) == [float(value)]
-
-
-def test_one_magnitude_is_a_range_of_it() -> None:
-    augment = parse(given(sweep__space__augment={"magnitude": 9, "layers": 2})).sweep.space.augment
-    assert augment == RandAugment(magnitude=(9, 9), layers=(2, 2))
 
 
 def test_one_value_is_a_list_of_it_wherever_there_may_be_several() -> None:

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from soup import tracking
 from soup.config.params import parse
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, prepare, probe
+from soup.pipeline.sweep.sweep import Sweep
 from tests import checkouts, homes, worlds
 
 
@@ -40,3 +42,20 @@ def probed(root: Path, norm_layer: str = "groupnorm1", **changes: Any) -> Projec
     for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):
         record(project, name, stage.run(project))
     return project
+
+
+def swept(project: Project) -> Project:
+    """The project after its sweep."""
+    sweep = Sweep.open(project, code="code", threads=1)
+    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
+    record(project, "finetune", sweep.close(outcomes))
+    return project
+
+
+def swept_project(root: Path) -> Project:
+    """A project in which everything up to the sweep is done; its predictions are not kept."""
+    return swept(probed(root, evaluate={"bootstrap": 100, "keep_predictions": []}))
+
+
+def champion_of(project: Project, number: str) -> tracking.Version:
+    return tracking.version(project.store(), project.params.registry.model, number)

@@ -10,7 +10,7 @@ from flows.runners import choose
 from soup.config.params import parse
 from soup.errors import BadInput
 from soup.pipeline.sweep.devices import NoDevices
-from tests.config.test_params import given
+from tests.config.given import given
 
 
 def test_a_runner_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

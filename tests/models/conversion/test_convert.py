@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +10,23 @@ import torch
 from hypothesis import given
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from soup.models.conversion import FormatError, convert
 from soup.weights.checkpoint import Checkpoint
+from tests.models.conversion.checkpoints import (
+    EMA,
+    LIGHTNING,
+    RAW,
+    SHARED,
+    assert_same,
+    prefixed,
+    put,
+    training,
+)
 from tests.strategies import alike
 
-
-def state(shift: float = 0) -> dict[str, Tensor]:
-    """A network with BatchNorm: floats, and a counter."""
-    torch.manual_seed(1)
-    made = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).state_dict()
-    return OrderedDict((n, t + shift if t.is_floating_point() else t) for n, t in made.items())
-
-
-def training() -> dict[str, Any]:
-    """What stands beside the weights in a training checkpoint, tensors among it."""
-    moments = {"step": torch.tensor(7.0), "exp_avg": torch.ones(4, 3)}
-    return {
-        "epoch": 3,
-        "optimizer": {"state": {"0.weight": moments, "0.bias": moments}, "param_groups": []},
-        "lr_schedulers": [{"last_epoch": 3, "lrs": {"a": torch.ones(2)}}],
-        "best": torch.tensor(0.5),
-    }
-
-
-def prefixed(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in weights.items()}
-
-
-def put(tmp_path: Path, content: object, name: str = "source.pt", **options: Any) -> Path:
-    torch.save(content, tmp_path / name, **options)
-    return tmp_path / name
-
-
-def assert_same(path: Path, expected: dict[str, Tensor]) -> None:
-    written = load_file(path)
-    assert written.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert written[name].dtype == tensor.dtype
-        assert torch.equal(written[name], tensor), name
-
-
-RAW, EMA = state(), state(shift=1)
-SHARED = {"current_model_state": RAW, "state_dict": EMA, "averaging_state": {}}
-LIGHTNING = {"pytorch-lightning_version": "2.5", "loops": {"x": {"y": torch.ones(3)}}, **training()}
-NEMO = {"EMA": {"cur_step": 3, "ema_weights": list(EMA.values())}}
 BEST = {"ModelCheckpoint": {"best_model_path": "a", "best_k_models": {"a": torch.tensor(1.0)}}}
+
 # layout: what the file holds, what is said of it, the key taken, the prefixes stripped
 LAYOUTS: dict[str, tuple[Any, str, str, tuple[str, ...]]] = {
     "plain": (RAW, "torch", "", ()),
@@ -107,69 +76,6 @@ def test_a_layout_comes_out_as_its_weights_alone(tmp_path: Path, layout: str, zi
     assert Checkpoint(out).metadata == noted
 
 
-AVERAGED = {
-    "timm": ({"state_dict": RAW, "state_dict_ema": EMA}, "state_dict_ema"),
-    "timm's older": ({"model": RAW, "model_ema": prefixed("module.", EMA)}, "model_ema"),
-    "plain key": ({"model": RAW, "ema": EMA}, "ema"),
-    "shadow": ({"model": RAW, "ema": {"decay": 0.9, "shadow": EMA}}, "ema.shadow"),
-    "Lightning": ({**LIGHTNING, **SHARED}, "state_dict"),
-    "NeMo": ({**LIGHTNING, "state_dict": RAW, "callbacks": NEMO}, "callbacks.EMA.ema_weights"),
-    "torch": ({"net": RAW, "swa_model": {"n_averaged": torch.tensor(3), **EMA}}, "swa_model"),
-}
-
-
-@pytest.mark.parametrize("layout", AVERAGED)
-def test_averaged_weights_are_taken_only_when_asked_for(tmp_path: Path, layout: str) -> None:
-    content, key = AVERAGED[layout]
-    source, out = put(tmp_path, content), tmp_path / "w"
-    raw = convert(source, out)
-    assert_same(out, RAW)
-    assert (raw.averaged, raw.others) == (False, (key,))
-    averaged = convert(source, out, ema=True)
-    assert_same(out, EMA)
-    assert (averaged.averaged, averaged.key, averaged.others) == (True, key, (raw.key,))
-    convert(source, out, key=key)
-    assert_same(out, EMA)
-
-
-TOGETHER = {
-    "ema_pytorch": (
-        {**prefixed("online_model.", RAW), **prefixed("ema_model.", EMA), "step": torch.tensor(3)},
-        ("online_model", "ema_model"),
-    ),
-    "a module beside": (
-        {"state_dict": {**prefixed("net.", RAW), **prefixed("ema.module.", EMA)}},
-        ("state_dict.net", "state_dict.ema"),
-    ),
-}
-
-
-@pytest.mark.parametrize("layout", TOGETHER)
-def test_a_trained_and_an_averaged_model_in_one_state_dict_are_two(
-    tmp_path: Path, layout: str
-) -> None:
-    content, (raw, average) = TOGETHER[layout]
-    source = put(tmp_path, content)
-    assert convert(source, tmp_path / "w").key == raw
-    assert_same(tmp_path / "w", RAW)
-    assert convert(source, tmp_path / "w", ema=True).key == average
-    assert_same(tmp_path / "w", EMA)
-
-
-def test_an_averaged_model_beside_more_than_one_part_leaves_the_parts_together(
-    tmp_path: Path,
-) -> None:
-    parts = {**prefixed("model.", RAW), "criterion.w": torch.ones(3)}
-    source = put(tmp_path, {**parts, **prefixed("model_ema.", EMA)})
-    convert(source, tmp_path / "w")
-    assert_same(tmp_path / "w", parts)
-    convert(source, tmp_path / "w", ema=True)
-    assert_same(tmp_path / "w", EMA)
-    encoders = {**prefixed("encoder_q.", RAW), **prefixed("encoder_k.", EMA)}
-    convert(put(tmp_path, encoders), tmp_path / "w")
-    assert_same(tmp_path / "w", encoders)
-
-
 def test_what_lightning_has_beside_its_model_is_said(tmp_path: Path) -> None:
     state_dict = {**prefixed("model.", RAW), "criterion.weight": torch.ones(3)}
     source = put(tmp_path, {**LIGHTNING, "state_dict": state_dict})
@@ -183,22 +89,6 @@ def test_what_lightning_has_beside_its_model_is_said(tmp_path: Path) -> None:
 def test_weights_in_a_list_are_found(tmp_path: Path, content: Any) -> None:
     convert(put(tmp_path, content), tmp_path / "w")
     assert_same(tmp_path / "w", RAW)
-
-
-def test_an_averaged_model_is_unwrapped_and_said_to_be_one(tmp_path: Path) -> None:
-    model = AveragedModel(nn.Linear(3, 2))
-    found = convert(put(tmp_path, model.state_dict()), tmp_path / "w")
-    assert_same(tmp_path / "w", dict(model.module.state_dict()))
-    assert (found.averaged, found.dropped, found.stripped) == (True, ("n_averaged",), ("module.",))
-
-
-def test_averaged_weights_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    source = put(tmp_path, {"generator": RAW, "epoch": 1})
-    with pytest.raises(FormatError, match=r"source.pt: holds no averaged .* from 'generator'$"):
-        convert(source, tmp_path / "w", ema=True)
-    with pytest.raises(FormatError, match=r"holds no weights at 'critic'; .* from 'generator'$"):
-        convert(source, tmp_path / "w", key="critic")
-    assert not (tmp_path / "w").exists()
 
 
 def test_a_prefix_that_some_names_lack_stays(tmp_path: Path) -> None:

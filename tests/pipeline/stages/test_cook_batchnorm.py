@@ -18,18 +18,9 @@ from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.heldout import training_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import cook
-from soup.pipeline.sweep.sweep import Sweep
 from soup.weights import average
 from soup.weights.checkpoint import Checkpoint
-from tests.pipeline.projects import Silent, probed, record
-
-
-def swept(project: Project) -> Project:
-    """The project after its sweep."""
-    sweep = Sweep.open(project, code="code", threads=1)
-    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
-    record(project, "finetune", sweep.close(outcomes))
-    return project
+from tests.pipeline.projects import probed, swept
 
 
 def changed(project: Project, **soup: object) -> Project:

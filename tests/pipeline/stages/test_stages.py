@@ -1,9 +1,7 @@
 """The stages as functions, on a real MLflow store, without Prefect."""
 
-import hashlib
 import json
 import shutil
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,12 @@ import pytest
 from soup import tracking
 from soup.data.sources.folders import DataError
 from soup.errors import BadInput
-from soup.evaluation.predict import predict
 from soup.evaluation.promotion_gate import packed, unpacked
 from soup.pipeline.project import Project
 from soup.pipeline.stages import cook, evaluate, probe, register, report
 from soup.pipeline.sweep.sweep import Sweep
 from soup.tracking import TrackingError, folders
-from tests.pipeline.projects import Silent, probed, record
+from tests.pipeline.projects import Silent, champion_of, record, swept_project
 
 pytestmark = pytest.mark.slow
 
@@ -28,13 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which everything up to the sweep is done."""
-    # Passes are counted, which kept predictions would save.
-    evaluation = {"bootstrap": 100, "keep_predictions": []}
-    project = probed(tmp_path_factory.mktemp("project"), evaluate=evaluation)
-    sweep = Sweep.open(project, code="code", threads=1)
-    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
-    record(project, "finetune", sweep.close(outcomes))
-    return project
+    return swept_project(tmp_path_factory.mktemp("project"))
 
 
 def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path: Path) -> None:
@@ -91,110 +82,6 @@ def test_changed_weights_are_named_and_not_cooked(swept: Project) -> None:
             cook.run(swept, "e")
     finally:
         file.write_bytes(plain)
-
-
-def test_what_is_kept_of_test_and_shifts_costs_no_second_pass(
-    swept: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = swept.params.evaluate.model_copy(update={"keep_predictions": ["test", "dark"]})
-    keeping = replace(swept, params=swept.params.model_copy(update={"evaluate": wanted}))
-    seen: list[int] = []
-
-    def counted(model: Any, images: Any, *rest: Any) -> Any:
-        seen.append(len(images))
-        return predict(model, images, *rest)
-
-    monkeypatch.setattr(evaluate, "predict", counted)
-    cooked = cook.run(keeping, "k")
-    record(swept, "cook", cooked)
-    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
-    candidates = {name for name in runs if name != "probe" or swept.params.soup.include_probe}
-    soups = 1 if set(cooked["kept"]) == candidates else 2  # the greedy soup may be the uniform one
-    tables = []
-    for digest in ("one", "two"):
-        evaluate.run(keeping, digest)
-        tables.append([(swept.out / f"{n}.csv").read_bytes() for n in ("results", "tests")])
-        models = len(runs) + soups
-        # Every model on test and shift, and none on held-out; then none at all.
-        assert len(seen) == (2 * models if digest == "one" else 0)
-        seen.clear()
-    assert tables[0] == tables[1]
-
-
-def test_of_a_new_soup_the_other_models_are_not_predicted_again(
-    swept: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-
-    def counted(model: Any, images: Any, *rest: Any) -> Any:
-        seen.append(len(images))
-        return predict(model, images, *rest)
-
-    monkeypatch.setattr(evaluate, "predict", counted)
-    default = swept.params.evaluate.model_copy(update={"keep_predictions": None})
-    for recipe in ("greedy", "uniform"):
-        soup = swept.params.soup.model_copy(update={"recipe": recipe, "tie": "reject"})
-        changes = {"soup": soup, "evaluate": default}
-        changed = replace(swept, params=swept.params.model_copy(update=changes))
-        record(swept, "cook", cook.run(changed, f"new {recipe}"))
-        seen.clear()
-        evaluate.run(changed, f"new {recipe}")
-    assert seen == []  # both soups were evaluated beside the first
-
-
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
-    """How often each file of weights is hashed, from now on."""
-    seen: Counter[Path] = Counter()
-    plain = hashlib.file_digest
-
-    def counted(file: Any, algorithm: str) -> Any:
-        if Path(file.name).suffix == ".safetensors":
-            seen[Path(file.name)] += 1
-        return plain(file, algorithm)
-
-    monkeypatch.setattr(hashlib, "file_digest", counted)
-    return seen
-
-
-@pytest.mark.parametrize("recipe", ["greedy", "uniform"])
-def test_no_pass_over_the_soup_and_no_hash_of_a_file_is_made_twice(
-    swept: Project, monkeypatch: pytest.MonkeyPatch, hashed: Counter[Path], recipe: str
-) -> None:
-    soup = swept.params.soup.model_copy(update={"recipe": recipe, "include_probe": False})
-    registry = swept.params.registry.model_copy(update={"model": f"once-{recipe}"})
-    changes = {"soup": soup, "registry": registry}
-    other = replace(swept, params=swept.params.model_copy(update=changes))
-    seen: list[int] = []
-
-    def counted(model: Any, images: Any, *rest: Any) -> Any:
-        seen.append(len(images))
-        return predict(model, images, *rest)
-
-    for stage in (evaluate, register):
-        monkeypatch.setattr(stage, "predict", counted)
-    runs = json.loads((swept.out / "finetune.json").read_text())["runs"]
-    cooked = cook.run(other, f"once-{recipe}")
-    assert set(hashed.values()) == {1}
-    assert len(hashed) == len(runs)  # all but the probe's, and the soup's
-    hashed.clear()
-    record(swept, "cook", cooked)
-    evaluate.run(other, f"once-{recipe}")
-    assert set(hashed.values()) == {1}
-    assert len(hashed) == len(runs) + 1
-    heldout = cooked["examples"]
-    assert heldout not in (12, 16)  # of test and of the shift
-    assert seen.count(heldout) == 0
-    assert len(seen) == 2 * (len(runs) + 2)
-    results = pd.read_csv(swept.out / "results.csv")
-    row = results[(results["kind"] == recipe) & (results["split"] == "heldout")]
-    assert (1 - row["accuracy"].item()) * heldout == pytest.approx(cooked["errors"])
-    hashed.clear()
-    seen.clear()
-    done = register.run(other)
-    assert set(hashed.values()) == {1}
-    assert seen == []
-    assert int(champion_of(other, done["version"]).tags["errors"]) == cooked["errors"]
 
 
 def test_a_soup_that_was_changed_is_named_and_not_evaluated(swept: Project) -> None:
@@ -301,7 +188,3 @@ def test_a_champion_known_on_other_images_answers_again(swept: Project) -> None:
     weights = next((swept.cache / "champions").rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")  # of the cache: it is fetched again
     assert register.promote(swept, store, challenger, right) == decision
-
-
-def champion_of(project: Project, number: str) -> tracking.Version:
-    return tracking.version(project.store(), project.params.registry.model, number)
