@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from soup.data.loading.images import Images
 from soup.evaluation.predict import predict
 from soup.models import open_model
 from soup.models.transforms import image_input
-from soup.serving import Classifier, _load_pyfunc
+from soup.serving import Classifier
 from tests.worlds import COLOURS, picture, put, tiny
 
 PICTURES = [picture(colour, n, (20 + 3 * n, 24)) for n, colour in enumerate(COLOURS.values())]
@@ -40,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def classifier(folder: Path) -> Classifier:
-    return _load_pyfunc(str(folder))
+    return Classifier(folder)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,8 @@ def test_images_of_every_form_get_the_model_s_own_answers(
     classifier: Classifier, expected: np.ndarray, images: Any
 ) -> None:
     found = classifier.predict(images)
-    assert list(found.columns) == ["label", "probability", "probabilities"]
+    assert list(found.columns) == ["label", "probability", "probabilities", "error"]
+    assert not found["error"].any()
     names = list(COLOURS)
     assert found["label"].tolist() == [names[i] for i in expected.argmax(axis=1)]
     np.testing.assert_allclose(found["probability"], expected.max(axis=1), atol=1e-6)
@@ -132,19 +135,35 @@ def test_grey_and_transparent_images_are_seen_as_rgb(classifier: Classifier) -> 
         (7, "expected"),
     ],
 )
-def test_what_is_no_image_is_refused_with_its_place(
+def test_what_is_no_image_is_named_with_its_reason_and_the_others_are_answered(
     classifier: Classifier, wrong: Any, reason: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"image 2 cannot be used: .*{reason}"):
-        classifier.predict([BYTES[0], BYTES[1], wrong])
+    found = classifier.predict([BYTES[0], wrong, BYTES[1]])
+    assert re.search(reason, found["error"][1])
+    assert [found[name][1] for name in ("label", "probability", "probabilities")] == [None] * 3
+    others = found.drop(index=1).reset_index(drop=True).convert_dtypes()
+    expected = classifier.predict([BYTES[0], BYTES[1]]).convert_dtypes()
+    pd.testing.assert_frame_equal(others, expected)
 
 
-def test_a_decompression_bomb_is_refused_with_its_place(
-    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+def test_answers_are_json_whatever_was_refused(classifier: Classifier) -> None:
+    """NaN, which pandas makes of None, is no JSON."""
+    for images in ([BYTES[0], b"no image"], [b"no image"]):
+        rows = classifier.predict(images).to_dict(orient="records")
+        assert json.loads(json.dumps(rows, allow_nan=False))[-1]["probability"] is None
+
+
+def test_no_more_than_a_batch_is_decoded_at_once(
+    classifier: Classifier, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match=r"image 0 cannot be used: .*decompression bomb"):
-        classifier.predict(BYTES)
+    sizes, read = [], classifier.read
+    monkeypatch.setattr("soup.serving.classifier.BATCH", 2)
+    monkeypatch.setattr(
+        classifier, "read", lambda images: sizes.append(len(images)) or read(images)
+    )
+    found = classifier.predict(BYTES)
+    assert sizes == [2, 1]
+    np.testing.assert_allclose(found["probability"], expected.max(axis=1), atol=1e-6)
 
 
 def test_a_frame_without_the_column_or_without_rows_is_refused(classifier: Classifier) -> None:
@@ -152,6 +171,9 @@ def test_a_frame_without_the_column_or_without_rows_is_refused(classifier: Class
         classifier.predict(pd.DataFrame({"picture": BYTES}))
     with pytest.raises(ValueError, match="no images were given"):
         classifier.predict(pd.DataFrame({"image": []}))
+    for no_list in ("text", b"bytes", 7, {"image": "text"}, {"image": {"b64": "text"}}):
+        with pytest.raises(ValueError, match="expected a list of images, got"):
+            classifier.predict(no_list)
 
 
 def test_a_model_whose_logits_are_not_numbers_gives_no_label(tmp_path: Path) -> None:
@@ -160,4 +182,5 @@ def test_a_model_whose_logits_are_not_numbers_gives_no_label(tmp_path: Path) -> 
         [*model.parameters()][-1][1] = float("nan")
     answers = Classifier(put(tmp_path, (architecture, model))).predict(BYTES)
     assert answers["label"].tolist() == [None] * 3
-    assert answers["probability"].isna().all()
+    assert answers["probability"].tolist() == [None] * 3
+    assert set(answers["error"]) == {"the model's output is not a number"}

@@ -1,4 +1,8 @@
-"""The files that a registered model may consist of: safetensors, JSON and this package's source.
+"""The files that a registered model may consist of, and their digests.
+
+A registered model holds safetensors and JSON, and no code: the installed package loads it. Its file
+`MLmodel` states the SHA-256 of every other file. Models of releases before 0.2 also hold a copy of
+the package's source, which is never imported here, and state no digests.
 
 A model folder with any other file is refused before MLflow loads it, because MLflow unpickles any
 file that the folder's description tells it to.
@@ -7,13 +11,17 @@ file that the folder's description tells it to.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from soup.errors import BadInput
+from soup.errors import BadInput, some
 from soup.files import of_file
 
 LOADER = "soup.serving"
+DESCRIPTION = "MLmodel"
+METADATA = "modelsoup"  # our part of the metadata in MLmodel
+LARGEST_DESCRIPTION = 1 << 20  # bytes; ours have 3,000
 # The files of an MLflow pyfunc; registered_model_meta is added when MLflow downloads a model.
 ALLOWED = re.compile(
     r"MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|registered_model_meta"
@@ -32,6 +40,59 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def verify_model(folder: Path, whose: str) -> str:
+    """Check a registered model before any of its files but MLmodel is read.
+
+    Args:
+        folder: of the model, with the file MLmodel.
+        whose: name of the model, for the error message.
+
+    Returns:
+        A sentence on what could not be checked, because the model was registered by a release that
+        stated no digests; '' if everything was checked.
+
+    Raises:
+        Refused: a file is not allowed, was changed, added or is missing.
+    """
+    require_allowed_files(folder, whose)
+    stated = stated_digests(folder, whose)
+    if stated is None:
+        return (
+            f"{whose} was registered by an earlier release: its MLmodel states no digests, so that "
+            "changed weights would not be noticed; register it again"
+        )
+    verify_digests(folder, stated, whose)
+    return ""
+
+
+def stated_digests(folder: Path, whose: str) -> dict[str, str] | None:
+    """The digests in a model's own metadata: path in the folder -> SHA-256, of all but MLmodel.
+
+    Returns:
+        The digests, or None if the model was registered by a release that stated none.
+
+    Raises:
+        Refused: what MLmodel states cannot be used, or it asks for code to be imported.
+    """
+    description = _description(folder)
+    metadata = description.get("metadata")
+    if not isinstance(metadata, dict) or METADATA not in metadata:
+        return None
+    own = metadata[METADATA]
+    files = own.get("files") if isinstance(own, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(v, str) for v in files.values()):
+        raise Refused(f"{whose} is refused: the digests in its MLmodel are damaged")
+    if description["flavors"]["python_function"].get("code") is not None:
+        raise Refused(f"{whose} is refused: its MLmodel asks for code of its own to be imported")
+    return {str(path): digest for path, digest in files.items()}
+
+
+def digests_to_state(folder: Path) -> dict[str, Any]:
+    """The metadata that `stated_digests` reads, for a folder as it is now."""
+    files = {path: digest for path, digest in digests(folder).items() if path != DESCRIPTION}
+    return {METADATA: {"files": files}}
+
+
 def require_allowed_files(folder: Path, whose: str) -> None:
     """Check the names of the files in a model folder; only the file MLmodel is read.
 
@@ -45,10 +106,10 @@ def require_allowed_files(folder: Path, whose: str) -> None:
     strange = [path for path in _files(folder) if not ALLOWED.fullmatch(path)]
     if strange:
         raise Refused(
-            f"{whose} is refused: it holds {', '.join(strange)}; models of this project hold "
-            "safetensors, JSON and this package's source, never a pickle"
+            f"{whose} is refused: it holds {some(strange, 5)}; models of this project hold "
+            "safetensors and JSON, never a pickle"
         )
-    loaders = _loaders(folder / "MLmodel")
+    loaders = _loaders(folder)
     if loaders != {"python_function": LOADER}:
         raise Refused(f"{whose} is refused: its MLmodel asks for {loaders}, not for {LOADER}")
 
@@ -58,13 +119,16 @@ def verify_digests(folder: Path, stored: Mapping[str, str], whose: str) -> None:
 
     Args:
         folder: of the model.
-        stored: path in the folder -> SHA-256 at registration.
+        stored: path in the folder -> SHA-256 at registration. MLmodel is checked if it is among
+            them.
         whose: name of the model, for the error message.
 
     Raises:
         Refused: files were changed, added or are missing.
     """
     present = digests(folder)
+    if DESCRIPTION not in stored:
+        present.pop(DESCRIPTION, None)
     wrong = {
         "changed": sorted(p for p in present.keys() & stored.keys() if present[p] != stored[p]),
         "added": sorted(present.keys() - stored.keys()),
@@ -78,13 +142,28 @@ def verify_digests(folder: Path, stored: Mapping[str, str], whose: str) -> None:
         )
 
 
-def _loaders(description: Path) -> dict[str, str]:
-    """MLflow flavor -> the module that loads the model; empty if the file cannot be read."""
-    try:
-        flavors = yaml.safe_load(description.read_text())["flavors"]
-        return {str(name): str(flavor.get("loader_module")) for name, flavor in flavors.items()}
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+def _loaders(folder: Path) -> dict[str, str]:
+    """MLflow flavor -> the module that loads the model; empty if MLmodel does not say."""
+    flavors = _description(folder).get("flavors")
+    if not isinstance(flavors, dict):
         return {}
+    loaders = {}
+    for name, flavor in flavors.items():
+        module = flavor.get("loader_module") if isinstance(flavor, dict) else None
+        loaders[str(name)] = module if isinstance(module, str) else "none"
+    return loaders
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """The content of MLmodel; empty if it cannot be read as a mapping."""
+    try:
+        file = folder / DESCRIPTION
+        if file.stat().st_size > LARGEST_DESCRIPTION:
+            return {}
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _files(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlparse
 from mlflow.artifacts import download_artifacts
 
 from soup.files import of_file
+from soup.models.allowed_files import DESCRIPTION, LOADER, digests_to_state
 from soup.tracking import bulk_queries
 from soup.tracking.server_check import TrackingError
 from soup.tracking.store import Store
@@ -33,22 +34,28 @@ class Damaged(TrackingError):
 def save_pyfunc(source: Path, target: Path) -> None:
     """Write a model folder (`model.json`, `model.safetensors`) as an MLflow pyfunc.
 
-    The pyfunc holds safetensors, JSON and this package's source; no pickle. It has no input
-    schema, for it takes encoded images as well as arrays, which no schema can say.
+    The pyfunc holds safetensors and JSON: no pickle, and no code, because what loads it is the
+    installed package. MLmodel states the digests of the other files, by which `soup.serving` checks
+    them however the model is loaded. The requirements name all that the package needs to serve the
+    model, but not the package, which is on no index. There is no input schema, because the model
+    takes encoded images as well as arrays, which no schema can say.
     """
     from importlib.metadata import version
 
     from mlflow import pyfunc
+    from mlflow.models import Model
 
     needed = ("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "numpy", "pandas")
-    also = ("pillow", "scipy", "pydantic", "pyyaml", "jaxtyping")
+    also = ("fsspec", "pillow", "scipy", "pydantic", "pyyaml", "jaxtyping")
     pyfunc.save_model(
         str(target),
-        loader_module="soup.serving",
+        loader_module=LOADER,
         data_path=str(source),
-        code_paths=[str(Path(__file__).parents[1])],
         pip_requirements=[f"{name}=={version(name)}" for name in (*needed, *also)],
     )
+    description = Model.load(str(target))
+    description.metadata = digests_to_state(target)
+    description.save(str(target / DESCRIPTION))
 
 
 def folders(store: Store, digests: Mapping[str, Mapping[str, str]], cache: Path) -> dict[str, Path]:

@@ -18,7 +18,13 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from soup.models.allowed_files import Refused, digests, require_allowed_files, verify_digests
+from soup.models.allowed_files import (
+    Refused,
+    digests,
+    require_allowed_files,
+    verify_digests,
+    verify_model,
+)
 from soup.tracking.limits import shortened
 from soup.tracking.model_files import WEIGHTS_DIGEST
 from soup.tracking.server_check import TrackingError, answers
@@ -241,7 +247,7 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
 
 
 def _check(folder: Path, found: Version, whose: str) -> None:
-    require_allowed_files(folder, whose)
+    verify_model(folder, whose)
     if FILES in found.tags:  # those registered before there were digests have none
         verify_digests(folder, json.loads(found.tags[FILES]), whose)
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from soup import serving
 from soup.cli.predict import _read as read_to_predict
 from soup.data.loading.images import decoded, from_files
 from soup.data.reading import image_file
 from soup.data.reading.color_modes import ORIENTATION, orientation, rgb, upright_size
 from soup.data.split.manifest import Row
+from soup.serving.classifier import opened
 from tests.worlds import image_store
 
 
@@ -169,7 +169,7 @@ def test_every_way_to_an_image_gives_the_same_pixels(tmp_path: Path, kind: str) 
     ways = {
         "cache": cached.pixels[0],
         "files": np.asarray(from_files([row], tmp_path, ["a"])[0]),
-        "serving": np.asarray(serving._opened(data)),
+        "serving": np.asarray(opened(data)),
         "predict": read_to_predict(tmp_path / "x.png", lambda image: image),
     }
     for way, found in ways.items():

@@ -1,0 +1,33 @@
+"""A registered soup that answers: as a pyfunc of MLflow, and by `soup serve`.
+
+MLflow calls `_load_pyfunc` with the folder of `model.json` and `model.safetensors`. Registered
+models name this module, so it keeps its path. Nothing is unpickled, no code comes from the model,
+and no file is read before all are known to be those that were registered. This package does not
+import MLflow.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soup.models.allowed_files import Refused, verify_model
+from soup.serving.classifier import Classifier
+
+__all__ = ["Classifier"]
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Classifier:
+    """Check and open a registered model; MLflow calls this however the model is loaded.
+
+    Raises:
+        Refused: a file is not what was registered, or of a kind that this project does not write.
+    """
+    folder = Path(path)
+    root = folder.parents[1]
+    if not (root / "MLmodel").is_file() or folder.is_symlink() or folder.parent.is_symlink():
+        raise Refused(f"{folder} is refused: it is not the folder data/NAME of an MLflow model")
+    unchecked = verify_model(root, str(root))
+    if unchecked:
+        warnings.warn(unchecked, stacklevel=2)
+    return Classifier(folder)

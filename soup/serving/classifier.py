@@ -1,0 +1,151 @@
+"""Images in any form -> a row of label and probabilities each, or the reason why there is none."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from soup.data.loading.examples import to_tensor
+from soup.data.reading.decoding import decode
+from soup.evaluation.metrics import predicted, with_finite_maximum
+from soup.models import open_model
+from soup.models.transforms import image_input
+
+BATCH = 64  # images in one forward pass
+BROKEN = (OSError, SyntaxError, ValueError, TypeError, OverflowError, Image.DecompressionBombError)
+Pixels = NDArray[np.uint8]
+
+
+class Row(TypedDict):
+    """The answer to one image. Either `error` is None, or all others are."""
+
+    label: str | None
+    probability: float | None
+    probabilities: dict[str, float] | None
+    error: str | None
+
+
+def refused(reason: object) -> Row:
+    """The row of an image that has no answer."""
+    return Row(label=None, probability=None, probabilities=None, error=str(reason))
+
+
+class Classifier:
+    """Classifies images with the model in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.architecture, self._model = open_model(folder)
+        self._inputs = image_input(self.architecture)
+
+    def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Classify images.
+
+        Args:
+            images: a frame with a column 'image', a list, or an array (examples, height, width, 3).
+                Each image is encoded bytes (PNG, JPEG, ...), the same in base64, or a uint8 array
+                (height, width, 3).
+
+        Returns:
+            A row an image: 'label', its 'probability', 'probabilities' by class, and 'error'. An
+            image that cannot be used has the reason in 'error' and None in the other columns; all
+            other images are answered.
+
+        Raises:
+            ValueError: there are no images.
+        """
+        column = image_column(images)
+        rows: list[Row] = []
+        entries = iter(column)
+        while part := list(islice(entries, BATCH)):  # no more than a batch is ever decoded
+            rows += self.rows(self.read(part))
+        frame = pd.DataFrame(rows, columns=[*Row.__annotations__])
+        # Else pandas makes NaN of None, which MLflow's server would write, though JSON has none.
+        return frame.astype(object).where(frame.notna(), None) if frame["error"].any() else frame
+
+    def read(self, images: Iterable[Any]) -> list[Pixels | str]:
+        """Decode and resize images.
+
+        Returns:
+            For each image its pixels, uint8 (size, size, 3), or the reason why there are none.
+        """
+        return [self._pixels(image) for image in images]
+
+    def rows(self, images: Sequence[Pixels | str]) -> list[Row]:
+        """Classify images that `read` gave, in batches of `BATCH`."""
+        readable = [image for image in images if not isinstance(image, str)]
+        answers: list[Row] = []
+        for start in range(0, len(readable), BATCH):
+            answers += self._classified(np.stack(readable[start : start + BATCH]))
+        remaining = iter(answers)
+        return [refused(image) if isinstance(image, str) else next(remaining) for image in images]
+
+    @torch.inference_mode()
+    def _classified(self, pixels: Pixels) -> list[Row]:
+        logits = self._model(self._inputs.prepare(to_tensor(pixels))).float().numpy()
+        probabilities = torch.from_numpy(with_finite_maximum(logits)).softmax(dim=1).numpy()
+        names = self.architecture.classes
+        shares = probabilities.tolist()
+        return [
+            Row(
+                label=names[label],
+                probability=row[label],
+                probabilities=dict(zip(names, row, strict=True)),
+                error=None,
+            )
+            if label >= 0
+            else refused("the model's output is not a number")
+            for label, row in zip(predicted(probabilities).tolist(), shares, strict=True)
+        ]
+
+    def _pixels(self, image: Any) -> Pixels | str:
+        try:
+            return np.asarray(self._inputs.resize(opened(image)), dtype=np.uint8)
+        except BROKEN as error:
+            return str(error) or type(error).__name__
+
+
+def image_column(images: Any) -> Any:
+    """The entries of 'image' in a frame or dictionary; a list or an array as it is.
+
+    Raises:
+        ValueError: there is no such column, or it is empty.
+    """
+    column = images
+    if isinstance(images, pd.DataFrame | Mapping):
+        if "image" not in images:
+            raise ValueError(f"expected a column 'image', got {list(images)[:10]}")
+        column = images["image"]
+    scalar = isinstance(column, np.ndarray) and column.ndim == 0
+    if scalar or isinstance(column, str | bytes | Mapping) or not isinstance(column, Sized):
+        raise ValueError(f"expected a list of images, got {type(column).__name__}")
+    if len(column) == 0:
+        raise ValueError("no images were given")
+    return column
+
+
+def opened(image: Any) -> Image.Image:
+    """An image of any of the forms that `Classifier.predict` takes, as RGB.
+
+    Raises:
+        OSError, SyntaxError, ValueError, TypeError, DecompressionBombError: it cannot be used.
+    """
+    if isinstance(image, str):
+        image = base64.b64decode(image, validate=True)
+    if isinstance(image, bytes):
+        return decode(image)
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"expected (height, width, 3), got {array.shape}")
+    if array.dtype != np.uint8:
+        if array.dtype.kind not in "iufb":
+            raise ValueError(f"expected pixels of 0 to 255, got {array.dtype}")
+        if not (array.min() >= 0 and array.max() <= 255) or (array % 1).any():
+            raise ValueError("expected pixels of 0 to 255 in whole numbers")
+    return Image.fromarray(array.astype(np.uint8))
