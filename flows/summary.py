@@ -1,6 +1,5 @@
 """The end of a pipeline run: update dvc.lock, print the results and where to look next."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from flows.project import Record, console, default_params, open_project, root
 from flows.server import temporary
 from flows.terminal.tables import Row, fitting
 from soup.config.params import Params
+from soup.pipeline.stage_record import read_record
 
 SHOWN = {"heldout": "held-out", "shifts": "mean of shifts"}  # split -> its name in a table
 WHOSE = ("locked", "yours")
@@ -26,7 +26,7 @@ def commit_to_dvc(params: Params) -> None:
     if told:
         console().print(told, style="yellow", soft_wrap=True)
     if (root() / METRICS).is_file():
-        _beside(json.loads((root() / METRICS).read_text()), json.loads(metrics.read_text()))
+        _beside(read_record(root() / METRICS), read_record(metrics))
 
 
 def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:

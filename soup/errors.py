@@ -11,11 +11,36 @@ def without_password(text: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
+LONGEST_LINE = 2000  # characters of a line of a message
+MOST_LINES = 60
+
+
+def presentable(text: str) -> str:
+    """A text that any terminal, log and database takes, whatever names of files and keys are in it.
+
+    Control characters but line ends, and halves of characters, are written as escapes; long lines
+    lose their middle, and long texts their end.
+    """
+    if not text.isprintable():
+        text = "".join(
+            c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
+            for c in text
+        )
+    half = LONGEST_LINE // 2
+    lines = [
+        line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+        for line in text.split("\n", MOST_LINES)[:MOST_LINES]
+    ]
+    return "\n".join([*lines, "..."] if text.count("\n") >= MOST_LINES else lines)
+
+
 class _Told(Exception):
-    """An error whose message people read, log and send: it holds no password."""
+    """An error whose message people read, log and send: it holds no password, and is bounded."""
 
     def __init__(self, *arguments: object) -> None:
-        super().__init__(*(without_password(a) if isinstance(a, str) else a for a in arguments))
+        super().__init__(
+            *(presentable(without_password(a)) if isinstance(a, str) else a for a in arguments)
+        )
 
 
 class BadInput(_Told):

@@ -1,17 +1,34 @@
-"""Write files atomically (beside their place, then renamed), and digest files and values."""
+"""Write files atomically (beside their place, then renamed), read JSON, digest files and values."""
 
 import ast
 import glob
 import hashlib
 import json
+import math
 import os
 import platform
+import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from soup.errors import BadInput
+
+LARGEST_JSON = 1 << 25  # bytes of a JSON text, unless the caller says another number
+DEEPEST_JSON = 64  # lists and tables in each other
+LONGEST_NUMBER = 20  # characters of a whole number: what 64 bits hold
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^][{}"]++', re.DOTALL)
+_LEAVES = re.compile(r"\[\]|\{\}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
+class BadJson(BadInput, ValueError):
+    """A text is not JSON, or larger or deeper than what is read; the message names its source."""
 
 
 @contextmanager
@@ -79,6 +96,107 @@ def write_json(path: str | Path, value: object) -> None:
         ValueError: the value holds NaN or infinite numbers.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
+    """Read a JSON file that others may have written, within the limits of `parse_json`.
+
+    Raises:
+        BadJson: it is no such file.
+        OSError: it cannot be read.
+    """
+    return parse_json(read_bytes(path, largest), str(path), largest)
+
+
+def read_bytes(path: str | Path, largest: int = LARGEST_JSON) -> bytes:
+    """Read a file whole, if it has at most so many bytes.
+
+    Raises:
+        BadJson: it is larger, or no regular file: a pipe would never end.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    if "\0" in str(path):
+        raise BadJson(f"{str(path)[:200]!r} has a NUL character, as no path has")
+    if path.exists() and not path.is_file():
+        raise BadJson(f"{path} is no regular file")
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise BadJson(
+            f"{path} has more than {largest:,} bytes, the most that is read of such files"
+        )
+    return content
+
+
+def parse_json(
+    text: str | bytes, source: str, largest: int = LARGEST_JSON, finite: bool = True
+) -> Any:
+    """Parse JSON that others may have written.
+
+    Size and depth are checked before it is parsed. No value is NaN, infinite or beyond 64 bits, no
+    text has NUL or half a character (a lone surrogate), no table has a key twice.
+
+    Args:
+        source: where the text is from, for the message.
+        largest: bytes.
+        finite: refuse NaN and infinite numbers, which JSON does not have and Python writes.
+
+    Raises:
+        BadJson: it is no such text; the message says why, in one line.
+    """
+    try:
+        if len(text) > largest:
+            raise ValueError(f"it has more than {largest:,} bytes, the most that is read")
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        if _is_deep(text):
+            raise ValueError(f"it is nested deeper than {DEEPEST_JSON}, or not closed")
+        hooks: dict[str, Any] = (
+            {"parse_float": _finite, "parse_constant": _finite} if finite else {}
+        )
+        value = json.loads(text, object_pairs_hook=_table, parse_int=_whole, **hooks)
+        if "\\u0000" in text:
+            raise ValueError("a text in it has a NUL character")
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadJson(f"{source} cannot be read as JSON: a text in it is no Unicode") from None
+    except ValueError as error:
+        raise BadJson(f"{source} cannot be read as JSON: {error}") from None
+    return value
+
+
+def _is_deep(text: str) -> bool:
+    """Whether lists and tables are nested beyond the limit, without recursion."""
+    brackets = _STRINGS.sub("", text)
+    for _ in range(DEEPEST_JSON):
+        fewer = _LEAVES.sub("", brackets)
+        if len(fewer) == len(brackets):
+            break
+        brackets = fewer
+    return len(brackets) > DEEPEST_JSON
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:100]!r} is in a table twice")
+    return table
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return number
 
 
 def of_file(path: str | Path) -> str:

@@ -1,6 +1,5 @@
 """Report how a pipeline run ended, to Prometheus and the webhook."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from flows.monitoring.prometheus import export_outcome
 from flows.monitoring.webhook import ADDRESS, notify
 from flows.project import Record, open_project, say
 from soup.config.params import Params
+from soup.pipeline.stage_record import read_record
 
 Records = Mapping[str, Record]
 
@@ -37,7 +37,7 @@ def report_outcome(params: Params) -> Iterator[Callable[[Records], None]]:
 
 def _success(params: Params, records: Records) -> None:
     soup = records["register"]
-    metrics = json.loads((open_project(params).out / "metrics.json").read_text())
+    metrics = read_record(open_project(params).out / "metrics.json")
     text = (
         f"{params.experiment}: the pipeline is done. {soup['summary']}. "
         f"The {records['cook']['recipe']} soup averages {len(records['cook']['kept'])}"

@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from soup.errors import BadInput
+from soup.files import parse_json
 from soup.pipeline.sweep.sweep import Watcher
 from soup.train.worker_process import Crashed, Failed
 
 BEAT = 10.0  # seconds between two signs of life
+# What follows the kind of a line.
+LINES: dict[str, tuple[Any, ...]] = {
+    "beat": (),
+    "step": (str, int, dict),
+    "done": (str, str),
+    "say": (str,),
+    "made": (object,),
+    **dict.fromkeys(("refused", "crashed", "failed"), (str,)),
+}
 OFTEN = 0.3  # seconds between two steps that are written, and between two looks at the file
 
 
@@ -103,7 +113,15 @@ class Reader:
         self._read += len(lines)
         for line in lines.splitlines():
             self.heard = self._clock()
-            self._tell(*json.loads(line))
+            try:
+                kind, *values = parse_json(line, f"line {line[:80]!r}", finite=False)
+                whole = list(map(isinstance, values, LINES[kind])) == [True] * len(LINES[kind])
+                if len(values) != len(LINES[kind]) or not whole:
+                    raise ValueError(f"line {line[:80]!r} is none of an event log")
+            except (ValueError, KeyError, TypeError) as error:
+                self._outcome = ("crashed", f"{self._path} is damaged: {error}")
+                return
+            self._tell(kind, *values)
 
     def _tell(self, kind: str, *values: Any) -> None:
         match kind:

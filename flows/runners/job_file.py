@@ -1,14 +1,17 @@
 """What another process must know to run a fine-tune of a sweep: plain values, in a shared file."""
 
-import json
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pydantic import TypeAdapter, ValidationError
+
+from soup.errors import some
 from soup.files import write_json
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import DamagedRecord, read_record
 from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.sweep import Sweep
 
@@ -71,5 +74,15 @@ class JobFile:
 
     @staticmethod
     def read(folder: Path) -> "JobFile":
-        """Read what `write` wrote."""
-        return JobFile(**json.loads((folder / NAME).read_text()))
+        """Read what `write` wrote.
+
+        Raises:
+            DamagedRecord: the file is no job file.
+            OSError: it cannot be read.
+        """
+        facts = read_record(folder / NAME)
+        try:
+            return TypeAdapter(JobFile).validate_python(facts, strict=True)
+        except ValidationError as error:
+            wrong = some([".".join(map(str, e["loc"])) for e in error.errors()], 5)
+            raise DamagedRecord(f"{folder / NAME} is no job of a sweep: {wrong}") from None

@@ -133,6 +133,6 @@ def _three_numbers(text: str) -> tuple[float, ...]:
 
 def _value(text: str) -> Any:
     """A value as in YAML: a number, true, a list in square brackets; or the text itself."""
-    import yaml
+    from soup.config.yaml_text import parse_yaml
 
-    return yaml.safe_load(text)
+    return parse_yaml(text, f"--kwargs {text}")

@@ -7,7 +7,6 @@ and nowhere else.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     Discriminator,
     Field,
@@ -22,6 +21,8 @@ from soup.config.compute import Compute
 from soup.config.data import Data, Fraction
 from soup.config.search_space import SPACES, Range, Seed, Space
 from soup.config.validation import Name, ParamsError, Strict, check, one_of, short_for
+from soup.config.yaml_text import read_yaml
+from soup.files import BadJson
 
 
 class Pretrain(Strict):
@@ -259,11 +260,11 @@ def load(path: str | Path) -> Params:
         ParamsError: the file is missing, is not YAML, or breaks a rule; every problem is listed.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        raw = read_yaml(path)
+    except OSError as error:
         raise ParamsError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: is not YAML: {error}") from None
+    except BadJson as error:
+        raise ParamsError(str(error)) from None
     return parse(raw, str(path))
 
 

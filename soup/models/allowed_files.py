@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from soup.config.yaml_text import read_yaml
 from soup.errors import BadInput, some
 from soup.files import of_file
 
@@ -160,8 +159,8 @@ def _description(folder: Path) -> dict[str, Any]:
         file = folder / DESCRIPTION
         if file.stat().st_size > LARGEST_DESCRIPTION:
             return {}
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        found = read_yaml(file)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -8,7 +8,7 @@ from typing import Any
 from unicodedata import normalize
 
 from soup.errors import BadInput
-from soup.files import write_json
+from soup.files import BadJson, parse_json, read_bytes, write_json
 
 DESCRIPTION_FILE = "model.json"  # beside the weights
 
@@ -60,12 +60,12 @@ class Architecture:
     def load(path: Path) -> "Architecture":
         """Read what `save` wrote; raises ModelError if the file is missing or damaged."""
         try:
-            return Architecture.parse(path.read_text(), str(path))
-        except OSError as error:
+            return Architecture.parse(read_bytes(path), str(path))
+        except (OSError, BadJson) as error:
             raise ModelError(f"{path} does not describe a model: {error}") from None
 
     @staticmethod
-    def parse(text: str, source: str) -> "Architecture":
+    def parse(text: str | bytes, source: str) -> "Architecture":
         """Read a description from JSON.
 
         Args:
@@ -80,7 +80,7 @@ class Architecture:
             raise ModelError(f"{source} does not describe a model: {error}") from None
 
 
-def fields_of(text: str, source: str) -> dict[str, Any]:
+def fields_of(text: str | bytes, source: str) -> dict[str, Any]:
     """Some or all fields of an architecture, from JSON.
 
     Args:
@@ -89,9 +89,26 @@ def fields_of(text: str, source: str) -> dict[str, Any]:
     Raises:
         ModelError: the text is not the JSON of such fields; all that is wrong is listed.
     """
+    try:
+        raw = parse_json(text, "it")
+    except BadJson as error:
+        raise ModelError(f"{source} does not describe a model: {error}") from None
+    return known_fields(raw, source)
+
+
+def known_fields(raw: Any, source: str) -> dict[str, Any]:
+    """Some or all fields of an architecture, checked.
+
+    Args:
+        raw: values from JSON, by the names of fields.
+        source: where they are from, for the error message.
+
+    Raises:
+        ModelError: they are not such fields; all that is wrong is listed.
+    """
     kinds: Any = {field.name: (field.type, None) for field in fields(Architecture)}
     try:
-        raw: dict[str, Any] = json.loads(text)
+        raw = dict(raw)
         for name in ("classes", "mean", "std"):
             if name in raw:
                 raw[name] = tuple(raw[name])

@@ -1,6 +1,5 @@
 """The image towers of open_clip's models: their configuration, and building one without text."""
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ import open_clip
 from open_clip.model import _build_vision_tower
 from torch import nn
 
+from soup.files import read_json
 from soup.models.architecture import ModelError
 
 SCHEMAS = ("hf-hub:", "local-dir:")
@@ -108,7 +108,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ModelError(f"base.model: {path} is not a file")
     try:
-        config = json.loads(path.read_text())
+        config = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"base.model: {path} cannot be read: {error}") from None
     return config if isinstance(config, dict) else {}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from soup.models.architecture import DESCRIPTION_FILE, ModelError, fields_of
+from soup.files import BadJson, read_bytes, read_json
+from soup.models.architecture import DESCRIPTION_FILE, ModelError, fields_of, known_fields
 from soup.weights.checkpoint import Checkpoint
 
 NOTE = "architecture"  # key in the metadata of weights files: the JSON of some or all fields
@@ -49,9 +50,12 @@ def beside(folder: Path) -> Stored:
     if not (folder / TIMM_FILE).is_file():
         return Stored()
     try:
-        config = json.loads((folder / TIMM_FILE).read_text())
+        config = read_json(folder / TIMM_FILE)
         fields = of_timm_config(config) if isinstance(config.get("architecture"), str) else {}
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        fields = known_fields(fields, str(folder / TIMM_FILE)) if fields else {}
+    except ModelError:
+        raise
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, OverflowError) as error:
         raise ModelError(f"{folder / TIMM_FILE} is not what timm writes: {error}") from None
     return Stored(fields, f"timm's {TIMM_FILE}") if fields else Stored()
 
@@ -63,8 +67,8 @@ def read(path: Path) -> Mapping[str, Any]:
         ModelError: it cannot be read, or is no JSON of such fields.
     """
     try:
-        return fields_of(path.read_text(), str(path))
-    except OSError as error:
+        return fields_of(read_bytes(path), str(path))
+    except (OSError, BadJson) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
 
 

@@ -1,6 +1,5 @@
 """The ingredients of a sweep, judged on held-out images: what any recipe is cooked from."""
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
 from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import read_record
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Soup
 from soup.recipes.uniform import uniform
@@ -58,7 +58,7 @@ class CandidatePool:
         Raises:
             TrackingError: none was scored, they do not belong together, or weights were changed.
         """
-        runs = json.loads((project.out / "finetune.json").read_text())["runs"]
+        runs = read_record(project.out / "finetune.json", runs=dict)["runs"]
         in_soup = [n for n in runs if n != "probe" or project.params.soup.include_probe]
         wanted = [*runs] if probe_too else in_soup
         self.everyone = ingredients(store, [runs[n] for n in wanted], project.cache / "models")

@@ -4,7 +4,6 @@
 agree on which stages are out of date.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -14,11 +13,11 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from soup.config.params import Params
 from soup.config.validation import ParamsError
-from soup.files import of_file, of_files, of_value, write_json
+from soup.config.yaml_text import parse_yaml, read_yaml
+from soup.errors import BadInput, some
+from soup.files import BadJson, of_file, of_files, of_value, read_json, write_json
 
 # This code decides which fine-tunes there are, and how they are stored, but not their results: the
 # digest of a fine-tune has its hyperparameters. So the code counts for the stage alone.
@@ -48,13 +47,14 @@ class Stage:
     def finished(self) -> dict[str, Any] | None:
         """The record, if it was made for this digest and every output is as it was left."""
         try:
-            record: dict[str, Any] = json.loads(self.record.read_text())
-        except (OSError, json.JSONDecodeError):
+            record = read_json(self.record)
+        except (OSError, BadJson):
             return None
-        if record.get("digest") != self.digest:
+        if not isinstance(record, dict) or record.get("digest") != self.digest:
             return None
-        unchanged = all(
-            out.is_file() and of_file(out) == record["outs"].get(out.name) for out in self.outs
+        made = record.get("outs")
+        unchanged = isinstance(made, dict) and all(
+            out.is_file() and of_file(out) == made.get(out.name) for out in self.outs
         )
         return record if unchanged else None
 
@@ -71,6 +71,34 @@ class Stage:
         return record
 
 
+class DamagedRecord(BadInput, ValueError):
+    """What a stage wrote is not what it writes; the message names the file and the remedy."""
+
+
+def read_record(path: Path, **kinds: type) -> dict[str, Any]:
+    """The facts that a stage wrote as JSON.
+
+    Args:
+        path: the file.
+        kinds: the keys that are needed, and the type of each.
+
+    Raises:
+        FileNotFoundError: the stage has not run.
+        DamagedRecord: the file is damaged, or lacks a key.
+    """
+    remedy = "delete it and start the pipeline again, which writes it anew"
+    try:
+        facts = read_json(path)
+    except BadJson as error:
+        raise DamagedRecord(f"{error}; {remedy}") from None
+    if not isinstance(facts, dict):
+        raise DamagedRecord(f"{path} is no table of facts; {remedy}")
+    wrong = [key for key, kind in kinds.items() if not isinstance(facts.get(key), kind)]
+    if wrong:
+        raise DamagedRecord(f"{path} has no usable {some(wrong, 5, last=' ')}; {remedy}")
+    return facts
+
+
 def stage(name: str, params: Params, root: Path) -> Stage:
     """Read a stage's definition from `dvc.yaml` and digest what it depends on.
 
@@ -83,7 +111,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         return str(reduce(getitem, match[1].split("."), values))
 
     text = re.sub(r"\$\{([\w.]+)\}", value, (root / "dvc.yaml").read_text())  # as DVC does
-    definition = yaml.safe_load(text)["stages"][name]
+    definition = parse_yaml(text, str(root / "dvc.yaml"))["stages"][name]
     deps = [Path(dep) for dep in definition.get("deps", [])]
     for dep in deps:
         if not (root / dep).exists():
@@ -117,8 +145,8 @@ def require_sections(file: Path, root: Path) -> None:
     Raises:
         ParamsError: sections are left out.
     """
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
-    given = yaml.safe_load(file.read_text())
+    stages = read_yaml(root / "dvc.yaml")["stages"].values()
+    given = read_yaml(file)
     lacking = {key: None for stage in stages for key in stage.get("params", []) if key not in given}
     if lacking:
         raise ParamsError(

@@ -2,13 +2,17 @@
 
 A registry has no locks. Who means to move writes that down as a tag of the registered model and
 then looks for others: of two at once at least one sees the other, and steps back. What was written
-down and not done, because its process was killed, is done by the next who looks.
+down and not done, because its process was killed, is done by the next who looks. Tags that say
+nothing that can be done are set aside and told, so that they block nobody.
 """
 
 import getpass
 import json
+import logging
+import math
 import os
 import platform
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +23,9 @@ from typing import Any
 import psutil
 from mlflow.exceptions import MlflowException
 
+from soup.errors import presentable, without_password
 from soup.evaluation.promotion_gate import Decision
+from soup.files import parse_json
 from soup.tracking.limits import shortened
 from soup.tracking.registry import Registry, Version, aliases, champion, version, versions
 from soup.tracking.server_check import TrackingError
@@ -27,8 +33,17 @@ from soup.tracking.store import PREFIX
 
 AUDIT = "audit."
 MOVING = "moving."
+DAMAGED = "damaged."  # in the place of MOVING: what is set aside
+LARGEST = 100_000  # characters of a tag that is read
 PATIENCE = 30.0  # seconds
 TRIES = 5
+
+
+_log = logging.getLogger(__name__)
+
+
+class Unreadable(ValueError):
+    """A tag that does not say what was done, or is to be done."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,27 @@ class Event:
     why: str
     number: str
     champion: str
+
+    @staticmethod
+    def of(facts: Any) -> "Event":
+        """An event from the JSON of a tag.
+
+        Raises:
+            Unreadable: it is none.
+        """
+        names = Event.__dataclass_fields__
+        if not isinstance(facts, dict) or not all(type(facts.get(n)) is str for n in names):
+            raise Unreadable(f"it is no table of {', '.join(names)}, each a text")
+        done = Event(**{name: facts[name] for name in names})
+        if done.what not in WHAT:
+            raise Unreadable(f"'what' is none of {', '.join(WHAT)}")
+        numbers = (done.number, done.champion or "1")
+        if not all(re.fullmatch(r"[1-9][0-9]{0,17}", number, re.ASCII) for number in numbers):
+            raise Unreadable("'number' or 'champion' is no number of a version")
+        return done
+
+
+WHAT = ("promoted", "refused", "rolled back", "copied")
 
 
 def actor() -> str:
@@ -76,13 +112,19 @@ def note(registry: Registry, model: str, done: Event, also: str = "") -> None:
 
 
 def history(registry: Registry, model: str, number: str = "") -> list[Event]:
-    """What was done to a model, or to one version of it; oldest first."""
+    """What was done to a model, or to one version of it; oldest first.
+
+    A tag that cannot be read is told, as a warning of the log, and left out.
+    """
     found: dict[str, Event] = {}
     for each in versions(registry, model):
         if number in ("", each.number):
             for key, value in each.tags.items():
                 if key.startswith(AUDIT):
-                    found[key + value] = Event(**json.loads(value))
+                    try:
+                        found[key + value] = Event.of(_facts(value))
+                    except ValueError as error:
+                        _tell(registry, each, PREFIX + key, error, "it is left out")
     return [found[key] for key in sorted(found)]
 
 
@@ -153,9 +195,15 @@ def repair(registry: Registry, model: str) -> list[Event]:
     patience = time.monotonic() + PATIENCE
     finished = []
     while begun := _begun(registry, model):
-        for key, intent in begun.items():
-            if _dead(intent) or time.monotonic() > patience:
-                finished.append(_finish(registry, model, key, intent))
+        for key, text in begun.items():
+            late = time.monotonic() > patience
+            try:
+                intent = _intent(text)
+                if late or _dead(intent):
+                    finished.append(_finish(registry, model, key, intent))
+            except Unreadable as error:  # it may be of another version of this program, at work
+                if late:
+                    _set_aside(registry, model, key, text, error)
         _pause()
     return finished
 
@@ -173,6 +221,9 @@ def _move(registry: Registry, model: str, done: Event) -> bool:
             return True
         client.delete_registered_model_tag(model, own)
         _pause()
+    except Unreadable as error:
+        client.delete_registered_model_tag(model, own)
+        raise TrackingError(f"{registry.uri}: {model} cannot be moved: {error}") from None
     except MlflowException as error:
         raise TrackingError(f"the registry at {registry.uri} refused {model}: {error}") from None
     return False
@@ -180,10 +231,15 @@ def _move(registry: Registry, model: str, done: Event) -> bool:
 
 def _finish(registry: Registry, model: str, key: str, intent: Mapping[str, Any]) -> Event:
     """Every step may be done twice; the intent goes last, so that none is left out."""
-    done = Event(**{name: intent[name] for name in Event.__dataclass_fields__})
+    done = Event.of(intent)
     client = registry.client
     if aliases(registry, model).get("champion", "") in (done.champion, done.number):
-        note(registry, model, done, also=done.champion)
+        try:
+            note(registry, model, done, also=done.champion)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise Unreadable(f"there is no version {done.number} or {done.champion}") from None
         if done.champion:
             client.set_registered_model_alias(model, "previous", done.champion)
         client.set_registered_model_alias(model, "champion", done.number)
@@ -191,12 +247,53 @@ def _finish(registry: Registry, model: str, key: str, intent: Mapping[str, Any])
     return done
 
 
-def _begun(registry: Registry, model: str) -> dict[str, dict[str, Any]]:
-    """Moves that someone is making, or was killed while making."""
+def _begun(registry: Registry, model: str) -> dict[str, str]:
+    """Key and text of the moves that someone is making, or was killed while making."""
     if not registry.client.search_registered_models(f"name = '{model}'"):
         return {}
     tags = registry.client.get_registered_model(model).tags
-    return {k: json.loads(v) for k, v in tags.items() if k.startswith(PREFIX + MOVING)}
+    return {k: v for k, v in tags.items() if k.startswith(PREFIX + MOVING)}
+
+
+def _facts(text: str) -> Any:
+    """The JSON of a tag; raises ValueError if it is none."""
+    return parse_json(text, "it", LARGEST)
+
+
+def _intent(text: str) -> dict[str, Any]:
+    """A move, with the process that makes it.
+
+    Raises:
+        Unreadable: the text of the tag is none.
+    """
+    try:
+        intent: dict[str, Any] = _facts(text)
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
+    if Event.of(intent).what not in ("promoted", "rolled back"):
+        raise Unreadable("'what' is no move")
+    pid, started = intent.get("pid"), intent.get("started")
+    if type(intent.get("host")) is not str or type(pid) is not int or not 0 <= pid < 1 << 31:
+        raise Unreadable("it names no process")
+    if not isinstance(started, int | float) or not math.isfinite(started):
+        raise Unreadable("it does not say when its process started")
+    return intent
+
+
+def _set_aside(registry: Registry, model: str, key: str, text: str, error: Unreadable) -> None:
+    """Keep a tag under a name that stops nobody, and tell of it."""
+    aside = f"{PREFIX}{DAMAGED}{key.removeprefix(PREFIX + MOVING)}"
+    registry.client.set_registered_model_tag(model, aside, text)
+    registry.client.delete_registered_model_tag(model, key)
+    _tell(registry, model, aside, error, f"it was {key}, and is set aside under this name")
+
+
+def _tell(registry: Registry, whose: object, key: str, error: Exception, done: str) -> None:
+    text = (
+        f"the tag {key} of {whose} at {without_password(registry.uri)} is damaged: {error}; "
+        f"{done}. Look at it on the page of {whose} in MLflow, and mend or delete it there"
+    )
+    _log.warning("%s", presentable(text))
 
 
 def _pause() -> None:

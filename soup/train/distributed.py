@@ -7,14 +7,13 @@ their job to the run's folder as `job.json`. The ranks write their results to th
 pipeline takes the results from there. All machines must see the same folders.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
 from soup.errors import BadInput
-from soup.files import write_json
+from soup.files import read_json, write_json
 from soup.train.finetune import Job, finetune
 from soup.train.hyperparameters import Hyperparameters
 from soup.train.process_group import joined
@@ -40,7 +39,7 @@ def read(path: Path) -> Job:
         UnknownJob: the file is missing, or does not describe a fine-tune.
     """
     try:
-        plain = json.loads(path.read_text())
+        plain = read_json(path)
         return Job(
             **plain
             | {name: Path(plain[name]) for name in PATHS}
@@ -49,7 +48,7 @@ def read(path: Path) -> Job:
                 "devices": tuple(plain["devices"]),
             }
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnknownJob(
             f"{path} describes no fine-tune: {type(error).__name__}: {error}; "
             "one of an earlier version is written anew when its pipeline is started again"

@@ -1,6 +1,5 @@
 """One fine-tune: train from the shared initialisation, and score the ingredients on held-out."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from soup.data.loading.packed import training_images
 from soup.data.split.manifest import Manifest, Row
 from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
-from soup.files import write_json
+from soup.files import BadJson, read_json, write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, IMAGES, Recalibration, has_batchnorm, spread_evenly
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
@@ -228,13 +227,13 @@ def _recalibrate(
 def finished(job: Job) -> Results | None:
     """The results on disk, or None; a pipeline may be killed before MLflow has stored them."""
     try:
-        counts = json.loads((job.folder / "result.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
-    return {
-        name: Result(facts["errors"], facts["examples"], folder_of(job, name))
-        for name, facts in counts.items()
-    }
+        counts = read_json(job.folder / "result.json")
+        return {
+            name: Result(int(facts["errors"]), int(facts["examples"]), folder_of(job, name))
+            for name, facts in counts.items()
+        }
+    except (OSError, BadJson, AttributeError, KeyError, TypeError, ValueError):
+        return None  # damaged: it is trained again
 
 
 def folder_of(job: Job, name: str) -> Path:

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from soup.files import parse_json
 from soup.train.fsdp import placed, whole
 from soup.train.rank import ALONE, Rank
 from soup.train.weight_averages import Averages
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.shards import CheckpointError
+
+DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError)  # of a file's JSON
 
 
 class Stopped(RuntimeError):
@@ -52,30 +55,18 @@ class RunStateFile:
         try:
             kept = Checkpoint(self.path)
             step = int(kept.metadata["step"])
-            plain = json.loads(kept.metadata["optimizer"])
-        except (CheckpointError, KeyError, ValueError):
-            return 0
-        model.load_state_dict(
-            {name: placed(kept[f"model/{name}"], like) for name, like in model.state_dict().items()}
-        )
-        averages.load(kept)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        state = {}
-        for index, parts in plain["state"].items():
-            like = parameters[int(index)]
-            state[int(index)] = {
-                key: placed(value, like)
-                if isinstance(value, Tensor) and value.shape == like.shape
-                else value
-                for key, value in _join(parts, kept).items()
+            plain = parse_json(kept.metadata["optimizer"], str(self.path), finite=False)
+            # All is read before any of it is put in place.
+            tensors = {
+                name: placed(kept[f"model/{name}"], like)
+                for name, like in model.state_dict().items()
             }
-        groups = [
-            {**group, **_join(saved, kept)}
-            for group, saved in zip(
-                optimizer.state_dict()["param_groups"], plain["groups"], strict=True
-            )
-        ]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+            state = _optimizer_state(optimizer, plain, kept)
+        except (CheckpointError, *DAMAGE):
+            return 0
+        model.load_state_dict(tensors)
+        averages.load(kept)
+        optimizer.load_state_dict(state)
         return step
 
     def keep(
@@ -113,6 +104,29 @@ class RunStateFile:
         self._last = time.monotonic()
         if stopping and self.ranks.first:
             raise Stopped(f"stopped at step {step}, which is kept")
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer, plain: Any, kept: Checkpoint
+) -> dict[str, Any]:
+    """The optimiser's state, of the JSON and the tensors in a file of `RunStateFile.keep`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {}
+    for index, parts in plain["state"].items():
+        like = parameters[int(index)]
+        state[int(index)] = {
+            key: placed(value, like)
+            if isinstance(value, Tensor) and value.shape == like.shape
+            else value
+            for key, value in _join(parts, kept).items()
+        }
+    groups = [
+        {**group, **_join(saved, kept)}
+        for group, saved in zip(
+            optimizer.state_dict()["param_groups"], plain["groups"], strict=True
+        )
+    ]
+    return {"state": state, "param_groups": groups}
 
 
 def _split(prefix: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:

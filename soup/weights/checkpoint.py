@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from soup.errors import some
-from soup.files import atomic_write, of_file
+from soup.files import atomic_write, of_file, parse_json
 from soup.weights.algebra import cast
 from soup.weights.local_file import LocalFile, memory_of
 from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
@@ -116,8 +116,10 @@ class Checkpoint(LazyWeights):
 
 def _ties(text: str, stored: Collection[str]) -> dict[str, str]:
     """Read the names of tied tensors, each with the name of the tensor that is stored."""
-    ties = json.loads(text)
-    if not isinstance(ties, dict) or not {*map(str, ties.values())} <= {*stored}:
+    ties = parse_json(text, f"{TIED!r} in its metadata")
+    if not isinstance(ties, dict) or not all(
+        isinstance(t, str) and t in stored for t in ties.values()
+    ):
         raise ValueError(f"{TIED!r} in its metadata does not name tensors of the file: {text[:80]}")
     return ties
 

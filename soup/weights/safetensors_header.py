@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from soup.errors import some
+from soup.files import parse_json
 
 DTYPES = {
     "F64": torch.float64,
@@ -36,6 +37,7 @@ DTYPES = {
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+MOST_DIMENSIONS = 64  # of a tensor; torch's limit
 
 
 class Entry(NamedTuple):
@@ -79,7 +81,7 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
             `data_size`.
     """
     try:
-        raw: dict[str, Any] = json.loads(header)
+        raw: dict[str, Any] = parse_json(header, "it", LONGEST_HEADER)
         metadata: dict[str, str] = dict(raw.pop("__metadata__", None) or {})
         if not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are no strings")
@@ -89,10 +91,7 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
                 f"{some(packed, 5)} are of a type that is not read, mostly a part of quantised "
                 "weights; give the model as it was before it was quantised"
             )
-        entries = {
-            name: Entry(DTYPES[value["dtype"]], tuple(value["shape"]), *value["data_offsets"])
-            for name, value in raw.items()
-        }
+        entries = {name: _entry(value) for name, value in raw.items()}
     except Malformed:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -109,6 +108,20 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
     if offset != data_size:
         raise Malformed(f"its header speaks of {offset} bytes of tensors; there are {data_size}")
     return entries, metadata
+
+
+def _entry(value: Mapping[str, Any]) -> Entry:
+    """A tensor as the header describes it.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not described so.
+    """
+    shape, (start, end) = value["shape"], value["data_offsets"]
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"a shape is no list of at most {MOST_DIMENSIONS} numbers")
+    if not all(type(number) is int and 0 <= number < 1 << 63 for number in (*shape, start, end)):
+        raise ValueError("a shape or an offset is no whole number from 0 to 2**63 - 1")
+    return Entry(DTYPES[value["dtype"]], tuple(shape), start, end)
 
 
 def encode_header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:

@@ -1,10 +1,10 @@
 """Find the safetensors files of a model: one file, a folder or the index of a sharded model."""
 
-import json
 from pathlib import Path
 from shlex import quote
 
 from soup.errors import BadInput
+from soup.files import LARGEST_JSON, parse_json, read_bytes
 from soup.weights.file_kinds import foreign, one_rank
 from soup.weights.local_file import LocalFile
 from soup.weights.remote_file import RemoteFile
@@ -72,12 +72,12 @@ def read_index(path: str) -> dict[str, str]:
             import fsspec
 
             with fsspec.open(index, "rb") as file:
-                raw = file.read()
+                raw = file.read(LARGEST_JSON + 1)
         else:
-            raw = Path(index).read_bytes()
-        file_names: dict[str, str] = json.loads(raw)["weight_map"]
+            raw = read_bytes(index)
+        file_names: dict[str, str] = parse_json(raw, "it")["weight_map"]
         # An index from the web must not make this process read any other file of the machine.
-        outside = [name for name in file_names.values() if Path(name).name != name]
+        outside = [name for name in file_names.values() if Path(name).name != name or not name]
         if outside:
             raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]}")
         return file_names

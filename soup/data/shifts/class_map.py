@@ -7,14 +7,13 @@ is left out.
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from unicodedata import normalize
 
-import yaml
-
+from soup.config.yaml_text import parse_yaml
 from soup.data.errors import DataError
+from soup.files import parse_json, read_bytes
 
 
 def read(path: Path) -> dict[str, tuple[str, ...]]:
@@ -23,17 +22,17 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: the file is missing, is none of the three kinds, or is not such a table.
     """
-    kinds: Mapping[str, Callable[[str], object]] = {
-        ".yaml": yaml.safe_load,
-        ".yml": yaml.safe_load,
-        ".json": json.loads,
+    kinds: Mapping[str, Callable[[bytes, str], object]] = {
+        ".yaml": parse_yaml,
+        ".yml": parse_yaml,
+        ".json": parse_json,
         ".csv": _csv,
     }
     if path.suffix.lower() not in kinds:
         raise DataError(f"class map {path}: must be one of {', '.join(kinds)}")
     try:
-        raw = kinds[path.suffix.lower()](path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raw = kinds[path.suffix.lower()](read_bytes(path), "the file")
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"class map {path} cannot be read: {error}") from None
     if not isinstance(raw, dict) or not raw:
         raise DataError(f"class map {path} must be a table of folder: class")
@@ -52,11 +51,15 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     return table
 
 
-def _csv(text: str) -> dict[str, list[str]]:
-    lines = csv.DictReader(io.StringIO(text))
-    if set(lines.fieldnames or ()) != {"folder", "class"}:
+def _csv(text: bytes, _source: str) -> dict[str, list[str]]:
+    lines = csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline=""))
+    if sorted(lines.fieldnames or ()) != ["class", "folder"]:
         raise ValueError(f"columns {lines.fieldnames}, expected folder and class")
     table: dict[str, list[str]] = {}
     for line in lines:
+        if line["folder"] is None or None in line:
+            raise ValueError(f"line {lines.line_num} has not two columns")
+        if "\0" in line["folder"]:
+            raise ValueError(f"line {lines.line_num} has a NUL character")
         table.setdefault(line["folder"], []).extend([line["class"]] if line["class"] else [])
     return table

@@ -5,14 +5,15 @@ model soups and of WiSE-FT (`datasets/objectnet.py` of mlfoundations/model-soups
 class may stand for several of ImageNet's, and 113 of its 313 folders stand for any.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from soup.data.errors import DataError
 from soup.data.shifts.imagenet import CLASSES
+from soup.data.sources.lists import text_lines
 from soup.errors import some
+from soup.files import read_json
 
 # The names of each file as downloaded; the names have varied.
 FILES = {
@@ -52,9 +53,7 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
     if not all(key.isdecimal() for key in numbers):
         raise DataError(f"{files['numbers']}: keys must be numbers")
     position_of = {number: int(key) for key, number in numbers.items()}
-    names_in_order = [
-        line.strip() for line in files["lines"].read_text(encoding="utf-8").splitlines()
-    ]
+    names_in_order = text_lines(files["lines"])
     # Two of the 1,000 lines are 'crane', which stands for nothing here; the last counts.
     number_of = {name: number for number, name in enumerate(names_in_order) if name}
     problems: list[str] = []
@@ -79,7 +78,7 @@ def positions(base: Path) -> dict[str, tuple[int, ...]]:
 
 def _table(path: Path, value: type, kind: str) -> Mapping[str, Any]:
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     if not isinstance(table, dict) or not all(isinstance(v, value) for v in table.values()):

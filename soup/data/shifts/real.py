@@ -5,7 +5,6 @@ lists in the order of the validation images. An answer is right if it is among t
 images without a label are left out.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from soup.data.errors import DataError
 from soup.data.shifts.imagenet import CLASSES, recognised
 from soup.data.shifts.protocol import join_labels
 from soup.errors import some
+from soup.files import read_json
 
 NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
@@ -54,7 +54,7 @@ def labels(file: Path, paths: Iterable[str], classes: Sequence[str]) -> dict[str
 
 def _read(file: Path) -> list[list[int]]:
     try:
-        sets = json.loads(file.read_text(encoding="utf-8"))
+        sets = read_json(file)
     except (OSError, ValueError) as error:
         raise DataError(f"data.real: {file} cannot be read: {error}") from None
     if not isinstance(sets, list) or not all(isinstance(image, list) for image in sets):
@@ -62,7 +62,7 @@ def _read(file: Path) -> list[list[int]]:
     wrong = [
         f"image {number}: {labels}"
         for number, labels in enumerate(sets, 1)
-        if not all(isinstance(label, int) and 0 <= label < CLASSES for label in labels)
+        if not all(type(label) is int and 0 <= label < CLASSES for label in labels)
     ]
     if wrong:
         raise DataError(

@@ -100,7 +100,7 @@ def _table(file: Path) -> dict[str, list[str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             rows = list(csv.reader(opened, delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as a list: {error}") from None
     header, lines = (rows[0] if rows else []), [row for row in rows[1:] if row]
     wrong = [n for n, row in enumerate(rows[1:], 2) if row and len(row) != len(header)]

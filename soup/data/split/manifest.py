@@ -101,7 +101,7 @@ class Manifest:
         try:
             state = path.stat()
             return _parsed(path, state.st_ino, state.st_size, state.st_mtime_ns)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{path} is not a split manifest: {error}; run prepare") from None
 
 

@@ -1,6 +1,5 @@
 """evaluate: every model on held-out, test and the shifts; the first stage that sees these two."""
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import read_record
 from soup.pipeline.stages.evaluated_models import (
     cooked_soup,
     other_soup,
@@ -54,7 +54,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         DataError: an image is not what it was when the split was made.
     """
     store = project.store()
-    cooked = json.loads((project.out / "cook.json").read_text())
+    cooked = read_record(project.out / "cook.json", run_id=str, recipe=str, kept=list)
     pool = CandidatePool(project, store, probe_too=True)
     others = [f"{recipe} soup" for recipe in RECIPES if recipe != cooked["recipe"]]
     kinds = {"zero-shot": "baseline"} if zero_shot_head(project) else {}

@@ -1,6 +1,5 @@
 """register: the soup -> a version of a registered model, and the champion if it is better."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, correct
 from soup.evaluation.predict import predict
 from soup.evaluation.promotion_gate import NOISE, Decision, Scored, decide, packed, scored
+from soup.files import parse_json
 from soup.models import open_model
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import read_record
 
 LINKED = 20  # ingredients in a version's description
 ROWS = 30  # splits there
@@ -30,8 +31,8 @@ def run(project: Project) -> dict[str, Any]:
         Refused: the registry holds other files than were registered, or such as are not ours.
     """
     store = project.store()
-    cooked = json.loads((project.out / "cook.json").read_text())
-    metrics = json.loads((project.out / "scores.json").read_text())
+    cooked = read_record(project.out / "cook.json", run_id=str, model_id=str, recipe=str, kept=list)
+    metrics = read_record(project.out / "scores.json", test=dict)
     soup = store.get([cooked["run_id"]])[0]
     right = prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
     inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")
@@ -126,7 +127,7 @@ def _description(
         page = f"#/experiments/{store.experiment_id}/runs/{run.run_id}"
         return f"[{run.name}]({page}?workflowType=machine_learning)"
 
-    run_ids = json.loads(store.whole(soup.tags["ingredients"]))
+    run_ids = parse_json(store.whole(soup.tags["ingredients"]), f"tag ingredients of {soup.name}")
     # MLflow's PostgreSQL holds 5,000 characters: 20 links of 110, and 30 rows.
     shown = [named(run) for run in store.get(run_ids[:LINKED])]
     ingredients = some([*shown, *run_ids[LINKED:]], LINKED, last=" ")

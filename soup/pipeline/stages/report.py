@@ -1,6 +1,5 @@
 """report: all of it -> one page that opens from disk."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 from soup.errors import BadInput, without_password
 from soup.files import write_text
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import read_record
 from soup.report import Report, page
 from soup.tracking import Store, Tracked
 
@@ -24,8 +24,10 @@ def run(project: Project) -> dict[str, Any]:
     """
     out = project.out
     store = project.store()
-    records = {name: json.loads((out / f"{name}.json").read_text()) for name in BEFORE}
-    sweep, cooked, registered = (records[name] for name in ("finetune", "cook", "register"))
+    records = {name: read_record(out / f"{name}.json") for name in BEFORE}
+    sweep = read_record(out / "finetune.json", sweep=str, runs=dict, failed=dict)
+    cooked = read_record(out / "cook.json", run_id=str, recipe=str, kept=list)
+    registered = read_record(out / "register.json", model=str, version=str, reason=str)
     soup = store.get([cooked["run_id"]])[0]
     content = page(
         Report(

@@ -4,7 +4,6 @@ Each is read from whatever file it is in, scored on held-out and kept in MLflow 
 from there on (cook, evaluate, register, report) nothing knows the difference.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 from soup.errors import BadInput, some
 from soup.evaluation.examples import Examples
 from soup.evaluation.heldout import scored
-from soup.files import of_file, of_value
+from soup.files import of_file, of_value, read_json
 from soup.models import DESCRIPTION_FILE, Architecture, build, load_weights
 from soup.models.building import mismatch_message
 from soup.models.by_name import contradictions
@@ -142,8 +141,8 @@ def hyperparameters(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     if not told.is_file():
         return {}
     try:
-        every = {name: dict(values) for name, values in json.loads(told.read_text()).items()}
-    except (ValueError, AttributeError, TypeError) as error:
+        every = {name: dict(values) for name, values in read_json(told).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise BadInput(f"{told}: is not model's name -> hyperparameters: {error}") from None
     return {
         name: {

@@ -3,7 +3,6 @@
 A larger K finds the first ingredients finished. An interrupted one goes on from its state on disk.
 """
 
-import json
 import logging
 import math
 import shutil
@@ -19,6 +18,7 @@ from soup.evaluation.heldout import Result
 from soup.files import of_file, of_value, write_json
 from soup.models import DESCRIPTION_FILE
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import read_record
 from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
@@ -107,7 +107,7 @@ class Sweep:
         tags |= {key: shared[key] for key in ("base", "model", "split")}
         known = store.find(digest)
         run_id = known.run_id if known else start_sweep(store, project.params, digest, tags)
-        probed = json.loads((project.out / "probe.json").read_text())
+        probed = read_record(project.out / "probe.json", errors=int, examples=int)
         stored = store.finished(run_id)
         if known is None:
             tell_unused(store, parts.values(), project.say)
@@ -188,7 +188,7 @@ class Sweep:
             if finished is not None:
                 return finished.metrics.get(metric, math.inf)
             if rung.is_file():
-                return float(json.loads(rung.read_text())["accuracy"])
+                return float(read_record(rung, accuracy=float)["accuracy"])
             run_id = self._start(part, FINAL_WEIGHTS)
             with self._ended_by_error(run_id, name, watcher):
                 accuracy = self._make(part, run_id, name, devices, watcher, share)
