@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# MLflow and Prefect on what was run in this folder, on loopback, until Ctrl-C.
+# MLflow and Prefect on what was run in this folder, on loopback, until Ctrl-C. Pages of other sites
+# are refused by both. With a worker, Prefect wants a password: whoever can ask it runs commands here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mlflow_port=${MLFLOW_PORT:-5000} prefect_port=${PREFECT_PORT:-4200} logs=.cache/ui
@@ -31,6 +32,22 @@ healthy() { # name port path process
     exit 1
 }
 
+password() { # the one in $logs/env, so that browsers and shells stay logged in; or a new one
+    local kept
+    kept=$(sed -n 's/^export PREFECT_API_AUTH_STRING=modelsoup:\([A-Za-z0-9_-]\{32\}\)$/\1/p' \
+        "$logs/env" 2>/dev/null | head -1) || true
+    echo "${kept:-$(python -c 'import secrets; print(secrets.token_urlsafe(24))')}"
+}
+write_env() { # auth string: what another shell needs
+    rm -f "$logs/env.part" # whose mode may be another
+    (umask 077 && cat >"$logs/env.part") <<END
+export PREFECT_API_URL=$PREFECT_API_URL
+export PREFECT_API_AUTH_STRING=$1
+export MLFLOW_TRACKING_URI=http://127.0.0.1:$mlflow_port
+END
+    mv -f "$logs/env.part" "$logs/env"
+}
+
 free mlflow "$mlflow_port"
 free prefect "$prefect_port"
 pids=() worker=
@@ -39,9 +56,24 @@ trap 'kill $worker 2>/dev/null && wait $worker || true; kill "${pids[@]}" 2>/dev
 trap 'exit 0' INT TERM
 mlflow server --host 127.0.0.1 --port "$mlflow_port" --workers 1 \
     --backend-store-uri "sqlite:///$PWD/mlflow.db" --default-artifact-root "file://$PWD/mlruns" \
+    --allowed-hosts "127.0.0.1:$mlflow_port,localhost:$mlflow_port" \
+    --cors-allowed-origins "http://127.0.0.1:$mlflow_port,http://localhost:$mlflow_port" \
     >"$logs/mlflow.log" 2>&1 &
 pids+=($!)
-prefect server start --host 127.0.0.1 --port "$prefect_port" >"$logs/prefect.log" 2>&1 &
+if [ "${1:-}" = worker ]; then
+    # By the environment, for a command line can be read by everybody.
+    auth=modelsoup:$(password)
+    write_env "$auth"
+    export PREFECT_API_AUTH_STRING=$auth
+fi
+(
+    [ -z "${auth:-}" ] || export PREFECT_SERVER_API_AUTH_STRING=$auth
+    export PREFECT_SERVER_API_HOST=127.0.0.1 PREFECT_SERVER_API_PORT=$prefect_port
+    export PREFECT_SERVER_CORS_ALLOWED_ORIGINS=http://127.0.0.1:$prefect_port,http://localhost:$prefect_port
+    export PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL=WARNING
+    exec python -m uvicorn flows.server.asgi:app --host 127.0.0.1 --port "$prefect_port" \
+        --log-level warning
+) >"$logs/prefect.log" 2>&1 &
 pids+=($!)
 echo "starting MLflow and Prefect (logs in $logs) ..."
 healthy MLflow "$mlflow_port" /health "${pids[0]}"
@@ -61,7 +93,8 @@ if [ "${1:-}" = worker ]; then
     worker=$!
     set +m
     echo "Deployed pipeline/local and more (docs/deployments.md), with a worker. Run it from the page, or:"
-    echo "  PREFECT_API_URL=$PREFECT_API_URL .venv/bin/prefect deployment run pipeline/local --watch"
+    echo "  . $logs/env && .venv/bin/prefect deployment run pipeline/local --watch"
+    echo "Prefect's page asks for a password: what follows PREFECT_API_AUTH_STRING= in $logs/env."
 fi
 echo "Ctrl-C stops them."
 wait -n

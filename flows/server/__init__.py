@@ -1,1 +1,1 @@
-"""Prefect's server: checked, retried, started for one run, and served behind a check of hosts."""
+"""Prefect's server: checked, retried, started for one run, and served behind checks of its own."""

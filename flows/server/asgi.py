@@ -1,9 +1,9 @@
-"""Prefect's server behind a check of the Host header, which Prefect does not check itself.
+"""Prefect's server behind checks of the Host and Origin headers, of which it makes none itself.
 
-By DNS rebinding, a page of another site can make a browser send requests to a server on loopback,
-under a host name of that site. Such a request is refused, whatever credentials come with it.
+    PREFECT_SERVER_API_PORT=4200 uvicorn flows.server.asgi:app --port 4200
 
-    uvicorn flows.server.asgi:app --port 4200
+MODELSOUP_PREFECT_HOSTS: host names to answer to beside those of loopback, with commas between them.
+PREFECT_SERVER_CORS_ALLOWED_ORIGINS: origins to answer to; unless set, the server's own on loopback.
 """
 
 import os
@@ -11,8 +11,16 @@ import os
 os.environ.setdefault("PREFECT__SERVER_FINAL", "1")  # as `prefect server start` sets it
 
 from prefect.server.api.server import create_app
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from prefect.settings import (
+    PREFECT_SERVER_API_PORT,
+    PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+    temporary_settings,
+)
 
-HOSTS = ("127.0.0.1", "localhost")
+from flows.server.guard import LOOPBACK, guarded, listed
 
-app = TrustedHostMiddleware(create_app(), allowed_hosts=HOSTS)
+hosts = [*LOOPBACK, *listed(os.environ.get("MODELSOUP_PREFECT_HOSTS", ""))]
+own = [f"http://{host}:{PREFECT_SERVER_API_PORT.value()}" for host in LOOPBACK]
+origins = listed(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value()) or own
+with temporary_settings({PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(origins)}):
+    app = guarded(create_app(), hosts, origins)

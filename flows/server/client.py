@@ -36,7 +36,8 @@ def require() -> None:
         if error.response.status_code in (401, 403):
             raise PrefectError(
                 f"Prefect at {url} refuses the credentials; set PREFECT_API_AUTH_STRING to "
-                "user:password (`make services` writes it to .services/env)"
+                "user:password (`make services` writes it to .services/env, `make deploy` to "
+                ".cache/ui/env)"
             ) from None
         raise PrefectError(f"Prefect at {url} answers with {error.response}") from None
     except (HTTPError, OSError, ValueError) as error:

@@ -2,12 +2,13 @@
 
 The temporary server that Prefect itself starts lives on when its parent is killed, and gets the
 Ctrl-C of a terminal before the flow can tell it how the run ended. This one ends with its parent,
-however that ends.
+however that ends, and wants a password that is made for the run and kept nowhere.
 """
 
 import atexit
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -37,6 +38,7 @@ def temporary_server() -> Iterator[None]:
         NoServer: the server ended, or did not answer in time.
     """
     from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
@@ -55,13 +57,20 @@ def temporary_server() -> Iterator[None]:
     home = {"PREFECT_HOME": str(root() / ".prefect")}  # where `make ui` shows the runs later
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     here = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
+    password = f"modelsoup:{secrets.token_urlsafe(24)}"
     with socket.socket() as listening:  # handed down, so that no one else takes the port meanwhile
         listening.bind(("127.0.0.1", 0))
         port = int(listening.getsockname()[1])
+        # By the environment, for a command line can be read by everybody.
+        guard = {
+            "PREFECT_SERVER_API_AUTH_STRING": password,
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",  # its own
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server.temporary", str(listening.fileno())],
             stdin=subprocess.PIPE,
-            env={**home, **os.environ, **settings, **small, **here},
+            env={**home, **os.environ, **settings, **small, **here, **guard},
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )
@@ -70,7 +79,9 @@ def temporary_server() -> Iterator[None]:
     _wait(process, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
     # Nobody there listens for heartbeats, and each flow would wait a second for its heart to stop.
     no_heartbeat = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api", **no_heartbeat}):
+    url = f"http://127.0.0.1:{port}/api"
+    reach = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password}
+    with temporary_settings({**reach, **no_heartbeat}):
         yield
 
 
@@ -107,8 +118,7 @@ def _serve(descriptor: int) -> None:
     import uvicorn
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    application = "prefect.server.api.server:create_app"
-    config = uvicorn.Config(application, factory=True, log_level="error", lifespan="on")
+    config = uvicorn.Config("flows.server.asgi:app", log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 

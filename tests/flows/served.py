@@ -1,14 +1,16 @@
 """A checkout with `make deploy` running in it."""
 
+import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,32 @@ from tests import checkouts
 from tests.servers import free_port, kill
 
 
-def ask(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def basic(credentials: str) -> dict[str, str]:
+    """The header that carries user:password; none without them."""
+    coded = base64.b64encode(credentials.encode()).decode()
+    return {"Authorization": f"Basic {coded}"} if credentials else {}
+
+
+def ask(api: str, path: str, body: dict[str, Any] | None = None, credentials: str = "") -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"{api}{path}", data=data, headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", **basic(credentials)}
+    request = urllib.request.Request(f"{api}{path}", data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 
 @dataclass(frozen=True)
 class Served:
-    """A checkout, and the environment to reach its servers."""
+    """A checkout, the environment to reach its servers, and what was printed as they started."""
 
     root: Path
     reach: dict[str, str]
+    said: str = ""
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Prefect's answer."""
-        return ask(self.reach["PREFECT_API_URL"], path, body)
+        known = self.reach.get("PREFECT_API_AUTH_STRING", "")
+        return ask(self.reach["PREFECT_API_URL"], path, body, known)
 
     def runs(self, deployment: str = "") -> list[dict[str, Any]]:
         """Flow runs, all or those of a deployment, the oldest first."""
@@ -63,12 +72,23 @@ def deployed(
         changes: replace top-level parts of the parameters.
     """
     checkouts.make(root, **(changes or {}))
-    shutil.copytree(checkouts.REPO / "infra", root / "infra", dirs_exist_ok=True)
     shutil.copy(checkouts.REPO / "prefect.yaml", root)
+    with running(root, "worker", **environment) as served:
+        assert "pipeline/local" in served.said, served.said
+        told = (root / ".cache/ui/env").read_text()
+        known = dict(re.findall(r"^export (\w+)=(.*)$", told, re.M))
+        assert served.reach.items() <= known.items()
+        yield replace(served, reach=known)
+
+
+@contextmanager
+def running(root: Path, *arguments: str, **environment: str) -> Iterator[Served]:
+    """infra/ui.sh in a folder, on free ports: `make ui`, or `make deploy` by `worker`."""
+    shutil.copytree(checkouts.REPO / "infra", root / "infra", dirs_exist_ok=True)
     mlflow, prefect = free_port(), free_port()
     ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}
     process = subprocess.Popen(
-        ["bash", "infra/ui.sh", "worker"],
+        ["bash", "infra/ui.sh", *arguments],
         cwd=root,
         env=checkouts.environment(root, **ports, **environment),
         stdout=subprocess.PIPE,
@@ -83,10 +103,11 @@ def deployed(
             said.append(line)
             if "Ctrl-C" in line:
                 break
-        assert any("pipeline/local" in line for line in said), said
+        assert "Ctrl-C" in "".join(said), said
         api = f"http://127.0.0.1:{prefect}/api"
         uri = f"http://127.0.0.1:{mlflow}"
-        yield Served(root, {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": uri})
+        reach = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": uri}
+        yield Served(root, reach, "".join(said))
     finally:
         os.killpg(process.pid, signal.SIGINT)
         # The worker that gets it too may go on telling the Prefect server, gone, for minutes.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import doors
 from tests.services.questions import ask, let_in, mlflow_user, query, s3
 from tests.services.started import Services, missing, serves_s3, started
 
@@ -159,6 +160,13 @@ def test_a_forged_host_is_refused_even_with_credentials(services: Services) -> N
         assert ask(mlflow, path, user, host=f"{evil}:{mlflow}")[0] == 403
     for path in ("/", "/api/health", "/api/admin/version", "/ui-settings"):
         assert ask(prefect, path, known, host=evil)[0] == 400
+
+
+def test_pages_of_other_sites_are_refused_even_with_credentials(services: Services) -> None:
+    known = services.env["PREFECT_API_AUTH_STRING"]
+    doors.prefect_wants_a_password(int(services.ports["PREFECT_PORT"]), known)
+    doors.prefect_refuses_strangers(int(services.ports["PREFECT_PORT"]), known)
+    doors.mlflow_refuses_strangers(int(services.ports["MLFLOW_PORT"]), mlflow_user(services))
 
 
 @by_rclone

@@ -7,6 +7,7 @@ also makes the README's screenshots.
 
 import os
 import shutil
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,10 @@ def asked() -> list[str]:
 
 @pytest.fixture
 def opened(browser: "Browser", asked: list[str]) -> Iterator[Open]:
-    """Opens an address in a fresh browser: `opened(url, width=1200, **context options)`."""
+    """Opens an address in a fresh browser: `opened(url, width=1200, **context options)`.
+
+    With `auth`, Prefect's pages find user:password as their login form leaves it.
+    """
     contexts = []
 
     def watch(route: "Route") -> None:
@@ -63,12 +67,17 @@ def opened(browser: "Browser", asked: list[str]) -> Iterator[Open]:
             asked.append(route.request.url)
             route.abort()
 
-    def open_page(url: str, width: int = 1200, height: int = 900, **options: Any) -> "Page":
+    def open_page(
+        url: str, width: int = 1200, height: int = 900, auth: str = "", **options: Any
+    ) -> "Page":
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         context.set_default_timeout(120_000)
         context.route("**/*", watch)
         context.add_init_script(CLOSED)
+        if auth:
+            known = b64encode(auth.encode()).decode()
+            context.add_init_script(f"localStorage.setItem('prefect-password', '{known}')")
         page = context.new_page()
         page.goto(url)
         return page

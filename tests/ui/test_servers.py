@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests import checkouts
-from tests.flows.served import deployed
+from tests.flows.served import basic, deployed
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ def reach(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield served.reach
 
 
-def ask(address: str, body: dict[str, Any] | None = None) -> Any:
+def ask(address: str, body: dict[str, Any] | None = None, credentials: str = "") -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        address, data=data, headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", **basic(credentials)}
+    request = urllib.request.Request(address, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
@@ -98,11 +97,10 @@ def test_the_registry_shows_the_champion_and_what_it_is_made_of(
 def test_prefects_form_is_filled_in_from_params_yaml(
     reach: Reach, opened: Open, asked: list[str], shoot: Callable[..., None]
 ) -> None:
-    api = reach["PREFECT_API_URL"]
-    deployment = ask(f"{api}/deployments/name/pipeline/local")
-    page = opened(
-        f"{api.removesuffix('/api')}/deployments/deployment/{deployment['id']}/run", **WIDE
-    )
+    api, auth = reach["PREFECT_API_URL"], reach["PREFECT_API_AUTH_STRING"]
+    deployment = ask(f"{api}/deployments/name/pipeline/local", credentials=auth)
+    form = f"{api.removesuffix('/api')}/deployments/deployment/{deployment['id']}/run"
+    page = opened(form, auth=auth, **WIDE)
     page.get_by_text("Parameters").first.wait_for()
     page.get_by_text("experiment").first.wait_for()
     fields = page.locator("input, textarea")
@@ -115,12 +113,10 @@ def test_prefects_form_is_filled_in_from_params_yaml(
 def test_prefects_graph_shows_the_stages_and_the_fine_tunes(
     reach: Reach, opened: Open, asked: list[str], shoot: Callable[..., None]
 ) -> None:
-    api = reach["PREFECT_API_URL"]
-    [run] = ask(
-        f"{api}/flow_runs/filter",
-        {"flows": {"name": {"any_": ["pipeline"]}}, "limit": 1},
-    )
-    page = opened(f"{api.removesuffix('/api')}/runs/flow-run/{run['id']}", **WIDE)
+    api, auth = reach["PREFECT_API_URL"], reach["PREFECT_API_AUTH_STRING"]
+    named = {"flows": {"name": {"any_": ["pipeline"]}}, "limit": 1}
+    [run] = ask(f"{api}/flow_runs/filter", named, auth)
+    page = opened(f"{api.removesuffix('/api')}/runs/flow-run/{run['id']}", auth=auth, **WIDE)
     page.get_by_text("Completed").first.wait_for()
     graph = page.locator("canvas").first
     graph.wait_for()

@@ -10,10 +10,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings, temporary_settings
+from prefect.client.orchestration import get_client
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    get_current_settings,
+    temporary_settings,
+)
 
 from flows.server.temporary import temporary_server
-from tests import homes
+from tests import doors, homes
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +31,8 @@ def test_it_holds_its_port_from_the_start_and_wants_no_heartbeats(
     handed = []
 
     def spawn(command: list[str], **options: Any) -> Any:
+        if "pass_fds" not in options:  # another program's
+            return plain(command, **options)
         (descriptor,) = options["pass_fds"]
         with socket.socket(fileno=os.dup(descriptor)) as held:
             handed.append(held.getsockname()[1])
@@ -70,3 +79,41 @@ def test_its_history_is_where_make_ui_looks_unless_prefect_home_is_set(
     ):
         pass
     assert given["PREFECT_HOME"] == (home or str(tmp_path / ".prefect"))
+
+
+def test_it_refuses_strangers_and_its_password_is_nowhere_but_in_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = homes.furnish(tmp_path)
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    started = []
+
+    def spawn(command: list[str], **options: Any) -> Any:
+        started.append(plain(command, **options))
+        return started[-1]
+
+    plain = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", spawn)
+    passwords = []
+    for _ in range(2):
+        with (
+            temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}),
+            temporary_server(),
+        ):
+            passwords.append(str(PREFECT_API_AUTH_STRING.value()))
+            port = urlsplit(str(PREFECT_API_URL.value())).port
+            assert port
+            doors.prefect_wants_a_password(port, passwords[-1])
+            doors.prefect_refuses_strangers(port, passwords[-1])
+            assert get_client(sync_client=True).api_version()
+        line = Path(f"/proc/{started[-1].pid}/cmdline").read_bytes().decode()
+        assert "flows.server.temporary" in line
+        assert passwords[-1] not in line
+    assert PREFECT_API_AUTH_STRING.value() is None
+    assert len(set(passwords)) == 2
+    told = "".join(capfd.readouterr())
+    for password in (each.removeprefix("modelsoup:") for each in passwords):
+        assert len(password) == 32
+        assert password not in told
+        for file in filter(Path.is_file, home.rglob("*")):
+            assert password.encode() not in file.read_bytes(), file
