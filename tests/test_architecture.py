@@ -20,6 +20,7 @@ CARRIERS = (
     "soup.config",  # what it yields is in a stage's parameters
     "soup.errors",
     "soup.files",
+    "soup.limits",
     "soup.pipeline.project",
     "soup.pipeline.stage_record",
     "soup.pipeline.sweep",

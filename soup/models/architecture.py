@@ -1,16 +1,22 @@
 """The description of a model, stored as `model.json` beside its weights."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+from soup import limits
 from soup.errors import BadInput
 from soup.files import BadJson, parse_json, read_bytes, write_json
+from soup.models.arguments import is_word, unfit, unfit_config
 
 DESCRIPTION_FILE = "model.json"  # beside the weights
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "nearest-exact", "box", "hamming", "lanczos")
+CROP_MODES = ("center", "squash", "border")
+CROP_PCT = (0.25, 4.0)
 
 
 class ModelError(BadInput, ValueError):
@@ -49,7 +55,12 @@ class Architecture:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the description as JSON."""
+        """Write the description as JSON.
+
+        Raises:
+            ModelError: a description may not hold this (`require_sound`): it could not be read.
+        """
+        require_sound(asdict(self), "the model")
         write_json(path, asdict(self))
 
     def text(self) -> str:
@@ -87,7 +98,8 @@ def fields_of(text: str | bytes, source: str) -> dict[str, Any]:
         source: where the text is from, for the error message.
 
     Raises:
-        ModelError: the text is not the JSON of such fields; all that is wrong is listed.
+        ModelError: the text is not the JSON of such fields; all that is wrong is listed. Or they
+            are what no description may hold (`require_sound`).
     """
     try:
         raw = parse_json(text, "it")
@@ -123,7 +135,57 @@ def known_fields(raw: Any, source: str) -> dict[str, Any]:
         except ModuleNotFoundError:  # weights are averaged where no model can be built
             return raw
         description = create_model("Description", __base__=Strict, **kinds)
-        return check(description, raw, "wrong").model_dump(exclude_unset=True)
+        known = check(description, raw, "wrong").model_dump(exclude_unset=True)
+        require_sound(known, source)
+        return known
+    except ModelError:
+        raise
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{source} does not describe a model: {reason}") from None
+
+
+def require_sound(fields: Mapping[str, Any], source: str) -> None:
+    """Check what a description says before anything is built from it.
+
+    Args:
+        fields: some or all fields of an `Architecture`.
+        source: where they are from, for the error message.
+
+    Raises:
+        ModelError: an argument does not shape a network, the model is named by an address or a
+            path, or a number is out of range.
+    """
+    try:
+        reason = _unsound(fields)
+    except (TypeError, AttributeError, ValueError) as error:  # not of their types
+        reason = f"{error}"
+    if reason:
+        raise ModelError(f"{source} is refused: {reason}")
+
+
+def _unsound(fields: Mapping[str, Any]) -> str:
+    """What is wrong with a description; '' if nothing is."""
+    library, config = fields.get("library", "timm"), fields.get("config") or {}
+    name, side = fields.get("model"), fields.get("image_size", 1)
+    crop, classes = fields.get("crop_pct", 1.0), fields.get("classes", ())
+    reason = unfit(library, fields.get("kwargs") or {}) or (unfit_config(config) if config else "")
+    # With its configuration an image tower needs no name: it may be what the user called it.
+    if not reason and name is not None and not config and not is_word(name):
+        reason = (
+            f"it names the model {name[:100]!r}, and only names in {library} are looked up for a "
+            "description; give the model yourself: --model"
+        )
+    if not 0 < side <= limits.IMAGE_SIDE:
+        reason = f"image_size {side} is not within 1 to {limits.IMAGE_SIDE} pixels"
+    if not CROP_PCT[0] <= crop <= CROP_PCT[1]:  # NaN is in no range
+        reason = f"crop_pct {crop:g} is not within {CROP_PCT[0]:g} to {CROP_PCT[1]:g}"
+    for word, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+        if fields.get(word, known[0]) not in known:
+            reason = f"unknown {word} {fields[word][:50]!r}; known: {', '.join(known)}"
+    mean, std = fields.get("mean", ()), fields.get("std", (1.0,))
+    if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
+        reason = "mean and std must be finite, and std above 0"
+    if len(classes) > limits.CLASSES or any(len(name) > limits.TEXT for name in classes):
+        reason = f"more than {limits.CLASSES} classes, or a name longer than {limits.TEXT}"
+    return reason

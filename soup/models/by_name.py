@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
+from soup.models.arguments import is_word
 from soup.models.building import build, head_weights
 from soup.models.stored_description import Stored, read, stored
 from soup.weights.checkpoint import Checkpoint
@@ -100,6 +101,11 @@ def resolve_architecture(
     whole = {"image_size", "mean", "std", "crop_pct", "interpolation"} <= wanted.keys()
     if whole and (library == "timm" or fields.get("config")):
         architecture = Architecture(**wanted)
+    elif not is_word(name) and name == fields.get("model") and (model or ".json").endswith(".json"):
+        raise ModelError(  # the library would read or fetch it
+            f"{weights.path} names the model {name[:100]!r} without saying what it is: give the "
+            f"model yourself, --model {library}:NAME"
+        )
     else:
         architecture = replace(_usual(wanted), **{n: wanted[n] for n in INPUT if n in wanted})
     usual = f"{library}'s defaults"

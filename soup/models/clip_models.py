@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
+from soup.models.arguments import CLIP
 from soup.models.clip_towers import build_tower, tower_config
 
 # open_clip's name of a resize mode -> timm's crop mode.
@@ -145,7 +146,7 @@ def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Archite
     return Architecture(
         library="open_clip",
         model=base.model,
-        kwargs=arguments(base),
+        kwargs={name: value for name, value in arguments(base).items() if name in CLIP},
         classes=classes,
         image_size=size[0] if isinstance(size, (tuple, list)) else size,
         mean=base.mean or tuple(preprocessing["mean"]),

@@ -81,7 +81,7 @@ def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_tower(config: Mapping[str, Any]) -> nn.Module:
-    """An image tower with random weights.
+    """An image tower with random weights; nothing is fetched.
 
     Args:
         config: the result of `tower_config`.
@@ -89,11 +89,12 @@ def build_tower(config: Mapping[str, Any]) -> nn.Module:
     Raises:
         ModelError: open_clip or timm does not take the configuration.
     """
+    vision = {k: v for k, v in config["vision_cfg"].items() if k != "timm_model_pretrained"}
     try:
         tower: Any = _build_vision_tower(
-            config["embed_dim"], dict(config["vision_cfg"]), config["quick_gelu"]
+            config["embed_dim"], vision, config.get("quick_gelu", False)
         )
-        if config["input_size"] is not None:
+        if config.get("input_size") is not None:
             tower.set_input_size(config["input_size"])
     except Exception as error:  # open_clip and timm raise many kinds; all mean the same here
         raise ModelError(

@@ -8,6 +8,7 @@ from torch import nn
 
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
+from soup.models.arguments import shaping
 from soup.models.building import load_weights
 from soup.models.conversion.read_weights import weights_of
 from soup.models.download_errors import cannot_fetch
@@ -33,7 +34,7 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         model = _fetched(base, len(classes))
         linear = head(model)
     else:
-        model = create(base.model, base.kwargs, len(classes))
+        model = create(base.model, shaping(base.kwargs), len(classes))
         linear = head(model)
         prefix, replaced = head_name(model), base.head == "new"
         load_weights(
@@ -82,7 +83,9 @@ def require(base: Base) -> None:
 
 def _fetched(base: Base, classes: int) -> nn.Module:
     """The pretrained model, from the hub or its cache on this machine."""
-    create(base.model, base.kwargs, classes)  # its errors must not be taken for those of the hub
+    create(
+        base.model, shaping(base.kwargs), classes
+    )  # its errors must not be taken for those of the hub
     pretrained: Any = timm.get_pretrained_cfg(base.model)
     if base.head == "keep" and pretrained.num_classes != classes:
         raise ModelError(

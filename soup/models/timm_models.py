@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
+from soup.models.arguments import shaping, unfit
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -65,7 +66,7 @@ def describe(base: Base, classes: tuple[str, ...], model: nn.Module) -> Architec
     return Architecture(
         library="timm",
         model=base.model,
-        kwargs=base.kwargs,
+        kwargs=shaping(base.kwargs),
         classes=classes,
         image_size=base.image_size or config["input_size"][1],
         mean=base.mean or tuple(config["mean"]),
@@ -94,14 +95,18 @@ def require_known(name: str) -> None:
 
 
 def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
-    """A model by its name in timm, with a head for this number of classes.
+    """A model by its name in timm, with a head for this number of classes; nothing is fetched.
 
     Raises:
-        ModelError: timm does not know the name or does not take the arguments.
+        ModelError: timm does not know the name or does not take the arguments, or an argument does
+            not shape the network (`soup.models.arguments`).
     """
     require_known(name)
+    if reason := unfit("timm", kwargs):
+        raise ModelError(f"base.model: {name} is not made: {reason}")
     try:
-        model: nn.Module = timm.create_model(name, num_classes=classes, **kwargs)
+        wanted = {**kwargs, "num_classes": classes}
+        model: nn.Module = timm.create_model(name, pretrained=False, **wanted)
     except Exception as error:  # timm's models raise many kinds; all mean the same here
         raise ModelError(
             f"timm cannot make {name} with {dict(kwargs)}: {type(error).__name__}: {error}"

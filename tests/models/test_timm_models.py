@@ -27,8 +27,10 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
 
 
 def test_wrong_arguments_are_named_with_timm_s_reason() -> None:
-    with pytest.raises(ModelError, match=r"timm cannot make resnet10t with .*'chanels'.*TypeError"):
+    with pytest.raises(ModelError, match=r"kwargs.chanels is no argument .*near: channels"):
         timm_models.create(MODEL, {"chanels": [8]}, 2)
+    with pytest.raises(ModelError, match=r"timm cannot make resnet10t with .*'depths'.*TypeError"):
+        timm_models.create(MODEL, {"depths": [8]}, 2)
 
 
 def test_timm_itself_loads_the_weights_strictly(tmp_path: Path) -> None:

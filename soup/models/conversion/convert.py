@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, strided
 
 from soup.errors import some
+from soup.models.architecture import known_fields
 from soup.models.conversion import names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
@@ -167,7 +168,8 @@ def description_of(
     if first.suffix == ".safetensors" and not first.name.endswith(source_files.INDEX):
         told = stored(Checkpoint(first)).fields
     elif isinstance(arguments, Namespace) and "model" in arguments:
-        told = of_timm_arguments(vars(arguments))
+        source = f"{first}: the command line of timm's train.py in it"
+        told = known_fields(of_timm_arguments(vars(arguments)), source)
     told = told or beside(first.parent).fields
     if name and told.get("model", name).partition(".")[0] != name.partition(".")[0]:
         told = {}
