@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMS ?= params.yaml
 # MLflow and Prefect keep what they know in the project folder; set these to use your own servers.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
+# Prefect's server copies its pages there; by default, into the environment.
+export PREFECT_SERVER_UI_STATIC_DIRECTORY ?= $(PREFECT_HOME)/ui
 export DVC_NO_ANALYTICS ?= 1
 
 # One thread a test process: threads that wait for each other are slower than none. Half as many
@@ -17,7 +20,7 @@ PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MAKEFLAGS= $(BIN)/python -m pyt
 	--dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast lint ui deploy services services-down services-status doctor repro lock clean
+.PHONY: help setup demo test test-all test-fast lint ui deploy services services-down services-status doctor repro audit lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +32,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 		{ echo "error: $(PYTHON) is $$($(PYTHON) --version); Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned dependencies into $(VENV) (torch is large: some minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PIP) --require-hashes --no-deps --only-binary :all: -r requirements.lock || \
+		{ echo "error: the lock has files for Linux (x86-64, arm64), macOS 14 or newer (arm64) and Windows;" \
+		"elsewhere, install what pyproject.toml asks for: pip install '.[pipeline]'"; exit 2; }
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## Run the whole pipeline on the embedded image set
@@ -71,10 +76,11 @@ doctor: setup ## Look for what is wrong with servers, workers, limits (FREE=1: f
 repro: setup ## Reproduce by DVC: only what changed is run
 	@PATH="$(BIN):$$PATH" $(BIN)/dvc repro
 
-lock: setup ## Pin the newest versions that pyproject.toml allows (needs uv)
-	@{ echo "# Exact versions for 'make'; ranges are in pyproject.toml. Made by 'make lock'. torch pins its own CUDA packages."; \
-	  uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --only-binary :all: \
-	  --no-header --no-annotate --quiet | grep -vE '^(nvidia-|cuda-|triton)'; } > requirements.lock
+audit: setup ## Look for known vulnerabilities of the pinned versions (asks the package index)
+	@$(BIN)/python .ci/audit.py
+
+lock: ## Pin what pyproject.toml asks for, with hashes (UPGRADE=1: the newest versions; needs uv)
+	@infra/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean: ## Delete results, runs and caches (not the environment)
 	rm -rf out data/shapes .cache mlruns mlflow.db .prefect

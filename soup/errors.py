@@ -81,7 +81,7 @@ EXTRAS = {
     "cli": {"rich", "typer"},
     "vision": {
         "PIL", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy", "timm",
-        "torchmetrics", "torchvision", "yaml",
+        "torchvision", "yaml",
     },
     "pipeline": {
         "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",

@@ -4,8 +4,6 @@ import importlib
 import shutil
 import subprocess
 import sys
-import tomllib
-from itertools import chain
 from pathlib import Path
 
 import grimp
@@ -170,15 +168,3 @@ def test_a_circle_of_packages_fails_the_contracts(tmp_path: Path) -> None:
 def test_fastapi_is_one_that_prefect_can_serve_with() -> None:
     """`pip check` does not see this: Prefect 3.8 breaks at import with FastAPI from 0.155 on."""
     assert importlib.import_module("prefect.server.api.server").create_app
-
-
-def test_the_lock_names_no_addresses_and_covers_every_dependency() -> None:
-    lock = (REPO / "requirements.lock").read_text()
-    assert "://" not in lock
-    assert "--" not in lock
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lock.splitlines()}
-    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    names = {w.split(">")[0].split("[")[0].strip().lower().replace("_", "-") for w in wanted}
-    names.remove("modelsoup")  # one extra that has others
-    assert names <= pinned

@@ -81,7 +81,7 @@ def test_who_needs_another_waits_until_it_is_healthy(name: str) -> None:
 
 @services
 def test_images_are_pinned(name: str) -> None:
-    image, tag = SERVICES[name]["image"].rsplit(":", 1)
+    image, tag = SERVICES[name]["image"].partition("@")[0].rsplit(":", 1)
     assert re.search(r"\d+\.\d+", tag), f"{image}:{tag}"
     assert "latest" not in tag
 
@@ -164,7 +164,10 @@ def test_workers_have_shared_memory_and_one_of_them_the_gpus() -> None:
     assert "deploy" not in SERVICES["worker"]
     [device] = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
-    assert SERVICES["worker-gpu"]["build"]["args"]["TORCH_INDEX"] == ""
+    assert SERVICES["worker-gpu"]["build"]["args"] == {
+        "WORKER_LOCK": "infra/worker.lock",
+        "TORCH_INDEX": "",
+    }
 
 
 def test_the_charts_images_are_of_the_locks_prefect() -> None:
