@@ -9,9 +9,9 @@ has_s3() { # whether there is an S3, or can be
 why_no_s3() {
     if command -v rclone >/dev/null; then
         echo "$(sed -n 1p <<<"$(rclone version 2>&1)") cannot serve S3: install rclone 1.65 or newer" \
-            "(https://rclone.org/install), or name a bucket of your own by S3_ENDPOINT"
+            "(https://rclone.org/downloads), or name a bucket of your own by S3_ENDPOINT"
     else
-        echo "S3 needs rclone 1.65 or newer: https://rclone.org/install, or brew install rclone;" \
+        echo "S3 needs rclone 1.65 or newer: https://rclone.org/downloads, or brew install rclone;" \
             "or name a bucket of your own by S3_ENDPOINT"
     fi
 }

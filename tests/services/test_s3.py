@@ -36,7 +36,7 @@ def started(folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("rclone", "message"),
     [
-        (None, "error: S3 needs rclone 1.65 or newer: https://rclone.org/install, or brew"),
+        (None, "error: S3 needs rclone 1.65 or newer: https://rclone.org/downloads, or brew"),
         (OLD, "error: rclone v1.60.1-DEV cannot serve S3: install rclone 1.65 or newer"),
     ],
 )
