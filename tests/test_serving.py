@@ -121,7 +121,7 @@ def test_grey_and_transparent_images_are_seen_as_rgb(classifier: Classifier) -> 
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (b"not an image", "cannot identify image"),
+        (b"not an image", "not an image of a format that is read"),
         (BYTES[0][:200], "truncated"),
         ("not base64!", "base64"),
         (np.zeros((4, 4), np.uint8), r"expected \(height, width, 3\), got \(4, 4\)"),

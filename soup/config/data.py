@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from soup.config.search_space import Seed
 from soup.config.validation import Name, Strict, short_for
@@ -109,6 +109,24 @@ class ShapesWorld(Strict):
     upstream: PositiveInt = Field(30000, description="images that the base model is pretrained on")
 
 
+class ImageLimits(Strict):
+    """The largest picture that is read; a larger one is left out and named."""
+
+    megapixels: PositiveFloat = Field(
+        60,
+        allow_inf_nan=False,
+        description="of one picture, in millions; half of it for WebP, AVIF and JPEG 2000",
+    )
+    megabytes: PositiveFloat = Field(
+        200,
+        allow_inf_nan=False,
+        description="of its file, in millions; a fifth of it for WebP, AVIF and JPEG 2000",
+    )
+    ratio: float = Field(
+        100, ge=1, allow_inf_nan=False, description="of its longer side to its shorter"
+    )
+
+
 class Data(Strict):
     """Which images, and how they are split."""
 
@@ -132,6 +150,7 @@ class Data(Strict):
         description="what pictures that test shares with train or held-out, by content, are: an "
         "error, or reported and kept",
     )
+    limits: ImageLimits = ImageLimits()
     strict: bool = Field(False, description="stop at the first stage if any image is unusable")
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from soup.config.params import Params
 from soup.data.loading.image_store import ImageStore
 from soup.data.progress import Track, no_progress
+from soup.data.reading.limits import Limits
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
     from soup.tracking import Store
@@ -69,13 +70,18 @@ class Project:
         return self.out / "soup-heldout.npz"
 
     @property
+    def limits(self) -> Limits:
+        """The largest picture that is read."""
+        return Limits(**self.params.data.limits.model_dump())
+
+    @property
     def cache(self) -> Path:
         return self.root / ".cache" / "soup"
 
     def image_store(self) -> ImageStore:
         """The images, and the cache of what is computed from them, within `compute.cache_gib`."""
         limit = self.params.compute.cache_gib
-        return ImageStore(self.images, self.cache / "images", limit, self.track)
+        return ImageStore(self.images, self.cache / "images", limit, self.track, self.limits)
 
     def store(self) -> "Store":
         """The experiment in MLflow.

@@ -12,6 +12,7 @@ from torch import nn
 from soup.data.loading.examples import examples
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.packed import training_images
+from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Manifest, Row
 from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
@@ -62,6 +63,7 @@ class Job:
         checkpoint_seconds: between two saves of the run's state; 0 saves it after each step.
         checkpoint_steps: also save the state after every so many steps; None: do not.
         until: share of the run after which it pauses; 1 for all of it.
+        limits: of the size of a picture; None: those of the environment.
     """
 
     hyperparameters: Hyperparameters
@@ -78,11 +80,12 @@ class Job:
     checkpoint_seconds: float = 60
     checkpoint_steps: int | None = None
     until: float = 1.0
+    limits: Limits | None = None
 
     @property
     def images(self) -> ImageStore:
         """The images of the manifest, and the cache that they share."""
-        return ImageStore(self.root, self.cache, self.cache_gib)
+        return ImageStore(self.root, self.cache, self.cache_gib, limits=self.limits)
 
 
 # By the name of a weight average; FINAL_WEIGHTS names the ingredient that is no average.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from soup.data.loading.array_cache import kept
 from soup.data.progress import Track, no_progress
+from soup.data.reading.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,15 @@ class ImageStore:
         cache: folder of the arrays.
         limit_gib: what all arrays in the folder may take together, GiB.
         progress: is told how far a decoding or a computation is.
+        limits: of a picture's size; None: those of the environment. They decide what is read,
+            never what it looks like, and so are in no key of the cache.
     """
 
     root: Path
     cache: Path
     limit_gib: float
     progress: Track = no_progress
+    limits: Limits | None = None
 
     def array(
         self,

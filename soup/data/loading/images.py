@@ -21,6 +21,7 @@ from PIL import Image
 from soup.data.errors import Unreadable
 from soup.data.loading.image_store import ImageStore
 from soup.data.reading import image_file
+from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Row
 from soup.errors import some
 from soup.files import of_code, of_value
@@ -45,6 +46,7 @@ class Images:
         resize: applied to an image that is read from a file or from `held`.
         digest: names the images, their order and how they were resized; '' if it is not known.
         contents: fingerprints when the split was made; a file that is read must still have its own.
+        limits: of the size of a picture that is read from a file.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -54,6 +56,7 @@ class Images:
     resize: Decode | None = None
     digest: str = ""
     contents: tuple[str, ...] = ()
+    limits: Limits | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,7 +72,7 @@ class Images:
             return Image.fromarray(self.pixels[index])
         if self.held is None:
             content = self.contents[index] if self.contents else None
-            image = image_file.image(self.paths[index], content)
+            image = image_file.image(self.paths[index], content, self.limits)
         else:
             try:
                 image = self.held(index)
@@ -110,7 +113,7 @@ def decoded(
 
     def read(row: Row) -> NDArray[np.uint8] | None:
         try:
-            image = image_file.image(root / row.path, row.content)
+            image = image_file.image(root / row.path, row.content, store.limits)
         except Unreadable as error:
             unreadable.append(str(error))
             return None
@@ -128,7 +131,7 @@ def decoded(
 
     otherwise = f"the {len(rows)} images of {rows[0].split} are decoded anew each time"
     pixels = store.array(key, len(rows), blocks, otherwise)
-    from_disk = from_files(rows, root, classes)
+    from_disk = from_files(rows, root, classes, store.limits)
     return replace(from_disk, pixels=pixels, resize=resize, digest=key)
 
 
@@ -138,13 +141,16 @@ def row_parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         yield rows[start:stop]
 
 
-def from_files(rows: Sequence[Row], root: Path, classes: Sequence[str]) -> Images:
+def from_files(
+    rows: Sequence[Row], root: Path, classes: Sequence[str], limits: Limits | None = None
+) -> Images:
     """The images, each read from its file when it is asked for, at its own size."""
     return Images(
         None,
         labels_of(rows, classes),
         tuple(root / r.path for r in rows),
         contents=tuple(r.content for r in rows),
+        limits=limits,
     )
 
 

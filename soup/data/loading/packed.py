@@ -39,7 +39,7 @@ def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[st
     def measured(row: Row) -> tuple[int, int, int]:
         path = root / row.path
         try:
-            return *image_file.size(path), image_file.size_in_bytes(path)
+            return *image_file.size(path, store.limits), image_file.size_in_bytes(path)
         except image_file.BROKEN as error:
             raise DataError(f"{row.path}: {error}; run prepare again") from None
 
@@ -74,19 +74,24 @@ def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[st
         return replace(plain, held=lambda i: unpack(i, data[ends[i] - lengths[i] : ends[i]]))
 
     def pixels(row: Row) -> Bytes:
-        return np.asarray(image_file.image(root / row.path, row.content)).reshape(-1)
+        return np.asarray(image_file.image(root / row.path, row.content, store.limits)).reshape(-1)
 
     def encoded(row: Row) -> Bytes:
-        return np.frombuffer(image_file.encoded(root / row.path, row.content), np.uint8)
+        return np.frombuffer(
+            image_file.encoded(root / row.path, row.content, store.limits), np.uint8
+        )
 
     def from_pixels(index: int, data: Bytes) -> Image.Image:
         return Image.fromarray(data.reshape(*sizes[index, ::-1], 3))
+
+    def unpack_encoded(_: int, data: Bytes) -> Image.Image:
+        return decode(data.tobytes(), store.limits)
 
     table = store.array(of_value(["measures", key]), len(rows), measures)
     table = np.concatenate([*measures()]) if table is None else table
     sizes, lengths = table[:, :2], table[:, 2]
     decoded_lengths = sizes.prod(axis=1) * 3
-    plain = from_files(rows, root, classes)
+    plain = from_files(rows, root, classes, store.limits)
     held = None
     try:
         if (sizes == sizes[0]).all() and decoded_lengths.sum() <= room:
@@ -94,7 +99,7 @@ def training_images(store: ImageStore, rows: Sequence[Row], classes: Sequence[st
         held = packed("decoded", decoded_lengths, pixels, from_pixels)
     except Unreadable as error:
         _log.warning("%s: so the training images are not kept decoded", error)
-    held = held or packed("encoded", lengths, encoded, lambda _, data: decode(data.tobytes()))
+    held = held or packed("encoded", lengths, encoded, unpack_encoded)
     if held is None:
         _log.warning(
             "the %d training images are read from their files: they would take %.3g GiB encoded, "

@@ -12,6 +12,7 @@ from unicodedata import normalize
 from soup.data.errors import DataError
 from soup.data.reading.formats import IMAGE_SUFFIXES, unread
 from soup.data.reading.image_file import examined, fingerprint
+from soup.data.reading.limits import Limits
 from soup.errors import some
 
 __all__ = ["IMAGE_SUFFIXES", "DataError", "Found", "Problem", "all_below", "check"]
@@ -155,6 +156,7 @@ def check(
     found: Iterable[Found],
     how: Literal["decode", "header"],
     advance: Callable[[], object] = lambda: None,
+    limits: Limits | None = None,
 ) -> tuple[list[Checked], list[Problem]]:
     """Check that every image can be read, in parallel.
 
@@ -162,6 +164,7 @@ def check(
         root: what the images' paths are relative to.
         how: 'decode' decodes each image, 'header' reads its header only.
         advance: called after each image.
+        limits: of the size of a picture; None: those of the environment.
 
     Returns:
         The usable images, and the others with the reason, both in the given order.
@@ -169,7 +172,7 @@ def check(
 
     def attempt(image: Found) -> Checked | Problem:
         try:
-            return Checked(image, *examined(root / image.path, how))
+            return Checked(image, *examined(root / image.path, how, limits))
         except ValueError as error:
             return Problem(image.path, str(error))
         finally:

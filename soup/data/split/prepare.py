@@ -12,6 +12,7 @@ from pathlib import Path
 
 from soup.config.data import Data, Source
 from soup.data.errors import DataError
+from soup.data.reading.limits import Limits
 from soup.data.shifts import arrange as shifts
 from soup.data.shifts.protocol import REAL, EvaluationProtocol
 from soup.data.sources.folders import Found, Problem, check
@@ -94,11 +95,12 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         raise DataError("\n".join(errors))
 
     found |= arranged.images
+    limits = Limits(**data.limits.model_dump())
     rows: dict[str, list[Row]] = {}
     pictures: dict[str, str] = {}
     problems = [problem for listing in listings.values() for problem in listing.misplaced]
     for split, images in found.items():
-        good, bad = check(root, images, data.check, advance)
+        good, bad = check(root, images, data.check, advance, limits)
         rows[split] = [Row(i.path, i.label, split, content) for i, content, _ in good]
         pictures |= {image.path: picture for image, _, picture in good}
         problems += bad

@@ -74,6 +74,7 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
             eval_batch_size=compute.eval_batch_size,
             checkpoint_seconds=compute.checkpoint_seconds,
             checkpoint_steps=compute.checkpoint_steps,
+            limits=project.limits,
         )
         total = hyperparameters.epochs * steps
         parts[name] = FineTune(digest, name, job.folder, total, params, tags, job)
