@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
+from flows.server.guard import LOOPBACK, guarded, listed
 from tests.checkouts import REPO
 from tests.infra.lock import versions
 
@@ -57,6 +60,57 @@ def test_each_service_is_an_ordinary_user_without_privileges_and_cannot_change_i
     assert service["read_only"] is True
     assert not service.get("privileged")
     assert "/var/run/docker.sock" not in json.dumps(service)
+
+
+@services
+def test_no_service_can_take_all_memory_or_all_processes_of_the_machine(name: str) -> None:
+    memory = re.fullmatch(r"(\$\{\w+:-)?(\d+)(mb|gb)\}?", SERVICES[name]["mem_limit"])
+    assert memory
+    assert 0 < int(memory[2]) * (1 if memory[3] == "gb" else 1 / 1024) <= 64
+    assert 0 < SERVICES[name]["pids_limit"] <= 4096
+    shared = re.fullmatch(r"(\d+)(mb|gb)", SERVICES[name].get("shm_size", "0mb"))
+    assert shared
+    units = {"mb": 1, "gb": 1024}
+    assert int(shared[1]) * units[shared[2]] < int(memory[2]) * units[memory[3]]
+
+
+def filled(name: str, **given: str) -> dict[str, str]:
+    """A service's environment as compose fills it in, where .env says no more than `given`."""
+
+    def value(match: re.Match[str]) -> str:
+        return given.get(match[1], match[2])
+
+    told = flat(SERVICES[name]["environment"])
+    return {key: re.sub(r"\$\{(\w+):[-?]([^}]*)\}", value, text) for key, text in told.items()}
+
+
+def test_prefect_answers_to_clients_inside_and_to_pages_of_its_own_alone() -> None:
+    assert "flows.server.asgi:app" in SERVICES["prefect"]["command"]
+    told = filled("prefect", PUBLIC_HOST="soup.example", PREFECT_PORT="4201")
+    own = "https://soup.example:4201"
+    assert told["PREFECT_SERVER_UI_API_URL"] == f"{own}/api"
+    hosts = [*LOOPBACK, *listed(told["MODELSOUP_PREFECT_HOSTS"])]
+    app = guarded(
+        PlainTextResponse("in"), hosts, listed(told["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"])
+    )
+    client = TestClient(app)
+
+    def answer(host: str, **headers: str) -> int:
+        return client.get("/", headers={"Host": host, **headers}).status_code
+
+    asked = re.findall(r"http://([^/]+)/", SERVICES["worker"]["environment"]["PREFECT_API_URL"])
+    for host in (*asked, "127.0.0.1:4200", "soup.example:4201"):
+        assert answer(host) == answer(host, Origin=own) == 200
+        for origin in ("https://evil.example", "null", "https://soup.example:5000"):
+            assert answer(host, Origin=origin) == 403
+    assert answer("evil.example") == answer("evil.example", Origin=own) == 400
+
+
+def test_mlflow_answers_to_clients_inside_and_to_pages_of_its_own_alone() -> None:
+    told = filled("mlflow", PUBLIC_HOST="soup.example", MLFLOW_PORT="5001")
+    hosts = told["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert hosts == ["mlflow:5000", "soup.example:5001"]
+    assert told["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "https://soup.example:5001"
 
 
 @services

@@ -134,8 +134,36 @@ def test_without_tls_there_is_no_answer(doors: dict[str, tuple[int, int]]) -> No
     assert connection.getresponse().status == 400
 
 
-def test_metrics_are_not_for_the_world(doors: dict[str, tuple[int, int]]) -> None:
-    assert ask(doors["mlflow"][0], "/metrics")[0] == 404
+@pytest.mark.parametrize("name", PORTS)
+def test_pages_of_other_sites_get_no_further(doors: dict[str, tuple[int, int]], name: str) -> None:
+    port = doors[name][0]
+    own = f"https://soup.example:{port}"
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    for origin in (
+        "https://evil.example",
+        "null",
+        "https://soup.example",
+        f"http://soup.example:{port}",
+        f"{own}.evil.example",
+        f"https://evil.example {own}",
+        f"https://soup.example:{port + 1}",
+    ):
+        for method, more in (("GET", {}), ("OPTIONS", {}), ("PUT", {}), ("GET", upgrade)):
+            headers = {"Origin": origin, **more}
+            assert ask(port, "/api/events/in", method=method, headers=headers)[0] == 403, origin
+    for origin in (own, ""):
+        assert ask(port, "/page", headers={"Origin": origin, **upgrade})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("mlflow", "/metrics"), ("prefect", "/api/metrics"), ("grafana", "/metrics")]
+)
+def test_metrics_are_not_for_the_world(
+    doors: dict[str, tuple[int, int]], name: str, path: str
+) -> None:
+    for asked in (path, f"{path}/", f"/{path}", f"{path}?a=1", f"/x/..{path}", f"{path[:-1]}%73"):
+        assert ask(doors[name][0], asked)[0] == 404, asked
+    assert ask(doors[name][0], f"{path}-of-mine")[0] == 200
 
 
 def test_weights_of_any_size_pass(doors: dict[str, tuple[int, int]]) -> None:
