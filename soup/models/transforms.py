@@ -19,6 +19,10 @@ from torchvision.transforms import Compose
 from soup.files import of_code
 from soup.models.architecture import Architecture, ModelError
 
+# Longer side to shorter, beyond which an image is cropped before it is resized: 10,000 x 20 pixels
+# would become 128,000 x 256.
+EXTREME = 8
+
 
 class ImageInput(NamedTuple):
     """How an image becomes a model's input at evaluation.
@@ -53,6 +57,7 @@ def evaluation(
         ModelError: the crop mode is not known.
     """
     from timm.data import create_transform
+    from timm.data.transforms import str_to_pil_interp
 
     size, mode = architecture.image_size, architecture.crop_mode
     scaled = math.floor(size / architecture.crop_pct)
@@ -71,15 +76,51 @@ def evaluation(
         use_prefetcher=True,
     )
     steps = Compose(whole.transforms[:-1])  # all but the conversion to a tensor
+    resample = str_to_pil_interp(architecture.interpolation)
 
     def resize(image: Image.Image) -> Image.Image:
         if border and min(image.size) <= 2 * border:
             width, height = image.size
             raise ValueError(f"{width} x {height} pixels are no more than a border of {border}")
         same = image.size == (size, size) and scaled == size and not border
-        return image if same else steps(image)
+        if same:
+            return image
+        short, long = sorted(side - 2 * border for side in image.size)
+        if long <= EXTREME * short or mode == "squash":
+            return steps(image)
+        *trim, shrink, cut = steps.transforms
+        image = Compose(trim)(image)
+        if mode == "border":
+            return cut(_resized_whole(image, scaled, resample))
+        wide_enough = size <= scaled * long // short
+        return cut(_resized_middle(image, scaled, size, resample) if wide_enough else shrink(image))
 
     return resize, f"cut {border} off each side, {name}" if border else name
+
+
+def _resized_middle(
+    image: Image.Image, short: int, window: int, resample: Image.Resampling
+) -> Image.Image:
+    """The middle of an image whose shorter side is resized to `short`: `window` of its longer side.
+
+    Each pixel is the same function of the image as if all of it were resized and then cropped: only
+    those that would be cropped away are not computed. Pixels may be rounded otherwise, by 1 or 2.
+    """
+    width, height = image.size
+    whole = int(short * max(width, height) / min(width, height))  # as torchvision rounds
+    first = round((whole - window) / 2)
+    step = max(width, height) / whole
+    start, stop = first * step, (first + window) * step
+    if width > height:
+        return image.resize((window, short), resample, (start, 0, stop, height))
+    return image.resize((short, window), resample, (0, start, width, stop))
+
+
+def _resized_whole(image: Image.Image, long: int, resample: Image.Resampling) -> Image.Image:
+    """The image with its longer side resized to `long`, as by timm, the other to 1 at least."""
+    ratio = max(image.size) / long
+    width, height = (max(1, round(side / ratio)) for side in image.size)
+    return image.resize((width, height), resample)
 
 
 # The paper's names of augmentation strengths: (smallest crop, flip, colour jitter, timm's policy).

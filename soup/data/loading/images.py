@@ -80,7 +80,7 @@ class Images:
                 raise Unreadable(
                     f"{self.paths[index]} cannot be decoded: {error}; run prepare again"
                 ) from None
-        return image if self.resize is None else self.resize(image)
+        return image if self.resize is None else _resized(image, self.resize, self.paths[index])
 
     def part(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Some images, all of one size after `resize`: uint8 (images, height, width, 3)."""
@@ -114,10 +114,10 @@ def decoded(
     def read(row: Row) -> NDArray[np.uint8] | None:
         try:
             image = image_file.image(root / row.path, row.content, store.limits)
+            return np.asarray(_resized(image, resize, root / row.path), dtype=np.uint8)
         except Unreadable as error:
             unreadable.append(str(error))
             return None
-        return np.asarray(resize(image), dtype=np.uint8)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         with store.progress(f"decoding {rows[0].split}", len(rows)) as advance:
@@ -133,6 +133,13 @@ def decoded(
     pixels = store.array(key, len(rows), blocks, otherwise)
     from_disk = from_files(rows, root, classes, store.limits)
     return replace(from_disk, pixels=pixels, resize=resize, digest=key)
+
+
+def _resized(image: Image.Image, resize: Decode, path: Path) -> Image.Image:
+    try:
+        return resize(image)
+    except ValueError as error:  # it is nothing but border, for example
+        raise Unreadable(f"{path} cannot be used: {error}") from None
 
 
 def row_parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -16,6 +16,8 @@ from soup.data.errors import Unreadable
 from soup.data.loading import images as module
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Decode, Images, decoded, from_files
+from soup.data.loading.packed import training_images
+from soup.data.reading.limits import Limits
 from soup.data.sources.folders import DataError
 from soup.data.split.manifest import Row
 from soup.data.split.prepare import prepare
@@ -251,3 +253,30 @@ def test_images_known_by_their_size_alone_are_not_taken_from_another_place(tmp_p
             decoded(ImageStore(tmp_path / place, cache, 8.0), [row], ["x"], small, "small").pixels
         )
     assert not np.array_equal(made[0], made[1])
+
+
+def test_images_that_cannot_be_resized_are_named(tmp_path: Path, rows: list[Row]) -> None:
+    framed, how = evaluation(architecture(), border=12)  # of 24 rows, and of 18 columns
+    with pytest.raises(Unreadable, match=rf"{rows[0].path} cannot be used: .* a border of 12"):
+        decoded(image_store(tmp_path), rows, CLASSES, framed, how)
+    read = replace(from_files(rows, tmp_path, CLASSES), resize=framed)
+    with pytest.raises(Unreadable, match=rf"{rows[0].path} cannot be used: .* a border of 12"):
+        read[0]
+
+
+def test_every_way_to_an_image_keeps_to_the_limits_of_the_store(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    low = replace(image_store(tmp_path), limits=Limits(megapixels=0.0005))
+    ways: list[Callable[[], object]] = [
+        lambda: decoded(low, rows, CLASSES, small, "small"),
+        lambda: from_files(rows, tmp_path, CLASSES, low.limits)[0],
+        lambda: training_images(low, rows, CLASSES),
+    ]
+    for way in ways:
+        with pytest.raises(
+            DataError, match=r"too large: 30 x 24, .*raise data\.limits\.megapixels"
+        ):
+            way()
+    enough = replace(low, limits=Limits(megapixels=0.001))
+    assert len(training_images(enough, rows, CLASSES)) == len(rows)
