@@ -20,17 +20,19 @@ def fitting(title: str, columns: Sequence[str], rows: Sequence[Row], width: int)
     Args:
         title: of the first.
         columns: their names.
-        width: of the terminal, in characters. Only what is wider alone is folded.
+        width: of the terminal, in characters. A heading is broken only where the columns do not
+            fit beside each other otherwise, once if that does; only what is wider alone is folded.
     """
     names = max((len(row.name) for row in rows), default=0)
-    widths = [
-        max(map(len, [*column.split(), *(row.cells[index] for row in rows)]))
-        for index, column in enumerate(columns)
+    cells = [
+        max((len(row.cells[index]) for row in rows), default=0) for index in range(len(columns))
     ]
-    whole = [max(len(column), wide) for column, wide in zip(columns, widths, strict=True)]
-    if names + sum(whole) + 2 * len(whole) <= width:  # no heading need be broken
-        widths = whole
-    gap = 2 if names + sum(widths) + 2 * len(widths) <= width else 1
+    ways = [
+        ([max(lines(column), wide) for column, wide in zip(columns, cells, strict=True)], gap)
+        for lines, gap in ((len, 2), (_in_two_lines, 2), (_in_two_lines, 1), (_longest_word, 1))
+    ]
+    fit = [way for way in ways if names + sum(way[0]) + way[1] * len(columns) <= width]
+    widths, gap = fit[0] if fit else ways[2]
     parts: list[list[int]] = []
     for index, wide in enumerate(widths):
         used = names + sum(gap + widths[other] for other in parts[-1]) if parts else width
@@ -48,3 +50,16 @@ def fitting(title: str, columns: Sequence[str], rows: Sequence[Row], width: int)
         for row in rows:
             table.add_row(row.name, *(row.cells[index] for index in part), style=row.style)
         yield table
+
+
+def _longest_word(heading: str) -> int:
+    return max(map(len, heading.split()), default=0)
+
+
+def _in_two_lines(heading: str) -> int:
+    """The least width of a heading that is broken once, between two words."""
+    words = heading.split()
+    breaks = (
+        max(len(" ".join(words[:at])), len(" ".join(words[at:]))) for at in range(1, len(words))
+    )
+    return min(breaks, default=len(heading))

@@ -34,3 +34,15 @@ def test_no_name_and_no_figure_is_cut_or_broken(splits: list[str], width: int) -
     assert sorted(w for line in lines[1:] for w in line.split() if w in words) == sorted(words)
     if len(splits) < 9 and width >= 80:
         assert sum(line.startswith("probe") for line in lines) == 1
+
+
+def test_a_heading_is_broken_once_where_that_is_enough() -> None:
+    """The demo's table at 80 columns."""
+    rows = [Row("median ingredient", ["75.17"] * 8)]
+    file = io.StringIO()
+    for table in fitting("shapes", SPLITS[:8], rows, 80):
+        Console(file=file, width=80).print(table)
+    title, first, second, figures = (line.split() for line in file.getvalue().splitlines())
+    assert (title, first) == (["shapes"], ["mean", "of"])
+    assert second == ["held-out", "test", "shifts", *SPLITS[3:8]]
+    assert len(figures) == 2 + 8
