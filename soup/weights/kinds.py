@@ -10,9 +10,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from soup.weights.mapping import (
-    Spec,
-)
+from soup.weights.mapping import Spec
 
 Tensors = Mapping[str, Spec]
 Rule = Literal["averaged", "first", "said", "equal", "never"]
