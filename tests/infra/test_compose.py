@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 
 from flows.server.guard import LOOPBACK, guarded, listed
 from tests.checkouts import REPO
-from tests.infra.lock import versions
 
 FILE = REPO / "infra/compose.yaml"
 TEXT = FILE.read_text()
@@ -222,14 +221,6 @@ def test_workers_have_shared_memory_and_one_of_them_the_gpus() -> None:
         "WORKER_LOCK": "infra/worker.lock",
         "TORCH_INDEX": "",
     }
-
-
-def test_the_charts_images_are_of_the_locks_prefect() -> None:
-    for chart in ("prefect-server", "prefect-worker"):
-        values = (REPO / f"infra/k8s/charts/{chart}.yaml").read_text()
-        tag = re.search(r"prefectTag: (\S+)", values)
-        assert tag
-        assert tag[1].split("-")[0] == versions()["prefect"]
 
 
 def test_prometheus_asks_services_that_are_there_with_passwords_that_it_has() -> None:

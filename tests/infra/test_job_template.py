@@ -37,6 +37,8 @@ def test_a_run_is_an_ordinary_user_with_results_that_outlive_it() -> None:
     spec = job()["template"]["spec"]
     restricted(spec)
     [container] = spec["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {"/tmp", "/dev/shm"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 0
     kept = {m["mountPath"] for m in container["volumeMounts"] if m["name"] == "project"}
     assert kept == {"/app/out", "/app/data", "/app/.cache"}
