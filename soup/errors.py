@@ -83,9 +83,11 @@ EXTRAS = {
         "PIL", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy", "timm",
         "torchvision", "yaml",
     },
+    "serve": {"orjson", "starlette", "uvicorn"},
+    "sign": {"model_signing"},
     "pipeline": {
         "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",
-        "prefect", "prometheus_client", "psutil", "sqlalchemy", "starlette", "uvicorn",
+        "prefect", "prometheus_client", "psutil", "sqlalchemy",
     },
 }  # fmt: skip
 

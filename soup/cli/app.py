@@ -21,6 +21,7 @@ VERBS = {
     "import": "Convert a checkpoint of another format to safetensors, running no code in it.",
     "compare": "Compare the accuracy of models on labelled images, with intervals and tests.",
     "predict": "Classify images with a model.",
+    "serve": "Serve a model over HTTP, as 'mlflow models serve' does.",
     "champion": "Show or change the champion: the registered version that is in use.",
 }
 MODULES = {"import": "convert"}  # a keyword of Python names no module

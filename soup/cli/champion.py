@@ -1,9 +1,8 @@
 """soup champion: which registered version is in use, how it came to be, how to change it."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from soup.config.params import Params
     from soup.evaluation.metrics import Correct
     from soup.evaluation.promotion_gate import Decision
-    from soup.tracking import Event, Registry, Version
+    from soup.tracking import Registry, Version
 
 PARAMS = Path("params.yaml")
 CACHE = Path(".cache/soup/registry")
@@ -28,10 +27,6 @@ EPILOG = (
     "that of its params.yaml. MODELSOUP_ACTOR says who acts, else user@host. "
     "Exit codes: 0 done; 1 refused or failed; 2 bad input."
 )
-TAGS = (
-    "errors", "examples", "test_accuracy", "test_gain", "test_p",
-    "recipe", "kept", "ingredients", "commit", "run", "copied_from",
-)  # fmt: skip
 
 champion = typer.Typer(
     name="champion",
@@ -60,13 +55,14 @@ class NotPromoted(Failure, RuntimeError):
 def show(model: Name = None, registry: Uri = None, as_json: Json = False) -> None:
     """List the versions with their results, and what was done to them."""
     from soup import tracking
+    from soup.cli.champion_table import facts_of, row_of, sentence_of
     from soup.cli.terminal import print_json, table
 
     store, name = opened(model, registry)
     versions = tracking.versions(store, name)
     aliases = tracking.aliases(store, name)
     events = tracking.history(store, name)
-    facts = [_facts(version, aliases) for version in versions]
+    facts = [facts_of(version, aliases) for version in versions]
     if as_json:
         print_json(
             {
@@ -80,9 +76,9 @@ def show(model: Name = None, registry: Uri = None, as_json: Json = False) -> Non
         return
     figures = [">held-out errors", ">test, %", ">test gain"]
     columns = ["version", "is", *figures, "recipe", "of", "commit"]
-    table(f"{name} in {store.uri}", columns, [_row(version) for version in facts])
+    table(f"{name} in {store.uri}", columns, [row_of(version) for version in facts])
     if events:
-        rows = [(e.when[:19].replace("T", " "), e.who, _sentence(e), e.why) for e in events]
+        rows = [(e.when[:19].replace("T", " "), e.who, sentence_of(e), e.why) for e in events]
         table("history", ["when (UTC)", "who", "what", "why"], rows)
 
 
@@ -108,13 +104,21 @@ def promote(
             "params.yaml, else 1]",
         ),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY",
+            help="A private key (PEM): sign the version if it is promoted, or is the champion "
+            "already. 'soup serve --verify' asks for the signature.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Promote a version if it makes fewer errors than the champion.
 
     Both are compared on the held-out images.
 
-    soup champion promote
+    soup champion promote --sign private.pem
 
     soup champion promote 7 --force --why "the champion was trained on mislabelled images"
     """
@@ -128,6 +132,7 @@ def promote(
     if largest_p is None:
         largest_p = _params().registry.largest_p if model is None else 1.0
     candidate = tracking.version(store, name, version)
+    signature = _signature(store, candidate, sign) if sign else ""
 
     def unknown() -> "Correct | None":
         raise BadInput(
@@ -147,7 +152,20 @@ def promote(
         reason = f"{decision.reason}; {why}" if why else decision.reason
         return replace(decision, reason=reason)
 
-    decision = tracking.promote(store, candidate, judge)
+    def judge_and_sign(holder: "Version | None") -> "Decision":
+        """The champion is signed before it is in use."""
+        decision = judge(holder)
+        if not signature or not decision.promote:
+            return decision
+        tracking.annotate(store, candidate, {tracking.SIGNATURE: signature})
+        return replace(decision, reason=f"{decision.reason}; signed")
+
+    holder = tracking.champion(store, name)
+    if signature and holder is not None and holder.number == candidate.number:
+        tracking.annotate(store, candidate, {tracking.SIGNATURE: signature})
+        decision = Decision(True, "it was before, and is signed now")
+    else:
+        decision = tracking.promote(store, candidate, judge_and_sign)
     if as_json:
         print_json({"model": name, "version": candidate.number, **vars(decision)})
     if not decision.promote:
@@ -250,40 +268,22 @@ def opened(model: str | None, uri: str | None) -> "tuple[Registry, str]":
     return registry_at(uri or default_uri(Path())), model
 
 
+def _signature(store: "Registry", candidate: "Version", key: Path) -> str:
+    """A signature of a version, whose files are fetched and checked first."""
+    from soup import tracking
+    from soup.files import of_value
+    from soup.serving.signatures import sign
+
+    if not key.is_file():
+        raise BadInput(f"--sign {key}: there is no such file")
+    target = CACHE / of_value([store.uri, candidate.model, candidate.number])
+    tracking.fetch(store, candidate, target)
+    return sign(target, key, str(candidate))
+
+
 def _params() -> "Params":
     if not PARAMS.is_file():
         raise BadInput(f"no {PARAMS} in this folder: name the registered model with --model")
     from soup.config.params import load
 
     return load(PARAMS)
-
-
-def _facts(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
-    names = sorted(alias for alias, number in aliases.items() if number == version.number)
-    tags = {key: version.tags[key] for key in TAGS if key in version.tags}
-    return {"version": version.number, "aliases": names, **tags}
-
-
-def _row(facts: dict[str, Any]) -> tuple[Any, ...]:
-    errors = f"{facts['errors']} of {facts['examples']}" if "errors" in facts else ""
-    test = f"{100 * float(facts['test_accuracy']):.2f}" if "test_accuracy" in facts else ""
-    kept = facts.get("kept")
-    if kept is None and "ingredients" in facts:  # registered before it was counted
-        kept = len(json.loads(facts["ingredients"]))
-    made_of = f"{kept} ingredients" if kept else ""
-    aliases = ", ".join(facts["aliases"])
-    recipe, commit = facts.get("recipe", ""), facts.get("commit", "")[:12]
-    gain = ""
-    if "test_gain" in facts:
-        gain = f"{100 * float(facts['test_gain']):+.2f} (p = {float(facts['test_p']):.2g})"
-    return (facts["version"], aliases, errors, test, gain, recipe, made_of, commit)
-
-
-def _sentence(event: "Event") -> str:
-    number, before = event.number, event.champion
-    return {
-        "promoted": f"promoted {number}" + (f" over {before}" if before else ""),
-        "refused": f"refused {number}, {before} stays",
-        "rolled back": f"rolled back {before} to {number}",
-        "copied": f"copied, as {number}",
-    }[event.what]

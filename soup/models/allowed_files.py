@@ -1,7 +1,7 @@
 """The files that a registered model may consist of, and their digests.
 
 A registered model holds safetensors and JSON, and no code: the installed package loads it. Its file
-`MLmodel` states the SHA-256 of every other file. Models of releases before 0.2 also hold a copy of
+`MLmodel` states the SHA-256 of every other file. Models of earlier releases also hold a copy of
 the package's source, which is never imported here, and state no digests.
 
 A model folder with any other file is refused before MLflow loads it, because MLflow unpickles any
@@ -20,7 +20,6 @@ from soup.files import of_file
 LOADER = "soup.serving"
 DESCRIPTION = "MLmodel"
 METADATA = "modelsoup"  # our part of the metadata in MLmodel
-LARGEST_DESCRIPTION = 1 << 20  # bytes; ours have 3,000
 # The files of an MLflow pyfunc; registered_model_meta is added when MLflow downloads a model.
 ALLOWED = re.compile(
     r"MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|registered_model_meta"
@@ -156,10 +155,7 @@ def _loaders(folder: Path) -> dict[str, str]:
 def _description(folder: Path) -> dict[str, Any]:
     """The content of MLmodel; empty if it cannot be read as a mapping."""
     try:
-        file = folder / DESCRIPTION
-        if file.stat().st_size > LARGEST_DESCRIPTION:
-            return {}
-        found = read_yaml(file)
+        found = read_yaml(folder / DESCRIPTION)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from soup.data.loading.examples import to_tensor
 from soup.data.reading.decoding import decode
+from soup.data.reading.limits import default_limits, require_shape
 from soup.evaluation.metrics import predicted, with_finite_maximum
 from soup.models import open_model
 from soup.models.transforms import image_input
@@ -148,4 +149,6 @@ def opened(image: Any) -> Image.Image:
             raise ValueError(f"expected pixels of 0 to 255, got {array.dtype}")
         if not (array.min() >= 0 and array.max() <= 255) or (array % 1).any():
             raise ValueError("expected pixels of 0 to 255 in whole numbers")
-    return Image.fromarray(array.astype(np.uint8))
+    picture = Image.fromarray(array.astype(np.uint8))
+    require_shape(picture, default_limits())
+    return picture

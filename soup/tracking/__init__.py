@@ -14,6 +14,7 @@ from soup.tracking.model_files import WEIGHTS_DIGEST, folders, save_pyfunc
 from soup.tracking.open_runs import end_open_runs, end_with, runs_end_with_block
 from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
 from soup.tracking.registry import (
+    SIGNATURE,
     Registry,
     Version,
     aliases,

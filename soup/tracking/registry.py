@@ -32,6 +32,7 @@ from soup.tracking.store import PREFIX, Store
 from soup.weights.shards import WEIGHTS_FILE
 
 FILES = "files"  # the tag of every file's digest
+SIGNATURE = "signature"  # the tag of a signature of all files
 
 
 class Registry(Protocol):

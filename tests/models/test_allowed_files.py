@@ -127,14 +127,6 @@ def test_what_is_no_registered_model_is_not_loaded(model: Path, tmp_path: Path) 
         _load_pyfunc(str(tmp_path / "other" / "data" / "soup"))
 
 
-def test_a_description_that_is_too_large_is_not_parsed(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("soup.models.allowed_files.LARGEST_DESCRIPTION", 100)
-    with pytest.raises(Refused, match=r"not for soup\.serving"):
-        require_allowed_files(model, "soup version 1")
-
-
 @pytest.mark.parametrize(
     "name",
     [

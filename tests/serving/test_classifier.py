@@ -123,10 +123,12 @@ def test_grey_and_transparent_images_are_seen_as_rgb(classifier: Classifier) -> 
     [
         (b"not an image", "not an image of a format that is read"),
         (BYTES[0][:200], "truncated"),
+        (encoded(Image.new("RGB", (101, 1))), r"too large: 101 x 1 is a shape of 101 to 1"),
         ("not base64!", "base64"),
         (np.zeros((4, 4), np.uint8), r"expected \(height, width, 3\), got \(4, 4\)"),
         (np.zeros((4, 4, 4), np.uint8), r"got \(4, 4, 4\)"),
         (np.zeros((0, 4, 3), np.uint8), r"got \(0, 4, 3\)"),
+        (np.zeros((1, 101, 3), np.uint8), r"a shape of 101 to 1, of at most 100"),
         (np.full((4, 4, 3), 0.5), "pixels of 0 to 255 in whole numbers"),
         (np.full((4, 4, 3), 256), "pixels of 0 to 255"),
         (np.full((4, 4, 3), -1), "pixels of 0 to 255"),

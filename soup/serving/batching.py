@@ -1,0 +1,128 @@
+"""One thread that answers requests: what waits meanwhile is answered in one forward pass.
+
+The thread reads requests one at a time, so that the parsed form of only one is in memory, and keeps
+of a picture no more than the pixels that the model takes.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from soup.serving.classifier import BATCH, Classifier, Pixels
+from soup.serving.protocol import Limits, Refusal, images_of, predictions
+
+logger = logging.getLogger("soup.serving")
+
+
+class Answered(NamedTuple):
+    """The body of an answer, and how many pictures it is about."""
+
+    body: bytes
+    pictures: int
+    refused: int
+
+
+@dataclass
+class _Job:
+    body: bytes
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Answered]"
+    images: Sequence[Pixels | str] = field(default=())
+
+
+class Batcher:
+    """Answers the requests of one process."""
+
+    def __init__(self, classifier: Classifier, limits: Limits) -> None:
+        self._classifier, self._limits = classifier, limits
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="classifier", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what waits, and end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    async def answer(self, body: bytes) -> Answered:
+        """The answer to the body of a request.
+
+        Raises:
+            Refusal: the body cannot be used, or the answer failed.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(body, loop, loop.create_future())
+        self._waiting.put(job)
+        return await job.future
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            job = self._waiting.get()
+            jobs: list[_Job] = []
+            count = 0
+            while job is not None:
+                if self._read(job):
+                    jobs.append(job)
+                    count += len(job.images)
+                if count >= BATCH:
+                    break
+                try:
+                    job = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+            going = job is not None
+            if jobs:
+                self._classify(jobs)
+
+    def _read(self, job: _Job) -> bool:
+        """Decode the pictures of a request; False if it is refused, which its sender is told."""
+        try:
+            job.images = self._classifier.read(images_of(job.body, self._limits))
+        except Refusal as refusal:
+            _tell(job, refusal)
+        except Exception:
+            _fail([job])
+        else:
+            return True
+        finally:
+            job.body = b""
+        return False
+
+    def _classify(self, jobs: Sequence[_Job]) -> None:
+        try:
+            rows = self._classifier.rows([image for job in jobs for image in job.images])
+            start = 0
+            for job in jobs:
+                own = rows[start : start + len(job.images)]
+                start += len(job.images)
+                refused = sum(row["error"] is not None for row in own)
+                _tell(job, Answered(predictions(own), len(own), refused))
+        except Exception:
+            _fail(jobs)
+
+
+def _fail(jobs: Sequence[_Job]) -> None:
+    logger.exception("a request failed")
+    for job in jobs:
+        _tell(job, Refusal(500, "the request failed; the log of the server says why"))
+
+
+def _tell(job: _Job, result: Answered | Refusal) -> None:
+    job.loop.call_soon_threadsafe(_resolve, job.future, result)
+
+
+def _resolve(future: "asyncio.Future[Answered]", result: Answered | Refusal) -> None:
+    if future.done():  # its client is gone, or it was told already
+        return
+    if isinstance(result, Refusal):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
