@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.examples import Examples
 from soup.files import of_value
-from soup.models import Architecture, build, head_weights, load_weights, require_size
+from soup.models import Architecture, build, head_weights, require_size
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ, spread_evenly
+from soup.models.building import outline_of
 from soup.models.by_name import Resolved, resolve_architecture
 from soup.models.transforms import image_input
 from soup.weights import Weights, display_name, specs
@@ -59,13 +61,13 @@ def open_evaluator(
     resolved = resolve_architecture(options.model, weights, found, options.given())
     tell(resolved)
     architecture = resolved.architecture
-    first = build(architecture)
+    outlined = outline_of(architecture)
     if not resolved.named:
-        classes = _rows_by_number(found, architecture, first, weights)
+        classes = _rows_by_number(found, architecture, outlined, weights)
         note = order_note(found)
         if classes != found:
             architecture = replace(architecture, classes=classes)
-            first = build(architecture)
+            outlined = outline_of(architecture)
             note = f"folder 0 is of row 0 of the head, {found[-1]} of row {found[-1]}"
             note += f"; {len(classes) - len(found)} of its {len(classes)} rows have no folder"
         if note and not as_json:
@@ -77,10 +79,10 @@ def open_evaluator(
                 f"{folder} has class folders that the model's head does not know: "
                 f"{some(extra, 8, last=' ')}; it knows {some(architecture.classes, 8, last=' ')}"
             )
-    others = (build(architecture) for _ in devices[1:])
-    built = tuple(m.to(device) for m, device in zip((first, *others), devices, strict=True))
-    _require_head(folder, found, built[0], architecture, weights)
-    load_weights(built[0], weights, architecture.model)
+    _require_head(folder, found, outlined, architecture, weights)
+    first = build(architecture, weights)
+    models = (first, *(deepcopy(first) for _ in devices[1:]))
+    built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
     require_size(architecture, built[0], REMEDY)
     opened, skipped = _opened(folder, architecture, architecture.classes, advance)
     return Evaluator(opened, architecture, built, batch_size, skipped)

@@ -5,6 +5,7 @@ have the names of the library, so that the library can load its weights.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 from soup.errors import some
 from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.family_guess import likeness
-from soup.weights import Weights, specs
+from soup.models.outline import outline, without_numbers
+from soup.weights import Spec, Weights, specs
 from soup.weights.checkpoint import Checkpoint
+from soup.weights.mapping import reader
 from soup.weights.remedies import wrappers_between
 from soup.weights.shards import WEIGHTS_FILE
 from soup.weights.wrappers import unwrap
 
+PART = 1 << 20  # numbers that are copied at once
 MODULES = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_models"}
 
 
@@ -55,20 +59,52 @@ def library(name: str) -> Library:
     return cast(Library, import_module(MODULES[name]))
 
 
-def build(architecture: Architecture, weights: Weights | None = None) -> nn.Module:
+def build(
+    architecture: Architecture, weights: Weights | None = None, name: str | None = None
+) -> nn.Module:
     """A model in evaluation mode, in the memory format channels last, which is faster.
+
+    Weights are compared with the model by their names and shapes before memory is taken for it, and
+    the model is bounded (`soup.limits`).
 
     Args:
         architecture: of the model.
         weights: copied into the model; None for random weights.
+        name: of the model, for error messages.
 
     Raises:
-        ModelError: the library does not know the model, or the weights do not fit.
+        ModelError: the library does not know the model, the weights do not fit, or the model is too
+            large.
     """
-    model = library(architecture.library).build(architecture)
-    if weights is not None:
-        load_weights(model, weights, architecture.model)
+    make = partial(library(architecture.library).build, architecture)
+    if weights is None:
+        model = make()
+    else:
+        name = name or architecture.model
+        outlined = outline(make, name)
+        require_fit(outlined, weights, name)
+        model = without_numbers(make, outlined)
+        load_weights(model, weights, name)
     return model.to(memory_format=torch.channels_last).eval()
+
+
+def outline_of(architecture: Architecture) -> nn.Module:
+    """The model without data, on the device `meta`: for its names and shapes.
+
+    Raises:
+        ModelError: the library does not know the model, or it is too large.
+    """
+    return outline(partial(library(architecture.library).build, architecture), architecture.model)
+
+
+def require_fit(model: nn.Module, weights: Weights, name: str) -> None:
+    """Compare the names and shapes of weights with those of a model, which may be an outline.
+
+    Raises:
+        ModelError: they differ; all that do are listed.
+    """
+    if problems := mismatch_message(model.state_dict(), weights, name):
+        raise ModelError(problems)
 
 
 def head_weights(architecture: Architecture, model: nn.Module) -> Weights:
@@ -123,10 +159,26 @@ def load_weights(
     problems = mismatch_message(targets, weights, name, ignore)
     if problems:
         raise ModelError(problems)
+    given = specs(weights)
     for tensor_name, target in targets.items():
-        source = weights.get(tensor_name)
-        if source is not None and source.shape == target.shape:
-            target.copy_(source)
+        if tensor_name in given and given[tensor_name].shape == target.shape:
+            _copy(target, weights, tensor_name, given[tensor_name])
+
+
+def _copy(target: Tensor, weights: Weights, name: str, spec: Spec) -> None:
+    """Copy a tensor, from a file in parts: its pages, mapped, would be a second copy in memory."""
+    both_real = spec.dtype.is_floating_point and target.dtype.is_floating_point
+    if not isinstance(weights, Checkpoint) or not both_real:
+        target.copy_(weights[name])
+        return
+    layout = torch.contiguous_format
+    whole = target if target.is_contiguous() else torch.empty_like(target, memory_format=layout)
+    flat, read = whole.view(-1), reader(weights, name)
+    for first in range(0, flat.numel(), PART):
+        last = min(first + PART, flat.numel())
+        flat[first:last] = read(first, last)
+    if whole is not target:
+        target.copy_(whole)
 
 
 def mismatch_message(

@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from soup import limits
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
 from soup.models.arguments import is_word
-from soup.models.building import build, head_weights
+from soup.models.building import head_weights, outline_of
+from soup.models.outline import outline
 from soup.models.stored_description import Stored, read, stored
 from soup.weights.checkpoint import Checkpoint
 
@@ -121,9 +124,14 @@ def numbered(resolved: Resolved, weights: Checkpoint) -> Architecture:
     """
     if resolved.named:
         return resolved.architecture
-    name = next(iter(head_weights(resolved.architecture, build(resolved.architecture))))
+    name = next(iter(head_weights(resolved.architecture, outline_of(resolved.architecture))))
     shape = weights.specs[name].shape if name in weights.specs else ()
     rows = shape[0] if shape else 1
+    if rows > limits.CLASSES:
+        raise ModelError(
+            f"{weights.path} has {rows:,} classes; at most {limits.CLASSES:,} are read "
+            "(limit CLASSES in soup/limits.py)"
+        )
     return replace(resolved.architecture, classes=tuple(map(str, range(rows))))
 
 
@@ -181,7 +189,7 @@ def _usual(wanted: Mapping[str, Any]) -> Architecture:
     if size and timm_models.has_fixed_size(name):
         kwargs = {"img_size": size, **kwargs}
     try:
-        built = timm_models.create(name, kwargs, len(classes))
-        return timm_models.describe(Base(model=name, kwargs=kwargs), classes, built)
+        made = outline(partial(timm_models.create, name, kwargs, len(classes)), name)
+        return timm_models.describe(Base(model=name, kwargs=kwargs), classes, made)
     except ModelError as error:
         raise ModelError(str(error).replace("base.model", "--model")) from None

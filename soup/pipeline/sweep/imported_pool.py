@@ -15,8 +15,8 @@ from soup.errors import BadInput, some
 from soup.evaluation.examples import Examples
 from soup.evaluation.heldout import scored
 from soup.files import of_file, of_value, read_json
-from soup.models import DESCRIPTION_FILE, Architecture, build, load_weights
-from soup.models.building import mismatch_message
+from soup.models import DESCRIPTION_FILE, Architecture, build
+from soup.models.building import mismatch_message, outline_of
 from soup.models.by_name import contradictions
 from soup.models.conversion import description_of, source_files
 from soup.models.conversion.read_weights import weights_of
@@ -61,9 +61,8 @@ class ImportedCheckpoint(Part):
         notes = {"base": self.base, "source": self.source}
         if "lr" in self.params:  # what `soup explain` asks for
             notes["lr"] = f"{self.params['lr']:.6g}"
-        model = build(self.architecture)
         try:
-            load_weights(model, weights_of(self.file), self.name)
+            model = build(self.architecture, weights_of(self.file), self.name)
         except BadInput as error:
             raise Failed(str(error)) from None
         model = model.to(devices[0])
@@ -184,7 +183,7 @@ def other_inputs(files: Mapping[str, Path], architecture: Architecture) -> list[
 
 
 def _require_fit(files: Mapping[str, Path], architecture: Architecture) -> None:
-    own = build(architecture).state_dict()
+    own = outline_of(architecture).state_dict()
     problems = []
     for name, file in files.items():
         try:
