@@ -139,6 +139,11 @@ class Data(Strict):
     shifts: dict[Name, Shift] = Field(
         {}, description="distribution shifts, looked at only by evaluate"
     )
+    roots: list[str] = Field(
+        [],
+        description="further folders that the paths of lists, and links that they name, may lead "
+        "to; relative to root or absolute",
+    )
     real: str | None = Field(
         None, description="ReaL labels of ImageNet's test images (real.json), relative to root"
     )

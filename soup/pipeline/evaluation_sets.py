@@ -2,7 +2,6 @@
 
 from soup.data.loading.examples import examples
 from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
-from soup.data.split.manifest import Manifest
 from soup.evaluation.examples import Examples
 from soup.evaluation.targets import Targets, among_present, targets_of
 from soup.models import Architecture
@@ -15,7 +14,7 @@ def sets_of(
 ) -> tuple[dict[str, Examples], dict[str, Targets]]:
     """The examples and the right answers of each split; some splits share their images."""
     classes, data = architecture.classes, project.params.data
-    manifest, protocols = Manifest.load(project.evaluation), load(project.protocols)
+    manifest, protocols = project.manifest(project.evaluation), load(project.protocols)
     sets: dict[str, Examples] = {"heldout": heldout}
     targets = {"heldout": among_present("heldout", heldout.labels)}
     paths: dict[str, list[str]] = {}

@@ -1,7 +1,6 @@
 """The images that soups are cooked by: held-out to judge on, and some of train for BatchNorm."""
 
 from soup.data.loading.examples import ImageExamples, examples
-from soup.data.split.manifest import Manifest
 from soup.models import Architecture
 from soup.models.batchnorm import spread_evenly
 from soup.models.transforms import image_input
@@ -14,7 +13,7 @@ def heldout_of(project: Project, architecture: Architecture) -> ImageExamples:
     Raises:
         DataError: there is no split.
     """
-    rows = Manifest.load(project.development).split("heldout")
+    rows = project.manifest(project.development).split("heldout")
     inputs = image_input(architecture)
     return examples(project.image_store(), rows, architecture.classes, inputs)
 
@@ -28,6 +27,6 @@ def training_of(project: Project, architecture: Architecture, most: int) -> Imag
     Raises:
         DataError: there is no split.
     """
-    rows = Manifest.load(project.development).split("train")
+    rows = project.manifest(project.development).split("train")
     chosen = [rows[index] for index in spread_evenly(len(rows), most)]
     return examples(project.image_store(), chosen, architecture.classes, image_input(architecture))

@@ -11,6 +11,8 @@ from soup.config.params import Params
 from soup.data.loading.image_store import ImageStore
 from soup.data.progress import Track, no_progress
 from soup.data.reading.limits import Limits
+from soup.data.sources.bounds import bounds_of, require_inside
+from soup.data.split.manifest import Manifest
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
     from soup.tracking import Store
@@ -77,6 +79,18 @@ class Project:
     @property
     def cache(self) -> Path:
         return self.root / ".cache" / "soup"
+
+    def manifest(self, file: Path) -> Manifest:
+        """One of the two manifests.
+
+        Raises:
+            DataError: the file is missing or no manifest, or names images that are not where the
+                parameters say that images are.
+        """
+        manifest = Manifest.load(file)
+        bounds = bounds_of(self.params.data, self.images)
+        require_inside((row.path for row in manifest), self.images, bounds, file)
+        return manifest
 
     def image_store(self) -> ImageStore:
         """The images, and the cache of what is computed from them, within `compute.cache_gib`."""

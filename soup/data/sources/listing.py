@@ -15,6 +15,7 @@ from soup.config.data import Source
 from soup.data.errors import DataError
 from soup.data.reading import hugging_face, image_file
 from soup.data.sources import tar_listing
+from soup.data.sources.bounds import Bounds
 from soup.data.sources.folders import (
     Found,
     Problem,
@@ -27,7 +28,7 @@ from soup.data.sources.folders import (
     without_images,
 )
 from soup.data.sources.labels import labelled
-from soup.data.sources.lists import SUFFIXES, read_list, text_lines
+from soup.data.sources.lists import SUFFIXES, Line, read_list, text_lines
 from soup.errors import some
 
 State = tuple[str, int, int]
@@ -55,7 +56,7 @@ class Listed:
     state: str = ""
 
 
-def listed(source: Source, root: Path, part: str) -> Listed:
+def listed(source: Source, root: Path, part: str, roots: Sequence[str] = ()) -> Listed:
     """The images of a source.
 
     Args:
@@ -63,6 +64,7 @@ def listed(source: Source, root: Path, part: str) -> Listed:
         root: the folder that paths are relative to.
         part: 'train', 'heldout', 'test' or a shift's name; the split of a list or data set that is
             read unless the source names another one.
+        roots: further folders that the paths of a list may lead to, relative to `root` or absolute.
 
     Raises:
         DataError: the source is missing or cannot be used; the message says what to do.
@@ -71,7 +73,7 @@ def listed(source: Source, root: Path, part: str) -> Listed:
     if source.path.startswith(hugging_face.PREFIX):
         listing = _data_set(source.path.removeprefix(hugging_face.PREFIX), source.split or part)
     elif path.is_file() and path.suffix.lower() in SUFFIXES:
-        listing = _list(path, root, source, part)
+        listing = _list(path, root, source, part, roots)
     elif archives := _archives(path, root, source.path):
         listing = _tars(archives, root, source)
     elif path.is_file():
@@ -233,11 +235,23 @@ def _flat(paths: list[str], root: Path, labels: str, files: tuple[Path, ...]) ->
     return Listed(found, numbered=True, files=(*files, *watched))
 
 
-def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
+def _list(file: Path, root: Path, source: Source, part: str, roots: Sequence[str]) -> Listed:
     """The images of a list, whose paths are relative to the list's folder or to the root."""
     lines = read_list(file, source.columns, source.split or part)
-    bases = [base for base in (file.parent, root) if _exists(base / lines[0].path)]
+    _require_no_rows(file, lines)
+    bounds = Bounds.of(file.parent, root, *(root / path for path in roots))
+    leads_out, first = bounds.leads_out(), lines[0].path
+    bases = [b for b in (file.parent, root) if not leads_out(b, first) and _exists(b / first)]
     base = bases[0] if bases else file.parent
+    outside = [
+        f"line {n.number}: {n.path!r}{target}" for n in lines if (target := leads_out(base, n.path))
+    ]
+    if outside:
+        raise DataError(
+            f"{file} names {len(outside)} of {len(lines)} images outside of "
+            f"{some(bounds.folders, 5, last=' ')}; to allow it, name their folders in data.roots:"
+            "\n  " + some(outside, 20, "\n  ")
+        )
     missing = [f"line {n.number}: {n.path}" for n in lines if not _exists(base / n.path)]
     if missing:
         raise DataError(
@@ -248,10 +262,23 @@ def _list(file: Path, root: Path, source: Source, part: str) -> Listed:
     return Listed(found, numbered=True, files=(file,))
 
 
+def _require_no_rows(file: Path, lines: Sequence[Line]) -> None:
+    rows = [
+        f"line {n.number}: {n.path}"
+        for n in lines
+        if hugging_face.row(Path("/") / n.path) is not None
+    ]
+    if rows:
+        raise DataError(
+            f"{file} names rows of data sets, which only the parameters may, as "
+            f"{hugging_face.PREFIX}NAME:\n  " + some(rows, 20, "\n  ")
+        )
+
+
 def _exists(path: Path) -> bool:
     try:
         return os.path.isfile(path) or bool(image_file.size_in_bytes(path))  # noqa: PTH113
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

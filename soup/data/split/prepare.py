@@ -63,7 +63,7 @@ def listing(data: Data, root: Path) -> str:
     Raises:
         DataError: a folder is missing or empty.
     """
-    listings = [listed(source, root, split) for split, source in sources(data).items()]
+    listings = [listed(source, root, split, data.roots) for split, source in sources(data).items()]
     others = shifts.files(data, root) + ([data.heldout.index] if data.heldout.index else [])
     try:
         files = [state for images in listings for state in states(images, root)]
@@ -167,7 +167,7 @@ def _listings(data: Data, root: Path) -> dict[str, Listed]:
     errors: list[str] = []
     for split, source in sources(data).items():
         try:
-            listings[split] = listed(source, root, split)
+            listings[split] = listed(source, root, split, data.roots)
         except DataError as error:
             errors.append(str(error))
     if errors:

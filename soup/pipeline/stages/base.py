@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from soup.data.split.manifest import Manifest
 from soup.models import DESCRIPTION_FILE, head_weights, require_size
 from soup.pipeline.project import Project
 from soup.weights import Weights
@@ -20,7 +19,7 @@ def run(project: Project) -> dict[str, Any]:
         ModelError: unknown, cannot be fetched, its weights or the image size do not fit.
     """
     params = project.params
-    classes = Manifest.load(project.development).classes
+    classes = project.manifest(project.development).classes
     zero_shot: Weights = {}
     if params.base.weights == "embedded":
         from soup.pipeline.demo.pretrain import pretrained

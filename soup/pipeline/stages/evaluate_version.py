@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from soup import tracking
-from soup.data.split.manifest import Manifest
 from soup.errors import BadInput, some
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.metrics import Logits, predicted
@@ -48,7 +47,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     target = project.cache / "versions" / f"{version.model}-{version.number}"
     folder = tracking.fetch(store, version, target)
     architecture, network = open_model(folder)
-    classes = Manifest.load(project.development).classes
+    classes = project.manifest(project.development).classes
     if {*architecture.classes} != {*classes}:
         raise BadInput(
             f"{model} version {version.number} knows {_few(architecture.classes)}; the images of "

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from soup import tracking
-from soup.data.split.manifest import Manifest
 from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, correct
@@ -106,7 +105,7 @@ def promote(
 def answered(project: Project, folder: Path) -> Correct | None:
     """Which held-out images the model in a folder gets right; None if it knows other classes."""
     architecture, model = open_model(folder)
-    if {*architecture.classes} != {*Manifest.load(project.development).classes}:
+    if {*architecture.classes} != {*project.manifest(project.development).classes}:
         return None
     heldout = heldout_of(project, architecture)
     model = model.to(project.device())

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from soup.data.split.manifest import Manifest
 from soup.files import of_value
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
@@ -51,7 +50,7 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
         ParamsError: the search space has fewer points than runs.
     """
     sweep, compute = project.params.sweep, project.params.compute
-    images = len(Manifest.load(project.development).split("train"))
+    images = len(project.manifest(project.development).split("train"))
     steps = steps_per_epoch(images, sweep.batch_size)
     # What touches the result beside the hyperparameters: see `Job`.
     tags = {"devices": str(compute.devices_per_run), "threads": str(threads)}

@@ -1,0 +1,115 @@
+"""Where images may be: what a list or a manifest names is not read from anywhere else.
+
+The parameters are trusted; a list and a manifest may come from others. A list stays in its own
+folder, the data root and the folders of `data.roots`, and so do the targets of links. Rows of
+Hugging Face data sets, which would be fetched, are named by the parameters alone.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from soup.config.data import Data, Source
+from soup.data.errors import DataError
+from soup.data.reading import hugging_face, image_file
+from soup.errors import some
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Folders that images may be in.
+
+    Attributes:
+        folders: absolute paths, without '..'.
+        data_sets: names of the Hugging Face data sets that rows may be of.
+    """
+
+    folders: tuple[str, ...]
+    data_sets: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(*folders: Path, data_sets: Iterable[str] = ()) -> "Bounds":
+        """Bounds of some folders, relative to the working directory or absolute."""
+        return Bounds(tuple(dict.fromkeys(map(_by_text, folders))), frozenset(data_sets))
+
+    def hold(self, path: str | Path) -> bool:
+        """Whether a path is in one of the folders by its text: links are not followed."""
+        return _below(_by_text(path), self.folders)
+
+    def leads_out(self) -> Callable[[Path, str], str]:
+        """A function that says whether a path leads out of all folders, without reading its file.
+
+        Its arguments are a folder and a path that is relative to it, or absolute. It returns '' if
+        the path leads to one of the folders, else what to say: ', a link to /tmp/x.png'.
+        """
+        real = tuple(os.path.realpath(folder) for folder in self.folders)
+        real_folder = cache(os.path.realpath)  # many images are in one folder
+
+        def told(base: Path, path: str) -> str:
+            if "\0" in path:
+                return ", which no file is called"
+            if not self.hold(base / path):
+                return f", in {_by_text((base / path).parent)}"
+            archive = image_file.member(base / path)
+            file = archive[0] if archive else base / path
+            target = os.path.join(real_folder(file.parent), file.name)  # noqa: PTH118  faster
+            if os.path.islink(target):  # noqa: PTH114
+                target = os.path.realpath(target)
+            return "" if _below(target, real) else f", a link to {target}"
+
+        return told
+
+
+def _by_text(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  `resolve` would follow links
+
+
+def _below(path: str, folders: Iterable[str]) -> bool:
+    return any(path == f or path.startswith(f.rstrip(os.sep) + os.sep) for f in folders)
+
+
+def bounds_of(data: Data, root: Path) -> Bounds:
+    """Where the parameters say that images are.
+
+    Args:
+        root: the data root.
+    """
+    held = [data.heldout.folder] if data.heldout.folder else []
+    shifts = [Source(path=shift.folder) for shift in data.shifts.values()]
+    paths = [source.path for source in (data.train, data.test, *held, *shifts)]
+    sets = [p.removeprefix(hugging_face.PREFIX) for p in paths if p.startswith(hugging_face.PREFIX)]
+    plain = [root / p for p in paths if not p.startswith(hugging_face.PREFIX)]
+    folders = [_folder(path) for path in plain]
+    return Bounds.of(root, *folders, *(root / path for path in data.roots), data_sets=sets)
+
+
+def _folder(path: Path) -> Path:
+    """The folder of a source: of a list, an archive or a pattern, the folder that it is in."""
+    while path.is_file() or (any(sign in str(path) for sign in "*?[") and not path.exists()):
+        path = path.parent
+    return path
+
+
+def require_inside(paths: Iterable[str], root: Path, bounds: Bounds, file: Path) -> None:
+    """Check by their text that the paths of a manifest are where the parameters say images are.
+
+    Args:
+        paths: relative to `root`.
+        file: the manifest, for the message.
+
+    Raises:
+        DataError: paths lead out, or name rows of a data set that the parameters do not.
+    """
+    wrong: list[str] = []
+    holds = cache(lambda folder: bounds.hold(root / folder))  # many images are in one folder
+    for path in paths:
+        row = hugging_face.row(Path("/") / path) if hugging_face.MARK in path else None
+        if not (row[0] in bounds.data_sets if row else holds(path.rpartition("/")[0] or path)):
+            wrong.append(path)
+    if wrong:
+        raise DataError(
+            f"{file} names {len(wrong)} images that are not where the parameters say: "
+            f"{some(wrong, 5)}; run prepare again, or allow their folder by data.roots"
+        )
