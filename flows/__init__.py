@@ -1,6 +1,11 @@
 """The pipeline as Prefect flows: order, fan-out, retries. What is done stands in `soup/`."""
 
+import logging
 import os
+from contextlib import suppress
+from typing import Any
+
+from soup.errors import hide_passwords, without_password
 
 # Before Prefect is imported, which reads them. Nothing phones home unless the user asks for it; the
 # terminal belongs to our own progress, while the server keeps every log line.
@@ -12,3 +17,20 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
 os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a fine-tune
+
+_made = logging.getLogRecordFactory()
+
+
+def _record(*arguments: Any, **named: Any) -> logging.LogRecord:
+    """A log record of any library, without passwords: Prefect's server keeps them."""
+    record = _made(*arguments, **named)
+    if record.exc_info and record.exc_info[1] is not None:
+        hide_passwords(record.exc_info[1])
+    with suppress(TypeError, ValueError):  # what cannot be formatted is left to whoever does it
+        text = record.getMessage()
+        if (hidden := without_password(text)) != text:
+            record.msg, record.args = hidden, ()
+    return record
+
+
+logging.setLogRecordFactory(_record)

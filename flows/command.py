@@ -18,7 +18,7 @@ from flows.server.temporary import temporary_server
 from flows.signals import stoppable
 from flows.stage import line_of
 from soup.config.params import load
-from soup.errors import BadInput, Failure, full_disk
+from soup.errors import BadInput, Failure, full_disk, hide_passwords
 from soup.pipeline.stage_record import require_sections
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to go on)"
@@ -59,6 +59,7 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
         print_error(error)
         sys.exit(2)
     except Exception as error:
+        hide_passwords(error)
         reason: Any = full_disk(error) or error
         if not isinstance(reason, (Failure, OSError)):
             raise

@@ -12,7 +12,7 @@ from flows.project import Record, open_project, say
 from flows.signals import stoppable
 from flows.terminal import logs
 from soup.config.params import Params
-from soup.errors import BadInput
+from soup.errors import BadInput, hide_passwords
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage, stage
 
@@ -84,10 +84,14 @@ def _lock(name: str, params: Params) -> Iterator[None]:
 
 @contextmanager
 def _runs_end_with_stage() -> Iterator[None]:
-    """End the MLflow runs that are open, if an error or a signal ends the stage."""
+    """End the MLflow runs that are open, if an error or a signal ends the stage.
+
+    Prefect keeps the text of what ends a flow, which is therefore told without passwords.
+    """
     try:
         yield
     except BaseException as error:
+        hide_passwords(error)
         # Where soup.tracking was not imported, no run was begun.
         if "soup.tracking" in sys.modules:
             from soup.tracking import end_open_runs

@@ -7,6 +7,7 @@ here=infra/services
 # shellcheck source-path=SCRIPTDIR
 . "$here/settings.sh"
 . "$here/ports.sh"
+. "$here/user.sh"
 . "$here/processes.sh"
 . "$here/postgres.sh"
 . "$here/s3.sh"
@@ -50,6 +51,7 @@ up() {
     mapfile -t missing < <(down_of "${ALL[@]}")
     check_ports "${missing[@]}"
     [ -z "$OWN_S3" ] || own_bucket
+    check_users
     write_env
     if [ ${#missing[@]} = 0 ]; then
         echo "all services run already"
@@ -80,8 +82,8 @@ addresses() {
 MLflow      http://127.0.0.1:$MLFLOW_PORT/#/experiments?workflowType=machine_learning
 Prefect     http://127.0.0.1:$PREFECT_PORT
 $(stored)
-PostgreSQL  127.0.0.1:$POSTGRES_PORT
-User modelsoup; the passwords are in $DIR/env.
+PostgreSQL  127.0.0.1:$POSTGRES_PORT (source $DIR/psql-env)
+User modelsoup; the passwords are in $DIR/env. Others get their own: infra/mlflow_user.sh NAME
 
 Use them    source $DIR/env
 Run         .venv/bin/prefect deployment run pipeline/local --watch

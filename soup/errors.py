@@ -3,12 +3,39 @@
 import errno
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+
+# Where addresses hold secrets: before the host (a password may hold what should be written %2F),
+# and in the query or fragment.
+_USER = re.compile(
+    r"(?<=://)(?:[^/\s@:]*:(?!\d{1,5}(?:[/?#\s]|$))[^\s'\"<>]*@"  # user:password, but no host:port/
+    r"|[^/\s]*@)"
+)
+_QUERY = re.compile(
+    r"(?i)([?&#](?:[\w-]*(?:token|password|passwd|secret|signature|credential)|api_?key|sig|key)=)"
+    r"[^&#\s'\"<>]+"
+)
 
 
 def without_password(text: str) -> str:
-    """Take user and password out of every address in a text: http://me:secret@host -> http://host."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+    """Take user, password and tokens out of every address in a text.
+
+    http://me:secret@host/x?token=secret becomes http://host/x?token=***. What puts an address into
+    a message, a log, a tag, a page or a file passes it through here.
+    """
+    return _QUERY.sub(r"\1***", _USER.sub("", text))
+
+
+def hide_passwords(error: BaseException) -> None:
+    """Take the passwords out of the texts of an error and of all that led to it, in place."""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        with suppress(Exception):  # some kinds of error compute their arguments
+            cause.args = tuple(without_password(a) if isinstance(a, str) else a for a in cause.args)
+        cause = cause.__cause__ or cause.__context__
 
 
 LONGEST_LINE = 2000  # characters of a line of a message

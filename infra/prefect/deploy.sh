@@ -12,5 +12,6 @@ quietly() { # shows what a command said only if it failed
     local said
     said=$("$@" 2>&1) || { echo "error: $*" >&2; echo "$said" | tail -20 >&2; return 1; }
 }
-quietly python infra/prefect/surroundings.py
+# Its last line is for people: it names no passwords. PYTHONPATH: this checkout's soup/errors.py.
+PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} quietly python infra/prefect/surroundings.py
 quietly prefect --no-prompt deploy --all

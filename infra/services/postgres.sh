@@ -19,9 +19,9 @@ pg_bin() { # of the newest version that is installed; Debian keeps the servers o
     echo "$found"
 }
 
-sql() { # database, statements
-    PGPASSWORD=$POSTGRES_PASSWORD "$(pg_bin)/psql" --no-psqlrc --quiet --tuples-only --no-align \
-        --host 127.0.0.1 --port "$POSTGRES_PORT" --username modelsoup --dbname "$1" --command "$2"
+sql() { # user password database statement: what is answered
+    PGPASSWORD=$2 "$(pg_bin)/psql" --no-psqlrc --quiet --tuples-only --no-align \
+        --host 127.0.0.1 --port "$POSTGRES_PORT" --username "$1" --dbname "$3" --command "$4"
 }
 
 postgres_start() {
@@ -40,7 +40,8 @@ postgres_start() {
     [ "$made" = "$has" ] || fail "$data was made by PostgreSQL $made, but $has is installed:" \
         "install $made, or move the data with pg_upgrade"
     until pg pg_ctl start --silent --timeout 300 --pgdata "$data" --log "$DIR/logs/postgres.log" \
-        --options "-p $POSTGRES_PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=''" \
+        --options "-p $POSTGRES_PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories='' \
+            -c max_connections=$POSTGRES_MAX_CONNECTIONS" \
         8>&- >/dev/null 2>&1; do
         # After a crash the processes of its connections take a moment to notice.
         tail -3 "$DIR/logs/postgres.log" | grep -q "shared memory block" ||
@@ -64,14 +65,23 @@ make_cluster() { # folder: whole or not at all
 
 postgres_runs() { [ -d "$DIR/postgres" ] && pg pg_ctl status --pgdata "$DIR/postgres" >/dev/null; }
 
-postgres_healthy() {
-    local database
-    sql postgres "select 1" >/dev/null 2>&1 || return 1
-    for database in mlflow mlflow_auth prefect; do
-        [ -n "$(sql postgres "select 1 from pg_database where datname = '$database'")" ] ||
-            sql postgres "create database $database"
-    done
+postgres_healthy() { # each server's role reaches its database; they are made if need be
+    roles_healthy || {
+        sql modelsoup "$POSTGRES_PASSWORD" postgres "select 1" >/dev/null 2>&1 || return 1
+        PGHOST=127.0.0.1 PGPORT=$POSTGRES_PORT PGUSER=modelsoup PGPASSWORD=$POSTGRES_PASSWORD \
+            MLFLOW_DATABASE_PASSWORD=$MLFLOW_DATABASE_PASSWORD \
+            PREFECT_DATABASE_PASSWORD=$PREFECT_DATABASE_PASSWORD PATH="$(pg_bin):$PATH" \
+            bash infra/postgres/databases.sh mlflow_auth >"$DIR/logs/databases.log" 2>&1 ||
+            fail "the databases cannot be made; the log: $DIR/logs/databases.log"
+        roles_healthy
+    }
 }
+
+roles_healthy() {
+    sql mlflow "$MLFLOW_DATABASE_PASSWORD" mlflow "select 1" &&
+        sql mlflow "$MLFLOW_DATABASE_PASSWORD" mlflow_auth "select 1" &&
+        sql prefect "$PREFECT_DATABASE_PASSWORD" prefect "select 1"
+} >/dev/null 2>&1
 
 postgres_stop() {
     postgres_runs || return 0

@@ -1,9 +1,11 @@
 # Prefect: order, limits and schedules, in PostgreSQL.
 
 prefect_start() {
+    hand_over prefect "$DIR/prefect"
     # Leases on disk: limits held when a server restarts would else stay taken for ever.
-    PREFECT_HOME=$DIR/prefect \
-        PREFECT_API_DATABASE_CONNECTION_URL="postgresql+asyncpg://modelsoup:$POSTGRES_PASSWORD@127.0.0.1:$POSTGRES_PORT/prefect" \
+    PGHOST=127.0.0.1 PGPORT=$POSTGRES_PORT PGUSER=prefect PGPASSWORD=$PREFECT_DATABASE_PASSWORD \
+        PREFECT_HOME=$DIR/prefect \
+        PREFECT_API_DATABASE_CONNECTION_URL=postgresql+asyncpg:///prefect \
         PREFECT_SERVER_API_AUTH_STRING=modelsoup:$PREFECT_PASSWORD \
         PREFECT_SERVER_API_HOST=127.0.0.1 PREFECT_SERVER_API_PORT=$PREFECT_PORT \
         PREFECT_SERVER_CORS_ALLOWED_ORIGINS="http://127.0.0.1:$PREFECT_PORT,http://localhost:$PREFECT_PORT" \

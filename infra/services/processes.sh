@@ -19,10 +19,11 @@ runs() { # name
 } 2>/dev/null
 
 launch() { # name command...
-    local name=$1
+    local name=$1 user
     shift
+    mapfile -t user < <(as_user "$name")
     set -m # a process group of its own, which this terminal's Ctrl-C does not reach
-    env "$(mark "$name")" "$@" </dev/null >>"$DIR/logs/$name.log" 2>&1 8>&- &
+    env "$(mark "$name")" "${user[@]}" "$@" </dev/null >>"$DIR/logs/$name.log" 2>&1 8>&- &
     set +m
     echo $! >"$DIR/run/$name.pid"
 }

@@ -23,6 +23,7 @@ s3_start() {
     fi
     has_s3 || fail "$(why_no_s3)"
     mkdir -p "$DIR/s3/$S3_BUCKET" "$DIR/s3/dvc"
+    hand_over s3 "$DIR/s3"
     # By the environment, for a command line can be read by everybody.
     RCLONE_AUTH_KEY="\"$S3_ACCESS_KEY_ID,$S3_SECRET_ACCESS_KEY\"" \
         launch s3 rclone serve s3 --config "" --log-level NOTICE --no-cleanup \

@@ -1,8 +1,12 @@
 # One worker on this machine, with the deployments of prefect.yaml for it.
 
 worker_start() {
+    MLFLOW_USER_PASSWORD=$MLFLOW_WORKER_PASSWORD as_admin python infra/mlflow/user.py worker EDIT \
+        >"$DIR/logs/worker-user.log" 2>&1 ||
+        fail "the worker gets no MLflow user; the log: $DIR/logs/worker-user.log"
+    hand_over worker "$DIR/prefect"
     (
-        . "$DIR/env"
+        . "$DIR/worker-env" # its own credentials: neither PostgreSQL's nor S3's
         export PREFECT_HOME=$DIR/prefect MODELSOUP_ROOT=$PWD PYTHONPATH=$PWD
         infra/prefect/deploy.sh >"$DIR/logs/deploy.log" 2>&1 || {
             tail -20 "$DIR/logs/deploy.log" >&2

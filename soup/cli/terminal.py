@@ -11,18 +11,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from soup.errors import without_password
+
 # Names may hold what Rich reads as markup or an emoji: text is shown as it is; styles are `Text`.
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(*parts: str | Text) -> None:
     """A line for people, of parts that a space joins."""
-    console.print(*parts, soft_wrap=True)
+    shown = (without_password(part) if isinstance(part, str) else part for part in parts)
+    console.print(*shown, soft_wrap=True)
 
 
 def bold(name: object) -> Text:
     """A name for a line of `say`."""
-    return Text(str(name), "bold")
+    return Text(without_password(str(name)), "bold")
 
 
 def warn(line: str) -> None:
@@ -44,12 +47,13 @@ def fail(message: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """The result of a verb, on stdout.
+    """The result of a verb, on stdout, its addresses without passwords.
 
     Raises:
         ValueError: it holds NaN or an infinity, which JSON does not know.
     """
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False, default=str)
+    sys.stdout.write(without_password(text) + "\n")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -61,7 +65,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """
     say(bold(title))
     grid = Table(box=None, pad_edge=False)
-    shown = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    shown = [["" if cell is None else without_password(str(cell)) for cell in row] for row in rows]
     for index, column in enumerate(columns):
         # On a narrow terminal names are folded, and figures stay whole.
         if column.startswith(">"):

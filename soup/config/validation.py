@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from soup.errors import BadInput, some
+from soup.errors import BadInput, some, without_password
 
 Model = TypeVar("Model", bound="Strict")
 NUMERAL = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(\D*)"  # a number, and what follows it
@@ -77,15 +77,35 @@ def check(model: type[Model], raw: object, source: str) -> Model:
     """Make a model of plain values; `source` names them in the error.
 
     Raises:
-        ParamsError: a rule is broken.
+        ParamsError: a rule is broken, or an address holds a password.
     """
+    problems = [
+        f"{place}: holds a password or token, which git, dvc.lock, MLflow and the report would "
+        "keep; give the address without it (download what needs one to a file first)"
+        for place in _secrets(raw)
+    ]
     try:
-        return model.model_validate(raw)
+        made = model.model_validate(raw)
+        if not problems:
+            return made
     except ValidationError as error:
-        problems = [_explain(model, dict(e)) for e in error.errors(include_url=False)]
-        word = "problem" if len(problems) == 1 else "problems"
-        lines = "\n".join(f"  {p}" for p in problems)
-        raise ParamsError(f"{source}: {len(problems)} {word}\n{lines}") from None
+        problems += [_explain(model, dict(e)) for e in error.errors(include_url=False)]
+    word = "problem" if len(problems) == 1 else "problems"
+    lines = "\n".join(f"  {p}" for p in problems)
+    raise ParamsError(f"{source}: {len(problems)} {word}\n{lines}")
+
+
+def _secrets(raw: object, place: str = "") -> Iterator[str]:
+    """The places of texts in plain values that hold an address with a password."""
+    if isinstance(raw, str):
+        if without_password(raw) != raw:
+            yield place
+    elif isinstance(raw, dict):
+        for key, value in raw.items():
+            yield from _secrets(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(raw, list | tuple):
+        for index, value in enumerate(raw):
+            yield from _secrets(value, f"{place}.{index}")
 
 
 def _explain(model: type[Strict], error: dict[str, Any]) -> str:

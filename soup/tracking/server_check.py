@@ -79,9 +79,10 @@ def away(uri: str) -> bool:
     return uri.startswith("http") and _get(uri, "/version")[0] == NO_ANSWER
 
 
-def without_artifacts(uri: str) -> str:
+def without_artifacts(uri: str, experiment_id: str) -> str:
     """Why a server cannot read its artifact store, such as an S3 bucket; '' if it can."""
-    status, text = _get(uri, "/api/2.0/mlflow-artifacts/artifacts")
+    # Of an experiment that is ours: only administrators may look at the whole store.
+    status, text = _get(uri, f"/api/2.0/mlflow-artifacts/artifacts?path={experiment_id}")
     # One that leaves artifacts to its clients says 503, and what has no such route 404.
     if status in (200, 503) or (status == 404 and "Failed to list" not in text):
         return ""

@@ -95,7 +95,7 @@ class Store:
         Raises:
             TrackingError: the server does not reach the store of its artifacts.
         """
-        wrong = is_server(self.uri) and without_artifacts(self.uri)
+        wrong = is_server(self.uri) and without_artifacts(self.uri, self.experiment_id)
         if wrong:
             raise TrackingError(wrong)
 

@@ -27,9 +27,10 @@ def mlflow_user(services: Services) -> str:
 
 
 def query(services: Services, database: str, statement: str, **other: str) -> list[tuple[Any, ...]]:
+    """Rows, as PostgreSQL's administrator unless `other` names another user."""
     import psycopg
 
-    env = services.env | other
+    env = services.administrator | other
     with psycopg.connect(
         host=env["PGHOST"],
         port=int(env["PGPORT"]),

@@ -69,7 +69,21 @@ class Services:
     @property
     def env(self) -> dict[str, str]:
         """What `source .services/env` sets."""
-        shell = f"set -a; . {self.folder}/env; env -0"
+        return self._sourced("env")
+
+    @property
+    def administrator(self) -> dict[str, str]:
+        """What `source .services/psql-env` sets: PostgreSQL's administrator."""
+        return self._sourced("psql-env")
+
+    @property
+    def remembered(self) -> dict[str, str]:
+        """Ports and passwords by the name of their variable."""
+        lines = (self.folder / "settings").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def _sourced(self, name: str) -> dict[str, str]:
+        shell = f"set -a; . {self.folder}/{name}; env -0"
         said = subprocess.run(["bash", "-c", shell], env={}, capture_output=True, check=True)
         found = dict(entry.split("=", 1) for entry in said.stdout.decode().split("\0") if entry)
         return {k: v for k, v in found.items() if k not in ("PWD", "SHLVL", "_", "OLDPWD")}

@@ -122,13 +122,13 @@ def test_a_bucket_that_the_server_cannot_read_is_told_before_anything_is_trained
     server: Server, tmp_path: Path, status: int, message: str
 ) -> None:
     server.status, server.text = status, json.dumps({"error_code": "X", "message": message})
-    said = without_artifacts(server.uri)
+    said = without_artifacts(server.uri, "1")
     assert f"{server.uri} cannot read the store of its artifacts ({message})" in said
     Store(f"sqlite:///{tmp_path}/mlflow.db", "tests", tmp_path).require_artifacts()
 
 
 def test_a_server_without_artifacts_of_its_own_is_no_error(server: Server) -> None:
     for server.status, server.text in ((200, "{}"), (503, "disabled"), (404, "Not Found")):
-        assert not without_artifacts(server.uri)
+        assert not without_artifacts(server.uri, "1")
     server.status, server.text = 500, "<html>"
-    assert "does its bucket exist" in without_artifacts(server.uri)
+    assert "does its bucket exist" in without_artifacts(server.uri, "1")
