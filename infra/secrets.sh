@@ -6,6 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 host=${1:-localhost} tls=infra/proxy/tls
 umask 077
+# It stands in a file that shells and compose read, and in a certificate.
+[[ $host =~ ^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$ ]] || {
+    echo "error: '$host' is no host name: letters, digits, '.' and '-' only" >&2
+    exit 2
+}
 
 if [ -e .env ]; then
     echo ".env exists and stays as it is"
@@ -35,4 +40,4 @@ else
 fi
 
 # What is mounted has to be there, or Docker makes it root's.
-mkdir -p .cache/metrics
+mkdir -p .cache/metrics .cache/ui .services

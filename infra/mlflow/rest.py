@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-SECONDS = 10.0  # that an answer may take
+SECONDS = 10  # that an answer may take
 
 
 class Refused(Exception):

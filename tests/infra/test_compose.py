@@ -18,7 +18,7 @@ FILE = REPO / "infra/compose.yaml"
 TEXT = FILE.read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-ONCE = {"bucket", "deploy"}
+ONCE = {"bucket", "deploy", "worker-user"}
 SECRET = re.compile("PASSWORD|SECRET|AUTH_STRING")
 
 services = pytest.mark.parametrize("name", SERVICES)
@@ -39,7 +39,8 @@ def test_the_file_is_what_compose_reads() -> None:
 def test_the_servers_and_one_worker_start_by_default_the_rest_by_profile() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
     assert {name for name, asked in profiles.items() if not asked} == {
-        *("postgres", "s3", "bucket", "mlflow", "prefect", "deploy", "worker", "proxy"),
+        *("postgres", "s3", "bucket", "mlflow", "worker-user", "prefect", "deploy", "worker"),
+        "proxy",
     }
     assert profiles["worker-gpu"] == ["gpu"]
     for name in ("node-exporter", "prometheus", "grafana"):
@@ -144,7 +145,7 @@ def test_our_images_are_of_this_version_and_built_from_targets_that_exist() -> N
     assert version
     targets = re.findall(r"^FROM \S+ AS (\S+)", (REPO / "infra/Dockerfile").read_text(), re.M)
     ours = {n: s for n, s in SERVICES.items() if s["image"].startswith("modelsoup/")}
-    assert len(ours) == 5
+    assert len(ours) == 6
     for service in ours.values():
         kind, tag = service["image"].removeprefix("modelsoup/").split(":")
         assert tag == version[1]
@@ -191,6 +192,8 @@ def test_what_is_mounted_from_the_checkout_is_there() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
+            if source == "/dev/null":
+                continue  # over a file that is not the service's to read
             if source.startswith((".", "$")):
                 assert source.startswith(later) or (FILE.parent / source).exists(), source
             else:
@@ -204,7 +207,11 @@ def test_clients_and_servers_are_told_the_same() -> None:
     assert worker["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
     assert "mlflow:5000" in mlflow["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert "*" not in mlflow["MLFLOW_SERVER_ALLOWED_HOSTS"]
-    assert mlflow["MLFLOW_AUTH_ADMIN_PASSWORD"] == worker["MLFLOW_TRACKING_PASSWORD"]
+    made = flat(SERVICES["worker-user"]["environment"])
+    assert SERVICES["worker-user"]["command"][-2] == worker["MLFLOW_TRACKING_USERNAME"]
+    assert made["MLFLOW_USER_PASSWORD"] == worker["MLFLOW_TRACKING_PASSWORD"]
+    assert made["MLFLOW_TRACKING_PASSWORD"] == mlflow["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    assert made["MLFLOW_USER_PASSWORD"] != made["MLFLOW_TRACKING_PASSWORD"]
     assert prefect["PREFECT_SERVER_API_AUTH_STRING"] == worker["PREFECT_API_AUTH_STRING"]
     assert prefect["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
     assert "--app-name=basic-auth" in SERVICES["mlflow"]["command"]

@@ -44,7 +44,7 @@ def test_secrets_are_made_once_of_their_own_and_for_nobody_else_to_read(checkout
     first = made(checkout, "soup.example")
     assert first["PUBLIC_HOST"] == "soup.example"
     passwords = [v for name, v in first.items() if re.search("PASSWORD|SECRET", name)]
-    assert len(passwords) == len(set(passwords)) == 6
+    assert len(passwords) == len(set(passwords)) == 9
     assert all(re.fullmatch("[0-9a-f]{48}", value) for value in passwords)
     assert "" not in first.values()
     key = checkout / "infra/proxy/tls/key.pem"
@@ -58,3 +58,30 @@ def test_what_is_made_is_not_for_git() -> None:
     for name in (".env", "infra/proxy/tls/key.pem"):
         ignored = subprocess.run(["git", "check-ignore", "--quiet", name], cwd=REPO, check=False)
         assert ignored.returncode == 0, name
+
+
+@pytest.mark.parametrize("host", ["$(touch made)", "a b", "x;touch made", "-x", "a\nb", "'"])
+def test_a_host_that_is_no_name_is_refused_and_not_run(checkout: Path, host: str) -> None:
+    ran = subprocess.run(
+        ["bash", "infra/secrets.sh", host],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "is no host name" in ran.stderr
+    assert not (checkout / ".env").exists()
+    assert not (checkout / "made").exists()
+
+
+def test_what_is_written_can_be_sourced_and_runs_nothing(checkout: Path) -> None:
+    made(checkout, "soup.example")
+    env = checkout / ".env"
+    env.write_text(env.read_text() + "MODELSOUP_WEBHOOK='$(touch made)'\n")
+    script = 'set -eua; . ./.env; printf %s "$MODELSOUP_WEBHOOK"'
+    said = subprocess.run(
+        ["bash", "-c", script], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "$(touch made)"
+    assert not (checkout / "made").exists()
