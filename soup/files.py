@@ -17,11 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from soup import limits
 from soup.errors import BadInput
 
-LARGEST_JSON = 1 << 25  # bytes of a JSON text, unless the caller says another number
-DEEPEST_JSON = 64  # lists and tables in each other
-LONGEST_NUMBER = 20  # characters of a whole number: what 64 bits hold
 _STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^][{}"]++', re.DOTALL)
 _LEAVES = re.compile(r"\[\]|\{\}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -98,24 +96,24 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
+def read_json(path: str | Path) -> Any:
     """Read a JSON file that others may have written, within the limits of `parse_json`.
 
     Raises:
         BadJson: it is no such file.
         OSError: it cannot be read.
     """
-    return parse_json(read_bytes(path, largest), str(path), largest)
+    return parse_json(read_bytes(path), str(path))
 
 
-def read_bytes(path: str | Path, largest: int = LARGEST_JSON) -> bytes:
-    """Read a file whole, if it has at most so many bytes.
+def read_bytes(path: str | Path, largest: int | None = None) -> bytes:
+    """Read a file whole, if it has at most so many bytes (`limits.JSON_BYTES`).
 
     Raises:
         BadJson: it is larger, or no regular file: a pipe would never end.
         OSError: it cannot be read.
     """
-    path = Path(path)
+    path, largest = Path(path), largest or limits.JSON_BYTES
     if "\0" in str(path):
         raise BadJson(f"{str(path)[:200]!r} has a NUL character, as no path has")
     if path.exists() and not path.is_file():
@@ -130,7 +128,7 @@ def read_bytes(path: str | Path, largest: int = LARGEST_JSON) -> bytes:
 
 
 def parse_json(
-    text: str | bytes, source: str, largest: int = LARGEST_JSON, finite: bool = True
+    text: str | bytes, source: str, largest: int | None = None, finite: bool = True
 ) -> Any:
     """Parse JSON that others may have written.
 
@@ -139,19 +137,20 @@ def parse_json(
 
     Args:
         source: where the text is from, for the message.
-        largest: bytes.
+        largest: bytes; default: `limits.JSON_BYTES`.
         finite: refuse NaN and infinite numbers, which JSON does not have and Python writes.
 
     Raises:
         BadJson: it is no such text; the message says why, in one line.
     """
+    largest = largest or limits.JSON_BYTES
     try:
         if len(text) > largest:
             raise ValueError(f"it has more than {largest:,} bytes, the most that is read")
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
         if _is_deep(text):
-            raise ValueError(f"it is nested deeper than {DEEPEST_JSON}, or not closed")
+            raise ValueError(f"it is nested deeper than {limits.JSON_DEPTH}, or not closed")
         hooks: dict[str, Any] = (
             {"parse_float": _finite, "parse_constant": _finite} if finite else {}
         )
@@ -170,12 +169,12 @@ def parse_json(
 def _is_deep(text: str) -> bool:
     """Whether lists and tables are nested beyond the limit, without recursion."""
     brackets = _STRINGS.sub("", text)
-    for _ in range(DEEPEST_JSON):
+    for _ in range(limits.JSON_DEPTH):
         fewer = _LEAVES.sub("", brackets)
         if len(fewer) == len(brackets):
             break
         brackets = fewer
-    return len(brackets) > DEEPEST_JSON
+    return len(brackets) > limits.JSON_DEPTH
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -187,7 +186,7 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > LONGEST_NUMBER:
+    if len(digits) > limits.DIGITS:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
 

@@ -6,6 +6,17 @@ Each limit is far above what is in use. Read them as `limits.NAME`, so that a te
 MIB = 1 << 20
 GIB = 1 << 30
 
+# What is read of others (soup/files.py, soup/config/yaml_text.py, soup/tracking/promotion.py).
+JSON_BYTES = 32 * MIB  # of a JSON file or text; headers of weights have a limit of their own
+JSON_DEPTH = 64  # lists and tables in each other, in JSON and YAML
+DIGITS = 20  # of a whole number in JSON: what 64 bits hold
+YAML_BYTES = 4 * MIB  # a class map of 22,000 classes has 1 MB
+YAML_VALUES = 1_000_000  # values and keys, each counted as often as an alias repeats it
+HEADER_BYTES = 100_000_000  # of a safetensors file; the limit of the safetensors library
+INDEX_BYTES = 512 * MIB  # of a .npy of held-out images; a mask of 67 million as 8-byte numbers
+LIST_TEXT = 4096  # characters of a path, label or line of a list
+TAG_TEXT = 100_000  # characters of a promotion's tag; MLflow's own limit
+
 # A model that is built from a description.
 MODEL_BYTES = 64 * GIB  # parameters and buffers; timm's largest model has 27 GB
 MODEL_PARTS = 100_000  # modules, parameters and buffers; timm's largest model has 12,000

@@ -82,7 +82,7 @@ class JobFile:
         """
         facts = read_record(folder / NAME)
         try:
-            return TypeAdapter(JobFile).validate_python(facts, strict=True)
+            return TypeAdapter(JobFile).validate_python(facts)
         except ValidationError as error:
             wrong = some([".".join(map(str, e["loc"])) for e in error.errors()], 5)
             raise DamagedRecord(f"{folder / NAME} is no job of a sweep: {wrong}") from None

@@ -1,6 +1,6 @@
 """What `soup champion show` shows of a version and of what was done to it."""
 
-import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,18 +21,27 @@ def facts_of(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
 
 def row_of(facts: dict[str, Any]) -> tuple[Any, ...]:
     """What is shown of a version, as a row of the table."""
-    errors = f"{facts['errors']} of {facts['examples']}" if "errors" in facts else ""
-    test = f"{100 * float(facts['test_accuracy']):.2f}" if "test_accuracy" in facts else ""
+    errors = f"{facts['errors']} of {facts.get('examples', '?')}" if "errors" in facts else ""
+    test = _figure(facts.get("test_accuracy"), lambda value: f"{100 * value:.2f}")
     kept = facts.get("kept")
     if kept is None and "ingredients" in facts:  # registered before it was counted
-        kept = len(json.loads(facts["ingredients"]))
+        kept = facts["ingredients"].count(",") + 1
     made_of = f"{kept} ingredients" if kept else ""
     aliases = ", ".join(facts["aliases"])
     recipe, commit = facts.get("recipe", ""), facts.get("commit", "")[:12]
     gain = ""
     if "test_gain" in facts:
-        gain = f"{100 * float(facts['test_gain']):+.2f} (p = {float(facts['test_p']):.2g})"
+        gain = _figure(facts["test_gain"], lambda value: f"{100 * value:+.2f}")
+        gain += _figure(facts.get("test_p"), lambda value: f" (p = {value:.2g})")
     return (facts["version"], aliases, errors, test, gain, recipe, made_of, commit)
+
+
+def _figure(text: str | None, write: Callable[[float], str]) -> str:
+    """A figure from a tag; '' if there is no such tag, 'damaged' if it holds no number."""
+    try:
+        return "" if text is None else write(float(text))
+    except ValueError:
+        return "damaged"
 
 
 def sentence_of(event: "Event") -> str:

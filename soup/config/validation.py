@@ -145,7 +145,7 @@ def _remedy(error: dict[str, Any], must: str) -> str:
         meant = f"put it in quotes: '{given}'"
     elif must == "must be less than 1" and 2 <= number <= 100:
         meant = f"it is a share: {number:g}% is {number / 100:g}"
-    elif must == WHOLE and not unit:
+    elif must == WHOLE and not unit and math.isfinite(number):
         meant = f"such as {max(1, round(number))}"
     elif must == NUMBER and unit == "%":
         meant = f"write {number / 100:g}"

@@ -6,10 +6,8 @@ from typing import Any
 
 import yaml
 
-from soup.files import DEEPEST_JSON, BadJson, read_bytes
-
-LARGEST_YAML = 1 << 22  # bytes; a class map of 22,000 classes has 1 MB
-MOST_VALUES = 1_000_000  # values and keys, each counted as often as an alias repeats it
+from soup import limits
+from soup.files import BadJson, read_bytes
 
 
 class BadYaml(BadJson):
@@ -23,8 +21,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
-        if self.depth > DEEPEST_JSON:
-            raise yaml.YAMLError(f"it is nested deeper than {DEEPEST_JSON}")
+        if self.depth > limits.JSON_DEPTH:
+            raise yaml.YAMLError(f"it is nested deeper than {limits.JSON_DEPTH}")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -38,7 +36,7 @@ def read_yaml(path: str | Path) -> Any:
         BadJson: it is larger, or no regular file.
         OSError: it cannot be read.
     """
-    return parse_yaml(read_bytes(path, LARGEST_YAML), str(path))
+    return parse_yaml(read_bytes(path, limits.YAML_BYTES), str(path))
 
 
 def parse_yaml(text: str | bytes, source: str) -> Any:
@@ -51,14 +49,14 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
         BadYaml: it is not YAML, too large, nested too deep, or aliases repeat too much of it.
     """
     try:
-        if len(text) > LARGEST_YAML:
-            raise ValueError(f"it has more than {LARGEST_YAML:,} bytes, the most that is read")
+        if len(text) > limits.YAML_BYTES:
+            raise ValueError(f"it has more than {limits.YAML_BYTES:,} bytes, the most that is read")
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
         value = yaml.load(text, _Loader)  # a subclass of SafeLoader
         for count, _ in enumerate(_values(value)):
-            if count >= MOST_VALUES:
-                raise ValueError(f"its aliases make more than {MOST_VALUES:,} values of it")
+            if count >= limits.YAML_VALUES:
+                raise ValueError(f"its aliases make more than {limits.YAML_VALUES:,} values of it")
     except UnicodeError as error:
         raise BadYaml(f"{source}: cannot be read: {error}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:

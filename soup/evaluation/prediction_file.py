@@ -8,7 +8,9 @@ significance 0.81; the difference is small because the low byte of a logit is no
 common format was preferred.
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from soup.data.array_file import parse_array
+from soup.errors import BadInput
 from soup.evaluation.metrics import ROWS, Correct, Logits
 from soup.files import atomic_write
 
+RATIO = 1100  # zlib makes at most 1,032 bytes of one
+# What zipfile raises of damage: another version, encryption, lengths and streams that are wrong.
+DAMAGE = (NotImplementedError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
 
-class Unreadable(ValueError):
+
+class Unreadable(BadInput, ValueError):
     """A file of predictions that is missing or damaged."""
 
 
@@ -79,8 +87,14 @@ def read(path: Path, name: str = "logits") -> NDArray[np.generic]:
         Unreadable: the file is missing, is no file of predictions, or lacks the array.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            array: NDArray[np.generic] = file[name]
-            return array
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as file:
+            member = file.getinfo(f"{name}.npy")
+            if member.file_size > RATIO * max(1, member.compress_size):
+                raise ValueError(f"{member.compress_size} bytes cannot hold {member.file_size}")
+            array = parse_array(file.read(member))
+        kind, dimensions = ("b", 1) if name == "correct" else ("f", 2)
+        if array.dtype.kind != kind or array.ndim != dimensions:
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
+        return array
+    except (OSError, EOFError, ValueError, KeyError, *DAMAGE) as error:
         raise Unreadable(f"{path} does not hold '{name}' of a model: {error}") from None

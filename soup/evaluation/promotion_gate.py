@@ -77,8 +77,9 @@ def decide(
         return Decision(True, "the first champion")
     if challenger.correct is None:
         raise ValueError(f"version {challenger.number} has no held-out answers")
-    same = champion.split == challenger.split and champion.correct is not None
-    theirs = champion.correct if same else rescore()
+    theirs = champion.correct if champion.split == challenger.split else None
+    if theirs is None or len(theirs) != len(challenger.correct):  # other images, or damaged tags
+        theirs = rescore()
     if theirs is None:
         return Decision(
             False,

@@ -16,6 +16,10 @@ NOTE = "architecture"  # key in the metadata of weights files: the JSON of some 
 TIMM_FILE = "config.json"  # of timm's save_for_hf; other libraries have files of this name too
 
 
+# What odd types in a configuration of timm raise, where it is brought to our fields.
+DAMAGE = (OSError, ValueError, AttributeError, TypeError, KeyError, OverflowError)
+
+
 class Stored(NamedTuple):
     """Fields of `Architecture` by name, and where they were read."""
 
@@ -52,12 +56,11 @@ def beside(folder: Path) -> Stored:
     try:
         config = read_json(folder / TIMM_FILE)
         fields = of_timm_config(config) if isinstance(config.get("architecture"), str) else {}
-        fields = known_fields(fields, str(folder / TIMM_FILE)) if fields else {}
-    except ModelError:
-        raise
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, OverflowError) as error:
+    except DAMAGE as error:
         raise ModelError(f"{folder / TIMM_FILE} is not what timm writes: {error}") from None
-    return Stored(fields, f"timm's {TIMM_FILE}") if fields else Stored()
+    if not fields:
+        return Stored()
+    return Stored(known_fields(fields, str(folder / TIMM_FILE)), f"timm's {TIMM_FILE}")
 
 
 def read(path: Path) -> Mapping[str, Any]:
@@ -109,7 +112,7 @@ def _input(config: Mapping[str, Any]) -> dict[str, Any]:
     """The preprocessing in a configuration of timm, which `timm.data.resolve_data_config` reads."""
     fields: dict[str, Any] = {}
     if config.get("input_size"):
-        _, height, width = config["input_size"]
+        _, height, width = map(int, config["input_size"])
         if height != width:
             raise ModelError(
                 f"the model takes images of {width} x {height}, and only square ones are supported"

@@ -23,6 +23,7 @@ from soup.tracking.registry import (
     fetch,
     model_of,
     register,
+    registered_files,
     registry_at,
     version,
     versions,

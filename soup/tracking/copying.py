@@ -12,7 +12,16 @@ from soup.files import of_value
 from soup.models.allowed_files import digests
 from soup.tracking.open_runs import runs_end_with_block
 from soup.tracking.promotion import AUDIT, event, history, note
-from soup.tracking.registry import FILES, Registry, Version, create, fetch, of_digest, version
+from soup.tracking.registry import (
+    FILES,
+    Registry,
+    Version,
+    create,
+    fetch,
+    of_digest,
+    registered_files,
+    version,
+)
 from soup.tracking.server_check import TrackingError
 from soup.tracking.store import Store
 
@@ -41,7 +50,7 @@ def copy(source: Registry, found: Version, target: Store, model: str, cache: Pat
         made = of_digest(target, model, found.tags["digest"])
         if made is None:
             made = _make(source, found, target, model, root, origin)
-        elif json.loads(made.tags.get(FILES, "{}")) != files:
+        elif registered_files(made) != files:
             raise TrackingError(f"{made} of {target.uri} has the digest of {origin}, other files")
         if not any(done.what == "copied" for done in history(target, model, made.number)):
             target.client.set_registered_model_alias(model, "challenger", made.number)

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 from mlflow.exceptions import MlflowException
 
+from soup import limits
 from soup.errors import presentable, without_password
 from soup.evaluation.promotion_gate import Decision
 from soup.files import parse_json
@@ -34,7 +35,6 @@ from soup.tracking.store import PREFIX
 AUDIT = "audit."
 MOVING = "moving."
 DAMAGED = "damaged."  # in the place of MOVING: what is set aside
-LARGEST = 100_000  # characters of a tag that is read
 PATIENCE = 30.0  # seconds
 TRIES = 5
 
@@ -257,7 +257,7 @@ def _begun(registry: Registry, model: str) -> dict[str, str]:
 
 def _facts(text: str) -> Any:
     """The JSON of a tag; raises ValueError if it is none."""
-    return parse_json(text, "it", LARGEST)
+    return parse_json(text, "it", limits.TAG_TEXT)
 
 
 def _intent(text: str) -> dict[str, Any]:

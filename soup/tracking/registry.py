@@ -18,6 +18,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from soup.files import BadJson, parse_json
 from soup.models.allowed_files import (
     Refused,
     digests,
@@ -33,6 +34,7 @@ from soup.weights.shards import WEIGHTS_FILE
 
 FILES = "files"  # the tag of every file's digest
 SIGNATURE = "signature"  # the tag of a signature of all files
+REGISTER = "delete the version and register the soup again"
 
 
 class Registry(Protocol):
@@ -250,7 +252,22 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
 def _check(folder: Path, found: Version, whose: str) -> None:
     verify_model(folder, whose)
     if FILES in found.tags:  # those registered before there were digests have none
-        verify_digests(folder, json.loads(found.tags[FILES]), whose)
+        verify_digests(folder, registered_files(found), whose)
+
+
+def registered_files(found: Version) -> dict[str, str]:
+    """Path -> SHA-256 of every file, by the version's tag; empty if it has no such tag.
+
+    Raises:
+        Refused: the tag is damaged.
+    """
+    try:
+        files = parse_json(found.tags.get(FILES, "{}"), "it")
+    except BadJson as error:
+        raise Refused(f"{found}: its tag {PREFIX}{FILES} is damaged: {error}; {REGISTER}") from None
+    if not isinstance(files, dict) or not all(isinstance(text, str) for text in files.values()):
+        raise Refused(f"{found}: its tag {PREFIX}{FILES} is no table of digests; {REGISTER}")
+    return files
 
 
 def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -> dict[str, str]:

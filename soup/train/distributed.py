@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from soup.errors import BadInput
 from soup.files import read_json, write_json
 from soup.train.finetune import Job, finetune
@@ -40,17 +42,12 @@ def read(path: Path) -> Job:
     """
     try:
         plain = read_json(path)
-        return Job(
-            **plain
-            | {name: Path(plain[name]) for name in PATHS}
-            | {
-                "hyperparameters": Hyperparameters.from_dict(plain["hyperparameters"]),
-                "devices": tuple(plain["devices"]),
-            }
-        )
+        Job(**plain | {"hyperparameters": Hyperparameters.from_dict(plain["hyperparameters"])})
+        return TypeAdapter(Job).validate_python(plain)  # the keys are right; are the values?
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UnknownJob(
-            f"{path} describes no fine-tune: {type(error).__name__}: {error}; "
+            f"{path} describes no fine-tune: {reason}; "
             "one of an earlier version is written anew when its pipeline is started again"
         ) from None
 

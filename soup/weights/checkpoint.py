@@ -70,7 +70,10 @@ class Checkpoint(LazyWeights):
                 notes = self.metadata.items()
                 tied |= {n: t for n, t in notes if t in opened.entries and n not in opened.entries}
             except (OSError, SafetensorError, ValueError, RecursionError) as error:
-                raise unreadable(file, error) from None
+                raised = unreadable(file, error)
+                if self.path not in file:
+                    raised = CheckpointError(f"{raised}; {self.path} names this file")
+                raise raised from None
             for name, entry in opened.entries.items():
                 if name in tensors:
                     raise CheckpointError(f"{self.path}: {name} is in two of its files")

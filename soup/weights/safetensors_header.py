@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from soup import limits
 from soup.errors import some
 from soup.files import parse_json
 
@@ -36,7 +37,6 @@ DTYPES = {
     "C64": torch.complex64,
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 MOST_DIMENSIONS = 64  # of a tensor; torch's limit
 
 
@@ -64,7 +64,7 @@ def header_length(first_eight: bytes, file_size: int) -> int:
         Malformed: a header of that length does not fit into the file.
     """
     length = int.from_bytes(first_eight, "little")
-    if len(first_eight) < 8 or not 0 < length <= min(LONGEST_HEADER, file_size - 8):
+    if len(first_eight) < 8 or not 0 < length <= min(limits.HEADER_BYTES, file_size - 8):
         raise Malformed(f"it does not begin with the length of a header ({file_size} bytes long)")
     return length
 
@@ -81,7 +81,7 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
             `data_size`.
     """
     try:
-        raw: dict[str, Any] = parse_json(header, "it", LONGEST_HEADER)
+        raw: dict[str, Any] = parse_json(header, "it", limits.HEADER_BYTES)
         metadata: dict[str, str] = dict(raw.pop("__metadata__", None) or {})
         if not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are no strings")

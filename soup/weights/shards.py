@@ -3,8 +3,9 @@
 from pathlib import Path
 from shlex import quote
 
+from soup import limits
 from soup.errors import BadInput
-from soup.files import LARGEST_JSON, parse_json, read_bytes
+from soup.files import parse_json, read_bytes
 from soup.weights.file_kinds import foreign, one_rank
 from soup.weights.local_file import LocalFile
 from soup.weights.remote_file import RemoteFile
@@ -72,14 +73,19 @@ def read_index(path: str) -> dict[str, str]:
             import fsspec
 
             with fsspec.open(index, "rb") as file:
-                raw = file.read(LARGEST_JSON + 1)
+                raw = file.read(limits.JSON_BYTES + 1)
         else:
             raw = read_bytes(index)
         file_names: dict[str, str] = parse_json(raw, "it")["weight_map"]
+        if not file_names:
+            raise CheckpointError(f"{index}: names no tensor")
         # An index from the web must not make this process read any other file of the machine.
-        outside = [name for name in file_names.values() if Path(name).name != name or not name]
+        outside = [n for n in file_names.values() if Path(n).name != n or n == ".."]
         if outside:
-            raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]}")
+            raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]!r}")
+        strange = [name for pair in file_names.items() for name in pair if not name.isprintable()]
+        if strange:
+            raise CheckpointError(f"{index}: a name in it has control characters: {strange[0]!r}")
         return file_names
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):

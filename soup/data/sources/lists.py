@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from soup import limits
 from soup.config.data import Role
 from soup.data.errors import DataError
 from soup.errors import some
@@ -65,6 +66,7 @@ def _require_sound(file: Path, lines: Sequence[Line]) -> None:
         for line in lines
         if not line.path or not line.label
     ]
+    wrong += [f"line {n.number}: {odd}" for n in lines if (odd := _odd(n.path + n.label))]
     seen: dict[str, Line] = {}
     for line in lines:
         before = seen.setdefault(posixpath.normpath(line.path), line)
@@ -119,12 +121,13 @@ def _parquet(file: Path) -> dict[str, list[str]]:
         frame = pd.read_parquet(file)
     except ImportError:
         raise DataError(f"{file} needs the package 'pyarrow': pip install pyarrow") from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are both
+    except (OSError, ValueError, NotImplementedError, TypeError, KeyError) as error:  # pyarrow's
         raise DataError(f"{file} cannot be read as Parquet: {error}") from None
+    frame = frame.astype(object)  # what is asked of a column of categories gives categories
     return {
         str(name): ["" if pd.isna(value) else _written(value) for value in frame[name]]
         for name in frame.columns
-        if not frame[name].map(lambda v: isinstance(v, dict | bytes)).any()
+        if not any(isinstance(value, dict | bytes) for value in frame[name])
     }
 
 
@@ -151,4 +154,15 @@ def text_lines(file: Path) -> list[str]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}") from None
-    return [line.strip() for line in text.rstrip().splitlines()]
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    odd = [f"line {number}: {why}" for number, line in enumerate(lines, 1) if (why := _odd(line))]
+    if odd:
+        raise DataError(f"{file} cannot be used: {some(odd, 5)}")
+    return lines
+
+
+def _odd(text: str) -> str:
+    """Why a path, label or line cannot be used; '' if it can."""
+    if "\0" in text:
+        return "a NUL character"
+    return f"longer than {limits.LIST_TEXT} characters" if len(text) > limits.LIST_TEXT else ""

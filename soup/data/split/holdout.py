@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from soup import limits
 from soup.config.data import HeldOut
+from soup.data.array_file import parse_array
 from soup.data.errors import DataError
 from soup.data.sources.folders import Found
 from soup.data.sources.lists import text_lines
 from soup.data.split.manifest import Row
 from soup.data.split.overlap import several_classes
 from soup.errors import some
+from soup.files import read_bytes
 
 Inside = Callable[[str], str]
 # Images in train, a position among the held-out images, and the name there (model-soups, utils.py).
@@ -161,8 +164,8 @@ def _read_index(file: Path) -> list[str] | list[int]:
         lines = text_lines(file)
         return [int(line) for line in lines] if all(x.isdecimal() for x in lines) else lines
     try:
-        array: Any = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array: Any = parse_array(read_bytes(file, limits.INDEX_BYTES))
+    except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read as an index: {error}") from None
     if array.ndim != 1 or array.dtype.kind not in "iufb" or (array % 1).any() or (array < 0).any():
         raise DataError(f"{file} is no index: a list of whole numbers was expected")

@@ -14,7 +14,14 @@ from soup.models.architecture import known_fields
 from soup.models.conversion import names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
-from soup.models.stored_description import NOTE, beside, note, of_timm_arguments, stored
+from soup.models.stored_description import (
+    DAMAGE,
+    NOTE,
+    beside,
+    note,
+    of_timm_arguments,
+    stored,
+)
 from soup.weights.checkpoint import Checkpoint, of_shards, save
 from soup.weights.safetensors_header import DTYPE_NAMES
 
@@ -169,7 +176,11 @@ def description_of(
         told = stored(Checkpoint(first)).fields
     elif isinstance(arguments, Namespace) and "model" in arguments:
         source = f"{first}: the command line of timm's train.py in it"
-        told = known_fields(of_timm_arguments(vars(arguments)), source)
+        try:
+            fields = of_timm_arguments(vars(arguments))
+        except DAMAGE as error:
+            raise FormatError(f"{source} is not what timm writes: {error}") from None
+        told = known_fields(fields, source)
     told = told or beside(first.parent).fields
     if name and told.get("model", name).partition(".")[0] != name.partition(".")[0]:
         told = {}

@@ -3,7 +3,6 @@
 Nothing of the pipeline's files is used but the split: the weights come from the registry.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +96,8 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
 
 def _digest(version: tracking.Version, folder: Path) -> str:
     """SHA-256 of the weights: as registered, if the download was checked by it; or computed."""
-    registered: dict[str, str] = json.loads(version.tags.get("files", "{}"))
-    digests = [d for path, d in registered.items() if path.endswith(WEIGHTS_FILE)]
+    registered = tracking.registered_files(version).items()
+    digests = [digest for path, digest in registered if path.endswith(WEIGHTS_FILE)]
     return digests[0] if digests else Checkpoint(folder / WEIGHTS_FILE).digest()
 
 
