@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from soup import limits
 from soup.errors import BadInput
@@ -196,6 +196,30 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is no finite number")
     return number
+
+
+class ShortReads:
+    """A file for tarfile, of which no more is read at once than a header may have.
+
+    tarfile reads a header of the length that the archive says, and no content unless it is asked.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def read(self, count: int = -1) -> bytes:
+        """Read bytes.
+
+        Raises:
+            OSError: they are more than `limits.TAR_HEADER_BYTES`.
+        """
+        if not 0 <= count <= limits.TAR_HEADER_BYTES:
+            raise OSError(
+                f"a header of {count:,} bytes; at most {limits.TAR_HEADER_BYTES:,} are read "
+                "(limit TAR_HEADER_BYTES in soup/limits.py)"
+            )
+        return self._file.read(count)
 
 
 def of_file(path: str | Path) -> str:

@@ -27,3 +27,15 @@ DEPTH = 1000  # blocks of a stage
 WIDTH = 1 << 20  # any other whole number in an argument
 ITEMS = 1000  # numbers in a nested argument
 TEXT = 1000  # characters of a class name, or of a text in an argument
+
+# A checkpoint.
+TENSORS = 250_000
+TENSOR_NAME = 1000  # characters
+GROWTH = 8  # times the bytes of a file that what is in it may take
+SLACK = MIB  # bytes that may be added to that: a small file may grow more
+PICKLE_BYTES = 64 * MIB  # of a file of torch.save, without its tensors
+DIRECTORY_BYTES = 16 * MIB  # the table of contents of a zip file
+VALUES = 10_000_000  # entries of the tables and lists in a file of torch.save
+
+# A tar archive.
+TAR_HEADER_BYTES = MIB  # of one header, which holds a long name

@@ -7,10 +7,14 @@ import glob
 import re
 import tarfile
 import zipfile
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from soup.errors import some
+from soup.files import ShortReads
 
 # What a file begins with, what it is, and what to do.
 BEGINNINGS: list[tuple[bytes, str]] = [
@@ -114,12 +118,22 @@ def foreign(path: Path) -> str:
     if start.startswith(b"PK"):
         return _zip(path)
     if start[257:262] == b"ustar":
-        with tarfile.open(path) as archive:
-            names = [member.name.removeprefix("./") for member in archive if member.isfile()]
-        return f"a tar archive of {some(names, 5)}; unpack it first, and import the weights in it"
+        return f"a tar archive{_members(path)}; unpack it first, and import the weights in it"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     page = text.startswith((b"<!doctype", b"<html", b"<?xml"))
     return PAGE.format("a page of the web" if page else "JSON") if page or text[:2] == b'{"' else ""
+
+
+def _members(path: Path) -> str:
+    """' of ' with the first names in a tar archive; '' if they cannot be read."""
+    try:
+        short: Any = ShortReads(path.open("rb"))
+        with closing(short), tarfile.open(fileobj=short, mode="r:") as archive:
+            members = islice(archive, 20)
+            names = [m.name.removeprefix("./")[:80] for m in members if m.isfile()]
+    except (tarfile.TarError, OSError, ValueError):
+        return ""
+    return f" of {some(names, 5)}" if names else ""
 
 
 def _zip(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import stat
 import threading
 from io import FileIO
 from pathlib import Path
@@ -39,11 +40,13 @@ class LocalFile:
             Malformed: the header holds a dtype that this package does not know.
         """
         self._path = path
-        self._mapped = safe_open(path, framework="pt")  # checks sizes and offsets
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  a pipe would be waited for
+            raise OSError("a pipe, device or socket, and only regular files are read")
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = header_length(file.read(8), size)
             self.entries, self.metadata = parse_header(file.read(length), size - 8 - length)
+        self._mapped = safe_open(path, framework="pt")  # checks sizes and offsets too
         self._data_start = 8 + length
 
     def get_tensor(self, name: str) -> Tensor:

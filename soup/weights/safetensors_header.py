@@ -85,6 +85,17 @@ def parse_header(header: bytes, data_size: int) -> tuple[dict[str, Entry], dict[
         metadata: dict[str, str] = dict(raw.pop("__metadata__", None) or {})
         if not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are no strings")
+        if len(raw) > limits.TENSORS:
+            raise Malformed(
+                f"it has {len(raw):,} tensors; at most {limits.TENSORS:,} are read "
+                "(limit TENSORS in soup/limits.py)"
+            )
+        longest = max(map(len, raw), default=0)
+        if longest > limits.TENSOR_NAME:
+            raise Malformed(
+                f"a name in it has {longest:,} characters; at most {limits.TENSOR_NAME:,} are read "
+                "(limit TENSOR_NAME in soup/limits.py)"
+            )
         packed = [f"{n} ({v['dtype']})" for n, v in raw.items() if v["dtype"] not in DTYPES]
         if packed:
             raise Malformed(

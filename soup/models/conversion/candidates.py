@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from soup import limits
 from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import Inert
 from soup.weights.wrappers import unwrap
@@ -47,7 +48,7 @@ def candidates(content: object) -> list[Candidate]:
     """
     moved = isinstance(content, Mapping) and "current_model_state" in content
     found, lists = [], []
-    for path, node in _walk(content, (), set()):
+    for path, node in _walk(content, (), set(), _Budget(limits.VALUES)):
         if isinstance(node, Mapping) and _is_state(node):
             candidate = _candidate(".".join(path), node, moved and path == ("state_dict",))
             found += _separated(candidate)
@@ -114,16 +115,37 @@ def _part(candidate: Candidate, key: str) -> Candidate | None:
     return Candidate(key, weights, averaged, (*candidate.dropped, *dropped))
 
 
+class _Budget:
+    """Counts entries: a few tables that hold each other often have more than memory has."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def spend(self, entries: int) -> None:
+        self._left -= entries + 1
+        if self._left < 0:
+            raise FormatError(
+                f"is refused: its tables and lists have more than {self._most:,} entries "
+                "(limit VALUES in soup/limits.py); save the weights alone"
+            )
+
+
 def _walk(
-    node: object, path: tuple[str, ...], seen: set[int]
+    node: object, path: tuple[str, ...], seen: set[int], budget: "_Budget"
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, object] | list[Tensor]]]:
     """The mappings with string keys and the lists of tensors, without those under TRAINING keys.
 
     A list of other things, such as (state_dict, epoch), is walked by the positions in it.
     """
+    if not isinstance(node, list | tuple | Mapping):
+        return
+    budget.spend(len(node))
     if isinstance(node, list | tuple) and any(isinstance(item, Mapping) for item in node):
+        if id(node) in seen or len(path) == DEPTH:
+            return
+        seen.add(id(node))
         for position, item in enumerate(node):
-            yield from _walk(item, (*path, str(position)), seen)
+            yield from _walk(item, (*path, str(position)), seen, budget)
     if isinstance(node, Mapping) and all(isinstance(key, str) for key in node):
         yield path, node
         if id(node) in seen or len(path) == DEPTH:  # a pickle may lead back to itself
@@ -131,7 +153,7 @@ def _walk(
         seen.add(id(node))
         for key, value in node.items():
             if not TRAINING.search(key):
-                yield from _walk(value, (*path, key), seen)
+                yield from _walk(value, (*path, key), seen, budget)
     elif isinstance(node, list) and node and all(isinstance(item, Tensor) for item in node):
         yield path, node
 

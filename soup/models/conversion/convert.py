@@ -11,7 +11,7 @@ from torch import Tensor, strided
 
 from soup.errors import some
 from soup.models.architecture import known_fields
-from soup.models.conversion import names, source_files, timm_names
+from soup.models.conversion import growth, names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
 from soup.models.stored_description import (
@@ -108,13 +108,14 @@ def convert(
     try:
         found = candidates(content)
         chosen = choose(found, ema, key)
+        growth.require_sound_size(chosen.weights, first, source_files.size_of(first))
         named = names.in_model(chosen.weights)
         weights = {new: chosen.weights[old] for old, new in named.kept.items()}
         if name:
             weights = timm_names.fit(weights, name)
         _require_savable(weights)
     except FormatError as error:
-        raise FormatError(f"{first}: {error}") from None
+        raise FormatError(str(error) if str(first) in str(error) else f"{first}: {error}") from None
 
     layout = "model-soups" if named.is_pool else _layout(first, content)
     sha256 = of_shards([str(part) for part in parts])

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from soup.models.conversion import growth
 from soup.models.conversion.errors import FormatError
 
 
@@ -71,8 +72,10 @@ def read(path: Path) -> object:
     whole.
 
     Raises:
-        FormatError: the pickle asks for more than weights, or torch cannot read the file.
+        FormatError: the pickle asks for more than weights, torch cannot read the file, or it grows
+            beyond the limits.
     """
+    mappable = _mappable(path)
     beside: set[str] = set()
     while True:
         # timm stores its command line as a Namespace, which runs no code when it is built.
@@ -80,7 +83,7 @@ def read(path: Path) -> object:
         try:
             with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the errors below say what matters of them
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=_mappable(path))
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
         except Exception as error:  # damaged files raise errors of any type
             asked = {*_asked(path, error)} - beside
             if not asked or asked - BESIDE.keys():
@@ -107,11 +110,18 @@ def _refusal(path: Path, error: Exception, asked: list[str]) -> FormatError:
 
 
 def _mappable(path: Path) -> bool:
-    """Whether the tensors are stored uncompressed; torch would map compressed bytes unnoticed."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+    """Whether the tensors are stored uncompressed; torch would map compressed bytes unnoticed.
+
+    Raises:
+        FormatError: the file unpacks to more than the limits (`growth.records`).
+    """
+    try:
+        found = growth.records(path)
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise _refusal(path, error, []) from None
+    return found is not None and all(r.compress_type == zipfile.ZIP_STORED for r in found)
 
 
 def _asked(path: Path, error: Exception) -> list[str]:

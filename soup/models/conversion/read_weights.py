@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from soup.models.conversion import names, source_files
+from soup.models.conversion import growth, names, source_files
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
 from soup.weights import Weights
@@ -24,4 +24,5 @@ def weights_of(source: str | Path) -> Weights:
         chosen = choose(candidates(source_files.contents(first)), ema=False, key=None).weights
     except FormatError as error:
         raise FormatError(str(error) if str(first) in str(error) else f"{first}: {error}") from None
+    growth.require_sound_size(chosen, first, source_files.size_of(first))
     return {new: chosen[old] for old, new in names.in_model(chosen).kept.items()}

@@ -21,6 +21,7 @@ FOLDER = (
     "open_clip_pytorch_model.bin",
 )
 INDEX = ".index.json"
+NOT_REGULAR = "a pipe, device or socket, and only regular files are read"
 
 
 def locate(source: Path) -> Path:
@@ -41,7 +42,9 @@ def locate(source: Path) -> Path:
             f"of those here: {', '.join(there[:10]) or 'none'}"
         )
     if not source.is_file():
-        raise FormatError(f"{source}: no such file or folder")
+        raise FormatError(
+            f"{source}: {NOT_REGULAR if source.exists() else 'no such file or folder'}"
+        )
     return source
 
 
@@ -59,6 +62,11 @@ def parts(first: Path) -> list[Path]:
     if missing:
         raise FormatError(f"{first}: missing shards: {', '.join(missing)}; fetch them too")
     return shards
+
+
+def size_of(first: Path) -> int:
+    """The bytes of the files that hold the tensors. Raises the errors of `parts`."""
+    return sum(part.stat().st_size for part in parts(first))
 
 
 def contents(first: Path) -> object:
