@@ -4,7 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mlflow_port=${MLFLOW_PORT:-5000} prefect_port=${PREFECT_PORT:-4200} logs=.cache/ui
-mkdir -p "$logs"
 export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false
 export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false
@@ -13,6 +12,19 @@ export PREFECT_HOME=${PREFECT_HOME:-$PWD/.prefect} PREFECT_API_URL=http://127.0.
 export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem
 
 . infra/services/ports.sh
+. infra/prefect/password.sh
+
+for name in MLFLOW_PORT PREFECT_PORT; do # before the shell counts with them
+    [[ ${!name:-1} =~ ^[1-9][0-9]{0,4}$ && ${!name:-1} -le 65535 ]] || {
+        echo "error: $name is to be a port from 1 to 65535, not '${!name}'" >&2
+        exit 2
+    }
+done
+[ "$mlflow_port" != "$prefect_port" ] || {
+    echo "error: MLflow and Prefect cannot both be at port $mlflow_port;" \
+        "choose another: PREFECT_PORT=4201 make ${TARGET:-ui}" >&2
+    exit 2
+}
 
 free() { # name port
     ! listens "$2" || {
@@ -32,24 +44,9 @@ healthy() { # name port path process
     exit 1
 }
 
-password() { # the one in $logs/env, so that browsers and shells stay logged in; or a new one
-    local kept
-    kept=$(sed -n 's/^export PREFECT_API_AUTH_STRING=modelsoup:\([A-Za-z0-9_-]\{32\}\)$/\1/p' \
-        "$logs/env" 2>/dev/null | head -1) || true
-    echo "${kept:-$(python -c 'import secrets; print(secrets.token_urlsafe(24))')}"
-}
-write_env() { # auth string: what another shell needs
-    rm -f "$logs/env.part" # whose mode may be another
-    (umask 077 && cat >"$logs/env.part") <<END
-export PREFECT_API_URL=$PREFECT_API_URL
-export PREFECT_API_AUTH_STRING=$1
-export MLFLOW_TRACKING_URI=http://127.0.0.1:$mlflow_port
-END
-    mv -f "$logs/env.part" "$logs/env"
-}
-
 free mlflow "$mlflow_port"
 free prefect "$prefect_port"
+mkdir -p "$logs"
 pids=() worker=
 # The worker first: without the server that it reports to, it takes more than a minute to end.
 trap 'kill $worker 2>/dev/null && wait $worker || true; kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
@@ -62,8 +59,8 @@ mlflow server --host 127.0.0.1 --port "$mlflow_port" --workers 1 \
 pids+=($!)
 if [ "${1:-}" = worker ]; then
     # By the environment, for a command line can be read by everybody.
-    auth=modelsoup:$(password)
-    write_env "$auth"
+    auth=$(auth_string "$logs/env")
+    write_reach "$logs/env" "$auth" "$prefect_port" "$mlflow_port"
     export PREFECT_API_AUTH_STRING=$auth
 fi
 (

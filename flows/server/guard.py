@@ -1,10 +1,11 @@
-"""Checks of the Host and Origin headers before an ASGI application that makes none itself.
+"""Checks of Host, Origin and size before an ASGI application that makes none itself.
 
 A page of another site can make a browser send requests to a server on loopback: under a host name
 of that site (DNS rebinding), or as its own origin. Both are refused, preflights and WebSockets too,
 whatever credentials come with them.
 """
 
+import re
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost")
+LARGEST_BODY = 32 << 20  # bytes; Prefect's clients send logs and events in parts of at most 4 MB
 
 
 class OriginMiddleware:
@@ -34,6 +36,25 @@ class OriginMiddleware:
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+class BodyMiddleware:
+    """Refuses a body unread that is too large, by 413, or does not tell its size, by 411."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        size = headers.get("content-length", "0")
+        if "transfer-encoding" in headers:
+            refusal = PlainTextResponse("a request must tell its Content-Length\n", status_code=411)
+            await refusal(scope, receive, send)
+        elif not re.fullmatch("[0-9]{1,12}", size) or int(size) > LARGEST_BODY:
+            told = f"a request has at most {LARGEST_BODY} bytes\n"
+            await PlainTextResponse(told, status_code=413)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class PolicyMiddleware:
@@ -68,7 +89,7 @@ def guarded(app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> A
         hosts: names, without ports, that it answers to; to others it answers 400.
         origins: scheme, host and port of the pages that it answers to; to others it answers 403.
     """
-    checked = OriginMiddleware(PolicyMiddleware(app, origins), origins)
+    checked = OriginMiddleware(BodyMiddleware(PolicyMiddleware(app, origins)), origins)
     return TrustedHostMiddleware(checked, allowed_hosts=list(hosts), www_redirect=False)
 
 

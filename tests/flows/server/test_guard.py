@@ -10,6 +10,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
+from flows.server import guard
 from flows.server.guard import guarded, listed
 
 OWN = "http://127.0.0.1:4200"
@@ -95,3 +96,16 @@ def test_browsers_are_told_to_ask_nobody_else(client: TestClient) -> None:
     assert named == {OWN, OWN.replace("http", "ws")}
     assert rules["frame-ancestors"] == "'self'"
     assert rules["default-src"].startswith("'self' ")
+
+
+def test_a_body_that_is_too_large_or_of_unknown_size_is_refused_unread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "LARGEST_BODY", 10)
+    assert client.post("/", content=b"x" * 10).text == "in"
+    refused = client.post("/", content=b"x" * 11)
+    assert (refused.status_code, refused.text) == (413, "a request has at most 10 bytes\n")
+    untold = client.post("/", content=iter([b"x"]))
+    assert (untold.status_code, untold.text) == (411, "a request must tell its Content-Length\n")
+    for size in ("-1", "1e3", "9" * 30, "0" * 30):
+        assert client.post("/", headers={"Content-Length": size}).status_code == 413
