@@ -1,6 +1,7 @@
 """Every format of Pillow's that photographs come in is read, by its content, and no other."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from soup.data.reading.decoding import decode
 from soup.data.reading.formats import FORMATS, IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_whole
 from soup.data.reading.image_file import fingerprint, image, size
 from soup.data.sources.folders import scan
+from tests.checkouts import REPO
 from tests.worlds import picture
 
 EXACT = [".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".ppm", ".qoi", ".sgi", ".pcx", ".tga"]
@@ -94,3 +96,18 @@ def test_the_end_of_a_file_tells_that_it_is_whole(kind: str) -> None:
     for length in (1, 7, 11, len(data) // 2, len(data) - 13, len(data) - 1):
         assert not is_whole(io.BytesIO(data[:length]), kind)
     assert not is_whole(io.BytesIO(data), "TIFF")  # only decoding would tell
+
+
+def test_pictures_are_opened_in_one_place() -> None:
+    """By any other way there would be no limits, and more formats."""
+    ways = re.compile(r"\bImage\.open\(|\bimread\(|\bread_image\(|\bdecode_\w+\(|default_loader")
+    found = {
+        f"{path.relative_to(REPO).as_posix()}: {way[0]}"
+        for folder in ("soup", "flows", "examples")
+        for path in (REPO / folder).rglob("*.py")
+        for way in ways.finditer(path.read_text())
+    }
+    assert found == {
+        "soup/data/reading/formats.py: Image.open(",
+        "soup/data/reading/decoding.py: decode_jpeg(",
+    }
