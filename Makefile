@@ -9,8 +9,6 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
-# Prefect's server copies its pages there; by default, into the environment.
-export PREFECT_SERVER_UI_STATIC_DIRECTORY ?= $(PREFECT_HOME)/ui
 export DVC_NO_ANALYTICS ?= 1
 
 # One thread a test process: threads that wait for each other are slower than none. Half as many

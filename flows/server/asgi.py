@@ -12,8 +12,10 @@ os.environ.setdefault("PREFECT__SERVER_FINAL", "1")  # as `prefect server start`
 
 from prefect.server.api.server import create_app
 from prefect.settings import (
+    PREFECT_HOME,
     PREFECT_SERVER_API_PORT,
     PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+    PREFECT_SERVER_UI_STATIC_DIRECTORY,
     temporary_settings,
 )
 
@@ -22,5 +24,12 @@ from flows.server.guard import LOOPBACK, guarded, listed
 hosts = [*LOOPBACK, *listed(os.environ.get("MODELSOUP_PREFECT_HOSTS", ""))]
 own = [f"http://{host}:{PREFECT_SERVER_API_PORT.value()}" for host in LOOPBACK]
 origins = listed(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value()) or own
-with temporary_settings({PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(origins)}):
+# Prefect copies its pages before it serves them, by default into the environment.
+pages = PREFECT_SERVER_UI_STATIC_DIRECTORY.value() or str(PREFECT_HOME.value() / "pages")
+with temporary_settings(
+    {
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(origins),
+        PREFECT_SERVER_UI_STATIC_DIRECTORY: pages,
+    }
+):
     app = guarded(create_app(), hosts, origins)

@@ -116,6 +116,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PREFECT_SERVER_METRICS_ENABLED": "true",
         "PREFECT_SERVER_API_AUTH_STRING": f"modelsoup:{password}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
     here = ["--host=127.0.0.1", "--port"]
