@@ -174,7 +174,7 @@ def _is_deep(text: str) -> bool:
         if len(fewer) == len(brackets):
             break
         brackets = fewer
-    return len(brackets) > limits.JSON_DEPTH
+    return len(brackets) > limits.JSON_DEPTH or _LEAVES.search(brackets) is not None
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -79,13 +79,13 @@ def read_index(path: str) -> dict[str, str]:
         file_names: dict[str, str] = parse_json(raw, "it")["weight_map"]
         if not file_names:
             raise CheckpointError(f"{index}: names no tensor")
-        # An index from the web must not make this process read any other file of the machine.
-        outside = [n for n in file_names.values() if Path(n).name != n or n == ".."]
-        if outside:
-            raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]!r}")
         strange = [name for pair in file_names.items() for name in pair if not name.isprintable()]
         if strange:
             raise CheckpointError(f"{index}: a name in it has control characters: {strange[0]!r}")
+        # An index from the web must not make this process read any other file of the machine.
+        outside = [n for n in file_names.values() if Path(n).name != n or n == ".."]
+        if outside:
+            raise CheckpointError(f"{index}: names a file outside its folder: {outside[0]}")
         return file_names
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):

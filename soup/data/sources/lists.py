@@ -66,7 +66,11 @@ def _require_sound(file: Path, lines: Sequence[Line]) -> None:
         for line in lines
         if not line.path or not line.label
     ]
-    wrong += [f"line {n.number}: {odd}" for n in lines if (odd := _odd(n.path + n.label))]
+    wrong += [
+        f"line {n.number}: {n.path[:100]!r}: {odd}"
+        for n in lines
+        if (odd := _odd(n.path + n.label))
+    ]
     seen: dict[str, Line] = {}
     for line in lines:
         before = seen.setdefault(posixpath.normpath(line.path), line)
