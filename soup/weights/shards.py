@@ -112,7 +112,7 @@ def unreadable(file: str, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"{file}: not safetensors, and pickles are not opened here; {convert}"
         )
-    reason = "no such file" if missing else str(error)
+    reason = "no such file" if missing else " ".join(str(error).split())
     remedy = f"; it is a file of torch.save: {convert}" if _is_zip(path) else ""
     return CheckpointError(f"{file}: not a readable safetensors file: {reason}{remedy}")
 

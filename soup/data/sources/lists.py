@@ -66,11 +66,9 @@ def _require_sound(file: Path, lines: Sequence[Line]) -> None:
         for line in lines
         if not line.path or not line.label
     ]
-    wrong += [
-        f"line {n.number}: {n.path[:100]!r}: {odd}"
-        for n in lines
-        if (odd := _odd(n.path + n.label))
-    ]
+    for line in lines:
+        reason = _odd(line.label) or ("a NUL character" if "\0" in line.path else "")
+        wrong += [f"line {line.number}: {line.path[:100]!r}: {reason}"] if reason else []
     seen: dict[str, Line] = {}
     for line in lines:
         before = seen.setdefault(posixpath.normpath(line.path), line)
