@@ -91,7 +91,7 @@ def test_a_limit_of_the_page_has_that_value_in_the_code(row: Row) -> None:
 
 
 def test_the_test_above_can_fail() -> None:
-    depth = Row("x", "64", "`soup.files.DEEPEST_JSON`", "refused")
+    depth = Row("x", "64", "`soup.limits.JSON_DEPTH`", "refused")
     assert problem(depth) == ""
     assert "is 64" in problem(depth._replace(value="65"))
     assert "is neither" in problem(depth._replace(name="`nothing.here`"))
