@@ -110,7 +110,7 @@ EXTRAS = {
         "PIL", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy", "timm",
         "torchvision", "yaml",
     },
-    "serve": {"orjson", "starlette", "uvicorn"},
+    "serve": {"gunicorn", "orjson", "starlette", "uvicorn"},
     "sign": {"model_signing"},
     "pipeline": {
         "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",

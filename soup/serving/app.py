@@ -9,7 +9,7 @@ without asking first, and nothing here answers that question.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -35,13 +35,11 @@ def application(
     classifier: Classifier,
     limits: Limits,
     hosts: Sequence[str],
-    started: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """The application of one process.
 
     Args:
         hosts: names by which clients may call the server, without port.
-        started: called when it is ready.
     """
     batcher = Batcher(classifier, limits)
     requests = _Invocations(batcher, limits)
@@ -49,7 +47,6 @@ def application(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         batcher.start()
-        started()
         yield
         await asyncio.to_thread(batcher.stop)
 

@@ -1,31 +1,31 @@
-"""One process a core, forked from one that has opened the model: all share its weights.
+"""One process a core, forked by gunicorn from one that has opened the model and shares its weights.
 
-The processes accept connections from one socket. The first process starts those again that ended by
-themselves, and ends them all on SIGTERM or SIGINT, when they have answered what they hold.
+The processes accept connections from one socket, each with a server of uvicorn. gunicorn starts
+those again that ended by themselves or hang, and ends them all on SIGTERM or SIGINT, when they have
+answered what they hold. They end by themselves when it is gone.
 """
 
+import asyncio
 import errno
 import gc
-import logging
 import os
-import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
+
+import uvicorn
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.base import Worker
 
 from soup.errors import BadInput, Failure
 
-logger = logging.getLogger("soup.serving")
 CGROUP = Path("/sys/fs/cgroup")
 GRACE = 30  # seconds in which a process answers what it holds
 CONNECTIONS = 1000  # open at once in one process; more get 503
-TRIES = 5  # times in a row that a process may end within SHORT seconds of its start
-SHORT = 10.0
+HANGS = 60  # seconds without a sign of life after which a process is killed and replaced
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")
 
@@ -90,119 +90,101 @@ def _in_use(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
-class Processes:
-    """Forks processes that serve, and looks after them.
+class _Uvicorn(Worker):
+    """A process of gunicorn that serves by uvicorn."""
+
+    def init_signals(self) -> None:
+        """Take signals that come before uvicorn does; gunicorn sends SIGQUIT after SIGINT."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self.handle_exit)
+
+    def handle_exit(self, *_: object) -> None:
+        self.alive = False
+
+    def run(self) -> None:
+        """Serve until a signal, or until the first process is gone."""
+        asyncio.run(self._serve())
+        sys.stderr.flush()
+        os._exit(0)  # what is shared with the first process is not taken apart in each
+
+    async def _serve(self) -> None:
+        config = uvicorn.Config(
+            self.wsgi,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=GRACE,
+            # asyncio accepts as many connections at once as may queue: one process would take all.
+            backlog=1,
+        )
+        server = uvicorn.Server(config)
+        listening = [listener.sock for listener in self.sockets]
+        serving = asyncio.ensure_future(server.serve(listening))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        for each in listening if server.started else ():
+            each.listen(CONNECTIONS)  # the queue of the kernel, which `backlog` made short
+        while not serving.done():
+            self.notify()
+            if not self.alive or self.ppid != os.getppid():
+                server.should_exit = True
+            await asyncio.wait([serving], timeout=0.5)
+        await serving
+
+
+class _Gunicorn(BaseApplication):
+    """An application that is there already, with settings that no file and no variable changes."""
+
+    def __init__(self, application: object, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        super().__init__()
+        self.callable = application
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+
+def serve(
+    application: object, listening: socket.socket, count: int, ready: Callable[[], None]
+) -> None:
+    """Serve an ASGI application in several processes until SIGTERM or SIGINT.
 
     Args:
-        run: called in each process with the socket, a function to call when it is ready, and the
-            end of a pipe that can be read when the first process is gone; it returns when it is to
-            end.
-        listening: the socket.
+        listening: of `listen`.
         count: of processes.
+        ready: called before they are forked; requests that come earlier than they wait.
+
+    Raises:
+        Failure: the processes cannot start; they have said why.
     """
 
-    def __init__(
-        self,
-        run: Callable[[socket.socket, Callable[[], None], int], None],
-        listening: socket.socket,
-        count: int,
-    ) -> None:
-        self._run, self._listening, self._count = run, listening, count
-        self._started: dict[int, float] = {}  # process id -> when
-        self._ending = False
-        self._gone, self._alive = os.pipe()  # closed at our end, whatever becomes of us
-        self._ready, self._tell = os.pipe()
-
-    def serve(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT.
-
-        Args:
-            ready: called when all processes are.
-
-        Raises:
-            Failure: the processes end by themselves as soon as they are started.
-        """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
+    def when_ready(_server: object) -> None:
+        ready()
         gc.collect()
         gc.freeze()  # else the first collection of each process would copy what all share
-        for _ in range(self._count):
-            self._fork()
-        self._await_ready(ready)
-        failures = 0
-        while self._started:
-            try:
-                process, status = os.wait()
-            except ChildProcessError:
-                break
-            began = self._started.pop(process, 0.0)
-            if self._ending:
-                continue
-            failures = failures + 1 if time.monotonic() - began < SHORT else 1
-            code = os.waitstatus_to_exitcode(status)
-            logger.error("process %d ended with %d, another is started", process, code)
-            if failures >= TRIES:
-                self._end()
-                raise Failure(f"the processes end as soon as they are started, with {code}")
-            time.sleep(0.5)
-            if not self._ending:
-                self._fork()
 
-    def _await_ready(self, ready: Callable[[], None]) -> None:
-        """Wait for a byte from each process; those that ended are looked at later."""
-        count = 0
-        while count < self._count and not self._ending:
-            if select.select([self._ready], [], [], 0.2)[0]:
-                count += len(os.read(self._ready, 100))
-            elif any(map(_has_ended, self._started)):
-                return
-        if not self._ending:
-            ready()
-
-    def _fork(self) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        process = os.fork()
-        if process == 0:
-            self._child()
-        self._started[process] = time.monotonic()
-        if self._ending:  # a signal came meanwhile
-            _kill(process, signal.SIGTERM)
-
-    def _child(self) -> NoReturn:
-        code = 1
-        try:
-            os.close(self._alive)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            self._run(self._listening, self._is_ready, self._gone)
-            code = 0
-        except BaseException:
-            logger.exception("a process failed")
-        finally:
-            os._exit(code)
-
-    def _is_ready(self) -> None:
-        os.write(self._tell, b".")
-
-    def _end(self, *_: object) -> None:
-        if self._ending:
-            return
-        self._ending = True
-        for process in self._started:
-            _kill(process, signal.SIGTERM)
-        signal.signal(signal.SIGALRM, self._kill_all)
-        signal.alarm(GRACE + 5)
-
-    def _kill_all(self, *_: object) -> None:
-        for process in self._started:
-            _kill(process, signal.SIGKILL)
-
-
-def _has_ended(process: int) -> bool:
-    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _kill(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process, number)
+    settings = {
+        "bind": f"fd://{listening.fileno()}",
+        "workers": count,
+        "worker_class": _Uvicorn,
+        "preload_app": True,
+        "timeout": HANGS,
+        "graceful_timeout": GRACE + 5,
+        "loglevel": "error",
+        "control_socket_disable": True,
+        "when_ready": when_ready,
+    }
+    try:
+        _Gunicorn(application, settings).run()
+    except SystemExit as end:
+        if end.code:
+            raise Failure(f"the server ended with {end.code}; the lines above say why") from None
+    finally:
+        gc.unfreeze()

@@ -100,7 +100,7 @@ def test_two_processes_answer_many_at_once_and_end_when_they_are_told(
     expected = [row["label"] for row in classifier.rows(classifier.read(images))]
     with serving(tmp_path, model, "--workers", 2) as server:
         address = server.address()
-        assert len(server.workers()) == 2
+        until(lambda: len(server.workers()) == 2, "two processes")
         with ThreadPoolExecutor(8) as threads:
             answers = [*threads.map(lambda image: ask(address, [image, "AAAA"]), images)]
         assert [rows[0]["label"] for rows in answers] == expected
@@ -110,6 +110,19 @@ def test_two_processes_answer_many_at_once_and_end_when_they_are_told(
         log = server.log()
     assert len(re.findall(r"POST /invocations 200 .* 2 pictures, 1 refused", log)) == 40
     assert "Traceback" not in log
+    assert "leaked" not in log  # libraries say so where a process is taken apart while it shares
+
+
+def test_ctrl_c_ends_all_processes(model: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, model, "--workers", 2) as server:
+        address = server.address()
+        until(lambda: len(server.workers()) == 2, "two processes")
+        assert ask(address, [encoded(1)])[0]["label"] in COLOURS
+        workers = server.workers()
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
+        assert server.process.wait(300) == 0
+        assert not any(map(alive, workers))
+        assert "Traceback" not in server.log()
 
 
 def test_a_process_that_dies_is_replaced_and_none_outlives_the_first(
@@ -117,6 +130,7 @@ def test_a_process_that_dies_is_replaced_and_none_outlives_the_first(
 ) -> None:
     with serving(tmp_path, model, "--workers", 2) as server:
         address = server.address()
+        until(lambda: len(server.workers()) == 2, "two processes")
         before = server.workers()
         before[0].kill()
 
