@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -38,12 +39,12 @@ def asked(
 
 def handshake(port: int, path: str, host: str = "", origin: str | None = None) -> int:
     """Status of a WebSocket's handshake with Prefect: 101 if it is opened."""
-    known = {"Host": host} if host else {}
+    named = host or f"127.0.0.1:{port}"
     try:
         with connect(
-            f"ws://127.0.0.1:{port}/api/{path}",
+            f"ws://{named}/api/{path}",
+            sock=socket.create_connection(("127.0.0.1", port)),
             origin=None if origin is None else Origin(origin),
-            additional_headers=known,
             subprotocols=[Subprotocol("prefect")],
             open_timeout=60,
         ):

@@ -97,18 +97,3 @@ def test_an_image_of_others_is_named_by_its_digest() -> None:
     assert len(theirs) >= 7
     for name in theirs:
         assert re.fullmatch(r"[a-z0-9./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name), name
-
-
-def test_the_server_starts_prefect_by_its_checks() -> None:
-    steps = stages()["server"]
-    copied = " ".join(rest for word, rest in steps if word == "COPY")
-    for file in ("flows/__init__.py", *("flows/server/" + n for n in ("__init__.py", "asgi.py"))):
-        assert file in copied
-    # What those import of ours is there too.
-    for line in (REPO / "flows/server/asgi.py").read_text().splitlines():
-        ours = re.match(r"(?:from|import) (flows[\w.]*)", line)
-        if ours:
-            assert ours[1].replace(".", "/") + ".py" in copied
-    for name in ("guard", "__init__"):
-        assert not re.search("flows|soup", (REPO / f"flows/server/{name}.py").read_text())
-    assert any(word == "ENV" and "PYTHONPATH=/srv" in rest for word, rest in steps)
