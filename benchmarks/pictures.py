@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from soup.data.reading import image_file
 from soup.data.reading.decoding import decode
+from soup.data.reading.formats import open_header
 from soup.data.reading.limits import HEAVY, HEAVY_PIXELS, Limits
 from soup.models import Architecture
 from soup.models.transforms import evaluation, training
@@ -207,13 +209,16 @@ def measure(file: Path, results: Any) -> None:
     augment(resize(decode(plain.getvalue())))  # imports what is imported at first use
     idle, reason = megabytes("VmRSS"), ""
     try:
+        with file.open("rb") as opened, open_header(opened):
+            pass
         content, _ = image_file.examined(file, "decode")
-        image_file.examined(file, "header")
         image = image_file.image(file, content)
         for way in (resize, augment):
             way(image)
     except ValueError as error:
         reason = str(error)
+        with suppress(ValueError):
+            image_file.examined(file, "decode")
     results.send((megabytes("VmHWM") - idle, reason))
 
 

@@ -136,11 +136,14 @@ def _read(file: Path, resize: Callable[[Any], Any]) -> "np.ndarray":
 
     from soup.data.reading.decoding import decode
     from soup.data.reading.formats import unread
-    from soup.data.reading.image_file import BROKEN
+    from soup.data.reading.image_file import BROKEN, read
+    from soup.data.reading.limits import BeyondLimits
     from soup.data.sources.folders import DataError
 
     try:
-        return np.asarray(resize(decode(file.read_bytes())), dtype=np.uint8)
+        return np.asarray(resize(decode(read(file))), dtype=np.uint8)
+    except BeyondLimits as error:
+        raise DataError(f"{file}: {error}") from None
     except BROKEN as error:
         why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
         reason = unread(file) or f"not an image that can be read{why}"

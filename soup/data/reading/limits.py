@@ -12,6 +12,8 @@ from typing import IO
 
 from PIL import Image
 
+from soup.data.errors import DataError
+
 # Formats of which the decoder holds several copies of the picture, up to 28 bytes a pixel, where
 # others hold at most 12, and two of which are read whole before their size is known.
 HEAVY = frozenset({"WEBP", "AVIF", "JPEG2000"})
@@ -50,7 +52,7 @@ def default_limits() -> Limits:
     """The limits of a process that no parameters say others to, from its environment.
 
     Raises:
-        ValueError: a variable is not a positive number.
+        DataError: a variable is not a positive number.
     """
     given = {}
     for field in fields(Limits):
@@ -61,7 +63,7 @@ def default_limits() -> Limits:
         except ValueError:
             number = 0.0
         if not 0 < number < float("inf"):
-            raise ValueError(f"{name}={text}: must be a number above 0")
+            raise DataError(f"{name}={text}: must be a number above 0")
         if text:
             given[field.name] = number
     return Limits(**given)

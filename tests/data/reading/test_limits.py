@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
+from soup.cli.predict import _read as read_to_predict
 from soup.data.errors import DataError
-from soup.data.reading import image_file, limits
+from soup.data.reading import decoding, formats, image_file, limits
 from soup.data.reading.decoding import decode
 from soup.data.reading.formats import open_header, open_image
 from soup.data.reading.image_file import examined, image, read, size
@@ -184,6 +185,20 @@ def test_commands_and_servers_take_their_limits_from_the_environment(
             default_limits()
     monkeypatch.undo()
     default_limits.cache_clear()
+
+
+@pytest.mark.parametrize("small", [image_file.SMALL, 100])
+def test_predict_keeps_to_the_limits_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    assert read_to_predict(tmp_path / "a.png", lambda image: image).shape == (30, 40, 3)
+    monkeypatch.setattr(image_file, "SMALL", small)
+    monkeypatch.setattr(limits, "default_limits", None)
+    for module in (formats, decoding, image_file):
+        monkeypatch.setattr(module, "default_limits", lambda: FEW)
+    with pytest.raises(DataError, match=r"^/.*/a\.png: too large: 40 x 30, 0\.0 megapixels, of at"):
+        read_to_predict(tmp_path / "a.png", lambda image: image)
 
 
 def test_the_parameters_have_the_same_defaults() -> None:
