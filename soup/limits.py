@@ -39,3 +39,13 @@ VALUES = 10_000_000  # entries of the tables and lists in a file of torch.save
 
 # A tar archive.
 TAR_HEADER_BYTES = MIB  # of one header, which holds a long name
+TAR_MEMBERS = 20_000_000
+TAR_NAME = 1000  # bytes of a member's name
+TAR_TABLE_BYTES = 4 * GIB  # of the index, in which each name takes as many bytes as the longest
+LABEL_BYTES = 1 << 12  # of the label beside an image in an archive
+DEVKIT_BYTES = 64 * MIB  # of ImageNet's development kit when it is unpacked
+
+# A list of images.
+LIST_BYTES = GIB  # of the file; of Parquet, of the columns that are read, unpacked
+LIST_ROWS = 50_000_000
+CELL = 4096  # characters of a cell of Parquet

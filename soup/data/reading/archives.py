@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.ContainerIO import ContainerIO
 
+from soup import limits
 from soup.data.errors import DataError
 from soup.errors import some
-from soup.files import atomic_write, of_value
+from soup.files import ShortReads, atomic_write, of_value
 
+MOST_TOLD = 1000  # unsafe members that are kept for the message
 VERSION = 1  # of the index format; part of the file name of an index
 MAGIC = {
     b"\x1f\x8b": "gzip",
@@ -97,7 +99,11 @@ def _index(archive: Path, size: int) -> NDArray[Any]:
                 "unpack it, or make it a plain tar"
             )
     unsafe: list[str] = []
-    members = list(_walk(archive, 0, size, "", unsafe))
+    members: list[tuple[bytes, int, int]] = []
+    for number, member in enumerate(_walk(archive, 0, size, "", unsafe), 1):
+        if number > limits.TAR_MEMBERS:
+            raise _beyond(archive, f"more than {limits.TAR_MEMBERS:,} members", "TAR_MEMBERS")
+        members.append(member)
     counted = Counter(name for name, _, _ in members)
     unsafe += [f"{name.decode()}: more than once" for name, n in counted.items() if n > 1]
     if unsafe:
@@ -106,8 +112,20 @@ def _index(archive: Path, size: int) -> NDArray[Any]:
             + some(unsafe, 20, "\n  ")
         )
     width = max((len(name) for name, _, _ in members), default=1)
+    if (taken := len(members) * (width + 16)) > limits.TAR_TABLE_BYTES:
+        what = (
+            f"{len(members):,} members and a name of {width:,} bytes, an index of {taken:,} bytes"
+        )
+        raise _beyond(archive, what, "TAR_TABLE_BYTES")
     fields = [("name", f"S{width}"), ("offset", "<i8"), ("size", "<i8")]
     return np.array(sorted(members), dtype=fields)
+
+
+def _beyond(archive: Path, what: str, limit: str) -> DataError:
+    return DataError(
+        f"{archive} is refused: it has {what}; at most {getattr(limits, limit):,} is read "
+        f"(limit {limit} in soup/limits.py)"
+    )
 
 
 def _walk(
@@ -119,13 +137,14 @@ def _walk(
     try:
         with (
             ContainerIO(archive.open("rb"), start, size) as file,
-            tarfile.open(fileobj=file, mode="r:") as tar,
+            tarfile.open(fileobj=_short(file), mode="r:") as tar,
         ):
             for member in tar:
                 tar.members.clear()  # tarfile would keep all of them in memory
                 reason = _refusal(member)
                 if reason:
-                    unsafe.append(f"{folder}{member.name}: {reason}")
+                    if len(unsafe) <= MOST_TOLD:
+                        unsafe.append(f"{folder}{member.name[:200]}: {reason}")
                     continue
                 if member.isdir():
                     continue
@@ -146,18 +165,22 @@ def _walk(
         raise DataError(f"{where} is no tar that can be read ({error}); fetch it again") from None
 
 
+def _short(file: Any) -> Any:
+    return ShortReads(file)
+
+
 def _refusal(member: tarfile.TarInfo) -> str | None:
     """Why a member is refused; None if it is safe."""
     try:
-        member.name.encode()
+        length = len(member.name.encode())
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    if member.name.startswith("/"):
-        return "an absolute path"
-    if ".." in member.name.split("/"):
-        return "a path that climbs out"
-    if member.issym() or member.islnk():
-        return f"a link, to {member.linkname}"
-    if not (member.isdir() or member.isreg()) or member.issparse():
-        return "no plain file"
-    return None
+    long = f"a name of {length:,} bytes, above {limits.TAR_NAME:,} (TAR_NAME in soup/limits.py)"
+    reasons = {
+        long: length > limits.TAR_NAME,
+        "an absolute path": member.name.startswith("/"),
+        "a path that climbs out": ".." in member.name.split("/"),
+        f"a link, to {member.linkname[:200]}": member.issym() or member.islnk(),
+        "no plain file": not (member.isdir() or member.isreg()) or member.issparse(),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)

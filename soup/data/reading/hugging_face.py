@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from soup.data.errors import DataError
+from soup.data.reading.limits import default_limits, require_bytes
 
 PREFIX = "hfds/"
 MARK = "hfds:"
@@ -39,6 +40,12 @@ def read(name: str, split: str, index: int) -> bytes:
     opened = reader(name, split)
     if index >= len(opened):
         raise OSError(f"No such row: {name} ({split}) has {len(opened)}")
+    cell = opened.dataset[index][opened.image_key]
+    if not cell.get("bytes"):  # timm opens the path in its place
+        path = Path(str(cell.get("path")))
+        if not path.is_file():
+            raise OSError(f"row {index} of {name} names {path}, which is no regular file")
+        require_bytes(path.stat().st_size, default_limits())
     with opened[index][0] as file:
         data: bytes = file.read()
     return data

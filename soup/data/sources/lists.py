@@ -9,6 +9,7 @@ from pathlib import Path
 from soup import limits
 from soup.config.data import Role
 from soup.data.errors import DataError
+from soup.data.sources import parquet
 from soup.errors import some
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".txt")
@@ -41,8 +42,12 @@ def read_list(file: Path, columns: Mapping[Role, str], split: str) -> list[Line]
         DataError: the list cannot be read, lacks a column, has rows without a path or a label, has
             a path twice, or has no row of the split.
     """
-    table = _text(file) if file.suffix.lower() == ".txt" else _table(file)
-    path, label, at = (_column(file, list(table), columns, role) for role in GUESSES)
+    is_parquet = file.suffix.lower() == ".parquet"
+    table = {} if is_parquet else _text(file) if file.suffix.lower() == ".txt" else _table(file)
+    names = parquet.names(file) if is_parquet else list(table)
+    path, label, at = (_column(file, names, columns, role) for role in GUESSES)
+    if is_parquet:
+        table = parquet.columns(file, [name for name in (path, label, at) if name])
     first = {".parquet": 1, ".txt": 1}.get(file.suffix.lower(), 2)  # line 1 is the header
     rows = list(zip(table[path], table[label], strict=True))
     chosen = range(len(rows)) if not at else [i for i, s in enumerate(table[at]) if s == split]
@@ -98,8 +103,7 @@ def _column(file: Path, found: list[str], given: Mapping[Role, str], role: Role)
 
 
 def _table(file: Path) -> dict[str, list[str]]:
-    if file.suffix.lower() == ".parquet":
-        return _parquet(file)
+    _require_small(file)
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
@@ -116,26 +120,15 @@ def _table(file: Path) -> dict[str, list[str]]:
     return {name: [row[i] for row in lines] for i, name in enumerate(header)}
 
 
-def _parquet(file: Path) -> dict[str, list[str]]:
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(file)
-    except ImportError:
-        raise DataError(f"{file} needs the package 'pyarrow': pip install pyarrow") from None
-    except (OSError, ValueError, NotImplementedError, TypeError, KeyError) as error:  # pyarrow's
-        raise DataError(f"{file} cannot be read as Parquet: {error}") from None
-    frame = frame.astype(object)  # what is asked of a column of categories gives categories
-    return {
-        str(name): ["" if pd.isna(value) else _written(value) for value in frame[name]]
-        for name in frame.columns
-        if not any(isinstance(value, dict | bytes) for value in frame[name])
-    }
-
-
-def _written(value: object) -> str:
-    """A cell as text; a whole number has no decimals, though gaps in its column make it 3.0."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _require_small(file: Path) -> None:
+    """Raise DataError for what is no regular file, or too large to be read whole."""
+    if file.exists() and not file.is_file():
+        raise DataError(f"{file} is no regular file")
+    if file.is_file() and (size := file.stat().st_size) > limits.LIST_BYTES:
+        raise DataError(
+            f"{file} is refused: it has {size:,} bytes; at most {limits.LIST_BYTES:,} are read "
+            "(limit LIST_BYTES in soup/limits.py)"
+        )
 
 
 def _text(file: Path) -> dict[str, list[str]]:
@@ -152,6 +145,7 @@ def text_lines(file: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read.
     """
+    _require_small(file)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from soup import limits
+from soup.data.errors import DataError
 from soup.data.reading import archives
 from soup.data.reading.image_file import INSIDE
 from soup.data.sources.folders import Found, Problem, is_image, not_read, relative
@@ -85,6 +87,11 @@ def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Probl
                 key, end = _key(name)
                 if end in LABELS and (end == "cls" or key not in labels):
                     offset, size = archives.extent(tar, name)
+                    if size > limits.LABEL_BYTES:
+                        raise DataError(
+                            f"{tar}: the label {name} has {size:,} bytes; at most "
+                            f"{limits.LABEL_BYTES:,} are read (limit LABEL_BYTES in soup/limits.py)"
+                        )
                     file.seek(offset)
                     labels[key] = file.read(size).decode(errors="replace").strip()
         for name in pictures(tar):

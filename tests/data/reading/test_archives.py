@@ -4,6 +4,7 @@ import gzip
 import io
 import multiprocessing
 import os
+import re
 import tarfile
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soup import limits
 from soup.data.errors import DataError
 from soup.data.reading import archives
 from soup.data.reading.archives import extent, names
@@ -210,3 +212,31 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
     archive = tmp_path / "t.tar"
     archive.write_bytes(whole)
     assert "a damaged header at byte 1024" in refusal(archive)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "reason"),
+    [
+        ("TAR_MEMBERS", 2, "more than 2 members; at most 2 is read .limit TAR_MEMBERS"),
+        ("TAR_TABLE_BYTES", 9, "and a name of 155 bytes.*limit TAR_TABLE_BYTES"),
+        ("TAR_NAME", 150, "a name of 155 bytes, above 150 .TAR_NAME in soup/limits.py"),
+        ("TAR_HEADER_BYTES", 600, "a header of 1,024 bytes; at most 600 .*limit TAR_HEADER_BYTES"),
+    ],
+)
+def test_members_names_and_headers_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, reason: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    long = "a/" + "x" * 149 + ".png"
+    with tarfile.open(tmp_path / "t.tar", "w", format=tarfile.PAX_FORMAT) as made:
+        for name in ("a/1.png", "a/2.png", long):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            member.pax_headers = {"comment": "c" * 400} if name == long else {}
+            made.addfile(member, io.BytesIO(b"abc"))
+    monkeypatch.setattr(limits, limit, value)
+    assert re.search(f"t.tar .*{reason}", refusal(tmp_path / "t.tar"), re.DOTALL)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert names(tmp_path / "t.tar") == ["a/1.png", "a/2.png", long]

@@ -1,6 +1,7 @@
 """Hugging Face data sets through timm's own reader, on a stand-in for the package it needs."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,6 +15,7 @@ from soup.config.data import Source
 from soup.data.errors import DataError
 from soup.data.reading import hugging_face
 from soup.data.reading.image_file import fingerprint, image, size_in_bytes
+from soup.data.reading.limits import Limits
 from soup.data.sources.listing import listed, states
 from tests.data.shifts.layouts import encoded
 
@@ -129,3 +131,27 @@ def test_a_path_of_another_kind_is_no_row() -> None:
 def test_timm_still_has_the_reader_that_this_goes_by() -> None:
     assert importlib.util.find_spec(READER)
     assert timm.data.readers.create_reader
+
+
+def test_a_row_that_names_a_pipe_in_place_of_its_picture_is_refused(
+    tmp_path: Path, sets: dict[tuple[str, str], Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sets["x", "train"] = Rows([0], ["a"])
+    there, pipe = tmp_path / "there.png", tmp_path / "pipe"
+    there.write_bytes(encoded(0))
+    os.mkfifo(pipe)
+
+    def naming(path: Path) -> None:
+        cell = {"image": {"bytes": None, "path": str(path)}, "label": 0}
+        monkeypatch.setattr(Rows, "__getitem__", lambda *_: cell)
+
+    assert len(rows) == 1
+    naming(there)
+    assert hugging_face.read("x", "train", 0) == encoded(0)
+    naming(pipe)
+    with pytest.raises(OSError, match=r"row 0 of x names .*pipe, which is no regular file"):
+        hugging_face.read("x", "train", 0)
+    naming(there)
+    monkeypatch.setattr(hugging_face, "default_limits", lambda: Limits(megabytes=1e-6))
+    with pytest.raises(ValueError, match="megabytes"):
+        hugging_face.read("x", "train", 0)

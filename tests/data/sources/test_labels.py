@@ -4,7 +4,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from scipy.io import loadmat, savemat
 
+from soup import limits
 from soup.data.errors import DataError
 from soup.data.sources.labels import labelled
 from tests.data.shifts.layouts import WNIDS, as_csv, devkit
@@ -82,3 +84,39 @@ def test_a_file_of_labels_that_is_not_there_is_asked_for(tmp_path: Path) -> None
     message = refused(tmp_path / "kit")
     assert "kit, with the labels, does not exist" in message
     assert "ILSVRC2012_validation_ground_truth.txt" in message
+
+
+def test_a_devkit_that_unpacks_to_more_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devkit(tmp_path / "kit", TRUTH, IDS)
+    for mode, name in (("w:gz", "kit.tar.gz"), ("w", "plain.tar.gz")):
+        with tarfile.open(tmp_path / name, mode) as made:
+            made.add(tmp_path / "kit", "kit")
+        assert labelled(PATHS, tmp_path / name) == EXPECTED
+    unpacked = (tmp_path / "plain.tar.gz").stat().st_size
+    monkeypatch.setattr(limits, "DEVKIT_BYTES", unpacked - 1)
+    for name in ("kit.tar.gz", "plain.tar.gz"):
+        message = refused(tmp_path / name)
+        assert f"unpacks to more than {unpacked - 1:,} bytes (limit DEVKIT_BYTES" in message
+    monkeypatch.setattr(limits, "DEVKIT_BYTES", 30)  # the files in a folder
+    assert "has more than 30 bytes" in refused(tmp_path / "kit")
+
+
+def test_a_table_that_unpacks_to_more_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = devkit(tmp_path, TRUTH, IDS)
+    table = loadmat(file.parent / "meta.mat", squeeze_me=False)["synsets"]
+    savemat(file.parent / "meta.mat", {"synsets": table}, do_compression=True)
+    assert labelled(PATHS, file) == EXPECTED
+    packed = (file.parent / "meta.mat").stat().st_size
+    monkeypatch.setattr(limits, "DEVKIT_BYTES", packed)
+    assert f"meta.mat unpacks to more than {packed:,} bytes (limit DEVKIT" in refused(file)
+
+
+def test_bzip2_and_xz_are_no_form_of_the_devkit(tmp_path: Path) -> None:
+    devkit(tmp_path / "kit", TRUTH, IDS)
+    with tarfile.open(tmp_path / "kit.tar.gz", "w:xz") as made:
+        made.add(tmp_path / "kit", "kit")
+    assert "is not the development kit" in refused(tmp_path / "kit.tar.gz")

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
+from soup import limits
+from soup.data.errors import DataError
 from soup.data.sources.folders import Found, Problem
 from soup.data.sources.tar_listing import by_folder, by_sample, pictures
 from tests.data.shifts.layouts import tar
@@ -60,3 +64,13 @@ def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path: Path) -> N
 def test_a_text_file_about_the_whole_archive_labels_nothing(tmp_path: Path) -> None:
     tar(tmp_path / "t.tar", [("README.txt", b"hello"), ("a/1.png", b"")])
     assert by_sample([tmp_path / "t.tar"], tmp_path)[0] == []
+
+
+def test_a_label_beside_an_image_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tar(tmp_path / "t.tar", [("1.png", b""), ("1.cls", b"a long label")])
+    assert [f.label for f in by_sample([archive], tmp_path)[0]] == ["a long label"]
+    monkeypatch.setattr(limits, "LABEL_BYTES", 11)
+    with pytest.raises(DataError, match=r"t.tar: the label 1.cls has 12 bytes; .*LABEL_BYTES in"):
+        by_sample([archive], tmp_path)
