@@ -48,4 +48,3 @@ DEVKIT_BYTES = 64 * MIB  # of ImageNet's development kit when it is unpacked
 # A list of images.
 LIST_BYTES = GIB  # of the file; of Parquet, of the columns that are read, unpacked
 LIST_ROWS = 50_000_000
-CELL = 4096  # characters of a cell of Parquet

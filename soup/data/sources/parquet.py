@@ -32,7 +32,7 @@ def columns(file: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
 
     Raises:
         DataError: the file cannot be read; unpacked, the columns have more bytes than
-            `limits.LIST_BYTES`, or a cell more characters than `limits.CELL`.
+            `limits.LIST_BYTES`, or a cell more characters than `limits.LIST_TEXT`.
     """
     import pyarrow as pa
 
@@ -89,8 +89,8 @@ def _cells(file: Path, name: str, values: Any) -> list[str]:
 
     if _is_text(values.type):
         longest = compute.max(compute.binary_length(values)).as_py() or 0
-        if longest > 4 * limits.CELL:  # bytes of so many characters
-            raise _beyond(file, f"a cell of {longest:,} bytes in {name}", "CELL")
+        if longest > 4 * limits.LIST_TEXT:  # bytes of so many characters
+            raise _beyond(file, f"a cell of {longest:,} bytes in {name}", "LIST_TEXT")
     elif pa.types.is_null(values.type):
         return [""] * len(values)
     return [_written(value) for value in values.to_pylist()]

@@ -46,8 +46,8 @@ def test_cells_are_bounded_however_often_rows_repeat_them(
     columns = {"path": [f"{i}.png" for i in range(9)], "label": ["y" * 41] * 9}
     file = written(tmp_path / "l.parquet", columns)
     assert len(read_list(file, {}, "train")) == 9
-    monkeypatch.setattr(limits, "CELL", 10)
-    assert "a cell of 41 bytes in label; at most 10 are read (limit CELL" in refused(file)
+    monkeypatch.setattr(limits, "LIST_TEXT", 10)
+    assert "a cell of 41 bytes in label; at most 10 are read (limit LIST_TEXT" in refused(file)
 
 
 def test_rows_are_counted_before_they_are_read(
