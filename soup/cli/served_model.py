@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from soup.errors import BadInput
 
 CACHE = Path(".cache/soup/registry")
+LONGEST_SIGNATURE = 1 << 20  # bytes; ours have 2,000
 T = TypeVar("T")
 
 
@@ -76,8 +77,11 @@ def _of_registry(name: str, which: str, registry: str | None, public_key: Path |
 def _of_folder(root: Path, public_key: Path | None) -> Checked:
     from soup.models.allowed_files import verify_model
 
-    beside = root.with_name(f"{root.name}.sig")
-    signature = beside.read_text() if beside.is_file() else ""
+    beside = Path(f"{root.resolve()}.sig")
+    signature = ""
+    if beside.is_file():
+        with beside.open("rb") as file:
+            signature = file.read(LONGEST_SIGNATURE).decode("utf-8", "replace")
     _require_signature(root, signature, public_key, str(root))
     if (root / "MLmodel").is_file():
         warning = verify_model(root, str(root))

@@ -19,7 +19,7 @@ from soup.evaluation.metrics import predicted, with_finite_maximum
 from soup.models import open_model
 from soup.models.transforms import image_input
 
-BATCH = 64  # images in one forward pass
+BATCH = 32  # images in one forward pass
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, OverflowError, Image.DecompressionBombError)
 Pixels = NDArray[np.uint8]
 

@@ -8,7 +8,8 @@ import pytest
 from soup.cli.served_model import CACHE, checked, named
 from soup.errors import BadInput
 from soup.models.allowed_files import Refused
-from soup.tracking import Store, version
+from soup.serving.signatures import sign
+from soup.tracking import Store, save_pyfunc, version
 from tests.cli.conftest import Command
 from tests.registries import files_of, open_store, registered
 from tests.serving.test_signatures import flip, keys
@@ -66,6 +67,26 @@ def test_a_folder_that_is_no_registered_model_is_served_with_a_warning(tmp_path:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"empty holds no model\.json"):
         checked(str(tmp_path / "empty"), None, None)
+
+
+def test_a_folder_has_its_signature_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("model_signing", reason="the extra 'sign'")
+    (tmp_path / "soup").mkdir()
+    save_pyfunc(put(tmp_path / "soup", tiny()), tmp_path / "model")
+    private, public = keys(tmp_path, "ours")
+    with pytest.raises(Refused, match="model is refused: it is not signed"):
+        checked(str(tmp_path / "model"), None, public)
+    (tmp_path / "model.sig").write_text(sign(tmp_path / "model", private, "model"))
+    monkeypatch.chdir(tmp_path / "model")
+    assert checked(".", None, public).warning == ""
+    flip(tmp_path / "model/data/soup/model.safetensors")
+    with pytest.raises(Refused, match="its signature is not that of"):
+        checked(".", None, public)
+    (tmp_path / "model.sig").write_bytes(bytes(range(256)))
+    with pytest.raises(Refused, match="its signature is not that of"):
+        checked(".", None, public)
 
 
 @pytest.fixture(scope="module")
