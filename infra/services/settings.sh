@@ -41,6 +41,8 @@ OWN_S3=${S3_ENDPOINT:-} # where the user has an S3 of his own
 for port in POSTGRES_PORT S3_PORT MLFLOW_PORT PREFECT_PORT; do
     [[ ${!port} =~ ^[0-9]{1,5}$ ]] || fail "$port is '${!port}', which is no port; give it a number"
 done
+[[ ! ${S3_ENDPOINT:-} =~ ://[^/]*@ ]] || fail "S3_ENDPOINT holds a password, which would be shown;" \
+    "give the address without it, and S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
 : "${S3_ENDPOINT:=http://127.0.0.1:$S3_PORT}" "${S3_BUCKET:=mlflow}" "${S3_REGION:=us-east-1}"
 : "${S3_ACCESS_KEY_ID:=modelsoup}" "${S3_SECRET_ACCESS_KEY:=$(secret)}"
 : "${POSTGRES_PASSWORD:=$(secret)}" "${MLFLOW_PASSWORD:=$(secret)}" "${PREFECT_PASSWORD:=$(secret)}"

@@ -112,3 +112,53 @@ def test_the_charts_are_given_versions_of_the_lock_and_secrets_by_name() -> None
     assert api == f"http://prefect-server.{namespace}.svc.cluster.local:4200/api"
     exporter = yaml.safe_load((K8S / "charts/prometheus-prefect-exporter.yaml").read_text())
     assert exporter["prefectApiUrl"] == api
+
+
+@needs_kubectl
+@overlays
+def test_runs_have_neither_the_administrators_nor_the_databases_password(overlay: str) -> None:
+    [container] = one(overlay, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"]
+    servers = {
+        source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source
+    }
+    job = (K8S / "base/job-template.json").read_text()
+    runs = set(re.findall(r'"secretRef": \{\s*"name": "([^"]+)"', job))
+    assert servers == {"mlflow"}
+    assert runs == {"modelsoup"}
+    told = (REPO / "docs/containers.md").read_text()
+    made = dict(re.findall(r"create secret generic (\S+) (.*)", told))
+    assert "PGUSER=mlflow " in made["mlflow"]
+    assert "MLFLOW_AUTH_ADMIN_PASSWORD" in made["mlflow"]
+    assert re.findall(r"--from-literal ([A-Z_]+)", made["modelsoup"]) == [
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+    ]
+    assert "USERNAME=worker" in made["modelsoup"]
+    assert "//prefect:" in made["prefect-database"]
+
+
+@needs_kubectl
+@overlays
+def test_mlflow_is_ready_when_it_can_write_and_its_pools_are_of_the_one_file(overlay: str) -> None:
+    [container] = one(overlay, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["exec"]["command"] == ["python", "/etc/mlflow/health.py"]
+    assert not any("--workers" in word for word in container["args"])
+    [name] = [s["configMapRef"]["name"] for s in container["envFrom"] if "configMapRef" in s]
+    told = one(overlay, "ConfigMap", name)["data"]
+    lines = (K8S.parent / "connections/connections.env").read_text().splitlines()
+    assert told == dict(line.split("=") for line in lines if line and line[0] != "#")
+
+
+@needs_kubectl
+def test_postgresql_allows_as_many_connections_as_that_file_says() -> None:
+    pod = one("local", "StatefulSet", "postgres")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert "max_connections=$(POSTGRES_MAX_CONNECTIONS)" in container["args"]
+    [source] = container["envFrom"]
+    assert (
+        "POSTGRES_MAX_CONNECTIONS"
+        in one("local", "ConfigMap", source["configMapRef"]["name"])["data"]
+    )
+    told = {entry["name"]: entry for entry in container["env"]}
+    assert told["POSTGRES_USER"]["value"] not in ("mlflow", "prefect")
+    assert {"MLFLOW_DATABASE_PASSWORD", "PREFECT_DATABASE_PASSWORD"} <= set(told)

@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.checkouts import REPO
@@ -111,6 +112,20 @@ def test_a_port_that_is_no_number_is_refused(tmp_path: Path) -> None:
     assert "MLFLOW_PORT is '5000 -c x', which is no port" in done.stderr
 
 
+def test_an_s3_whose_address_holds_a_password_is_refused_without_showing_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", READ],
+        env={"PATH": os.environ["PATH"], "S3_ENDPOINT": "https://ada:s3cr3t@s3.host"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "S3_ENDPOINT holds a password" in done.stderr
+    assert "s3cr3t" not in done.stdout + done.stderr
+
+
 def test_pools_fit_into_what_postgresql_allows() -> None:
     told = dict(
         line.split("=")
@@ -119,7 +134,11 @@ def test_pools_fit_into_what_postgresql_allows() -> None:
     )
     size = int(told["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"])
     overflow = int(told["MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW"])
-    threads, held, pools, prefect, people = 40, 2, 3, 30, 20
+
+    async def limit() -> int:
+        return int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+
+    threads, held, pools, prefect, people = anyio.run(limit), 2, 3, 30, 20
     assert size + overflow >= threads * held  # no request waits for its second connection
     of_one = threads * held + pools * size
     needed = int(told["MLFLOW_WORKERS"]) * of_one + prefect + people
