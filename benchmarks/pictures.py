@@ -41,25 +41,25 @@ MODEL = Architecture("timm", "resnet18", ("a",), image_size=224, mean=HALF, std=
 Make = Callable[[Path, int, int], object]
 
 
-def noise(mode: str, width: int, height: int) -> NDArray[Any]:
-    """Noise in the left half, which hardly packs, and a ramp in the right half."""
+def noise(mode: str, width: int, height: int, part: int = 2) -> NDArray[Any]:
+    """A ramp, and noise, which hardly packs, on the left: in one half or another part of it."""
     channels = 1 if mode == "I;16" else MODES[mode]
     kind = np.uint16 if mode == "I;16" else np.uint8
     rng, top = np.random.default_rng(0), np.iinfo(kind).max
-    block = rng.integers(0, top, (256, width // 2, channels), dtype=kind, endpoint=True)
+    block = rng.integers(0, top, (256, width // part, channels), dtype=kind, endpoint=True)
     pixels = np.empty((height, width, channels), kind)
     pixels[:] = np.linspace(0, top, width).astype(kind)[None, :, None]
     for start in range(0, height, 256):
-        pixels[start : start + 256, : width // 2] = block[: height - start]
+        pixels[start : start + 256, : width // part] = block[: height - start]
     return pixels
 
 
-def by_pillow(kind: str, mode: str, frames: int = 1, **options: Any) -> Make:
+def by_pillow(kind: str, mode: str, frames: int = 1, part: int = 2, **options: Any) -> Make:
     """Makes a picture by Pillow's own encoder."""
 
     def make(file: Path, width: int, height: int) -> None:
         plain = {"1": "L", "P": "L"}.get(mode, mode)
-        pixels = noise(plain, width, height)
+        pixels = noise(plain, width, height, part)
         image = Image.frombytes(plain, (width, height), pixels.tobytes())
         del pixels
         image = image if plain == mode else image.convert(mode)
@@ -107,7 +107,7 @@ def accepted() -> dict[str, tuple[str, Make]]:
             "JPEG2000",
             by_pillow("JPEG2000", mode, quality_mode="rates", quality_layers=[20]),
         )
-    cases["WEBP RGBA lossless"] = "WEBP", by_pillow("WEBP", "RGBA", lossless=True, **fast)
+    cases["WEBP RGBA lossless"] = "WEBP", by_pillow("WEBP", "RGBA", 1, 4, lossless=True, **fast)
     cases["AVIF RGB animated"] = "AVIF", by_pillow("AVIF", "RGB", 2, speed=10)
     for mode in ("L", "I;16"):
         cases[f"JPEG2000 {mode}"] = "JPEG2000", by_pillow("JPEG2000", mode, num_resolutions=2)
