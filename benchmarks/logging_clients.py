@@ -62,8 +62,10 @@ class Outcome:
         return True
 
 
-def log(uri: str, experiment: str, clients: int, stop: Callable[[int], bool]) -> list[Outcome]:
-    """Let clients log at once, each until `stop(rounds it has done)`; then read all back.
+def log(
+    uri: str, experiment: str, clients: int, stop: Callable[["Outcome", int], bool]
+) -> list[Outcome]:
+    """Let clients log at once, each until `stop(its outcome, rounds)`; then read all back.
 
     A round is two requests: a batch and a metric.
     """
@@ -81,7 +83,7 @@ def log(uri: str, experiment: str, clients: int, stop: Callable[[int], bool]) ->
             ready.wait(timeout=60)
         if outcome.timed(lambda: _open(client, experiment_id, outcome)):
             done = 0
-            while not stop(done):
+            while not stop(outcome, done):
                 _round(client, outcome, done)
                 done += 1
 
@@ -199,7 +201,7 @@ def main() -> int:
             known["MLFLOW_TRACKING_URI"],
             f"logging-{os.getpid()}-{int(time.time())}",
             arguments.clients,
-            lambda _: time.monotonic() >= until,
+            lambda *_: time.monotonic() >= until,
         )
         return tell(outcomes, time.monotonic() - begun)
 
