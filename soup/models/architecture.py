@@ -120,6 +120,8 @@ def known_fields(raw: Any, source: str) -> dict[str, Any]:
     """
     kinds: Any = {field.name: (field.type, None) for field in fields(Architecture)}
     try:
+        if not isinstance(raw, Mapping):
+            raise ValueError(f"it is a {type(raw).__name__}, not a table of fields")
         raw = dict(raw)
         for name in ("classes", "mean", "std"):
             if name in raw:

@@ -59,4 +59,5 @@ def load(path: Path) -> dict[str, EvaluationProtocol]:
     try:
         return TypeAdapter(dict[str, EvaluationProtocol]).validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} holds no protocols; run prepare: {error}") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} holds no protocols; run prepare: {reason}") from None
