@@ -72,7 +72,7 @@ class _Invocations:
     """Reads a request if it can be held, and has it answered.
 
     Attributes:
-        waiting: requests that are read or wait now.
+        waiting: requests that wait for their answer now.
     """
 
     def __init__(self, batcher: Batcher, limits: Limits) -> None:
@@ -94,40 +94,56 @@ class _Invocations:
         if request.method != "POST":
             raise Refusal(405, "send a POST request", {"allow": "POST"})
         _require_json(request.headers.get("content-type", ""))
-        size = self._size(request)
-        if self.waiting >= self._limits.waiting or self._bytes + size > self._limits.held:
-            raise Refusal(503, "the server is busy: try again in a second", RETRY)
-        self.waiting += 1
-        self._bytes += size
+        self._require_size(request)
+        taken: list[int] = []
         try:
-            answered = await self._batcher.answer(await self._body(request))
+            self._require_room()
+            body = await self._read(request, taken)
+            self._require_room()
+            self.waiting += 1
+            try:
+                answer = self._batcher.answer(body)
+                del body  # it is kept until it is parsed, no longer
+                answered = await answer
+            finally:
+                self.waiting -= 1
         finally:
-            self.waiting -= 1
-            self._bytes -= size
+            self._bytes -= sum(taken)
         request.scope["state"]["note"] = (
             f", {answered.pictures} pictures, {answered.refused} refused"
         )
         return Response(answered.body, media_type=JSON)
 
-    def _size(self, request: Request) -> int:
-        """The bytes of a body: as announced, or else the most that is taken."""
+    def _require_size(self, request: Request) -> None:
         try:
-            size = int(request.headers.get("content-length", self._limits.body))
+            size = int(request.headers.get("content-length", 0))
         except ValueError:
             raise Refusal(400, "Content-Length is no number") from None
         if size > self._limits.body:
             raise self._too_large()
-        return size
 
-    async def _body(self, request: Request) -> bytes:
-        parts, size = [], 0
+    def _require_room(self, more: int = 0) -> None:
+        if self.waiting >= self._limits.waiting or self._bytes + more > self._limits.held:
+            raise Refusal(503, "the server is busy: try again in a second", RETRY)
+
+    async def _read(self, request: Request, taken: list[int]) -> bytes:
+        """The body of a request. Only what has come takes of the room: an announcement is free.
+
+        Args:
+            taken: is filled with the bytes that were counted.
+        """
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self._limits.seconds):
                 async for part in request.stream():
-                    parts.append(part)
                     size += len(part)
                     if size > self._limits.body:
                         raise self._too_large()
+                    self._require_room(len(part))
+                    self._bytes += len(part)
+                    taken.append(len(part))
+                    parts.append(part)
         except TimeoutError:
             raise Refusal(
                 408, f"the request did not arrive within {self._limits.seconds:g} s"

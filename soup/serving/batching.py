@@ -59,6 +59,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         job = _Job(body, loop, loop.create_future())
+        del body  # the job lets go of it when it is parsed
         self._waiting.put(job)
         return await job.future
 

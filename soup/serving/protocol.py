@@ -21,8 +21,8 @@ from soup.serving.classifier import Row
 BODY = 16 << 20  # bytes of a request
 PICTURES = 256  # of a request
 LISTS = 1_000_000  # JSON lists and objects of a request
-WAITING = 64  # requests that are read or wait in one process
-HELD = 64 << 20  # bytes of the bodies of these
+WAITING = 64  # requests that wait for their answer in one process
+HELD = 64 << 20  # bytes of the bodies of these, and of those that are read
 SECONDS = 60.0  # in which a body must arrive
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -36,8 +36,8 @@ class Limits:
         pictures: of a request.
         lists: JSON lists and objects of a request. Pixels that are given as numbers are a list for
             each pixel, which takes fifteen times the memory of its text.
-        waiting: requests that are read or wait in one process.
-        held: bytes of the bodies of these.
+        waiting: requests that wait for their answer in one process.
+        held: bytes of the bodies of these, and of those that are read.
         seconds: in which a body must arrive.
     """
 

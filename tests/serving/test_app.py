@@ -274,6 +274,41 @@ def test_no_more_bytes_are_held_than_the_limit(classifier: Classifier) -> None:
         assert sorted(job.result().status_code for job in jobs) == [200, 200, 503]
 
 
+def test_who_announces_much_and_sends_nothing_keeps_nobody_out(classifier: Classifier) -> None:
+    app = application(classifier, replace(LIMITS, seconds=60), HOSTS)
+
+    async def slow(app: Any, count: int) -> list[int]:
+        async def never() -> Any:
+            await asyncio.Event().wait()
+
+        async def nothing(_: Any) -> None: ...
+
+        statuses: list[int] = []
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status", 0))
+
+        async def whole() -> Any:
+            return {"type": "http.request", "body": json.dumps({"inputs": [A]}).encode()}
+
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/invocations", "query_string": b""}
+        announced = [*headers, (b"content-length", b"20000")]
+        async with app.router.lifespan_context(app):
+            tasks = [
+                asyncio.ensure_future(app({**scope, "headers": announced}, never, nothing))
+                for _ in range(count)
+            ]
+            await asyncio.sleep(0)
+            await app({**scope, "headers": headers}, whole, send)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return statuses
+
+    assert asyncio.run(slow(app, 100))[0] == 200
+
+
 def test_what_waits_meanwhile_is_answered_in_one_pass(classifier: Classifier) -> None:
     held: Any = Held(classifier)
     limits = replace(LIMITS, waiting=100)
