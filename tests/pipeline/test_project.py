@@ -1,5 +1,6 @@
 """What a project hands to its stages: limits of pictures, and manifests within their bounds."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from soup.config.params import parse
 from soup.data.errors import DataError
+from soup.data.reading import decoding, formats, image_file
 from soup.data.reading.limits import Limits
 from soup.pipeline import evaluation_sets, heldout
 from soup.pipeline.project import Project
@@ -35,6 +37,20 @@ def test_raised_limits_reach_every_stage(tmp_path: Path) -> None:
     jobs = [part.job for part in fine_tunes(project, {}, 1).values()]
     assert jobs
     assert all(job.limits == job.images.limits == Limits(**given) for job in jobs)
+
+
+def test_prepare_reads_what_raised_limits_allow_whichever_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits of the environment, which are lower, count for none of its pictures."""
+    for module in (decoding, formats, image_file):
+        monkeypatch.setattr(module, "default_limits", lambda: Limits(1e-6, 1e-6, 1))
+    for check in ("decode", "header"):
+        project = made(tmp_path / check, check=check, limits={"megapixels": 200})
+        train = project.images / "train" / "red"
+        shutil.copy(train / "000.png", train / "copy.png")  # those that are alike are read whole
+        record = prepare.run(project)
+        assert record["skipped"] == []
 
 
 def test_limits_change_no_digest_of_what_was_trained(tmp_path: Path) -> None:

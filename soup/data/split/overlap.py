@@ -12,13 +12,16 @@ from typing import Literal
 
 from soup.data.errors import DataError
 from soup.data.reading.image_file import read
+from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Row
 from soup.errors import some
 
 SHOWN = 5
 
 
-def read_where_alike(pictures: Mapping[str, str], root: Path) -> dict[str, str]:
+def read_where_alike(
+    pictures: Mapping[str, str], root: Path, limits: Limits | None = None
+) -> dict[str, str]:
     """Path -> digest of the picture, after a check of the headers alone.
 
     The files of which size and start agree with another's are read whole, for only these may be the
@@ -26,7 +29,7 @@ def read_where_alike(pictures: Mapping[str, str], root: Path) -> dict[str, str]:
     """
     times = Counter(pictures.values())
     return {
-        path: sha256(read(root / path)).hexdigest() if times[picture] > 1 else picture
+        path: sha256(read(root / path, limits)).hexdigest() if times[picture] > 1 else picture
         for path, picture in pictures.items()
     }
 

@@ -116,7 +116,7 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
     if errors:
         raise DataError("\n".join([*errors, *(f"  {p.path}: {p.reason}" for p in problems[:20])]))
     if data.check == "header":
-        pictures = read_where_alike(pictures, root)
+        pictures = read_where_alike(pictures, root, limits)
     development, notes = _hold_out(data, rows, listings, root, pictures)
     others = {split: rows[split] for split in rows if split not in ("train", "heldout")}
     warnings = overlaps(data.overlap, development, others, pictures)
