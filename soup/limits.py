@@ -19,8 +19,8 @@ TAG_TEXT = 100_000  # characters of a promotion's tag; MLflow's own limit
 
 # A model that is built from a description.
 MODEL_BYTES = 64 * GIB  # parameters and buffers; timm's largest model has 27 GB
-MODEL_PARTS = 100_000  # modules, parameters and buffers; timm's largest model has 12,000
-COMPUTED_BYTES = 256 * MIB  # buffers that no file holds, such as tables of positions
+MODEL_PARTS = 100_000  # modules, parameters and buffers; timm's largest models have 5,000
+COMPUTED_BYTES = 2 * GIB  # buffers that no file holds, as tables of positions; timm has 0.2 GB
 CLASSES = 1_000_000
 IMAGE_SIDE = 4096  # pixels
 DEPTH = 1000  # blocks of a stage
