@@ -114,7 +114,7 @@ EXTRAS = {
     "sign": {"model_signing"},
     "pipeline": {
         "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",
-        "prefect", "prometheus_client", "psutil", "sqlalchemy",
+        "prefect", "prometheus_client", "psutil", "pyarrow", "sqlalchemy",
     },
 }  # fmt: skip
 
