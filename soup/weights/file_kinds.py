@@ -5,6 +5,7 @@ A name lies more often than the bytes: a download may be a page of HTML, a `.pth
 
 import glob
 import re
+import struct
 import tarfile
 import zipfile
 from contextlib import closing
@@ -139,8 +140,11 @@ def _members(path: Path) -> str:
 def _zip(path: Path) -> str:
     if not zipfile.is_zipfile(path):
         return ""  # cut short
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OverflowError):
+        return "a zip archive that is damaged; fetch or save it again"
     if any(name.endswith("/data.pkl") for name in names):
         return ""  # a file of torch.save
     if any(name.endswith(".weights.h5") for name in names):

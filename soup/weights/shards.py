@@ -15,6 +15,9 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX = f"{WEIGHTS_FILE}.index.json"
 
 
+LONGEST_NAME = 255  # bytes of a file's name; the limit of file systems
+
+
 class CheckpointError(BadInput, ValueError):
     """A weights file cannot be used; the message names it."""
 
@@ -80,8 +83,9 @@ def read_index(path: str) -> dict[str, str]:
         if not file_names:
             raise CheckpointError(f"{index}: names no tensor")
         strange = [name for pair in file_names.items() for name in pair if not name.isprintable()]
+        strange += [name for name in file_names.values() if len(name.encode()) > LONGEST_NAME]
         if strange:
-            raise CheckpointError(f"{index}: a name in it has control characters: {strange[0]!r}")
+            raise CheckpointError(f"{index}: a name in it is none: {strange[0][:100]!r}")
         # An index from the web must not make this process read any other file of the machine.
         outside = [n for n in file_names.values() if Path(n).name != n or n == ".."]
         if outside:

@@ -29,7 +29,7 @@ from tests.fuzz.target import Target
 
 PARAMS = yaml.safe_load((REPO / "params.yaml").read_text())
 IMAGENET = yaml.safe_load((REPO / "configs/imagenet_clip_vitb32.yaml").read_text())
-MANY = 60  # lines of a refusal that lists every problem
+MANY = 61  # lines of a refusal that lists every problem
 COOK = {"stage": "cook", "digest": "a" * 64, "outs": {"soup.csv": "b" * 64}, "run_id": "1"}
 COOK |= {"recipe": "greedy", "kept": ["a", "b"], "seconds": 1.5}
 ORDER = {

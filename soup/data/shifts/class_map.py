@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 from soup.config.yaml_text import parse_yaml
 from soup.data.errors import DataError
+from soup.errors import some
 from soup.files import parse_json, read_bytes
 
 
@@ -41,12 +42,12 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     for folder, value in raw.items():
         classes = [] if value is None else value if isinstance(value, list) else [value]
         if any(isinstance(c, (list, dict, bool, float)) or c is None for c in classes):
-            wrong.append(str(folder))
+            wrong.append(" ".join(str(folder).split()))
         names = [normalize("NFC", str(name)) for name in (folder, *classes)]
         table[names[0]] = tuple(dict.fromkeys(names[1:]))
     if wrong:
         raise DataError(
-            f"class map {path}: must be a class, a list of classes, or null: {', '.join(wrong)}"
+            f"class map {path}: must be a class, a list of classes, or null: {some(wrong, 10)}"
         )
     return table
 

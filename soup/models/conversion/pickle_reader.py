@@ -7,6 +7,7 @@ deliberately no option to allow more.
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from argparse import Namespace
@@ -117,7 +118,7 @@ def _mappable(path: Path) -> bool:
     """
     try:
         found = growth.records(path)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError) as error:
         if isinstance(error, FormatError):
             raise
         raise _refusal(path, error, []) from None
