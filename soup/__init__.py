@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from soup import errors, files, recipes, weights
     from soup.evaluation import judges as judging
     from soup.evaluation.judges import ErrorJudge
-    from soup.recipes import RECIPES, Ingredient, Soup, Trial, greedy, uniform
+    from soup.recipes import RECIPES, Ingredient, Soup, Trial
+    from soup.recipes.greedy import greedy
+    from soup.recipes.uniform import uniform
     from soup.weights import Checkpoint, Incompatible, Weights, average, save
 
     __version__: str
