@@ -6,7 +6,7 @@ Each limit is far above what is in use. Read them as `limits.NAME`, so that a te
 MIB = 1 << 20
 GIB = 1 << 30
 
-# What is read of others (soup/files.py, soup/config/yaml_text.py, soup/tracking/promotion.py).
+# What is read of others (soup/files.py, soup/config/yaml_text.py, soup/tracking/audit.py).
 JSON_BYTES = 32 * MIB  # of a JSON file or text; headers of weights have a limit of their own
 JSON_DEPTH = 64  # lists and tables in each other, in JSON and YAML
 DIGITS = 20  # of a whole number in JSON: what 64 bits hold

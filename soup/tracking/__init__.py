@@ -7,12 +7,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would break our own
 
+from soup.tracking.audit import Event, history, rolled_back
 from soup.tracking.copying import copy
 from soup.tracking.experiment import default_uri, link, require_experiment
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.model_files import WEIGHTS_DIGEST, folders, save_pyfunc
 from soup.tracking.open_runs import end_open_runs, end_with, runs_end_with_block
-from soup.tracking.promotion import Event, history, promote, repair, roll_back, rolled_back
+from soup.tracking.promotion import promote, repair, roll_back
+from soup.tracking.registered_files import fetch, register, registered_files
 from soup.tracking.registry import (
     SIGNATURE,
     Registry,
@@ -20,10 +22,7 @@ from soup.tracking.registry import (
     aliases,
     annotate,
     champion,
-    fetch,
     model_of,
-    register,
-    registered_files,
     registry_at,
     version,
     versions,

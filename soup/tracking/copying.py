@@ -10,18 +10,10 @@ from mlflow.exceptions import MlflowException
 from soup.errors import without_password
 from soup.files import of_value
 from soup.models.allowed_files import digests
+from soup.tracking.audit import AUDIT, event, history, note
 from soup.tracking.open_runs import runs_end_with_block
-from soup.tracking.promotion import AUDIT, event, history, note
-from soup.tracking.registry import (
-    FILES,
-    Registry,
-    Version,
-    create,
-    fetch,
-    of_digest,
-    registered_files,
-    version,
-)
+from soup.tracking.registered_files import FILES, fetch, registered_files
+from soup.tracking.registry import Registry, Version, create, of_digest, version
 from soup.tracking.server_check import TrackingError
 from soup.tracking.store import Store
 

@@ -17,8 +17,10 @@ from soup.models.allowed_files import require_allowed_files, stated_digests
 from soup.models.clip_towers import _read as clip_config
 from soup.pipeline.stage_record import Stage, read_record
 from soup.pipeline.sweep.imported_pool import hyperparameters
-from soup.tracking.promotion import Event, Unreadable, _dead, _facts, _intent
-from soup.tracking.registry import Version, registered_files
+from soup.tracking.audit import Event, Unreadable, facts_of
+from soup.tracking.promotion import _dead, _intent
+from soup.tracking.registered_files import registered_files
+from soup.tracking.registry import Version
 from soup.train.distributed import read as read_job
 from soup.train.finetune import finished
 from soup.train.hyperparameters import Hyperparameters
@@ -156,7 +158,7 @@ TARGETS = [
     ),
     Target("MLmodel", texts(MLMODEL, dump=dump), "MLmodel", model_folder, registered),
     tags("promotion under way", INTENT, intent, also=(Unreadable,)),
-    tags("audit", EVENT, lambda text: Event.of(_facts(text)), also=(ValueError,)),
+    tags("audit", EVENT, lambda text: Event.of(facts_of(text)), also=(ValueError,)),
     tags("digests", FILES, lambda text: registered_files(Version("m", "1", "", {"files": text}))),
     Target("tag: held-out answers", damaged(CORRECT.encode()), "tag", tag(gate), named=False),
 ]

@@ -8,7 +8,17 @@ import pytest
 
 from soup.evaluation.promotion_gate import Decision, Scored, decide
 from soup.models.allowed_files import Refused
-from soup.tracking import Store, Version, aliases, fetch, history, promote, promotion, registry
+from soup.tracking import (
+    Store,
+    Version,
+    aliases,
+    audit,
+    fetch,
+    history,
+    promote,
+    promotion,
+    registered_files,
+)
 from tests.registries import answers, open_store, registered
 
 pytestmark = pytest.mark.slow
@@ -27,14 +37,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def intent(**changes: object) -> str:
     process = promotion._process() | {"started": 0.0}
-    return json.dumps(vars(promotion.event("promoted", "better", "1")) | process | changes)
+    return json.dumps(vars(audit.event("promoted", "better", "1")) | process | changes)
 
 
 DAMAGED = {
     "no JSON": "{",
     "no table": "[]",
     "deep": "[" * 5000,
-    "no process": json.dumps(vars(promotion.event("promoted", "better", "1"))),
+    "no process": json.dumps(vars(audit.event("promoted", "better", "1"))),
     "no number": intent(number="one"),
     "a pid that is none": intent(pid=-1),
     "no time": intent(started="never"),
@@ -121,4 +131,4 @@ def test_answers_of_another_length_are_not_compared() -> None:
 
 def test_digests_that_are_whole_are_read(store: Store) -> None:
     version = registered(store, "whole")
-    assert all(len(digest) == 64 for digest in registry.registered_files(version).values())
+    assert all(len(digest) == 64 for digest in registered_files(version).values())

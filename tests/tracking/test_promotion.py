@@ -13,6 +13,7 @@ from soup.tracking import (
     TrackingError,
     Version,
     aliases,
+    audit,
     champion,
     history,
     promote,
@@ -66,7 +67,7 @@ def test_the_champion_before_is_kept_as_previous_and_every_move_is_noted(store: 
 def test_who_acts_is_the_user_unless_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODELSOUP_ACTOR")
     monkeypatch.setenv("LOGNAME", "grace")
-    assert promotion.actor() == f"grace@{os.uname().nodename}"
+    assert audit.actor() == f"grace@{os.uname().nodename}"
 
 
 def test_a_champion_is_not_refused_by_itself(store: Store) -> None:
@@ -183,7 +184,7 @@ def test_the_dead_are_told_from_the_living(store: Store, monkeypatch: pytest.Mon
     elsewhere = {**mine, "host": "another", "pid": child.pid}
     assert not promotion._dead(elsewhere)  # it cannot be known, but after a while it is
     one = registered(store, "elsewhere")
-    begun = {**vars(promotion.event("promoted", "better", one.number)), **elsewhere}
+    begun = {**vars(audit.event("promoted", "better", one.number)), **elsewhere}
     store.client.set_registered_model_tag("elsewhere", "soup.moving.x", json.dumps(begun))
     monkeypatch.setattr(promotion, "PATIENCE", 0.0)
     assert [e.number for e in repair(store, "elsewhere")] == ["1"]
@@ -193,7 +194,7 @@ def test_the_dead_are_told_from_the_living(store: Store, monkeypatch: pytest.Mon
 def test_an_intent_is_dropped_if_a_third_was_made_champion_by_hand_meanwhile(store: Store) -> None:
     three(store, "hand")
     store.client.set_registered_model_alias("hand", "champion", "3")
-    begun = {**vars(promotion.event("promoted", "better", "2", "1")), **promotion._process()}
+    begun = {**vars(audit.event("promoted", "better", "2", "1")), **promotion._process()}
     begun["started"] = 0.0
     store.client.set_registered_model_tag("hand", "soup.moving.x", json.dumps(begun))
     repair(store, "hand")
