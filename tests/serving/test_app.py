@@ -1,55 +1,18 @@
 """The server answers as MLflow's does, refuses what is past its limits, and goes on."""
 
-import asyncio
-import base64
-import io
 import json
 import logging
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from soup.serving.app import application
 from soup.serving.classifier import Classifier
-from soup.serving.protocol import Limits
-from tests.waiting import until
-from tests.worlds import COLOURS, picture, put, tiny
-
-HOSTS = ["127.0.0.1", "localhost", "*.example.org"]
-LIMITS = Limits(body=20_000, pictures=4, lists=2_000, waiting=2, held=50_000)
-
-
-def encoded(seed: int, colour: str = "red") -> str:
-    file = io.BytesIO()
-    picture(COLOURS[colour], seed, (24, 20)).save(file, "png")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-A, B = encoded(1), encoded(2, "blue")
-ARRAY = np.asarray(picture(COLOURS["green"], 3, (20, 20))).tolist()
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return Classifier(put(tmp_path_factory.mktemp("soup"), tiny(seed=4)))
-
-
-@pytest.fixture
-def client(classifier: Classifier) -> Iterator[TestClient]:
-    with TestClient(application(classifier, LIMITS, HOSTS), "http://127.0.0.1") as client:
-        yield client
-
-
-def ask(client: TestClient, request: Any) -> Any:
-    return client.post("/invocations", json=request)
-
+from tests.serving.worlds import ARRAY, HOSTS, LIMITS, A, B, ask, rounded
+from tests.worlds import COLOURS, put, tiny
 
 REQUESTS = {
     "split": {"dataframe_split": {"columns": ["image"], "data": [[A], [B]]}},
@@ -95,11 +58,6 @@ def test_it_answers_as_mlflow_s_server_does(
     assert [{**row, "error": bool(row["error"])} for row in rounded(rows)] == [
         {**row, "error": bool(row["error"])} for row in rounded(expected)
     ]
-
-
-def rounded(rows: list[dict]) -> list[dict]:
-    """A picture's answer differs in the last digits by what is in its batch."""
-    return [json.loads(json.dumps(row), parse_float=lambda x: round(float(x), 4)) for row in rows]
 
 
 def test_mlflow_s_other_addresses_are_there(client: TestClient, peer: TestClient) -> None:
@@ -219,129 +177,6 @@ def test_no_other_origin_may_ask(client: TestClient) -> None:
     answer = client.options("/invocations", headers=asked)
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]
-
-
-class Held:
-    """A classifier whose thread waits while it reads, until it is let go on."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-        self.reading, self.go_on = threading.Event(), threading.Event()
-        self.batches: list[int] = []
-
-    def read(self, images: Any) -> Any:
-        self.reading.set()
-        assert self.go_on.wait(60)
-        return self._classifier.read(images)
-
-    def rows(self, images: Any) -> Any:
-        self.batches.append(len(images))
-        return self._classifier.rows(images)
-
-
-def test_more_requests_than_can_be_held_get_503_and_those_held_are_answered(
-    classifier: Classifier,
-) -> None:
-    held: Any = Held(classifier)
-    with (
-        TestClient(application(held, LIMITS, HOSTS), "http://127.0.0.1") as client,
-        ThreadPoolExecutor() as threads,
-    ):
-        first = threads.submit(ask, client, {"inputs": [A]})
-        assert held.reading.wait(60)
-        one, two = (threads.submit(ask, client, {"inputs": [A]}) for _ in range(2))
-        until(lambda: one.done() or two.done(), "one request too many")
-        (answer,) = [job.result() for job in (one, two) if job.done()]
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert answer.json()["message"] == "the server is busy: try again in a second"
-        assert client.get("/ping").status_code == 200  # it is busy, not away
-        held.go_on.set()
-        assert sorted(job.result().status_code for job in (first, one, two)) == [200, 200, 503]
-        assert ask(client, {"inputs": [A]}).status_code == 200
-
-
-def test_no_more_bytes_are_held_than_the_limit(classifier: Classifier) -> None:
-    held: Any = Held(classifier)
-    limits = replace(LIMITS, waiting=100, held=12_000)
-    large = {"inputs": ["A" * 5_000]}
-    with (
-        TestClient(application(held, limits, HOSTS), "http://127.0.0.1") as client,
-        ThreadPoolExecutor() as threads,
-    ):
-        jobs = [threads.submit(ask, client, large) for _ in range(3)]
-        until(lambda: any(job.done() for job in jobs), "a request too many")
-        held.go_on.set()
-        assert sorted(job.result().status_code for job in jobs) == [200, 200, 503]
-
-
-def test_who_announces_much_and_sends_nothing_keeps_nobody_out(classifier: Classifier) -> None:
-    app = application(classifier, replace(LIMITS, seconds=60), HOSTS)
-
-    async def slow(app: Any, count: int) -> list[int]:
-        async def never() -> Any:
-            await asyncio.Event().wait()
-
-        async def nothing(_: Any) -> None: ...
-
-        statuses: list[int] = []
-
-        async def send(message: Any) -> None:
-            statuses.append(message.get("status", 0))
-
-        async def whole() -> Any:
-            return {"type": "http.request", "body": json.dumps({"inputs": [A]}).encode()}
-
-        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": "/invocations", "query_string": b""}
-        announced = [*headers, (b"content-length", b"20000")]
-        async with app.router.lifespan_context(app):
-            tasks = [
-                asyncio.ensure_future(app({**scope, "headers": announced}, never, nothing))
-                for _ in range(count)
-            ]
-            await asyncio.sleep(0)
-            await app({**scope, "headers": headers}, whole, send)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return statuses
-
-    assert asyncio.run(slow(app, 100))[0] == 200
-
-
-def test_what_waits_meanwhile_is_answered_in_one_pass(classifier: Classifier) -> None:
-    held: Any = Held(classifier)
-    limits = replace(LIMITS, waiting=100)
-    app = application(held, limits, HOSTS)
-    with TestClient(app, "http://127.0.0.1") as client, ThreadPoolExecutor() as threads:
-        requests = [{"inputs": [A]}, {"inputs": [B, "AAAA"]}, {"inputs": [7]}, {"inputs": [B]}]
-        first = threads.submit(ask, client, requests[0])
-        assert held.reading.wait(60)
-        others = [threads.submit(ask, client, request) for request in requests[1:]]
-        until(lambda: app.state.invocations.waiting == 4, "all requests")
-        held.go_on.set()
-        answers = [job.result().json()["predictions"] for job in (first, *others)]
-    assert held.batches == [5]
-    alone = [classifier.rows(classifier.read(request["inputs"])) for request in requests]
-    assert [rounded(rows) for rows in answers] == [rounded(rows) for rows in alone]
-
-
-def test_a_body_that_does_not_arrive_is_not_waited_for(classifier: Classifier) -> None:
-    app = application(classifier, replace(LIMITS, seconds=0.05), HOSTS)
-    sent: list[Any] = []
-
-    async def never() -> Any:
-        await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
-    asyncio.run(app({**scope, "query_string": b""}, never, send))
-    assert sent[0]["status"] == 408
-    assert b"did not arrive within 0.05 s" in sent[1]["body"]
-    assert app.state.invocations.waiting == 0
 
 
 def test_a_request_that_fails_is_told_so_and_the_server_goes_on(
