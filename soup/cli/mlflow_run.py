@@ -65,7 +65,7 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
         (files / WEIGHTS_FILE).write_bytes(out.read_bytes())
         try:
             Architecture.parse(notes.get(NOTE, "{}"), str(out)).save(files / DESCRIPTION_FILE)
-            save_pyfunc(files, model)
+            save_pyfunc(files, model, digest)
         except ModelError:  # not a whole description: the class names are not known
             model = files
         store.log_weights(run_id, f"{notes['recipe']}-soup", model, tags)

@@ -31,10 +31,17 @@ class Refused(BadInput, RuntimeError):
     """A model folder has files that are not allowed or were changed; the message lists them all."""
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """Path in the folder -> SHA-256, for every file that was stored."""
+def digests(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Path in the folder -> SHA-256, for every file that was stored.
+
+    Args:
+        known: some of them, which are not computed again.
+    """
+    known = known or {}
     return {
-        path: of_file(folder / path) for path in _files(folder) if path != "registered_model_meta"
+        path: known.get(path) or of_file(folder / path)
+        for path in _files(folder)
+        if path != "registered_model_meta"
     }
 
 
@@ -85,9 +92,13 @@ def stated_digests(folder: Path, whose: str) -> dict[str, str] | None:
     return {str(path): digest for path, digest in files.items()}
 
 
-def digests_to_state(folder: Path) -> dict[str, Any]:
-    """The metadata that `stated_digests` reads, for a folder as it is now."""
-    files = {path: digest for path, digest in digests(folder).items() if path != DESCRIPTION}
+def digests_to_state(folder: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata that `stated_digests` reads, for a folder as it is now.
+
+    Args:
+        known: some of the digests, by path in the folder.
+    """
+    files = {path: digest for path, digest in digests(folder, known).items() if path != DESCRIPTION}
     return {METADATA: {"files": files}}
 
 

@@ -56,6 +56,8 @@ def beside(folder: Path) -> Stored:
     try:
         config = read_json(folder / TIMM_FILE)
         fields = of_timm_config(config) if isinstance(config.get("architecture"), str) else {}
+    except ModelError as error:
+        raise ModelError(f"{folder / TIMM_FILE}: {error}") from None
     except DAMAGE as error:
         raise ModelError(f"{folder / TIMM_FILE} is not what timm writes: {error}") from None
     if not fields:

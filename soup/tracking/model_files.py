@@ -31,7 +31,7 @@ class Damaged(TrackingError):
         self.models = dict(models)
 
 
-def save_pyfunc(source: Path, target: Path) -> None:
+def save_pyfunc(source: Path, target: Path, weights_digest: str = "") -> None:
     """Write a model folder (`model.json`, `model.safetensors`) as an MLflow pyfunc.
 
     The pyfunc holds safetensors and JSON: no pickle, and no code, because what loads it is the
@@ -39,6 +39,9 @@ def save_pyfunc(source: Path, target: Path) -> None:
     them however the model is loaded. The requirements name all that the package needs to serve the
     model, but not the package, which is on no index. There is no input schema, because the model
     takes encoded images as well as arrays, which no schema can say.
+
+    Args:
+        weights_digest: the SHA-256 of the weights, if it is known.
     """
     from importlib.metadata import version
 
@@ -54,7 +57,8 @@ def save_pyfunc(source: Path, target: Path) -> None:
         pip_requirements=[f"{name}=={version(name)}" for name in (*needed, *also)],
     )
     description = Model.load(str(target))
-    description.metadata = digests_to_state(target)
+    weights = f"data/{source.name}/{WEIGHTS_FILE}"
+    description.metadata = digests_to_state(target, {weights: weights_digest})
     description.save(str(target / DESCRIPTION))
 
 

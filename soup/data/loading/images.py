@@ -80,7 +80,10 @@ class Images:
                 raise Unreadable(
                     f"{self.paths[index]} cannot be decoded: {error}; run prepare again"
                 ) from None
-        return image if self.resize is None else _resized(image, self.resize, self.paths[index])
+        if self.resize is None:
+            return image
+        whose = str(self.paths[index]) if self.paths else f"image {index}"
+        return _resized(image, self.resize, whose)
 
     def part(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Some images, all of one size after `resize`: uint8 (images, height, width, 3)."""
@@ -114,7 +117,7 @@ def decoded(
     def read(row: Row) -> NDArray[np.uint8] | None:
         try:
             image = image_file.image(root / row.path, row.content, store.limits)
-            return np.asarray(_resized(image, resize, root / row.path), dtype=np.uint8)
+            return np.asarray(_resized(image, resize, str(root / row.path)), dtype=np.uint8)
         except Unreadable as error:
             unreadable.append(str(error))
             return None
@@ -135,11 +138,11 @@ def decoded(
     return replace(from_disk, pixels=pixels, resize=resize, digest=key)
 
 
-def _resized(image: Image.Image, resize: Decode, path: Path) -> Image.Image:
+def _resized(image: Image.Image, resize: Decode, whose: str) -> Image.Image:
     try:
         return resize(image)
     except ValueError as error:  # it is nothing but border, for example
-        raise Unreadable(f"{path} cannot be used: {error}") from None
+        raise Unreadable(f"{whose} cannot be used: {error}") from None
 
 
 def row_parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

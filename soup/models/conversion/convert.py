@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, strided
 
 from soup.errors import some
-from soup.models.architecture import known_fields
+from soup.models.architecture import ModelError, known_fields
 from soup.models.conversion import growth, names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
@@ -179,6 +179,8 @@ def description_of(
         source = f"{first}: the command line of timm's train.py in it"
         try:
             fields = of_timm_arguments(vars(arguments))
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from None
         except DAMAGE as error:
             raise FormatError(f"{source} is not what timm writes: {error}") from None
         told = known_fields(fields, source)

@@ -72,7 +72,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     _log_trace(store, run_id, cooked.trace)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        save_pyfunc(out / "soup", model)
+        save_pyfunc(out / "soup", model, tags[WEIGHTS_DIGEST])
         model_id = store.log_weights(run_id, name.replace(" ", "-"), model, tags)
     store.end(run_id)
     return {
