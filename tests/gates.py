@@ -86,7 +86,7 @@ class GatedJob(Job):
         from soup.train import run_state
 
         self.__dict__.update(state)
-        os.environ[FOLDER] = str(_beside(self))
+        os.environ[FOLDER] = str(gate_folder(self))
         fine_tune_gate.build(run_state)
 
 
@@ -94,7 +94,7 @@ class GatedJob(Job):
 def gated(job: Job, step: int) -> Iterator[GatedJob]:
     """The job, held after a step until the block ends or it is told to stop."""
     held = GatedJob(**vars(job))
-    gate = Gate(_beside(held))
+    gate = Gate(gate_folder(held))
     gate.close(step)
     try:
         yield held
@@ -102,5 +102,6 @@ def gated(job: Job, step: int) -> Iterator[GatedJob]:
         gate.open()
 
 
-def _beside(job: Job) -> Path:
+def gate_folder(job: Job) -> Path:
+    """Where the gate of `gated` is."""
     return job.folder.with_name(f"{job.folder.name}-gate")

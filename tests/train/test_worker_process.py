@@ -14,7 +14,7 @@ from soup.train import worker_process
 from soup.train.finetune import FINAL_WEIGHTS, Results, finetune
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed, run, stop
-from tests.gates import gated
+from tests.gates import Gate, gate_folder, gated
 from tests.waiting import PATIENCE, until
 from tests.worlds import job, silent, world
 
@@ -139,15 +139,8 @@ def parent_of_a_stuck_one(root: Path, devices: tuple[str, ...], tell: Connection
         tell.send([child.pid for child in multiprocessing.active_children()])
 
     threading.Thread(target=watch).start()
-    run(job(root, {"devices": devices}), silent)
-
-
-def opened_by_a_reader(pipe: Path) -> int | None:
-    """The end to write to, once someone reads at the other; who reads then waits."""
-    try:
-        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
+    with gated(job(root, {"devices": devices}), step=1) as given:
+        run(given, silent)
 
 
 def running(pid: int) -> bool:
@@ -165,10 +158,8 @@ def running(pid: int) -> bool:
 def test_it_ends_with_its_parent_even_if_that_is_killed(
     root: Path, devices: tuple[str, ...]
 ) -> None:
-    # It waits for ever to read a pipe, so that it cannot learn of its parent's end from a log.
-    description = job(root, {}).start / "model.json"
-    description.unlink()
-    os.mkfifo(description)
+    # It is held at a gate, so that it cannot learn of its parent's end from a log.
+    gate = Gate(gate_folder(job(root, {})))
     ours, theirs = multiprocessing.Pipe(duplex=False)
     # From the warm fork server, for it has the imports.
     context = multiprocessing.get_context("forkserver")
@@ -176,7 +167,7 @@ def test_it_ends_with_its_parent_even_if_that_is_killed(
     parent.start()
     try:
         children = ours.recv()
-        written = until(lambda: opened_by_a_reader(description), "one that reads")
+        assert gate.arrival().pid in children
         assert all(map(running, children))
     finally:
         parent.kill()
@@ -184,6 +175,5 @@ def test_it_ends_with_its_parent_even_if_that_is_killed(
     try:
         until(lambda: not any(map(running, children)), "the end of its processes")
     finally:
-        os.close(written)
         for child in filter(running, children):
             os.kill(child, signal.SIGKILL)
