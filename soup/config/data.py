@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from soup.config.search_space import Seed
+from soup.config.text import TextData
 from soup.config.validation import Name, Strict, short_for
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -128,7 +129,7 @@ class ImageLimits(Strict):
 
 
 class Data(Strict):
-    """Which images, and how they are split."""
+    """Which images or texts, and how they are split."""
 
     root: str = Field(description="folder that the other folders are relative to")
     train: SourceSpec = Field(Source(path="train"), description="training images")
@@ -157,6 +158,9 @@ class Data(Strict):
     )
     limits: ImageLimits = ImageLimits()
     strict: bool = Field(False, description="stop at the first stage if any image is unusable")
+    text: Annotated[TextData, short_for("task")] | None = Field(
+        None, description="these are texts: a task of GLUE (cola, rte, ...), or {} for any others"
+    )
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
 
     @model_validator(mode="after")

@@ -1,0 +1,94 @@
+"""Which columns of a table hold the text, the second text of a pair, and the label."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from soup.config.text import TextRole
+from soup.data.errors import DataError
+from soup.data.text.glue import Task
+from soup.errors import near, some
+
+# Usual names, compared without case, '_' and '-'; of the first role none of a list may be missing.
+GUESSES: dict[TextRole, tuple[str, ...]] = {
+    "text": ("text", "sentence", "sentence1", "premise", "question1", "question", "content"),
+    "text_pair": ("textpair", "text2", "sentence2", "hypothesis", "question2"),
+    "label": ("label", "labels", "class", "target", "category", "goldlabel", "score"),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table.
+
+    Attributes:
+        text: the columns of the text, or of both texts of a pair.
+        label: the column of the label.
+        header: whether the first line of the file names the columns.
+    """
+
+    text: tuple[str, ...]
+    label: str
+    header: bool = True
+
+
+def of_task(task: Task) -> Columns:
+    """The columns of GLUE's own files."""
+    return Columns(task.text, task.label, header=not task.columns)
+
+
+def require(columns: Columns, names: Iterable[str], file: Path, whose: str) -> None:
+    """Check that a table has the columns.
+
+    Args:
+        whose: what has these columns, for the message.
+
+    Raises:
+        DataError: it lacks some; the message lists those that it has.
+    """
+    present = [*names]
+    lost = [name for name in (*columns.text, columns.label) if name not in present]
+    if not lost:
+        return
+    pair = len(columns.text) == 2 and len({*columns.text} & {*lost}) == 1
+    what = "a pair of texts" if pair else whose
+    raise DataError(
+        f"{file} lacks the column {some([repr(name) for name in lost], 3)} of {what}: it has "
+        f"{some(present, 12) or 'none'}"
+    )
+
+
+def chosen(given: Mapping[TextRole, str], names: Iterable[str], file: Path) -> Columns:
+    """The columns of a table by the parameters, those not given by their usual names.
+
+    A second text is optional: where none is given, a column of a usual name is taken for it only
+    if the first text was guessed too.
+
+    Raises:
+        DataError: a given column is missing, or no column of texts or labels can be told.
+    """
+    present = [*names]
+    wrong = [f"'{name}'{near(name, present)}" for name in given.values() if name not in present]
+    if wrong:
+        raise DataError(f"{file} has no column {some(wrong, 3)}: it has {some(present, 12)}")
+    plain = {name.lower().replace("_", "").replace("-", ""): name for name in reversed(present)}
+
+    def guessed(role: TextRole) -> str:
+        return next((plain[name] for name in GUESSES[role] if name in plain), "")
+
+    text = given.get("text") or guessed("text")
+    pair = given.get("text_pair", "" if "text" in given else guessed("text_pair"))
+    label = given.get("label") or guessed("label")
+    unknown = [role for role, name in {"text": text, "label": label}.items() if not name]
+    if unknown:
+        raise DataError(
+            f"{file}: which column holds the {' and which the '.join(unknown)}? It has "
+            f"{some(present, 12) or 'none'}; set data.text: "
+            f"{{columns: {{{', '.join(f'{role}: NAME' for role in unknown)}}}}}"
+        )
+    if len({text, pair, label}) < 3:
+        raise DataError(f"{file}: text, text_pair and label are different columns: {present}")
+    odd = [name for name in (text, pair) if "+" in name or "::" in name]
+    if odd:
+        raise DataError(f"{file}: a column of texts may not have '+' or '::' in its name: {odd}")
+    return Columns((text, pair) if pair else (text,), label)

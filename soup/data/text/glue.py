@@ -1,0 +1,86 @@
+"""The tasks of GLUE: the columns and labels of their own files, and the score of each.
+
+Wang et al., "GLUE: A multi-task benchmark and analysis platform for natural language
+understanding", ICLR 2019. The files are tab-separated without quoting; only MRPC's begin with a
+byte-order mark, only CoLA's have no header. The labels of the test files are secret, so that the
+official development sets (dev.tsv) are what results are measured on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soup.config.text import TaskName
+from soup.data.text.tables import Table, read_table
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of GLUE.
+
+    Attributes:
+        text: the columns of the text or of the pair: names, or numbers from 0 without a header.
+        label: the column of the label.
+        score: what the benchmark reports (`soup.evaluation.scores`).
+        names: label in the files -> class name; labels that are names already are kept.
+        positive: the class that F1 is of.
+        test: file of the official development set.
+        columns: how many columns a file without a header has.
+    """
+
+    text: tuple[str, ...]
+    label: str
+    score: str = "accuracy"
+    names: Mapping[str, str] = field(default_factory=dict)
+    positive: str = ""
+    test: str = "dev.tsv"
+    columns: int = 0
+
+
+_ENTAILED = {"0": "not_entailment", "1": "entailment"}
+TASKS: dict[TaskName, Task] = {
+    "cola": Task(("3",), "1", "matthews", {"0": "unacceptable", "1": "acceptable"}, columns=4),
+    "sst2": Task(("sentence",), "label", names={"0": "negative", "1": "positive"}),
+    "mrpc": Task(
+        ("#1 String", "#2 String"),
+        "Quality",
+        "f1-accuracy",
+        {"0": "not_equivalent", "1": "equivalent"},
+        "equivalent",
+    ),
+    "rte": Task(("sentence1", "sentence2"), "label"),
+    "qnli": Task(("question", "sentence"), "label"),
+    "stsb": Task(("sentence1", "sentence2"), "score", "pearson-spearman"),
+    "qqp": Task(
+        ("question1", "question2"),
+        "is_duplicate",
+        "f1-accuracy",
+        {"0": "not_duplicate", "1": "duplicate"},
+        "duplicate",
+    ),
+    "mnli": Task(("sentence1", "sentence2"), "gold_label", test="dev_matched.tsv"),
+    "wnli": Task(("sentence1", "sentence2"), "label", names=_ENTAILED),
+}
+
+
+def official_dev_ids(file: Path) -> frozenset[tuple[str, str]]:
+    """The pairs of sentence ids that are MRPC's official development set, if they are beside.
+
+    The corpus itself holds them in train (`msr_paraphrase_train.txt`), and the benchmark takes them
+    out by `dev_ids.tsv`.
+    """
+    beside = file.with_name("dev_ids.tsv")
+    if not beside.is_file():
+        return frozenset()
+    table = read_table(beside, header=False)
+    return frozenset(zip(table.columns["0"], table.columns["1"], strict=True))
+
+
+def without_official_dev(table: Table, file: Path) -> tuple[Table, int]:
+    """MRPC's training rows without those of its official development set, and how many were."""
+    dev = official_dev_ids(file)
+    pairs = zip(table.columns.get("#1 ID", []), table.columns.get("#2 ID", []), strict=True)
+    keep = [index for index, pair in enumerate(pairs) if pair not in dev]
+    if not dev or len(keep) == len(table):
+        return table, 0
+    return table.take(keep), len(table) - len(keep)
