@@ -49,12 +49,25 @@ Templates = Annotated[
 class Base(Strict):
     """The initialisation that every ingredient shares."""
 
-    library: Literal["timm", "open_clip"] = "timm"
-    model: str = Field(description="its name in that library, or a path to an open_clip config")
-    kwargs: dict[str, Any] = Field({}, description="passed to the library's create_model")
+    library: Literal["timm", "open_clip", "transformers"] = "timm"
+    model: str = Field(
+        description="its name in that library, or a path: of an open_clip config, or of a folder "
+        "with the config.json of transformers"
+    )
+    kwargs: dict[str, Any] = Field(
+        {},
+        description="passed to the library's create_model; of transformers, values of the config",
+    )
     weights: str = Field(
         "pretrained",
-        description="'pretrained' (timm), an open_clip tag, a file of weights, or 'embedded'",
+        description="'pretrained' (timm, transformers), an open_clip tag, a file of weights, "
+        "'random' (transformers), or 'embedded'",
+    )
+    tokenizer: str | None = Field(
+        None, description="name or folder of a text model's tokenizer; default: the model's own"
+    )
+    max_length: PositiveInt | None = Field(
+        None, description="tokens at which texts are cut; default: what the model takes"
     )
     image_size: PositiveInt | None = Field(None, description="default: the model's own")
     mean: tuple[float, float, float] | None = Field(None, description="default: the model's own")
@@ -82,6 +95,11 @@ class Base(Strict):
         bad = [t for t in given if "{}" not in t]
         if bad:
             raise ValueError(f"templates without {{}} for the class name: {bad}")
+        if self.head == "zeroshot" and self.library == "transformers":
+            raise ValueError("head: zeroshot is of open_clip; a text model takes new or keep")
+        texts = [name for name in ("tokenizer", "max_length") if getattr(self, name) is not None]
+        if texts and self.library != "transformers":
+            raise ValueError(f"{', '.join(texts)}: of library: transformers alone")
         if self.head == "zeroshot" and self.library == "timm" and self.weights != "embedded":
             raise ValueError("head: zeroshot needs a text tower; a timm model has none")
         return self

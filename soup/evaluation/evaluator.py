@@ -15,11 +15,11 @@ from soup.evaluation.judges import (
     TOP1_ERROR,
     ErrorFunction,
     ErrorJudge,
-    Loading,
     Score,
     ScoreJudge,
 )
 from soup.evaluation.metrics import Correct, Logits
+from soup.evaluation.passes import Loading
 from soup.evaluation.predict import predict
 from soup.models import Architecture, load_weights
 from soup.models.batchnorm import Recalibration
@@ -76,9 +76,14 @@ class Evaluator:
         right = [*correct] if among is None else [of_model[among] for of_model in correct]
         return [ErrorJudge(**on, correct=right, wrong=wrong) for on in self._on_devices(among)]
 
-    def score_judges(self, score: Score) -> list[ScoreJudge]:
-        """Judges by any score of all logits, one for each device."""
-        return [ScoreJudge(**on, score=score) for on in self._on_devices()]
+    def score_judges(self, score: Score, correct: Sequence[Correct] = ()) -> list[ScoreJudge]:
+        """Judges by any score of all logits, one for each device.
+
+        Args:
+            correct: as in `judges`; of use to scores that can stop early.
+        """
+        right = [*correct]
+        return [ScoreJudge(**on, score=score, correct=right) for on in self._on_devices()]
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights with the BatchNorm statistics that the judges give them."""
@@ -138,6 +143,11 @@ class Evaluator:
     def _on_devices(self, among: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
         """The arguments that the judges of all kinds have in common, for each device."""
         inputs, labels = self._compact(among)
+        indices = np.arange(len(self)) if among is None else among
+        groups = self.examples.groups(indices, self.batch_size)
+        if groups is not None and among is not None:  # as positions among these
+            position = {int(index): place for place, index in enumerate(among)}
+            groups = [np.array([position[int(i)] for i in group]) for group in groups]
         shared = {
             "inputs": inputs,
             "labels": labels,
@@ -145,6 +155,7 @@ class Evaluator:
             "prepare": self.examples.prepare,
             "load": self.load,
             "recalibration": self.recalibration,
+            "groups": groups,
         }
         return [{"model": model, **shared} for model in self.models]
 

@@ -1,7 +1,8 @@
 """The interface of labelled examples, of any kind, that models are evaluated on.
 
-The judges, `predict` and the linear probe use this interface, so that they do not depend on images;
-`soup.data.loading.examples` implements it for images.
+The judges, `predict` and the linear probe use this interface, so that they do not depend on images
+or texts; `soup.data.loading.examples` implements it for images, `soup.data.text.examples` for
+texts. The input of a model is one tensor in either case.
 """
 
 from collections.abc import Iterator
@@ -26,10 +27,19 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
+    def groups(self, indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]] | None:
+        """The examples at `indices` by batches that are computed together, of about `size`.
+
+        None if any examples can be, in any order: then a batch is the next `size` of them.
+        """
+
     def batches(
         self, indices: NDArray[np.int64], size: int, device: torch.device
     ) -> Iterator[Tensor]:
-        """The model's input on `device` for the examples at `indices`, in batches of `size`."""
+        """The model's input on `device` for the examples at `indices`, batch by batch.
+
+        The batches are the `groups`, or `size` examples at a time in the given order.
+        """
 
     def compact(self, indices: NDArray[np.int64]) -> Tensor:
         """The examples at `indices` on the CPU, in the smallest form that needs no decoding.

@@ -2,15 +2,15 @@
 
 Greedy selection only needs to know whether the cost of a candidate exceeds a bound. `ErrorJudge`
 counts errors, visits the hardest examples first, and stops as soon as the bound is exceeded; its
-decision is that of a full pass. A score that is not a sum over examples (F1, Matthews) cannot be
-stopped early: `ScoreJudge` always computes all logits.
+decision is that of a full pass. `ScoreJudge` computes scores that are no sum over examples: those
+that are a function of counts (F1, Matthews) stop early by the best that the other examples allow.
 
 Given a `Recalibration`, a judge recomputes the BatchNorm statistics of each candidate on training
 inputs before it judges, and a recipe's soup has these statistics.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,47 +18,36 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soup.evaluation.metrics import Correct, Logits
+from soup.evaluation.passes import Load, Loading, Passes, load_exactly
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights
-from soup.weights.merged import replaced
 
-Load = Callable[[nn.Module, Weights], None]
 ErrorFunction = Callable[[Tensor, Tensor], Tensor]
 Score = Callable[[Tensor, Tensor], float]
+# Of a bound that is computed in another way than the score, so that rounding rejects nobody.
+SLACK = 1e-9
 
 
-def load_exactly(model: nn.Module, weights: Weights) -> None:
-    """Copy weights into a model that has exactly these tensors.
+@runtime_checkable
+class CountScore(Protocol):
+    """A score that is a function of counts: how many examples of a label got which answer.
 
-    Raises:
-        RuntimeError: names or shapes differ; the message of torch lists them.
-    """
-    model.load_state_dict(dict(weights))
-
-
-@dataclass(frozen=True)
-class Loading:
-    """Loads candidate weights into a model, and recomputes BatchNorm statistics if that is wanted.
-
-    Attributes:
-        load: copies weights into a model.
-        recalibration: recomputes the statistics; None for those of the weights.
+    So the best that is still possible is known before all examples were seen.
     """
 
-    load: Load
-    recalibration: Recalibration | None = None
+    def __call__(self, logits: Tensor, labels: Tensor, /) -> float:
+        """The cost of logits (examples, classes) for labels (examples,), both on the CPU."""
 
-    def __call__(self, model: nn.Module, weights: Weights) -> None:
-        self.load(model, weights)
-        if self.recalibration is not None:
-            self.recalibration(model, weights)
+    def table(self, logits: Tensor, labels: Tensor, /) -> Tensor:
+        """Counts (classes, classes + 1) by label and answer; those of several batches add up."""
 
-    def recalibrated(self, model: nn.Module, weights: Weights) -> Weights:
-        """The weights with the statistics that a call gives the model."""
-        if self.recalibration is None:
-            return weights
-        self.load(model, weights)
-        return replaced(weights, self.recalibration(model, weights))
+    def least(self, table: Tensor, unseen: Tensor, /) -> float:
+        """No more than the cost of any answers to the rest.
+
+        Args:
+            table: of the examples seen.
+            unseen: (classes,), how many examples of each label were not.
+        """
 
 
 def top(k: int) -> ErrorFunction:
@@ -82,20 +71,6 @@ def top(k: int) -> ErrorFunction:
 
 
 TOP1_ERROR = top(1)
-
-
-def hardest_first(correct: Sequence[Correct], soup: Correct | None = None) -> NDArray[np.int64]:
-    """Indices of the examples by decreasing number of models that are wrong; ties keep their order.
-
-    Args:
-        correct: for each model, which examples it classifies correctly.
-        soup: the same for the current soup. Its errors come first, because the next candidate
-            differs from the soup by one model and makes mostly the same errors.
-    """
-    wrong = np.sum([~of_model for of_model in correct], axis=0)
-    if soup is not None:
-        wrong = wrong + (len(correct) + 1) * ~soup
-    return np.argsort(-wrong, kind="stable")
 
 
 class ErrorJudge:
@@ -123,6 +98,7 @@ class ErrorJudge:
         prepare: Callable[[Tensor], Tensor] = lambda batch: batch,
         load: Load = load_exactly,
         recalibration: Recalibration | None = None,
+        groups: Sequence[NDArray[np.int64]] | None = None,
     ) -> None:
         """
         Args:
@@ -136,16 +112,12 @@ class ErrorJudge:
             prepare: a batch of `inputs` -> the model's input.
             load: copies weights into the model.
             recalibration: recomputes the BatchNorm statistics of each candidate.
+            groups: the batches, where not any examples can be computed together: of each, the
+                indices of its examples.
         """
-        device = next(model.parameters()).device
-        self._model, self._prepare, self._wrong = model.eval(), prepare, wrong
-        self._load = Loading(load, recalibration)
-        self._correct = [*correct]
-        best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
-        order = np.arange(len(labels)) if best is None else hardest_first(correct, best)
-        self._order = torch.from_numpy(order).to(device)
-        self._inputs, self._labels = inputs.to(device), labels.to(device)
-        self._batch_size = batch_size
+        loading = Loading(load, recalibration)
+        self._passes = Passes(model, inputs, labels, correct, batch_size, prepare, loading, groups)
+        self._wrong = wrong
         self.examples_seen: list[int] = []
         self.answers: list[Correct | None] = []
         self.logits: Logits | None = None
@@ -153,36 +125,40 @@ class ErrorJudge:
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> int | None:
         """The number of errors; None if it exceeds `at_most`."""
-        self._load(self._model, weights)
-        errors, n = 0, len(self._labels)
-        right, outputs = torch.empty(n, dtype=torch.bool), []
-        for start in range(0, n, self._batch_size):
-            stop = min(start + self._batch_size, n)
-            part = self._order[start:stop]
-            logits = self._model(self._prepare(self._inputs[part]))
-            wrong = self._wrong(logits, self._labels[part]).cpu()
+        errors, seen, labels = 0, 0, self._passes.labels
+        right, outputs = torch.empty(len(labels), dtype=torch.bool), []
+        for part, logits in self._passes(weights):
+            wrong = self._wrong(logits, labels[part]).cpu()
             right[part.cpu()] = ~wrong
             outputs.append(logits.float().cpu())
-            errors += int(wrong.sum())
+            errors, seen = errors + int(wrong.sum()), seen + len(part)
             if at_most is not None and errors > at_most:
-                self.examples_seen.append(stop)
+                self.examples_seen.append(seen)
                 self.answers.append(None)
                 return None
-        self.examples_seen.append(n)
+        self.examples_seen.append(seen)
         self.answers.append(right.numpy())
-        self.logits = torch.cat(outputs)[self._order.argsort().cpu()].numpy()
-        if at_most is not None and self._correct:
-            order = hardest_first(self._correct, right.numpy())
-            self._order = torch.from_numpy(order).to(self._order.device)
+        self.logits = self._passes.in_order(outputs)
+        if at_most is not None:
+            self._passes.follow(right.numpy())
         return errors
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights whose errors a call counts: with recomputed BatchNorm statistics."""
-        return self._load.recalibrated(self._model, weights)
+        return self._passes.recalibrated(weights)
 
 
 class ScoreJudge:
-    """Any score of all logits, as a cost: lower is better. Every call visits all examples."""
+    """Any score of all logits, as a cost: lower is better.
+
+    A score of counts (`CountScore`) stops as soon as not even right answers to all other examples
+    would bring the cost within the bound; its decision is that of a full pass. With any other score
+    every call visits all examples.
+
+    Attributes:
+        examples_seen: for each call, the number of examples visited.
+        logits: as in `ErrorJudge`.
+    """
 
     def __init__(
         self,
@@ -194,6 +170,8 @@ class ScoreJudge:
         prepare: Callable[[Tensor], Tensor] = lambda batch: batch,
         load: Load = load_exactly,
         recalibration: Recalibration | None = None,
+        correct: Sequence[Correct] = (),
+        groups: Sequence[NDArray[np.int64]] | None = None,
     ) -> None:
         """
         Args:
@@ -201,22 +179,41 @@ class ScoreJudge:
 
         The other arguments are those of `ErrorJudge`.
         """
-        device = next(model.parameters()).device
-        self._model, self._prepare, self._score = model.eval(), prepare, score
-        self._load = Loading(load, recalibration)
-        self._inputs, self._labels = inputs.to(device), labels.cpu()
-        self._batch_size = batch_size
+        loading = Loading(load, recalibration)
+        self._passes = Passes(model, inputs, labels, correct, batch_size, prepare, loading, groups)
+        self._score, self._labels = score, labels.cpu()
+        self.examples_seen: list[int] = []
+        self.logits: Logits | None = None
 
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
         """The cost; None if it is not at most `at_most`."""
-        self._load(self._model, weights)
-        batches = self._inputs.split(self._batch_size)
-        logits = torch.cat([self._model(self._prepare(batch)).float().cpu() for batch in batches])
+        counted = self._score if isinstance(self._score, CountScore) else None
+        outputs: list[Tensor] = []
+        table, unseen, seen = None, None, 0
+        for part, output in self._passes(weights):
+            outputs.append(output.float().cpu())
+            seen += len(part)
+            if counted is None or at_most is None:
+                continue
+            labels, classes = self._labels[part.cpu()], output.shape[1]
+            if unseen is None:
+                unseen = torch.bincount(self._labels, minlength=classes)
+            unseen = unseen - torch.bincount(labels, minlength=classes)
+            counts = counted.table(outputs[-1], labels)
+            table = counts if table is None else table + counts
+            if counted.least(table, unseen) > at_most + SLACK:
+                self.examples_seen.append(seen)
+                return None
+        self.examples_seen.append(seen)
+        self.logits = self._passes.in_order(outputs)
+        logits = torch.from_numpy(self.logits)
         cost = float(self._score(logits, self._labels))
+        if at_most is not None and cost <= at_most and logits.ndim == 2 and self._labels.ndim == 1:
+            self._passes.follow((~TOP1_ERROR(logits, self._labels)).numpy())
         # Written so that the NaN of a diverged model exceeds every bound.
         return None if at_most is not None and not cost <= at_most else cost
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights whose cost a call computes: with recomputed BatchNorm statistics."""
-        return self._load.recalibrated(self._model, weights)
+        return self._passes.recalibrated(weights)

@@ -1,6 +1,21 @@
-"""The scores that soups can be selected by: counts of errors, and other scores as costs."""
+"""The scores that soups can be selected by: counts of errors, and other scores as costs.
+
+F1 and the Matthews correlation are functions of counts: how many examples of a label got which
+answer. The best that is still possible when some examples were not seen yet bounds them:
+
+- An F1 score grows with every answer that becomes right; so does the correlation of two classes.
+  With labels fixed, let p be the share of positives, a the share of them answered so, b that of
+  the negatives, q = p a + (1 - p) b. The correlation is (a - b) sqrt(p (1 - p)) / sqrt(q (1 - q)),
+  and its slope in a has the sign of q (1 - b) + b (1 - q) >= 0; in b the opposite, by symmetry. So
+  the best case is that all other answers are right, and the bound is reached.
+- For more classes that does not hold: a right answer may make the answers more even, which lowers
+  the correlation. There the largest numerator (all other answers right) is divided by the least
+  denominator (all other answers of the commonest class): a bound that is not always reached.
+"""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -8,6 +23,43 @@ from torch import Tensor
 
 from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, Score, top
 from soup.evaluation.metrics import predicted
+
+Table = Float[Tensor, "classes answers"]
+
+
+@dataclass(frozen=True)
+class ConfusionScore:
+    """A score of counts by label and answer, as a cost: a `soup.evaluation.judges.CountScore`.
+
+    Attributes:
+        cost: counts (classes, classes + 1), of which the last column is of examples without a
+            prediction -> 1 less the score; NaN where it is not defined.
+        bound: the same and the numbers of examples not seen (classes,) -> no more than the cost
+            with any answers to them; None for that of right answers to all of them.
+    """
+
+    cost: Callable[[Table], float]
+    bound: Callable[[Table, Float[Tensor, " classes"]], float] | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> float:
+        return self.cost(_confusion(logits, labels))
+
+    def table(self, logits: Tensor, labels: Tensor) -> Table:
+        """Counts by label and answer."""
+        return _confusion(logits, labels)
+
+    def least(self, table: Table, unseen: Tensor) -> float:
+        """No more than the cost of any answers to the examples not seen."""
+        if self.bound is not None:
+            return self.bound(table, unseen.double())
+        return self.cost(_all_right(table, unseen))
+
+
+def _all_right(table: Table, unseen: Tensor) -> Table:
+    """The counts if all other answers are right."""
+    best = table.clone()
+    best.diagonal().add_(unseen)
+    return best
 
 
 def _confusion(logits: Tensor, labels: Tensor) -> Float[Tensor, "classes answers"]:
@@ -18,32 +70,69 @@ def _confusion(logits: Tensor, labels: Tensor) -> Float[Tensor, "classes answers
     return pairs.double().view(classes, classes + 1)
 
 
-def macro_f1(logits: Tensor, labels: Tensor) -> float:
+def _f1(table: Table) -> Float[Tensor, " classes"]:
+    """The F1 score of each class, 2 TP / (2 TP + FP + FN); NaN of one that does not occur.
+
+    An example without a prediction is a false negative of its class.
+    """
+    return 2 * table.diagonal() / (table.sum(dim=1) + table[:, :-1].sum(dim=0))
+
+
+def _macro_f1(table: Table) -> float:
     """1 less the mean F1 score over the classes that occur in the labels or the predictions.
 
-    The F1 score of a class is 2 TP / (2 TP + FP + FN). An example without a prediction is a false
-    negative of its class. The cost is NaN if all labels are of one class: another class then has no
-    positives, for which F1 is not defined.
+    It is NaN if all labels are of one class: another class then has no positives, for which F1 is
+    not defined.
     """
-    table = _confusion(logits, labels)
-    labelled, answered = table.sum(dim=1), table[:, :-1].sum(dim=0)
-    if (labelled > 0).sum() < 2:
+    if (table.sum(dim=1) > 0).sum() < 2:
         return math.nan
-    f1 = 2 * table.diagonal() / (labelled + answered)
-    return 1 - float(f1[labelled + answered > 0].mean())
+    return 1 - float(_f1(table).nanmean())
 
 
-def matthews(logits: Tensor, labels: Tensor) -> float:
+def f1_accuracy(positive: int) -> ConfusionScore:
+    """The mean of accuracy and the F1 score of one class, by which GLUE scores MRPC and QQP."""
+
+    def cost(table: Table) -> float:
+        accuracy = table.diagonal().sum() / table.sum()
+        f1 = torch.nan_to_num(_f1(table)[positive])  # 0 if the class does not occur
+        return 1 - float((accuracy + f1) / 2)
+
+    return ConfusionScore(cost)
+
+
+def _matthews(table: Table) -> float:
     """1 less the Matthews correlation coefficient, which is 0 for constant labels or predictions.
 
     Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
     An example without a prediction counts as predicted to be of a class that no label has.
     """
-    table = _confusion(logits, labels)
+    covariance, labels, answers = _covariances(table)
+    variances = labels * answers
+    return 1 - float(covariance / variances.sqrt()) if variances > 0 else 1.0
+
+
+def _covariances(table: Table) -> tuple[Tensor, Tensor, Tensor]:
+    """n^2 times the covariance of labels and answers, and the variances of each."""
     n, labelled, answered = table.sum(), table.sum(dim=1), table.sum(dim=0)
     covariance = table.diagonal().sum() * n - (labelled * answered[:-1]).sum()
-    variances = (n**2 - (labelled**2).sum()) * (n**2 - (answered**2).sum())
-    return 1 - float(covariance / variances.sqrt()) if variances > 0 else 1.0
+    return covariance, n**2 - (labelled**2).sum(), n**2 - (answered**2).sum()
+
+
+def _matthews_bound(table: Table, unseen: Float[Tensor, " classes"]) -> float:
+    best = _all_right(table, unseen)
+    if len(table) == 2 and table[:, 2].sum() == 0:
+        return _matthews(best)
+    covariance, labels, _ = _covariances(best)
+    answered = table.sum(dim=0)
+    answered[answered.argmax()] += unseen.sum()
+    least = labels * (best.sum() ** 2 - (answered**2).sum())
+    if covariance <= 0:
+        return 1.0  # constant answers give a correlation of 0
+    return max(0.0, 1 - float(covariance / least.sqrt())) if least > 0 else 0.0
+
+
+macro_f1 = ConfusionScore(_macro_f1)
+matthews = ConfusionScore(_matthews, _matthews_bound)
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor) -> float:

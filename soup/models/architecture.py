@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,17 @@ from unicodedata import normalize
 
 from soup import limits
 from soup.errors import BadInput
-from soup.files import BadJson, parse_json, read_bytes, write_json
+from soup.files import BadJson, parse_json, read_bytes, write_json, write_text
 from soup.models.arguments import is_word, unfit, unfit_config
+from soup.models.text_arguments import unfit_text
 
 DESCRIPTION_FILE = "model.json"  # beside the weights
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "nearest-exact", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 CROP_PCT = (0.25, 4.0)
+# How an input is made: of a model of images, and of texts. The others are not written.
+IMAGE_FIELDS = ("image_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
+TEXT_FIELDS = ("tokenizer", "max_length")
 
 
 class ModelError(BadInput, ValueError):
@@ -28,7 +32,7 @@ class Architecture:
     """Everything that is needed to build a model and to prepare its input.
 
     Attributes:
-        library: 'timm' or 'open_clip'.
+        library: 'timm', 'open_clip' or 'transformers'.
         model: name of the model in the library, or path of an open_clip config.
         classes: class names; the position of a name is its label.
         image_size: height and width of the input, pixels.
@@ -38,34 +42,55 @@ class Architecture:
         crop_mode: 'center'; 'squash' resizes both sides without keeping the aspect ratio;
             'border' resizes the longer side and pads the shorter one.
         kwargs: passed to the library's create_model.
-        config: configuration of an open_clip image tower. It is stored so that the tower is built
-            the same without the user's config file and after a change of open_clip's configs.
+        config: configuration of an open_clip image tower, or of a model of transformers. It is
+            stored so that the model is built the same without the user's config file and after a
+            change of the library's configs.
+        tokenizer: name of a file of a text model's tokenizer -> its content, as transformers writes
+            it; empty for images, as the fields of images are unset for texts.
+        max_length: tokens at which a text is cut.
     """
 
     library: str
     model: str
     classes: tuple[str, ...]
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    image_size: int = 0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
     crop_mode: str = "center"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Mapping[str, str] = field(default_factory=dict)
+    max_length: int = 0
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the model classifies texts, not images."""
+        return self.library == "transformers"
 
     def save(self, path: Path) -> None:
-        """Write the description as JSON.
+        """Write the description as JSON; beside it, those files of a text model by which
+        transformers opens the folder.
 
         Raises:
             ModelError: a description may not hold this (`require_sound`): it could not be read.
         """
-        require_sound(asdict(self), "the model")
-        write_json(path, asdict(self))
+        require_sound(self._fields(), "the model")
+        write_json(path, self._fields())
+        if self.of_text:
+            write_json(path.with_name("config.json"), self.config)
+            for name, content in self.tokenizer.items():
+                write_text(path.with_name(name), content)
 
     def text(self) -> str:
         """JSON in one line, for the metadata of a weights file."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self._fields(), sort_keys=True)
+
+    def _fields(self) -> dict[str, Any]:
+        """The fields that say something of a model of this kind."""
+        unset = IMAGE_FIELDS if self.of_text else TEXT_FIELDS
+        return {name: value for name, value in asdict(self).items() if name not in unset}
 
     @staticmethod
     def load(path: Path) -> "Architecture":
@@ -169,6 +194,8 @@ def require_sound(fields: Mapping[str, Any], source: str) -> None:
 def _unsound(fields: Mapping[str, Any]) -> str:
     """What is wrong with a description; '' if nothing is."""
     library, config = fields.get("library", "timm"), fields.get("config") or {}
+    if library == "transformers":
+        return unfit_text(fields) or _too_many(fields.get("classes", ()))
     name, side = fields.get("model"), fields.get("image_size", 1)
     crop, classes = fields.get("crop_pct", 1.0), fields.get("classes", ())
     reason = unfit(library, fields.get("kwargs") or {}) or (unfit_config(config) if config else "")
@@ -188,6 +215,10 @@ def _unsound(fields: Mapping[str, Any]) -> str:
     mean, std = fields.get("mean", ()), fields.get("std", (1.0,))
     if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
         reason = "mean and std must be finite, and std above 0"
+    return _too_many(classes) or reason
+
+
+def _too_many(classes: Sequence[str]) -> str:
     if len(classes) > limits.CLASSES or any(len(name) > limits.TEXT for name in classes):
-        reason = f"more than {limits.CLASSES} classes, or a name longer than {limits.TEXT}"
-    return reason
+        return f"more than {limits.CLASSES} classes, or a name longer than {limits.TEXT}"
+    return ""

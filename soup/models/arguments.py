@@ -149,11 +149,11 @@ def _unfit(values: Mapping[str, Any], allowed: frozenset[str], where: str) -> It
             yield f"{place} asks for pretrained weights"
         elif isinstance(value, Mapping):
             yield from _unfit(value, allowed | NESTED, place)
-        elif reason := _wrong(name, value):
+        elif reason := wrong_value(name, value):
             yield f"{place} {reason}"
 
 
-def _wrong(name: str, value: Any) -> str:
+def wrong_value(name: str, value: Any) -> str:
     """Why a value cannot be an argument's; '' if it can."""
     count, pending = 0, [(value, 0)]
     most = limits.WIDTH

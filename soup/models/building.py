@@ -1,7 +1,8 @@
-"""Building a model of timm or open_clip from its description, and loading weights into it.
+"""Building a model of any library from its description, and loading weights into it.
 
-A model maps normalised images (batch, 3, height, width) to logits (batch, classes). Its tensors
-have the names of the library, so that the library can load its weights.
+A model maps its input to logits (batch, classes): normalised images (batch, 3, height, width), or
+the tokens of texts (batch, 2, length). Its tensors have the names of the library, so that the
+library can load its weights.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from soup.errors import some
+from soup.errors import missing_extra, some
 from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.family_guess import likeness
 from soup.models.outline import outline, without_numbers
@@ -25,18 +26,22 @@ from soup.weights.shards import WEIGHTS_FILE
 from soup.weights.wrappers import unwrap
 
 PART = 1 << 20  # numbers that are copied at once
-MODULES = {"timm": "soup.models.timm_models", "open_clip": "soup.models.clip_models"}
+MODULES = {
+    "timm": "soup.models.timm_models",
+    "open_clip": "soup.models.clip_models",
+    "transformers": "soup.models.transformers_models",
+}
 
 
 @runtime_checkable
 class Library(Protocol):
-    """The interface of the module of a library (`timm_models`, `clip_models`)."""
+    """The interface of a library's module (`timm_models`, `clip_models`, `transformers_models`)."""
 
     def build(self, architecture: Architecture) -> nn.Module:
         """A model with random weights."""
 
-    def features(self, model: nn.Module, images: Tensor) -> Tensor:
-        """The input of the head, (batch, features), for images (batch, 3, height, width)."""
+    def features(self, model: nn.Module, images: Tensor, /) -> Tensor:
+        """The input of the head, (batch, features), for a batch of the model's input."""
 
     def head(self, model: nn.Module) -> nn.Linear:
         """The last layer, which maps features to logits."""
@@ -49,14 +54,19 @@ def library(name: str) -> Library:
     """The module for a library, imported when it is needed, because the import takes seconds.
 
     Args:
-        name: 'timm' or 'open_clip'.
+        name: 'timm', 'open_clip' or 'transformers'.
 
     Raises:
-        ModelError: the library is unknown.
+        ModelError: the library is unknown, or transformers, which is optional, is not installed.
     """
     if name not in MODULES:
         raise ModelError(f"unknown library {name!r}; known: {', '.join(MODULES)}")
-    return cast(Library, import_module(MODULES[name]))
+    try:
+        return cast(Library, import_module(MODULES[name]))
+    except ModuleNotFoundError as error:
+        if name != "transformers" or error.name not in ("transformers", "tokenizers"):
+            raise
+        raise ModelError(f"a text model needs {missing_extra(error)}") from None
 
 
 def build(

@@ -24,12 +24,17 @@ def answers(
     """
     if ranks.world == 1:
         return predict(model, examples, batch_size)
-    batches = -(-len(examples) // batch_size)
-    bounds = [ranks.of(batches, rank) for rank in range(ranks.world)]
     everything = np.arange(len(examples))
-    parts = [everything[part.start * batch_size : part.stop * batch_size] for part in bounds]
+    batches = examples.groups(everything, batch_size)
+    if batches is None:
+        starts = range(0, len(everything), batch_size)
+        batches = [everything[start : start + batch_size] for start in starts]
+    bounds = [ranks.of(len(batches), rank) for rank in range(ranks.world)]
+    none = np.zeros(0, np.int64)
+    parts = [np.concatenate([none, *batches[part.start : part.stop]]) for part in bounds]
     logits: Logits = np.zeros((0, classes), np.float32)
     if len(parts[ranks.rank]):
         logits = predict(model, examples, batch_size, indices=parts[ranks.rank])
-    joined: Logits = ranks.join(torch.from_numpy(logits), [len(part) for part in parts]).numpy()
-    return joined
+    joined = ranks.join(torch.from_numpy(logits), [len(part) for part in parts]).numpy()
+    answers: Logits = joined[np.concatenate(parts).argsort()]
+    return answers

@@ -10,9 +10,11 @@ from torch import nn
 
 from soup.data.loading.image_store import ImageStore
 from soup.evaluation.examples import Examples
+from soup.evaluation.predict import computed
 from soup.files import of_code, of_value
 from soup.models import Architecture, library
 
+SORTED = 4096
 Features = Float[NDArray[np.float32], "examples features"]
 
 
@@ -52,8 +54,14 @@ def features(
 ) -> Iterator[Features]:
     """The inputs of the model's head, float32 (batch, features), one batch at a time."""
     device = next(model.parameters()).device
-    compute = library(architecture.library).features
-    for batch in examples.batches(np.arange(len(examples)), batch_size, device):
+    library_features = library(architecture.library).features
+    everything = np.arange(len(examples))
+    # Of texts, enough at a time that batches of similar length can be made of them.
+    step = batch_size if examples.groups(everything[:1], 1) is None else max(SORTED, batch_size)
+    for start in range(0, len(everything), step):
+        part = everything[start : start + step]
         with torch.no_grad():
-            batch_features = compute(model, batch).float()
-        yield batch_features.cpu().numpy()
+            rows = computed(
+                lambda batch: library_features(model, batch), examples, part, batch_size, device
+            )
+        yield rows.numpy()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from soup.evaluation.judges import ErrorJudge, ScoreJudge, hardest_first, top
+from soup.evaluation.judges import ErrorJudge, ScoreJudge, top
+from soup.evaluation.passes import hardest_first
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient
 from tests.strategies import seeds

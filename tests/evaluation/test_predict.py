@@ -14,8 +14,9 @@ from torch import nn
 from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
 from soup.evaluation.evaluator import Evaluator
-from soup.evaluation.judges import ErrorJudge, hardest_first
+from soup.evaluation.judges import ErrorJudge
 from soup.evaluation.metrics import Correct, correct
+from soup.evaluation.passes import hardest_first
 from soup.evaluation.predict import predict
 from soup.models import Architecture
 from soup.models.transforms import image_input

@@ -52,6 +52,10 @@ class ImageExamples:
         """
         return self.open()
 
+    def groups(self, indices: NDArray[np.int64], size: int) -> None:
+        """Any images can be computed together."""
+        del indices, size
+
     def batches(
         self, indices: NDArray[np.int64], size: int, device: torch.device
     ) -> Iterator[Tensor]:

@@ -1,0 +1,139 @@
+"""Forward passes of candidate weights over the same examples, in an order that ends early.
+
+Whatever may end early, visits the examples first on which most models fail. Examples that can be
+computed together in any batch are visited one by one in that order. Those of which the batches are
+given (texts of similar length) keep their batches, which then are visited in that order: so the
+logits of an example depend on the weights alone, to the last bit.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from soup.evaluation.metrics import Correct, Logits
+from soup.models.batchnorm import Recalibration
+from soup.weights import Weights
+from soup.weights.merged import replaced
+
+Load = Callable[[nn.Module, Weights], None]
+
+
+def load_exactly(model: nn.Module, weights: Weights) -> None:
+    """Copy weights into a model that has exactly these tensors.
+
+    Raises:
+        RuntimeError: names or shapes differ; the message of torch lists them.
+    """
+    model.load_state_dict(dict(weights))
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Loads candidate weights into a model, and recomputes BatchNorm statistics if that is wanted.
+
+    Attributes:
+        load: copies weights into a model.
+        recalibration: recomputes the statistics; None for those of the weights.
+    """
+
+    load: Load
+    recalibration: Recalibration | None = None
+
+    def __call__(self, model: nn.Module, weights: Weights) -> None:
+        self.load(model, weights)
+        if self.recalibration is not None:
+            self.recalibration(model, weights)
+
+    def recalibrated(self, model: nn.Module, weights: Weights) -> Weights:
+        """The weights with the statistics that a call gives the model."""
+        if self.recalibration is None:
+            return weights
+        self.load(model, weights)
+        return replaced(weights, self.recalibration(model, weights))
+
+
+def hardest_first(correct: Sequence[Correct], soup: Correct | None = None) -> NDArray[np.int64]:
+    """Indices of the examples by decreasing number of models that are wrong; ties keep their order.
+
+    Args:
+        correct: for each model, which examples it classifies correctly.
+        soup: the same for the current soup. Its errors come first, because the next candidate
+            differs from the soup by one model and makes mostly the same errors.
+    """
+    return np.argsort(-_wrong(correct, soup), kind="stable")
+
+
+def _wrong(correct: Sequence[Correct], soup: Correct | None) -> NDArray[np.int64]:
+    """How often each example was classified wrongly, (examples,); errors of the soup count most."""
+    wrong: NDArray[np.int64] = np.sum([~of_model for of_model in correct], axis=0)
+    return wrong if soup is None else wrong + (len(correct) + 1) * ~soup
+
+
+class Passes:
+    """The passes of any candidate over a fixed set of examples."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        correct: Sequence[Correct],
+        batch_size: int,
+        prepare: Callable[[Tensor], Tensor],
+        loading: Loading,
+        groups: Sequence[NDArray[np.int64]] | None = None,
+    ) -> None:
+        """
+        Args:
+            model: takes the weights, which are overwritten; it runs on the device that it is on.
+            inputs: (examples, ...); kept on the model's device.
+            labels: (examples, ...); the same.
+            correct: for each ingredient already scored, which examples it classifies correctly.
+            batch_size: examples in each forward pass, without `groups`.
+            prepare: a batch of `inputs` -> the model's input.
+            loading: copies weights into the model.
+            groups: the batches: of each, the indices of its examples; None for any.
+        """
+        device = next(model.parameters()).device
+        self._model, self._prepare, self.loading = model.eval(), prepare, loading
+        self._correct, self._batch_size, self._groups = [*correct], batch_size, groups
+        self._inputs, self.labels = inputs.to(device), labels.to(device)
+        best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
+        self._visits: list[Tensor] = []
+        self._arrange(best)
+
+    def __call__(self, weights: Weights) -> Iterator[tuple[Tensor, Tensor]]:
+        """Load weights, and yield the indices and the logits of one batch after the other."""
+        self.loading(self._model, weights)
+        for part in self._visits:
+            yield part, self._model(self._prepare(self._inputs[part]))
+
+    def in_order(self, outputs: Sequence[Tensor]) -> Logits:
+        """The logits of all batches of a whole pass, on the CPU, in the order of the examples."""
+        logits: Logits = torch.cat([*outputs])[torch.cat(self._visits).argsort().cpu()].numpy()
+        return logits
+
+    def follow(self, soup: Correct) -> None:
+        """Visit first, from now on, what the present soup gets wrong."""
+        if self._correct:
+            self._arrange(soup)
+
+    def recalibrated(self, weights: Weights) -> Weights:
+        """The weights as they are in the model during a pass."""
+        return self.loading.recalibrated(self._model, weights)
+
+    def _arrange(self, soup: Correct | None) -> None:
+        device, groups = self._inputs.device, self._groups
+        if groups is None:
+            n = len(self.labels)
+            order = np.arange(n) if soup is None else hardest_first(self._correct, soup)
+            self._visits = [*torch.from_numpy(order).to(device).split(self._batch_size)]
+            return
+        if soup is not None:
+            wrong = _wrong(self._correct, soup)
+            groups = sorted(groups, key=lambda group: -float(wrong[group].mean()))
+        self._visits = [torch.from_numpy(group).to(device) for group in groups]

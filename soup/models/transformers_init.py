@@ -1,0 +1,271 @@
+"""The initialisation from transformers: a model by name or folder, its tokenizer, a new head."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from soup.config.params import Base
+from soup.errors import some
+from soup.models.architecture import Architecture, ModelError
+from soup.models.text_input import TOKENIZER_FILE, require_vocabulary, text_input
+from soup.models.transformers_models import (
+    CONFIG_FILE,
+    as_classifier,
+    config_from,
+    head,
+    plain_config,
+    require_kind,
+)
+
+TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer_config.json")
+LONGEST = 512  # tokens of a model that does not say how many it takes
+SEED = 0  # of the layers that the weights lack
+
+
+def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module, str]:
+    """The initialisation of all fine-tunes, with a head of zeros unless the head is kept.
+
+    The model is float32 whatever the file holds, so that small steps are not rounded away.
+
+    Args:
+        base: the parameters of the initialisation.
+        classes: class names; the position of a name is its label.
+
+    Returns:
+        The architecture, the model in evaluation mode, and a line about the layers that the weights
+        lack, or ''.
+
+    Raises:
+        ModelError: the model cannot be had or is of a kind that is not supported, the weights or
+            the kept head do not fit.
+        TokenizerError: the tokenizer cannot be used, or belongs to another model.
+    """
+    with _quiet():
+        values = _values(base)
+        config = config_from(values, classes)
+        model, note = _model(base, config, values, classes)
+        tokenizer, pad = _tokenizer(base)
+    name = Path(base.model).name
+    rows = model.get_input_embeddings().num_embeddings
+    require_vocabulary(tokenizer[TOKENIZER_FILE], rows, name)
+    original = type(model).__name__
+    classifier = as_classifier(model).eval()
+    linear = head(classifier)
+    if base.head == "new":
+        nn.init.zeros_(linear.weight)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+    architecture = Architecture(
+        library="transformers",
+        model=name,
+        classes=classes,
+        config=plain_config(config, original) | {"pad_token_id": pad},
+        tokenizer=tokenizer,
+        max_length=_max_length(base, config, tokenizer),
+    )
+    text_input(tokenizer[TOKENIZER_FILE], architecture.max_length, pad)
+    return architecture, classifier, note
+
+
+def require(base: Base) -> None:
+    """Check that there is such a model, of a kind that is supported; no weights are read.
+
+    Raises:
+        ModelError: there is none.
+    """
+    with _quiet():
+        _values(base)
+
+
+def _values(base: Base) -> dict[str, Any]:
+    """The values of the model's config.json, with those of `base.kwargs` instead of its own."""
+    file = Path(base.model) / CONFIG_FILE
+    try:
+        if Path(base.model).is_dir():
+            values = json.loads(file.read_text(encoding="utf-8"))
+        else:
+            values = AutoConfig.from_pretrained(base.model, trust_remote_code=False).to_dict()
+    except Exception as error:  # the hub raises many kinds; all mean the same here
+        raise ModelError(
+            f"base.model: {base.model} is neither a folder with a {CONFIG_FILE} nor a model that "
+            f"can be had: {_first_line(error)}"
+        ) from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{file} is no JSON object")
+    require_kind(values)
+    unknown = [key for key in base.kwargs if key not in values]
+    if unknown:
+        raise ModelError(
+            f"base.kwargs: the config of {base.model} has no {', '.join(unknown)}; it has "
+            f"{some(sorted(values), 40)}"
+        )
+    return values | dict(base.kwargs)
+
+
+def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tuple[Any, str]:
+    """The model of transformers with its weights, and a line about what they lack."""
+    if base.weights == "random":
+        with _seeded():
+            made = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        return made, ""
+    source = base.model if base.weights == "pretrained" else base.weights
+    kept = base.head == "keep"
+    if kept:
+        _require_kept(base, values, classes)
+    try:
+        with _seeded():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+            )
+    except Exception as error:  # the hub raises many kinds; all mean the same here
+        raise ModelError(
+            f"base.weights: the weights of {source} cannot be had: {_first_line(error)}"
+        ) from None
+    wrong = _unfit(model, info, kept)
+    if wrong:
+        raise ModelError(
+            f"the weights of {source} do not fit a {type(model).__name__} of this config:\n  "
+            + some(wrong, 12, "\n  ")
+        )
+    if kept:
+        _reorder(head(model), values, classes)
+    # The last layer is set to zeros; what is before it begins at random.
+    first = head(model)
+    last = {n for n, p in model.named_parameters() if any(p is q for q in first.parameters())}
+    lacking = sorted({*info["missing_keys"]} - last)
+    return model, f"the weights lack {some(lacking, 6)}: random, seed {SEED}" if lacking else ""
+
+
+def _unfit(model: Any, info: Any, kept: bool) -> list[str]:
+    """What is wrong with loaded weights: all but the head and the pooling must be there."""
+    body = f"{model.base_model_prefix}."
+
+    def needed(name: str) -> bool:
+        return kept or (name.startswith(body) and ".pooler." not in name)
+
+    missing = [f"missing: {n}" for n in sorted(info["missing_keys"]) if needed(n)]
+    shapes = [
+        f"{name} is {tuple(stored)}, the model wants {tuple(wanted)}"
+        for name, stored, wanted in sorted(info["mismatched_keys"])
+        if needed(name)
+    ]
+    return missing + shapes
+
+
+def _require_kept(base: Base, values: Any, classes: tuple[str, ...]) -> None:
+    names = _names(values)
+    if len(names) != len(classes) or not (_unnamed(names) or {*names} == {*classes}):
+        raise ModelError(
+            f"base.head: keep: {base.model} knows the classes {some(names, 10)}, the data has "
+            f"{some(classes, 10)}; take head: new"
+        )
+
+
+def _reorder(linear: nn.Linear, values: Any, classes: tuple[str, ...]) -> None:
+    """Put the rows of a kept head in the order of our classes; unnamed ones stay as they are."""
+    names = _names(values)
+    if _unnamed(names):
+        return
+    order = [names.index(name) for name in classes]
+    for tensor in linear.state_dict().values():
+        tensor.copy_(tensor[order].clone())
+
+
+def _names(values: Any) -> list[str]:
+    """The class names of a config.json; LABEL_0, ... where it does not say any."""
+    named = values.get("id2label") or {}
+    if named:
+        return [str(named[key]) for key in sorted(named, key=int)]
+    return [f"LABEL_{index}" for index in range(values.get("num_labels", 2))]
+
+
+def _unnamed(names: list[str]) -> bool:
+    return names == [f"LABEL_{index}" for index in range(len(names))]
+
+
+def _tokenizer(base: Base) -> tuple[dict[str, str], int]:
+    """The files of the tokenizer, as transformers writes them; and the id that it pads with."""
+    source = base.tokenizer or base.model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # the hub raises many kinds; all mean the same here
+        raise ModelError(
+            f"the tokenizer of {source} cannot be had: {_first_line(error)}; name one: "
+            "base.tokenizer: FOLDER"
+        ) from None
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer of {source} has no {TOKENIZER_FILE}, and only such are supported; "
+            "name another: base.tokenizer"
+        )
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"the tokenizer of {source} has no token to fill texts up with")
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = {
+            name: (Path(folder) / name).read_text(encoding="utf-8")
+            for name in TOKENIZER_FILES
+            if (Path(folder) / name).is_file()
+        }
+    return files, int(tokenizer.pad_token_id)
+
+
+def _max_length(base: Base, config: Any, tokenizer: dict[str, str]) -> int:
+    """The tokens that the model takes at most: those asked for, or all that it has positions for.
+
+    Raises:
+        ModelError: more are asked for than it has positions.
+    """
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    # RoBERTa and its like count positions from behind the id of the filling token.
+    if config.model_type in ("roberta", "camembert", "xlm-roberta", "mpnet"):
+        positions -= (config.pad_token_id or 0) + 1
+    if config.model_type == "t5":  # relative positions: any length
+        positions = 0
+    if positions and base.max_length and base.max_length > positions:
+        raise ModelError(
+            f"base.max_length: {base.model} takes {positions} tokens, not {base.max_length}"
+        )
+    said = json.loads(tokenizer.get("tokenizer_config.json", "{}")).get("model_max_length", LONGEST)
+    usual = min(positions or LONGEST, int(said) if said < 10**6 else LONGEST)
+    return base.max_length or usual
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random layers are always the same, and the random numbers of the caller stay as they are."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(SEED)
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and tables that transformers prints while it loads."""
+    logging: Any = transformers.utils.logging
+    before, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,204 @@
+"""Text classifiers of transformers: `AutoModelForSequenceClassification` by its configuration.
+
+The input of a model is one tensor of whole numbers (batch, 2, length): the ids of tokens, and 1 +
+their types, which is 0 behind the end of a text. A model has the names of transformers' tensors, so
+that `from_pretrained` reads what this project writes.
+"""
+
+import copy
+import inspect
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from soup.models.architecture import Architecture, ModelError
+
+CONFIG_FILE = "config.json"
+# Architectures that this project has tried. Others may need code of their own, or inputs that are
+# not told here.
+KINDS = (
+    "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert",
+    "mpnet", "roberta", "t5", "xlm-roberta",
+)  # fmt: skip
+# Keys of a configuration that name code or files elsewhere, or how weights are packed.
+REFUSED = ("auto_map", "quantization_config", "custom_pipelines", "base_model_tp_plan")
+# Keys that this project decides, or that say where a configuration was.
+OURS = (
+    "_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "problem_type",
+    "torch_dtype", "transformers_version",
+)  # fmt: skip
+
+
+class TextClassifier(nn.Module):
+    """What this project adds to a model of transformers: one input tensor, logits, layers."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Whole numbers (batch, 2, length) -> logits (batch, classes)."""
+        ids, types = inputs[:, 0], inputs[:, 1]
+        named = {"input_ids": ids, "attention_mask": (types > 0).long()}
+        model: Any = self
+        if getattr(model.config, "type_vocab_size", 0) > 1 and _takes_types(_original(type(self))):
+            named["token_type_ids"] = (types - 1).clamp(min=0)
+        logits: Tensor = super().forward(**named, return_dict=True).logits
+        return logits
+
+    def group_matcher(self, coarse: bool = False) -> Any:  # noqa: ARG002 # timm names it
+        """The layer of each parameter, for layer-wise decay: embeddings, blocks, head.
+
+        What follows the last block (norms, pooling) belongs to that block, as in timm. The blocks
+        of T5's decoder are above those of its encoder.
+        """
+        blocks = r"^[\w.]*?(?:encoder\.layer|encoder\.block|transformer\.layer|layers"
+        blocks += r"|encoder\.albert_layer_groups)\.(\d+)"
+        return {
+            "stem": r"^[\w.]*?(?:embeddings|shared|embed_tokens|relative_attention_bias)",
+            "blocks": [
+                (r"^[\w.]*?decoder\.block\.(\d+)", (1,)),
+                (blocks, (0,)),
+                (r"^(?!classif|score)[\w.]*(?:pooler|final_layer_norm|final_norm)", (99999,)),
+            ],
+        }
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Switch gradient checkpointing on or off."""
+        model: Any = self
+        if enable:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            model.gradient_checkpointing_disable()
+
+
+def build(architecture: Architecture) -> nn.Module:
+    """A text classifier with random weights, float32.
+
+    Raises:
+        ModelError: its configuration is missing or cannot be used.
+    """
+    config = config_of(architecture)
+    try:
+        # Not through the configuration's dtype, which is that of the file that it was beside.
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    except Exception as error:  # transformers raises many kinds; all mean the same here
+        raise ModelError(
+            f"transformers cannot make {architecture.model}: {type(error).__name__}: {error}"
+        ) from None
+    return as_classifier(model)
+
+
+def as_classifier(model: Any) -> nn.Module:
+    """A model of transformers as one that takes one tensor and gives logits, in place."""
+    model.__class__ = _classifier(type(model))
+    head(model)
+    return model  # type: ignore[no-any-return]
+
+
+def features(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The input of the head, (batch, features)."""
+    seen: list[Tensor] = []
+    handle = head(model).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        model(inputs)
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+def head(model: nn.Module) -> nn.Linear:
+    """The last layer: the last linear one with an output for each class.
+
+    Raises:
+        ModelError: there is none.
+    """
+    named: Any = model
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    found = next((m for m in reversed(layers) if m.out_features == named.config.num_labels), None)
+    if found is None:
+        raise ModelError(
+            f"{type(model).__name__} has no linear head to fine-tune; choose a model that ends in "
+            "one linear layer"
+        )
+    return found
+
+
+def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
+    """Models of transformers have no stochastic depth.
+
+    Raises:
+        ModelError: always.
+    """
+    del rate
+    raise ModelError(f"{architecture.model} has no drop path (drop_path_rate); set it to 0")
+
+
+def config_of(architecture: Architecture) -> Any:
+    """The configuration of a model, with its classes.
+
+    Raises:
+        ModelError: it is missing, or is of a kind that is not supported.
+    """
+    if not architecture.config:
+        raise ModelError(f"the description of {architecture.model} lacks its config")
+    return config_from(architecture.config, architecture.classes)
+
+
+def config_from(values: Mapping[str, Any], classes: tuple[str, ...]) -> Any:
+    """A configuration of transformers from the values of a config.json.
+
+    Raises:
+        ModelError: it is of a kind that is not supported, asks for code of its own, or is damaged.
+    """
+    require_kind(values)
+    plain = copy.deepcopy(dict(values))
+    for key in OURS:
+        plain.pop(key, None)
+    plain["id2label"] = dict(enumerate(classes))
+    plain["label2id"] = {name: index for index, name in enumerate(classes)}
+    try:
+        return AutoConfig.for_model(plain.pop("model_type"), **plain)
+    except Exception as error:  # transformers raises many kinds; all mean the same here
+        raise ModelError(f"the config is damaged: {type(error).__name__}: {error}") from None
+
+
+def require_kind(values: Mapping[str, Any]) -> None:
+    """Check that a configuration is of a model that is supported and asks for nothing else.
+
+    Raises:
+        ModelError: it is not.
+    """
+    kind = values.get("model_type")
+    if kind not in KINDS:
+        raise ModelError(
+            f"config.json is of a model of type {kind!r}; text classifiers of {', '.join(KINDS)} "
+            "are supported"
+        )
+    asked = [key for key in REFUSED if values.get(key)]
+    if asked:
+        raise ModelError(f"config.json asks for {', '.join(asked)}, which is not read")
+
+
+def plain_config(config: Any, model: str) -> dict[str, Any]:
+    """The values of a config.json for a model: of its classes and architecture, float32."""
+    values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    for key in ("_name_or_path", "torch_dtype", "transformers_version", "problem_type"):
+        values.pop(key, None)
+    return values | {"architectures": [model], "dtype": "float32"}
+
+
+@cache
+def _classifier(kind: type) -> type:
+    """A class of transformers with `TextClassifier`'s methods before its own."""
+    return type(kind.__name__, (TextClassifier, kind), {"__module__": kind.__module__})
+
+
+def _original(kind: type) -> Any:
+    return kind.__mro__[kind.__mro__.index(TextClassifier) + 1]
+
+
+@cache
+def _takes_types(kind: Any) -> bool:
+    return "token_type_ids" in inspect.signature(kind.forward).parameters
