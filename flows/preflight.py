@@ -58,6 +58,13 @@ def _require_base(base: Base) -> None:
         from soup.models import timm_init
 
         timm_init.require(base)
+    elif base.library == "transformers":
+        from soup.models.building import library
+
+        library(base.library)  # says so if transformers is not installed
+        from soup.models import transformers_init
+
+        transformers_init.require(base)
     else:
         from soup.models import clip_init
 

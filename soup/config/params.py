@@ -256,6 +256,29 @@ class Params(Strict):
         return self
 
     @model_validator(mode="after")
+    def texts_have_a_text_model(self) -> Self:
+        texts, model = self.data.text is not None, self.base.library == "transformers"
+        if texts != model:
+            raise ValueError(
+                "data.text and base.library: transformers go together: "
+                + ("these are texts" if texts else "there is no data.text, so these are images")
+                + f", and the model is of {self.base.library}"
+            )
+        if not texts:
+            return self
+        space = self.sweep.space
+        # The augmentations of images; what is off by default may stay unsaid.
+        off: dict[str, object] = {
+            "mixup": [0.0], "cutmix": [0.0], "augment": ["none"], "drop_path": [0.0]
+        }  # fmt: skip
+        asked = [name for name, value in off.items() if getattr(space, name) != value]
+        if space.like is not None and space.like != "paper-text":
+            asked = [f"like: {space.like}"]
+        if asked:
+            raise ValueError(f"sweep.space: {', '.join(asked)}: of images alone; leave them out")
+        return self
+
+    @model_validator(mode="after")
     def shardable(self) -> Self:
         if self.compute.sharding == "none":
             return self

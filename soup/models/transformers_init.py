@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from soup.config.params import Base
 from soup.errors import some
+from soup.files import read_json
 from soup.models.architecture import Architecture, ModelError
 from soup.models.text_input import TOKENIZER_FILE, require_vocabulary, text_input
 from soup.models.transformers_models import (
@@ -90,7 +91,7 @@ def _values(base: Base) -> dict[str, Any]:
     file = Path(base.model) / CONFIG_FILE
     try:
         if Path(base.model).is_dir():
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = read_json(file)
         else:
             values = AutoConfig.from_pretrained(base.model, trust_remote_code=False).to_dict()
     except Exception as error:  # the hub raises many kinds; all mean the same here

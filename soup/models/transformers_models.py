@@ -10,27 +10,20 @@ import inspect
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from soup.models.architecture import Architecture, ModelError
+from soup.models.text_arguments import unfit_text
 
 CONFIG_FILE = "config.json"
-# Architectures that this project has tried. Others may need code of their own, or inputs that are
-# not told here.
-KINDS = (
-    "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert",
-    "mpnet", "roberta", "t5", "xlm-roberta",
-)  # fmt: skip
-# Keys of a configuration that name code or files elsewhere, or how weights are packed.
-REFUSED = ("auto_map", "quantization_config", "custom_pipelines", "base_model_tp_plan")
 # Keys that this project decides, or that say where a configuration was.
 OURS = (
     "_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "problem_type",
-    "torch_dtype", "transformers_version",
+    "task_specific_params", "torch_dtype", "transformers_version",
 )  # fmt: skip
 
 
@@ -92,9 +85,10 @@ def build(architecture: Architecture) -> nn.Module:
 
 def as_classifier(model: Any) -> nn.Module:
     """A model of transformers as one that takes one tensor and gives logits, in place."""
-    model.__class__ = _classifier(type(model))
+    kind: Any = type(model)
+    model.__class__ = _classifier(kind)
     head(model)
-    return model  # type: ignore[no-any-return]
+    return cast(nn.Module, model)
 
 
 def features(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -165,28 +159,22 @@ def config_from(values: Mapping[str, Any], classes: tuple[str, ...]) -> Any:
 
 
 def require_kind(values: Mapping[str, Any]) -> None:
-    """Check that a configuration is of a model that is supported and asks for nothing else.
+    """Check that a configuration is of a model that is supported, and shapes a network only.
 
     Raises:
         ModelError: it is not.
     """
-    kind = values.get("model_type")
-    if kind not in KINDS:
-        raise ModelError(
-            f"config.json is of a model of type {kind!r}; text classifiers of {', '.join(KINDS)} "
-            "are supported"
-        )
-    asked = [key for key in REFUSED if values.get(key)]
-    if asked:
-        raise ModelError(f"config.json asks for {', '.join(asked)}, which is not read")
+    plain = {name: value for name, value in values.items() if name not in OURS}
+    if reason := unfit_text({"config": plain}):
+        raise ModelError(reason)
 
 
 def plain_config(config: Any, model: str) -> dict[str, Any]:
     """The values of a config.json for a model: of its classes and architecture, float32."""
     values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
-    for key in ("_name_or_path", "torch_dtype", "transformers_version", "problem_type"):
-        values.pop(key, None)
-    return values | {"architectures": [model], "dtype": "float32"}
+    kept = {name: v for name, v in values.items() if name not in OURS or name.endswith("label")}
+    kept = {name: v for name, v in kept.items() if not name.endswith("_implementation")}
+    return kept | {"architectures": [model], "dtype": "float32"}
 
 
 @cache

@@ -1,11 +1,11 @@
 """Held-out, test and the shifts: their examples, and what counts as a right answer to them."""
 
-from soup.data.loading.examples import examples
+from soup.data.examples import examples
 from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
 from soup.evaluation.examples import Examples
 from soup.evaluation.targets import Targets, among_present, targets_of
 from soup.models import Architecture
-from soup.models.transforms import image_input
+from soup.models.inputs import model_input
 from soup.pipeline.project import Project
 
 
@@ -26,6 +26,6 @@ def sets_of(
         targets[split] = targets_of(split, labelled, classes, protocol, paths)
         if not protocol.of:
             names = [*(protocol.answers or classes)]
-            inputs = image_input(architecture, protocol.border)
+            inputs = model_input(architecture, protocol.border)
             sets[split] = examples(project.image_store(), rows, names, inputs)
     return sets, targets

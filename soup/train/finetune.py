@@ -1,6 +1,6 @@
 """One fine-tune: train from the shared initialisation, and score the ingredients on held-out."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -9,29 +9,32 @@ import numpy as np
 import torch
 from torch import nn
 
-from soup.data.loading.examples import examples
+from soup.data.examples import examples
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.packed import training_images
 from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Manifest, Row
+from soup.data.text.examples import TextExamples
 from soup.evaluation.heldout import Result, scored
 from soup.evaluation.metrics import Logits, correct
 from soup.files import BadJson, read_json, write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, IMAGES, Recalibration, has_batchnorm, spread_evenly
+from soup.models.inputs import model_input
 from soup.models.layer_groups import checkpoint_gradients, set_drop_path
 from soup.models.transforms import image_input, training
 from soup.train.batches import Replaced, augmented, steps_per_epoch, workers_for
 from soup.train.distributed_predict import answers
 from soup.train.fsdp import gathered
 from soup.train.hyperparameters import Hyperparameters
-from soup.train.loop import Log, fit
+from soup.train.loop import Batch, Log, fit
 from soup.train.losses import cross_entropy, mixing
 from soup.train.optimizer import StepConfig
 from soup.train.process_group import spread
 from soup.train.rank import ALONE, Rank
 from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
+from soup.train.text_batches import tokens
 from soup.train.weight_averages import Averages, names
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
@@ -125,17 +128,16 @@ def finetune(
     start = Checkpoint(job.start / WEIGHTS_FILE)
     model = _network(job, architecture, start).to(device)
     manifest, classes = Manifest.load(job.development), architecture.classes
-    inputs = image_input(architecture)
-    train = training_images(job.images, manifest.split("train"), classes)
-    heldout = examples(job.images, manifest.split("heldout"), classes, inputs)
+    heldout = examples(job.images, manifest.split("heldout"), classes, model_input(architecture))
     h = job.hyperparameters
-    steps = steps_per_epoch(len(train), h.batch_size)
+    rows = manifest.split("train")
+    steps = steps_per_epoch(len(rows), h.batch_size)
     flat_from = 1.0 if h.swa_start is None else h.swa_start
     schedule = Schedule(h.epochs, steps, h.lr, h.warmup, h.seed, flat_from, h.swa_lr)
     sharded = ranks.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
     if ranks.world > 1:
-        batch = min(h.batch_size, len(train))
+        batch = min(h.batch_size, len(rows))
         network, ranks = spread(model, ranks, batch, h.accumulate, sharded, h.precision)
     if h.compile:
         network = cast(nn.Module, torch.compile(network or model))
@@ -160,17 +162,7 @@ def finetune(
 
     complete = fit(
         model,
-        augmented(
-            train,
-            training(architecture, h.augment, h.crop, h.flip),
-            inputs.prepare,
-            h.batch_size,
-            h.seed,
-            device,
-            workers_for(job.threads, device),
-            ranks,
-            replaced,
-        ),
+        _batches(job, rows, architecture, device, ranks, replaced),
         cross_entropy(h.label_smoothing),
         schedule,
         method,
@@ -212,6 +204,33 @@ def finetune(
     return results
 
 
+def _batches(
+    job: Job,
+    rows: Sequence[Row],
+    architecture: Architecture,
+    device: torch.device,
+    ranks: Rank,
+    replaced: Replaced,
+) -> Callable[[int, int], Iterator[Batch]]:
+    """The training batches: augmented images, or the tokens of texts."""
+    h = job.hyperparameters
+    if architecture.of_text:
+        texts = examples(job.images, rows, architecture.classes, model_input(architecture))
+        assert isinstance(texts, TextExamples)
+        return tokens(texts, h.batch_size, h.seed, device, ranks)
+    return augmented(
+        training_images(job.images, rows, architecture.classes),
+        training(architecture, h.augment, h.crop, h.flip),
+        image_input(architecture).prepare,
+        h.batch_size,
+        h.seed,
+        device,
+        workers_for(job.threads, device),
+        ranks,
+        replaced,
+    )
+
+
 def _recalibrate(
     averaged: Collection[nn.Module], job: Job, train: Sequence[Row], architecture: Architecture
 ) -> None:
@@ -219,10 +238,9 @@ def _recalibrate(
     if not any(map(has_batchnorm, averaged)):
         return
     rows = [train[index] for index in spread_evenly(len(train), IMAGES)]
-    inputs = image_input(architecture)
-    images = examples(job.images, rows, architecture.classes, inputs)
-    pixels = images.compact(np.arange(len(rows)))
-    recalibration = Recalibration(pixels, inputs.prepare, min(job.eval_batch_size, BATCH))
+    some = examples(job.images, rows, architecture.classes, model_input(architecture))
+    inputs = some.compact(np.arange(len(rows)))
+    recalibration = Recalibration(inputs, some.prepare, min(job.eval_batch_size, BATCH))
     for model in averaged:
         recalibration(model, model.state_dict())
 

@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soup.data.loading.examples import examples
+from soup.data.examples import examples
 from soup.data.loading.image_store import ImageStore
 from soup.data.split.manifest import Manifest
 from soup.evaluation.heldout import Result, scored
 from soup.files import of_file
 from soup.models import library, open_model
-from soup.models.transforms import image_input
+from soup.models.inputs import model_input
 from soup.train.features import kept_features
 from soup.train.loop import Diverged
 from soup.weights.shards import WEIGHTS_FILE
@@ -58,7 +58,7 @@ def probe(
     architecture, model = open_model(start)
     model.to(device)
     manifest, classes = Manifest.load(development), architecture.classes
-    inputs = image_input(architecture)
+    inputs = model_input(architecture)
     train = examples(store, manifest.split("train"), classes, inputs)
     digest = of_file(start / WEIGHTS_FILE)
     train_features = kept_features(model, digest, train, architecture, batch_size, store)

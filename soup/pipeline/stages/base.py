@@ -26,6 +26,12 @@ def run(project: Project) -> dict[str, Any]:
 
         architecture, model = pretrained(params.base, params.data, classes, project.track)
         zero_shot = head_weights(architecture, model)
+    elif params.base.library == "transformers":
+        from soup.models import transformers_init
+
+        architecture, model, note = transformers_init.make_base(params.base, classes)
+        if note:
+            project.say(note)
     elif params.base.library == "timm":
         from soup.models import timm_init
 
@@ -34,8 +40,9 @@ def run(project: Project) -> dict[str, Any]:
         from soup.models import clip_init
 
         architecture, model, zero_shot = clip_init.make_base(params.base, classes)
-    remedy = "set base.image_size, or its own argument in base.kwargs (img_size for a ViT)"
-    require_size(architecture, model, remedy)
+    if not architecture.of_text:
+        remedy = "set base.image_size, or its own argument in base.kwargs (img_size for a ViT)"
+        require_size(architecture, model, remedy)
     architecture.save(project.out / "base" / DESCRIPTION_FILE)
     save(model.state_dict(), project.out / "base" / WEIGHTS_FILE)
     save(zero_shot, project.out / "base" / "zeroshot.safetensors")

@@ -1,0 +1,36 @@
+"""How an example becomes the input of a model: an image, or a text."""
+
+from soup.models.architecture import Architecture, ModelError
+from soup.models.text_input import TOKENIZER_FILE, TextInput, text_input
+from soup.models.transforms import ImageInput, image_input
+
+
+def model_input(architecture: Architecture, border: int = 0) -> ImageInput | TextInput:
+    """The input of a model of this architecture at evaluation.
+
+    Args:
+        border: pixels that are cut off each side of an image first.
+
+    Raises:
+        ModelError: the description lacks the tokenizer, or its crop mode is not known.
+    """
+    if not architecture.of_text:
+        return image_input(architecture, border)
+    return text_input_of(architecture)
+
+
+def text_input_of(architecture: Architecture) -> TextInput:
+    """The input of a text model.
+
+    Raises:
+        ModelError: the description lacks the tokenizer, the length of texts or the filling token.
+        TokenizerError: the tokenizer cannot be read.
+    """
+    tokenizer = architecture.tokenizer.get(TOKENIZER_FILE)
+    pad = architecture.config.get("pad_token_id")
+    if tokenizer is None or architecture.max_length < 1 or not isinstance(pad, int):
+        raise ModelError(
+            f"the description of {architecture.model} lacks its tokenizer, max_length or "
+            "config.pad_token_id"
+        )
+    return text_input(tokenizer, architecture.max_length, pad)
