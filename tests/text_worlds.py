@@ -89,6 +89,7 @@ def tiny(
         "intermediate_size": 64,
         "max_position_embeddings": 40,
         "pad_token_id": 0,
+        "hidden_dropout_prob": 0.0,
     }
     if kind == "t5":
         shape = {
@@ -124,7 +125,8 @@ def parameters(root: Path, model: Path, **changes: Any) -> dict[str, Any]:
         "sweep": {
             "runs": 3,
             "batch_size": 16,
-            "space": {"lr": {"min": 1e-3, "max": 4e-3}, "weight_decay": [0.01], "epochs": [3]},
+            "warmup": 2,
+            "space": {"lr": {"min": 3e-3, "max": 6e-3}, "weight_decay": [0.01], "epochs": [4]},
         },
         "evaluate": {"bootstrap": 100},
         "compute": {"device": "cpu", "eval_batch_size": 16},

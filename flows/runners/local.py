@@ -16,7 +16,7 @@ def warm(params: Params) -> None:
     if params.compute.runner.kind == "local" and params.sweep.imported is None:
         from soup.train.worker_process import start_fork_server
 
-        start_fork_server()
+        start_fork_server(params.base.library)
 
 
 def local_runner(

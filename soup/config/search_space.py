@@ -60,7 +60,7 @@ FromTo = Annotated[  # one number is both
     tuple[Whole, Whole],
     BeforeValidator(lambda both: (both, both) if isinstance(both, int) else both),
 ]
-SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only"]
+SpaceName = Literal["paper-random", "paper-grid", "extreme-grid", "seeds-only", "paper-text"]
 SPACES = get_args(SpaceName)
 
 
@@ -109,6 +109,9 @@ class Space(Strict):
     layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
     drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
     sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
+    batch_size: Annotated[list[PositiveInt] | None, one_of()] = Field(
+        None, description="examples a step; default: sweep.batch_size"
+    )
     seed: Annotated[list[Seed] | None, one_of()] = Field(
         None, description="default: a seed of its own for each run"
     )

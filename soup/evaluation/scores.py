@@ -32,17 +32,21 @@ class ConfusionScore:
     """A score of counts by label and answer, as a cost: a `soup.evaluation.judges.CountScore`.
 
     Attributes:
-        cost: counts (classes, classes + 1), of which the last column is of examples without a
-            prediction -> 1 less the score; NaN where it is not defined.
-        bound: the same and the numbers of examples not seen (classes,) -> no more than the cost
-            with any answers to them; None for that of right answers to all of them.
+        costs: counts (..., classes, classes + 1), of which the last column is of examples without a
+            prediction -> 1 less the scores (...); NaN where one is not defined.
+        bound: one such table and the numbers of examples not seen (classes,) -> no more than the
+            cost with any answers to them; None for that of right answers to all of them.
     """
 
-    cost: Callable[[Table], float]
+    costs: Callable[[Tensor], Tensor]
     bound: Callable[[Table, Float[Tensor, " classes"]], float] | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> float:
         return self.cost(_confusion(logits, labels))
+
+    def cost(self, table: Table) -> float:
+        """1 less the score of one table."""
+        return float(self.costs(table))
 
     def table(self, logits: Tensor, labels: Tensor) -> Table:
         """Counts by label and answer."""
@@ -70,58 +74,60 @@ def _confusion(logits: Tensor, labels: Tensor) -> Float[Tensor, "classes answers
     return pairs.double().view(classes, classes + 1)
 
 
-def _f1(table: Table) -> Float[Tensor, " classes"]:
+def _f1(tables: Tensor) -> Tensor:
     """The F1 score of each class, 2 TP / (2 TP + FP + FN); NaN of one that does not occur.
 
     An example without a prediction is a false negative of its class.
     """
-    return 2 * table.diagonal() / (table.sum(dim=1) + table[:, :-1].sum(dim=0))
+    answered = tables[..., :-1].sum(dim=-2)
+    return 2 * tables.diagonal(dim1=-2, dim2=-1) / (tables.sum(dim=-1) + answered)
 
 
-def _macro_f1(table: Table) -> float:
+def _macro_f1(tables: Tensor) -> Tensor:
     """1 less the mean F1 score over the classes that occur in the labels or the predictions.
 
     It is NaN if all labels are of one class: another class then has no positives, for which F1 is
     not defined.
     """
-    if (table.sum(dim=1) > 0).sum() < 2:
-        return math.nan
-    return 1 - float(_f1(table).nanmean())
+    several = (tables.sum(dim=-1) > 0).sum(dim=-1) > 1
+    return (1 - _f1(tables).nanmean(dim=-1)).where(several, math.nan)
 
 
 def f1_accuracy(positive: int) -> ConfusionScore:
     """The mean of accuracy and the F1 score of one class, by which GLUE scores MRPC and QQP."""
 
-    def cost(table: Table) -> float:
-        accuracy = table.diagonal().sum() / table.sum()
-        f1 = torch.nan_to_num(_f1(table)[positive])  # 0 if the class does not occur
-        return 1 - float((accuracy + f1) / 2)
+    def costs(tables: Tensor) -> Tensor:
+        right = tables.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+        f1 = _f1(tables)[..., positive].nan_to_num()  # 0 if the class does not occur
+        return 1 - (right / tables.sum(dim=(-2, -1)) + f1) / 2
 
-    return ConfusionScore(cost)
+    return ConfusionScore(costs)
 
 
-def _matthews(table: Table) -> float:
+def _matthews(tables: Tensor) -> Tensor:
     """1 less the Matthews correlation coefficient, which is 0 for constant labels or predictions.
 
     Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
     An example without a prediction counts as predicted to be of a class that no label has.
     """
-    covariance, labels, answers = _covariances(table)
+    covariance, labels, answers = _covariances(tables)
     variances = labels * answers
-    return 1 - float(covariance / variances.sqrt()) if variances > 0 else 1.0
+    return 1 - torch.where(variances > 0, covariance / variances.clamp(min=1).sqrt(), 0.0)
 
 
-def _covariances(table: Table) -> tuple[Tensor, Tensor, Tensor]:
+def _covariances(tables: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """n^2 times the covariance of labels and answers, and the variances of each."""
-    n, labelled, answered = table.sum(), table.sum(dim=1), table.sum(dim=0)
-    covariance = table.diagonal().sum() * n - (labelled * answered[:-1]).sum()
-    return covariance, n**2 - (labelled**2).sum(), n**2 - (answered**2).sum()
+    n = tables.sum(dim=(-2, -1))
+    labelled, answered = tables.sum(dim=-1), tables.sum(dim=-2)
+    right = tables.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    covariance = right * n - (labelled * answered[..., :-1]).sum(dim=-1)
+    return covariance, n**2 - (labelled**2).sum(dim=-1), n**2 - (answered**2).sum(dim=-1)
 
 
 def _matthews_bound(table: Table, unseen: Float[Tensor, " classes"]) -> float:
     best = _all_right(table, unseen)
     if len(table) == 2 and table[:, 2].sum() == 0:
-        return _matthews(best)
+        return float(_matthews(best))
     covariance, labels, _ = _covariances(best)
     answered = table.sum(dim=0)
     answered[answered.argmax()] += unseen.sum()
@@ -137,6 +143,20 @@ matthews = ConfusionScore(_matthews, _matthews_bound)
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float(torch.nn.functional.cross_entropy(logits, labels))
+
+
+def task_score(name: str, positive: int = 1) -> Score | None:
+    """The score of a name; None for accuracy, of which the errors are counted.
+
+    Args:
+        positive: index of the class that the F1 score of 'f1-accuracy' is of.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    if name == "accuracy":
+        return None
+    return f1_accuracy(positive) if name == "f1-accuracy" else SCORES[name]
 
 
 COUNTS: dict[str, ErrorFunction] = {"accuracy": TOP1_ERROR, "top5": top(5)}

@@ -23,7 +23,7 @@ METADATA = "modelsoup"  # our part of the metadata in MLmodel
 # The files of an MLflow pyfunc; registered_model_meta is added when MLflow downloads a model.
 ALLOWED = re.compile(
     r"MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|registered_model_meta"
-    r"|data/[\w.-]+/model\.(json|safetensors)|code/soup/([\w-]+/)*[\w.-]+\.(py|css|j2|typed)"
+    r"|data/[\w.-]+/(model\.safetensors|(model|config|tokenizer|tokenizer_config)\.json)|code/soup/([\w-]+/)*[\w.-]+\.(py|css|j2|typed)"
 )
 
 

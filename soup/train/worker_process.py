@@ -25,6 +25,7 @@ from typing import Any
 import torch.distributed as dist
 
 from soup.errors import DiskFull, Failure, full_disk
+from soup.models.building import MODULES
 from soup.train.distributed import write
 from soup.train.finetune import Job, Results, finetune
 from soup.train.loop import Log
@@ -56,9 +57,13 @@ def _fork_server() -> ForkServerContext:
     return context
 
 
-def start_fork_server() -> None:
-    """Start the fork server, whose imports take seconds, in the background."""
-    _fork_server()
+def start_fork_server(library: str = "timm") -> None:
+    """Start the fork server, whose imports take seconds, in the background.
+
+    Args:
+        library: of the models that are fine-tuned; it is imported too.
+    """
+    _fork_server().set_forkserver_preload([*dict.fromkeys([*IMPORTED, MODULES[library]])])
     forkserver.ensure_running()
 
 

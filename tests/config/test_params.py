@@ -35,7 +35,7 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
         f"{path}: 6 problems",
         "  experiment: missing",
         "  data.heldout.fraction: must be less than 1, got 1.5",
-        "  base.library: must be 'timm' or 'open_clip', got 'keras'",
+        "  base.library: must be 'timm', 'open_clip' or 'transformers', got 'keras'",
         "  sweep.runs: must be a whole number, got 'many'",
         "  sweep.space.lr.1: must be at least 0, got -1",
         "  evaluate.confidence: must be greater than 0, got 0",

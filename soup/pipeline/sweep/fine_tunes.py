@@ -50,8 +50,7 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
         ParamsError: the search space has fewer points than runs.
     """
     sweep, compute = project.params.sweep, project.params.compute
-    images = len(project.manifest(project.development).split("train"))
-    steps = steps_per_epoch(images, sweep.batch_size)
+    examples = len(project.manifest(project.development).split("train"))
     # What touches the result beside the hyperparameters: see `Job`.
     tags = {"devices": str(compute.devices_per_run), "threads": str(threads)}
     parts = {}
@@ -75,6 +74,7 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
             checkpoint_steps=compute.checkpoint_steps,
             limits=project.limits,
         )
+        steps = steps_per_epoch(examples, hyperparameters.batch_size)
         total = hyperparameters.epochs * steps
         parts[name] = FineTune(digest, name, job.folder, total, params, tags, job)
     return parts

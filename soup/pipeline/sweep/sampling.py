@@ -65,7 +65,9 @@ def runs_to_stop(
 
 
 def _dimensions(space: Space) -> dict[str, Any]:
-    return {name: value for name, value in space if name != "like"}
+    """What is drawn: without a batch size of its own, a run has the sweep's."""
+    shared = {"like"} | ({"batch_size"} if space.batch_size is None else set())
+    return {name: value for name, value in space if name not in shared}
 
 
 def _draw(space: Space, seed: int, index: int) -> dict[str, Any]:
