@@ -186,6 +186,12 @@ class Cook(Strict):
     """How the ingredients become a soup."""
 
     recipe: Literal["uniform", "greedy"] = "greedy"
+    score: Literal["accuracy", "f1", "matthews", "f1-accuracy"] | None = Field(
+        None,
+        description="what is best on held-out: accuracy, the mean F1 of all classes, the Matthews "
+        "correlation, or the mean of accuracy and one class's F1; default: that of the GLUE task, "
+        "or accuracy",
+    )
     tie: Literal["keep", "reject"] = Field(
         "keep", description="an equal score: keep (the paper, >=) or reject (the published code, >)"
     )

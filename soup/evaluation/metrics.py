@@ -33,11 +33,13 @@ class Score(NamedTuple):
         right: bool (examples,), which examples the model classifies correctly.
         nll: the mean negative log-likelihood of the labels, in nats.
         ece: the expected calibration error, a fraction.
+        answers: int (examples,), the predicted classes (see `predicted`).
     """
 
     right: Correct
     nll: float
     ece: float
+    answers: Labels | None = None
 
 
 def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
@@ -86,7 +88,7 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
             makes `nll` and `ece` NaN, as does a set without examples.
         bins: number of bins of the calibration error.
     """
-    right = np.empty(len(labels), dtype=np.bool_)
+    right, answers = np.empty(len(labels), dtype=np.bool_), np.empty(len(labels), dtype=np.int64)
     log_likelihood, confidence = np.empty(len(labels)), np.empty(len(labels))
     rows = _rows(labels)
     for start in range(0, len(labels), ROWS):
@@ -94,11 +96,11 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
         exact = logits[part].astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):  # only -inf gives NaN, as it should
             log_probabilities = log_softmax(with_finite_maximum(exact), axis=1)
-        right[part] = correct(exact, rows[part])
+        right[part], answers[part] = correct(exact, rows[part]), predicted(exact)
         log_likelihood[part] = _log_likelihood(log_probabilities, rows[part])
         confidence[part] = np.exp(log_probabilities.max(axis=1))
     nll = float(-log_likelihood.mean()) if len(labels) else math.nan
-    return Score(right, nll, expected_calibration_error(confidence, right, bins))
+    return Score(right, nll, expected_calibration_error(confidence, right, bins), answers)
 
 
 def _log_likelihood(

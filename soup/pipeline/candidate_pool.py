@@ -1,22 +1,26 @@
-"""The ingredients of a sweep, judged on held-out images: what any recipe is cooked from."""
+"""The ingredients of a sweep, judged on held-out examples: what any recipe is cooked from."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from soup.evaluation.evaluator import Evaluator
+from soup.evaluation.judges import ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Logits
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
 from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
+from soup.pipeline.task_score import score_of
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Soup
 from soup.recipes.uniform import uniform
-from soup.tracking import Store, ingredients
+from soup.tracking import Store, Stored, ingredients
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class SoupResult:
     """A soup, its held-out logits, and its trace as a table.
 
     Columns of the trace: step, name, heldout_errors (NaN where judging stopped early),
-    heldout_accuracy, at_most, kept, examples_seen (images judged), heldout_n.
+    heldout_accuracy, at_most, kept, examples_seen (those judged), heldout_n. With a score other
+    than accuracy, `heldout_accuracy` is the score, and errors are (1 - score) * heldout_n.
 
     Attributes:
         heldout: float (examples, classes), from the judge's pass over the soup; of a soup of one
@@ -62,12 +67,29 @@ class CandidatePool:
         in_soup = [n for n in runs if n != "probe" or project.params.soup.include_probe]
         wanted = [*runs] if probe_too else in_soup
         self.everyone = ingredients(store, [runs[n] for n in wanted], project.cache / "models")
-        self.ranked = [stored for stored in self.everyone if stored.ingredient.name in in_soup]
-        self.architecture = Architecture.load(self.ranked[0].folder / DESCRIPTION_FILE)
+        ranked = [stored for stored in self.everyone if stored.ingredient.name in in_soup]
+        self.architecture = Architecture.load(ranked[0].folder / DESCRIPTION_FILE)
         self.heldout = heldout_of(project, self.architecture)
+        self.score_name, self.score = score_of(project.params, self.architecture.classes)
+        self.ranked = [self._scored(stored) for stored in ranked]
+        self.ranked.sort(key=lambda stored: stored.ingredient.errors)  # stable: a NaN cannot be
         self.model = build(self.architecture).to(project.device())
         self._batch_size = project.params.compute.eval_batch_size
         self._project = project
+
+    def _scored(self, stored: Stored) -> Stored:
+        """An ingredient with its cost by the score, which is 1 less the score."""
+        if self.score is None:
+            return stored
+        logits = torch.from_numpy(stored.logits.astype(np.float32))
+        cost = self.score(logits, torch.from_numpy(self.heldout.labels))
+        # A score that is not defined is no better than any other.
+        cost = math.inf if math.isnan(cost) else cost
+        return replace(stored, ingredient=replace(stored.ingredient, errors=cost))
+
+    def score_from(self, errors: float) -> float:
+        """The score of a model, from the cost that a judge gives it."""
+        return 1 - errors / len(self.heldout) if self.score is None else 1 - errors
 
     @property
     def shared(self) -> dict[str, str]:
@@ -88,7 +110,11 @@ class CandidatePool:
             self._batch_size,
             recalibration=recalibration,
         )
-        (judge,) = evaluator.judges(correct)
+        judge: ErrorJudge | ScoreJudge
+        if self.score is None:
+            (judge,) = evaluator.judges(correct)
+        else:
+            (judge,) = evaluator.score_judges(self.score, correct)
         soup = (
             uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
         )
@@ -100,13 +126,14 @@ class CandidatePool:
         n = len(self.heldout)
         # The first of a greedy trace is not judged, nor are a uniform soup's one by one.
         examples_seen = [0, *judge.examples_seen] if recipe == "greedy" else [0] * len(soup.trace)
+        each = 1 if self.score is None else n  # the cost of one example
         trace = pd.DataFrame(
             {
                 "step": step,
                 "name": trial.name,
-                "heldout_errors": trial.errors,
-                "heldout_accuracy": None if trial.errors is None else 1 - trial.errors / n,
-                "at_most": trial.at_most,
+                "heldout_errors": None if trial.errors is None else trial.errors * each,
+                "heldout_accuracy": None if trial.errors is None else self.score_from(trial.errors),
+                "at_most": None if trial.at_most is None else trial.at_most * each,
                 "kept": trial.kept,
                 "examples_seen": images,
                 "heldout_n": n,

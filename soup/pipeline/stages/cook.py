@@ -53,20 +53,29 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         WEIGHTS_DIGEST: of_file(out / "soup" / WEIGHTS_FILE),
     }
     name = f"{options.recipe} soup"
-    settings = {"recipe": options.recipe, "tie": options.tie, "kept": len(kept)}
+    settings: dict[str, Any] = {"recipe": options.recipe, "tie": options.tie, "kept": len(kept)}
+    settings |= {"score": pool.score_name} if pool.score is not None else {}
     recalibrated: dict[str, Any] = {}
     if cooked.recalibration is not None:
         recalibrated = {"batchnorm": str(cooked.recalibration)}
         settings["recalibrated_on"] = len(cooked.recalibration.inputs)
     run_id = store.start("soup", digest, name, tags, settings)
-    accuracy, single = (1 - e / examples for e in (soup.errors, pool.ranked[0].ingredient.errors))
+    score, single = map(pool.score_from, (soup.errors, pool.ranked[0].ingredient.errors))
+    named = "" if pool.score is None else f"{pool.score_name} "
     told = (
         f"{options.recipe} keeps {len(kept)} of {len(pool.ranked)}: "
-        f"held-out {accuracy:.2%}, best single {single:.2%}"
+        f"held-out {named}{score:.2%}, best single {single:.2%}"
     )
+    seen = cooked.trace["examples_seen"]
+    if pool.score is not None and seen.sum():
+        passes = int((seen > 0).sum()) * examples
+        told += f"; early rejection saved {1 - seen.sum() / passes:.0%} of the passes"
     store.describe(run_id, f"{told}. Kept: {some([run.name for run in kept], 20, last=' ')}.")
     store.log_input_models(run_id, [run.model_id for run in kept])
-    store.log(run_id, 0, {"heldout/errors": soup.errors, "heldout/accuracy": accuracy})
+    errors = int((~right).sum())
+    figures = {"heldout/errors": errors, "heldout/accuracy": 1 - errors / examples}
+    figures |= {} if pool.score is None else {f"heldout/{pool.score_name}": score}
+    store.log(run_id, 0, figures)
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
     _log_trace(store, run_id, cooked.trace)
@@ -80,8 +89,9 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "run_id": run_id,
         "model_id": model_id,
         "kept": list(soup.kept),
-        "errors": soup.errors,
+        "errors": errors,
         "examples": examples,
+        "score": pool.score_name,
         **recalibrated,
         "summary": "; ".join([told, *recalibrated.values()]),
     }

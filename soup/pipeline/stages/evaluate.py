@@ -18,7 +18,9 @@ from soup.evaluation.metrics import Logits, predicted
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import PredictionCache, Source
 from soup.evaluation.result_tables import Model, Resampling, headline, paired, table
+from soup.evaluation.score_table import score_figures, with_score, with_score_test
 from soup.evaluation.split_scores import score_splits
+from soup.evaluation.targets import Targets
 from soup.files import write_json, write_text
 from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
@@ -37,6 +39,7 @@ from soup.weights import Weights
 
 RECIPES: tuple[Literal["uniform", "greedy"], ...] = ("uniform", "greedy")
 SMALL = 8 * 2**20  # bytes
+NAMED_SCORES = ("matthews", "f1", "f1-accuracy")
 ENSEMBLES = ("ensemble", "greedy ensemble")
 
 
@@ -72,17 +75,21 @@ def run(project: Project, digest: str) -> dict[str, Any]:
             for recipe in RECIPES
         ]
         baselines = [zero_shot(project, runs[name]) for name in runs if name == "zero-shot"]
-        rows, warnings = _scored(project, store, pool, [*baselines, *singles, *soups])
-        results, tests = _tables(project, rows, cooked["recipe"])
+        rows, targets, warnings = _scored(project, store, pool, [*baselines, *singles, *soups])
+        results, tests = _tables(project, rows, cooked["recipe"], pool, targets)
         # These have a curve over training steps already, of held-out accuracy.
         earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
         _log(store, results, earlier, scored=True)
         _log(store, results, runs)
     figures = headline(results, tests, cooked["recipe"])
+    if pool.score is not None:
+        scores = score_figures(results, tests, cooked["recipe"], pool.score_name)
+        for split, of_split in scores.items():
+            figures[split][pool.score_name] = of_split
     write_json(project.out / "scores.json", figures)
     # What `dvc metrics show` shows: few, to be compared at a glance.
     metrics = {
-        split: {"soup": figures[split]["soup"], "gain": figures[split]["gain"]}
+        split: _main(figures[split], pool.score_name)
         for split in ("heldout", "test", "shifts")
         if split in figures
     }
@@ -94,10 +101,17 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     return {"runs": earlier | runs, "warnings": warnings, "summary": ", ".join(gains)}
 
 
+def _main(figures: Mapping[str, Any], score: str) -> dict[str, float]:
+    """The soup and its gain over the best single model, in the score that it was selected by."""
+    chosen = figures.get(score, figures)
+    return {"soup": chosen["soup"], "gain": chosen["gain"]}
+
+
 def _scored(
     project: Project, store: Store, pool: CandidatePool, models: list[Source]
-) -> tuple[list[Model], list[str]]:
-    """The rows of the result (models, best single, ensembles), and warnings about their scores."""
+) -> tuple[list[Model], dict[str, Targets], list[str]]:
+    """The rows of the result (models, best single, ensembles), the splits' right answers, and
+    warnings about the scores."""
     params = project.params.evaluate
     sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
@@ -149,7 +163,7 @@ def _scored(
         *(row for row in rows if row.kind in RECIPES),
         *(Model(name, name, scores[name]) for name in ENSEMBLES),
     ]
-    return ordered, low_scores(answers, pool.heldout.labels, pool.architecture.classes)
+    return ordered, keys, low_scores(answers, pool.heldout.labels, pool.architecture.classes)
 
 
 def _kept(wanted: list[str] | None, sets: Mapping[str, Examples], classes: int) -> list[str]:
@@ -163,13 +177,23 @@ def _kept(wanted: list[str] | None, sets: Mapping[str, Examples], classes: int) 
     return [split for split in small if split != "heldout"]
 
 
-def _tables(project: Project, rows: list[Model], recipe: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(
+    project: Project,
+    rows: list[Model],
+    recipe: str,
+    pool: CandidatePool,
+    targets: Mapping[str, Targets],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores, and the soup's paired tests against the best single model; also as files."""
     out, shifts = project.out, [*project.params.data.shifts]
     resampling = resampling_of(project)
     by_kind = {row.kind: row for row in rows}
     results = table(rows, shifts, resampling)
     tests = paired(by_kind[recipe], by_kind["best single"], shifts, resampling)
+    if pool.score is not None:
+        how = (shifts, pool.score_name, pool.score, targets, resampling)
+        results = with_score(results, rows, *how)
+        tests = with_score_test(tests, by_kind[recipe], by_kind["best single"], *how)
     # For DVC's scatter plot: test against the mean of the shifts.
     across = "shifts" if shifts else "heldout"
     wide = results.pivot_table("accuracy", ["model", "kind"], "split", sort=False)
@@ -220,7 +244,7 @@ def named(rows: pd.DataFrame) -> dict[str, float]:
     for row in rows.to_dict("records"):
         split = row["split"]
         prefix = split if split in ("heldout", "test", REAL, "shifts") else f"shift/{split}"
-        for figure in ("accuracy", "nll", "ece"):
-            if not math.isnan(row[figure]):
+        for figure in ("accuracy", "nll", "ece", *NAMED_SCORES):
+            if not math.isnan(row.get(figure, math.nan)):
                 metrics[f"{prefix}/{figure}"] = row[figure]
     return metrics

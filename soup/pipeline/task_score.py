@@ -1,0 +1,29 @@
+"""The score that soups of an experiment are selected by."""
+
+from collections.abc import Sequence
+
+from soup.config.params import Params
+from soup.data.text.glue import TASKS
+from soup.errors import BadInput
+from soup.evaluation.scores import ConfusionScore, task_score
+
+
+def score_of(params: Params, classes: Sequence[str]) -> tuple[str, ConfusionScore | None]:
+    """The score's name, and the score; None for accuracy, of which errors are counted.
+
+    It is that of `soup.score`, or of the GLUE task, or accuracy.
+
+    Args:
+        classes: class names; position is label.
+
+    Raises:
+        BadInput: the score is of two classes and there are others.
+    """
+    task = TASKS[params.data.text.task] if params.data.text and params.data.text.task else None
+    name = params.soup.score or (task.score if task else "accuracy")
+    if name == "f1-accuracy" and len(classes) != 2:
+        raise BadInput(f"soup.score: f1-accuracy is of two classes, and there are {len(classes)}")
+    positive = classes.index(task.positive) if task and task.positive in classes else 1
+    score = task_score(name, positive)
+    assert score is None or isinstance(score, ConfusionScore)
+    return name, score

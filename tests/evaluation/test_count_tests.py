@@ -1,0 +1,83 @@
+"""Intervals and tests of scores of counts, against drawing examples one by one."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from soup.evaluation.count_tests import Answers, compare, interval, value
+from soup.evaluation.scores import ConfusionScore, macro_f1, matthews
+
+ACCURACY = ConfusionScore(lambda t: 1 - t.diagonal(dim1=-2, dim2=-1).sum(-1) / t.sum(dim=(-2, -1)))
+
+
+def model(seed: int, n: int = 120, classes: int = 2, right: float = 0.75) -> Answers:
+    rng = np.random.default_rng(7)
+    labels = rng.integers(classes, size=n)
+    rng = np.random.default_rng(seed)
+    others = rng.integers(classes, size=n)
+    return Answers(labels, np.where(rng.random(n) < right, labels, others))
+
+
+@pytest.mark.parametrize(
+    ("score", "known"),
+    [
+        (matthews, matthews_corrcoef),
+        (macro_f1, lambda labels, answers: f1_score(labels, answers, average="macro")),
+    ],
+)
+def test_a_value_is_scikit_learns_mean_over_groups(score: ConfusionScore, known: object) -> None:
+    groups = [model(1, classes=3), model(2, classes=3)]
+    wanted = np.mean([known(*group) for group in groups])  # type: ignore[operator]
+    assert value(score, groups, 3) == pytest.approx(wanted)
+
+
+def test_the_interval_is_that_of_resampled_examples() -> None:
+    answers = model(1)
+    rng = np.random.default_rng(3)
+    drawn = [
+        matthews_corrcoef(answers.labels[chosen], answers.answers[chosen])
+        for chosen in rng.integers(120, size=(3000, 120))
+    ]
+    wanted = np.quantile(drawn, [0.025, 0.975])
+    assert interval(matthews, [answers], 2, 3000, 0.95, 0) == pytest.approx(wanted, abs=0.03)
+
+
+def test_the_permutation_test_is_that_of_swapped_answers() -> None:
+    a, b = model(1, right=0.8), model(2, right=0.7)
+    observed = matthews_corrcoef(*a) - matthews_corrcoef(*b)
+    rng = np.random.default_rng(3)
+    extreme = 0
+    for swap in rng.random((3000, 120)) < 0.5:
+        x, y = np.where(swap, b.answers, a.answers), np.where(swap, a.answers, b.answers)
+        swapped = matthews_corrcoef(a.labels, x) - matthews_corrcoef(a.labels, y)
+        extreme += abs(swapped) >= abs(observed) - 1e-12
+    made = compare(matthews, [a], [b], 2, 1000, 0.95, 0)
+    assert made.difference == pytest.approx(observed)
+    assert made.p_value == pytest.approx(extreme / 3000, abs=0.03)
+    assert made.interval.low < observed < made.interval.high
+
+
+def test_of_accuracy_the_test_is_mcnemars() -> None:
+    a, b = model(1, right=0.9), model(2, right=0.6)
+    only_a = int(((a.answers == a.labels) & (b.answers != b.labels)).sum())
+    only_b = int(((a.answers != a.labels) & (b.answers == b.labels)).sum())
+    exact = binomtest(only_a, only_a + only_b, 0.5).pvalue
+    made = compare(ACCURACY, [a], [b], 2, 1000, 0.95, 0, draws=40_000)
+    assert made.p_value == pytest.approx(exact, abs=0.01)
+
+
+def test_models_that_answer_alike_do_not_differ() -> None:
+    same = compare(matthews, [model(1)], [model(1)], 2, 200, 0.95, 0)
+    assert (same.difference, same.p_value) == (0.0, 1.0)
+    assert same.interval == (0.0, 0.0)
+
+
+def test_no_examples_give_no_interval() -> None:
+    none = Answers(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    assert np.isnan(interval(matthews, [none], 2, 10, 0.95, 0)).all()
+
+
+def test_a_model_without_a_prediction_is_wrong_there() -> None:
+    undecided = Answers(np.array([0, 1, 0, 1]), np.array([0, -1, -1, 1]))
+    assert value(ACCURACY, [undecided], 2) == 0.5
