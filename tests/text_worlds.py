@@ -60,7 +60,8 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, types: bool = True) -> None:
+    """The files of the tokenizer; `types`: it tells which of two texts a token is of."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer().save(str(folder / "tokenizer.json"))
     settings = {
@@ -71,6 +72,11 @@ def write_tokenizer(folder: Path) -> None:
         "cls_token": "[CLS]",
         "sep_token": "[SEP]",
         "mask_token": "[MASK]",
+        "model_input_names": [
+            "input_ids",
+            *(["token_type_ids"] if types else []),
+            "attention_mask",
+        ],
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
@@ -106,7 +112,7 @@ def tiny(
         torch.manual_seed(0)
         model = AutoModel.from_config(AutoConfig.for_model(kind, **(shape | config)))
     model.to(dtype).save_pretrained(folder)
-    write_tokenizer(folder)
+    write_tokenizer(folder, types=kind in ("bert", "electra", "albert"))
     return folder
 
 

@@ -1,7 +1,8 @@
 """How an example becomes the input of a model: an image, or a text."""
 
+from soup.files import BadJson, parse_json
 from soup.models.architecture import Architecture, ModelError
-from soup.models.text_input import TOKENIZER_FILE, TextInput, text_input
+from soup.models.text_input import SETTINGS_FILE, TOKENIZER_FILE, TextInput, text_input
 from soup.models.transforms import ImageInput, image_input
 
 
@@ -33,4 +34,9 @@ def text_input_of(architecture: Architecture) -> TextInput:
             f"the description of {architecture.model} lacks its tokenizer, max_length or "
             "config.pad_token_id"
         )
-    return text_input(tokenizer, architecture.max_length, pad)
+    try:
+        settings = parse_json(architecture.tokenizer.get(SETTINGS_FILE, "{}"), SETTINGS_FILE)
+        types = "token_type_ids" in settings.get("model_input_names", ["token_type_ids"])
+    except (BadJson, AttributeError, TypeError) as error:
+        raise ModelError(f"the description of {architecture.model}: {error}") from None
+    return text_input(tokenizer, architecture.max_length, pad, types)

@@ -12,6 +12,7 @@ from soup.errors import BadInput
 from soup.files import of_value
 
 TOKENIZER_FILE = "tokenizer.json"
+SETTINGS_FILE = "tokenizer_config.json"
 SPARE = 1000  # rows of an embedding that no token has: models round their number up, not by more
 
 
@@ -48,13 +49,14 @@ class TextInput(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def text_input(tokenizer: str, max_length: int, pad: int) -> TextInput:
+def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) -> TextInput:
     """The input of a model.
 
     Args:
         tokenizer: the content of the tokenizer's file.
         max_length: tokens that the model takes at most, special ones included.
         pad: id of the token that texts are filled up with.
+        types: whether the model is told which of two texts a token is of; else all types are 0.
 
     Raises:
         TokenizerError: the tokenizer cannot be read.
@@ -72,11 +74,15 @@ def text_input(tokenizer: str, max_length: int, pad: int) -> TextInput:
         cut = [i for i, encoding in enumerate(encodings) if encoding.overflowing]
         lengths = {i: len(whole.encode_batch([batch[i]])[0].ids) for i in cut}
         return [
-            Pieces(encoding.ids, encoding.type_ids, lengths.get(i, len(encoding.ids)))
+            Pieces(
+                encoding.ids,
+                encoding.type_ids if types else [0] * len(encoding.ids),
+                lengths.get(i, len(encoding.ids)),
+            )
             for i, encoding in enumerate(encodings)
         ]
 
-    return TextInput(encode, of_value([tokenizer, max_length, pad]), pad)
+    return TextInput(encode, of_value([tokenizer, max_length, pad, types]), pad)
 
 
 def opened(tokenizer: str) -> Any:

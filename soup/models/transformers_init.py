@@ -16,7 +16,8 @@ from soup.config.params import Base
 from soup.errors import some
 from soup.files import read_json
 from soup.models.architecture import Architecture, ModelError
-from soup.models.text_input import TOKENIZER_FILE, require_vocabulary, text_input
+from soup.models.inputs import text_input_of
+from soup.models.text_input import SETTINGS_FILE, TOKENIZER_FILE, require_vocabulary
 from soup.models.transformers_models import (
     CONFIG_FILE,
     as_classifier,
@@ -26,7 +27,8 @@ from soup.models.transformers_models import (
     require_kind,
 )
 
-TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer_config.json")
+OF_LOADING = ("is_local", "local_files_only", "name_or_path")  # where a tokenizer was
+HUGE = 10**6  # tokens: of a tokenizer that does not say how many
 LONGEST = 512  # tokens of a model that does not say how many it takes
 SEED = 0  # of the layers that the weights lack
 
@@ -72,7 +74,7 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         tokenizer=tokenizer,
         max_length=_max_length(base, config, tokenizer),
     )
-    text_input(tokenizer[TOKENIZER_FILE], architecture.max_length, pad)
+    text_input_of(architecture)
     return architecture, classifier, note
 
 
@@ -216,11 +218,15 @@ def _tokenizer(base: Base) -> tuple[dict[str, str], int]:
         raise ModelError(f"the tokenizer of {source} has no token to fill texts up with")
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        files = {
-            name: (Path(folder) / name).read_text(encoding="utf-8")
-            for name in TOKENIZER_FILES
-            if (Path(folder) / name).is_file()
-        }
+        whole = (Path(folder) / TOKENIZER_FILE).read_text(encoding="utf-8")
+        settings = json.loads((Path(folder) / SETTINGS_FILE).read_text(encoding="utf-8"))
+    settings = {name: value for name, value in settings.items() if name not in OF_LOADING}
+    # Transformers knows by the class whether it tells the model which text a token is of. Here it
+    # is said.
+    settings["model_input_names"] = [*tokenizer.model_input_names]
+    if settings.get("model_max_length", 0) > HUGE:  # no number that others read
+        settings["model_max_length"] = HUGE
+    files = {TOKENIZER_FILE: whole, SETTINGS_FILE: json.dumps(settings, indent=2, sort_keys=True)}
     return files, int(tokenizer.pad_token_id)
 
 
@@ -240,8 +246,8 @@ def _max_length(base: Base, config: Any, tokenizer: dict[str, str]) -> int:
         raise ModelError(
             f"base.max_length: {base.model} takes {positions} tokens, not {base.max_length}"
         )
-    said = json.loads(tokenizer.get("tokenizer_config.json", "{}")).get("model_max_length", LONGEST)
-    usual = min(positions or LONGEST, int(said) if said < 10**6 else LONGEST)
+    said = int(json.loads(tokenizer[SETTINGS_FILE]).get("model_max_length", LONGEST))
+    usual = min(positions or LONGEST, said if said < HUGE else LONGEST)
     return base.max_length or usual
 
 

@@ -58,8 +58,13 @@ class TextClassifier(nn.Module):
         }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Switch gradient checkpointing on or off."""
+        """Switch gradient checkpointing on or off.
+
+        Raises:
+            AssertionError: the model has none.
+        """
         model: Any = self
+        assert model.supports_gradient_checkpointing, "transformers has none for it"
         if enable:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         else:
