@@ -1,0 +1,177 @@
+"""All stages on generated sentences with tiny random models, without Prefect."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import matthews_corrcoef
+
+from soup import tracking
+from soup.config.params import parse
+from soup.config.validation import ParamsError
+from soup.data.split.manifest import Manifest
+from soup.evaluation.predict import predict
+from soup.models import open_model
+from soup.pipeline.evaluation_sets import sets_of
+from soup.pipeline.heldout import heldout_of
+from soup.pipeline.project import Project
+from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report
+from soup.pipeline.sweep.sweep import Sweep
+from soup.train.finetune import Job, finetune
+from soup.train.hyperparameters import Hyperparameters
+from soup.train.worker_process import start_fork_server
+from tests import homes, text_worlds
+from tests.pipeline.projects import Silent, record
+
+pytestmark = pytest.mark.slow
+
+
+def prepared(root: Path, kind: str, **changes: Any) -> Project:
+    text_worlds.sentences(root / "data")
+    model = text_worlds.tiny(root / kind, kind)
+    raw = text_worlds.parameters(root, model, soup={"score": "matthews"}, **changes)
+    project = Project(root, parse(raw), {"flow_run": "none"})
+    project.out.mkdir(parents=True)
+    homes.tracking(root)
+    for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):
+        record(project, name, stage.run(project))
+    return project
+
+
+@pytest.fixture(scope="module", params=["bert", "t5"])
+def cooked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which everything up to the report is done."""
+    start_fork_server("transformers")
+    project = prepared(tmp_path_factory.mktemp(request.param), request.param)
+    sweep = Sweep.open(project, code="code", threads=1)
+    outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
+    record(project, "finetune", sweep.close(outcomes))
+    record(project, "cook", cook.run(project, "cook"))
+    record(project, "evaluate", evaluate.run(project, "evaluate"))
+    record(project, "register", register.run(project))
+    record(project, "report", report.run(project))
+    return project
+
+
+def test_the_soup_is_judged_by_matthews(cooked: Project) -> None:
+    architecture, model = open_model(cooked.out / "soup")
+    heldout = heldout_of(cooked, architecture)
+    answers = predict(model, heldout, 16).argmax(axis=1)
+    trace = pd.read_csv(cooked.out / "trace.csv")
+    soup = trace.loc[trace["kept"], "heldout_accuracy"].iloc[-1]
+    assert soup == pytest.approx(matthews_corrcoef(heldout.labels, answers))
+    assert json.loads((cooked.out / "cook.json").read_text())["score"] == "matthews"
+
+
+def test_every_model_has_the_score_with_its_interval_on_every_split(cooked: Project) -> None:
+    results = pd.read_csv(cooked.out / "results.csv")
+    assert {*results["split"]} == {"heldout", "test", "odd", "shifts"}
+    assert (results["matthews_low"] <= results["matthews"]).all()
+    assert (results["matthews"] <= results["matthews_high"]).all()
+    architecture, model = open_model(cooked.out / "soup")
+    sets, _ = sets_of(cooked, architecture, heldout_of(cooked, architecture))
+    answers = predict(model, sets["test"], 16).argmax(axis=1)
+    row = results[(results["kind"] == "greedy") & (results["split"] == "test")].iloc[0]
+    assert row["matthews"] == pytest.approx(matthews_corrcoef(sets["test"].labels, answers))
+    assert row["matthews"] > 0.4  # it learned the verbs
+    tests = pd.read_csv(cooked.out / "tests.csv")
+    assert ((tests["matthews_p"] > 0) & (tests["matthews_p"] <= 1)).all()
+    figures = json.loads((cooked.out / "scores.json").read_text())
+    assert figures["test"]["matthews"]["soup"] == pytest.approx(row["matthews"], abs=1e-6)
+
+
+def test_transformers_opens_the_soup_with_nothing_missing_and_answers_alike(
+    cooked: Project,
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = cooked.out / "soup"
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    architecture, ours = open_model(folder)
+    sets, _ = sets_of(cooked, architecture, heldout_of(cooked, architecture))
+    text = pd.read_csv(cooked.root / "data" / "test.csv")["text"].tolist()
+    logits = predict(ours, sets["test"], 16)
+    with torch.inference_mode():
+        theirs = model(**tokenizer(text, return_tensors="pt", padding=True)).logits.numpy()
+    numbers = [int(row.path.rpartition("::")[2]) - 1 for row in rows_of_test(cooked)]
+    assert np.abs(logits - theirs[numbers]).max() < 1e-4
+
+
+def rows_of_test(project: Project) -> Any:
+    return Manifest.load(project.evaluation).split("test")
+
+
+def test_the_registered_version_holds_tokenizer_and_config(cooked: Project, tmp_path: Path) -> None:
+    store = cooked.store()
+    number = json.loads((cooked.out / "register.json").read_text())["version"]
+    version = tracking.version(store, cooked.params.registry.model, number)
+    folder = tracking.fetch(store, version, tmp_path / "fetched")
+    names = {"model.json", "model.safetensors", "config.json", "tokenizer.json"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert (folder / "config.json").read_text() == (cooked.out / "soup" / "config.json").read_text()
+
+
+def test_the_page_names_the_base_and_opens(cooked: Project) -> None:
+    page = (cooked.out / "report.html").read_text()
+    assert "transformers:" in page
+
+
+def job(project: Project, folder: Path, **changes: Any) -> Job:
+    hyperparameters = Hyperparameters(
+        lr=3e-3, weight_decay=0.01, epochs=2, batch_size=16, ema=(0.9,), sam=0.01, swa_start=0.5
+    )
+    made = Job(
+        hyperparameters, project.out / "probe", project.development, project.images, folder,
+        project.cache / "images", 1.0, ("cpu",), 1, eval_batch_size=16,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize("kind", ["bert", "t5"])
+def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(
+    tmp_path: Path, kind: str
+) -> None:
+    project = prepared(tmp_path, kind)
+    folders = [tmp_path / "whole", tmp_path / "stopped"]
+    finetune(job(project, folders[0]), lambda *_: None)
+    for share in (0.3, 0.6, 1.0):  # pauses in the middle of epochs; the state is read from disk
+        finetune(job(project, folders[1], until=share), lambda *_: None)
+    for name in ("ingredient", "ingredient-ema-0.9", "ingredient-swa"):
+        files = [folder / name / "model.safetensors" for folder in folders]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+
+
+def test_nothing_before_evaluate_needs_test_or_shifts(tmp_path: Path) -> None:
+    project = prepared(tmp_path, "bert")
+    project.evaluation.unlink()
+    for name in ("test.csv", "odd.csv"):
+        (tmp_path / "data" / name).unlink()
+    shutil.rmtree(project.cache, ignore_errors=True)
+    probe.run(project)
+    finetune(job(project, tmp_path / "run"), lambda *_: None)
+
+
+def test_parameters_that_mix_texts_and_images_are_refused(tmp_path: Path) -> None:
+    raw = text_worlds.parameters(tmp_path, tmp_path)
+    with pytest.raises(
+        ParamsError, match=r"data\.text and base\.library: transformers go together"
+    ):
+        parse(raw | {"data": {"root": "data"}})
+    with pytest.raises(ParamsError, match=r"sweep\.space: mixup: of images alone"):
+        parse(raw | {"sweep": {"runs": 1, "space": {"mixup": 0.2}}})
+    assert parse(raw | {"sweep": {"runs": 1, "space": "paper-text"}})
+
+
+def test_early_rejection_is_told(cooked: Project) -> None:
+    told = json.loads((cooked.out / "cook.json").read_text())["summary"]
+    assert "early rejection saved" in told
