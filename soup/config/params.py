@@ -20,13 +20,14 @@ from pydantic import (
 from soup.config.compute import Compute
 from soup.config.data import Data, Fraction
 from soup.config.search_space import SPACES, Range, Seed, Space
+from soup.config.text import require_text_model
 from soup.config.validation import Name, ParamsError, Strict, check, one_of, short_for
 from soup.config.yaml_text import read_yaml
 from soup.files import BadJson
 
 
 class Pretrain(Strict):
-    """Pretraining on the embedded world, for the demo."""
+    """Pretraining on the embedded world."""
 
     epochs: PositiveInt = 3
     batch_size: PositiveInt = 64
@@ -35,14 +36,10 @@ class Pretrain(Strict):
     seed: Seed = 0
 
 
-def _spelled(value: object) -> str:
-    return "named" if isinstance(value, str) else "given"
-
-
 Templates = Annotated[
     Annotated[Literal["openai", "simple", "photo"], Tag("named")]
     | Annotated[list[str], Field(min_length=1), Tag("given")],
-    Discriminator(_spelled),
+    Discriminator(lambda value: "named" if isinstance(value, str) else "given"),
 ]
 
 
@@ -51,12 +48,11 @@ class Base(Strict):
 
     library: Literal["timm", "open_clip", "transformers"] = "timm"
     model: str = Field(
-        description="its name in that library, or a path: of an open_clip config, or of a folder "
-        "with the config.json of transformers"
+        description="its name in that library, or the path of an open_clip config or of a folder "
+        "with a config.json of transformers"
     )
     kwargs: dict[str, Any] = Field(
-        {},
-        description="passed to the library's create_model; of transformers, values of the config",
+        {}, description="passed to the library's create_model; transformers: values of the config"
     )
     weights: str = Field(
         "pretrained",
@@ -188,9 +184,8 @@ class Cook(Strict):
     recipe: Literal["uniform", "greedy"] = "greedy"
     score: Literal["accuracy", "f1", "matthews", "f1-accuracy"] | None = Field(
         None,
-        description="what is best on held-out: accuracy, the mean F1 of all classes, the Matthews "
-        "correlation, or the mean of accuracy and one class's F1; default: that of the GLUE task, "
-        "or accuracy",
+        description="what is best on held-out: accuracy, mean F1 of all classes, Matthews, or the "
+        "mean of accuracy and one class's F1; default: that of the GLUE task, or accuracy",
     )
     tie: Literal["keep", "reject"] = Field(
         "keep", description="an equal score: keep (the paper, >=) or reject (the published code, >)"
@@ -263,25 +258,7 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def texts_have_a_text_model(self) -> Self:
-        texts, model = self.data.text is not None, self.base.library == "transformers"
-        if texts != model:
-            raise ValueError(
-                "data.text and base.library: transformers go together: "
-                + ("these are texts" if texts else "there is no data.text, so these are images")
-                + f", and the model is of {self.base.library}"
-            )
-        if not texts:
-            return self
-        space = self.sweep.space
-        # The augmentations of images; what is off by default may stay unsaid.
-        off: dict[str, object] = {
-            "mixup": [0.0], "cutmix": [0.0], "augment": ["none"], "drop_path": [0.0]
-        }  # fmt: skip
-        asked = [name for name, value in off.items() if getattr(space, name) != value]
-        if space.like is not None and space.like != "paper-text":
-            asked = [f"like: {space.like}"]
-        if asked:
-            raise ValueError(f"sweep.space: {', '.join(asked)}: of images alone; leave them out")
+        require_text_model(self.data.text is not None, self.base.library, self.sweep.space)
         return self
 
     @model_validator(mode="after")
@@ -316,5 +293,5 @@ def load(path: str | Path) -> Params:
 
 
 def parse(raw: object, source: str = "params") -> Params:
-    """Check parameters that are already in memory; `source` names them in the error."""
+    """Check parameters that are in memory; `source` names them in the error."""
     return check(Params, raw, source)

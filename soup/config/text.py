@@ -4,6 +4,7 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from soup.config.search_space import Space
 from soup.config.validation import Strict
 
 TaskName = Literal["cola", "sst2", "mrpc", "rte", "qnli", "stsb", "qqp", "mnli", "wnli"]
@@ -33,3 +34,36 @@ class TextData(Strict):
         if self.task is not None and self.columns:
             raise ValueError(f"task: {self.task} has columns of its own: leave 'columns' out")
         return self
+
+
+def without_task(path: str) -> str:
+    """The file of a source that is written TASK:FILE, or as it is."""
+    name, _, file = path.partition(":")
+    return file if file and name in TASKS else path
+
+
+def require_text_model(texts: bool, library: str, space: Space) -> None:
+    """Check that texts have a model of texts, and are not augmented as images are.
+
+    Args:
+        texts: whether the data are texts.
+        library: of the model.
+        space: that is searched.
+
+    Raises:
+        ValueError: they have not, or are.
+    """
+    if texts != (library == "transformers"):
+        what = "these are texts" if texts else "there is no data.text, so these are images"
+        raise ValueError(
+            f"data.text and base.library: transformers go together: {what}, and the model is of "
+            f"{library}"
+        )
+    if not texts:
+        return
+    # What is off by default may stay unsaid.
+    off = {"mixup": [0.0], "cutmix": [0.0], "augment": ["none"], "drop_path": [0.0]}
+    asked = [name for name, value in off.items() if getattr(space, name) != value]
+    asked += [f"like: {space.like}"] if space.like not in (None, "paper-text") else []
+    if asked:
+        raise ValueError(f"sweep.space: {', '.join(asked)}: of images alone; leave them out")

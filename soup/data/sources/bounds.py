@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from soup.config.data import Data, Source
+from soup.config.text import without_task
 from soup.data.errors import DataError
 from soup.data.reading import hugging_face, image_file
 from soup.errors import some
@@ -78,7 +79,7 @@ def bounds_of(data: Data, root: Path) -> Bounds:
     """
     held = [data.heldout.folder] if data.heldout.folder else []
     shifts = [Source(path=shift.folder) for shift in data.shifts.values()]
-    paths = [source.path for source in (data.train, data.test, *held, *shifts)]
+    paths = [without_task(source.path) for source in (data.train, data.test, *held, *shifts)]
     sets = [p.removeprefix(hugging_face.PREFIX) for p in paths if p.startswith(hugging_face.PREFIX)]
     plain = [root / p for p in paths if not p.startswith(hugging_face.PREFIX)]
     folders = [_folder(path) for path in plain]
