@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from soup.models import DESCRIPTION_FILE, Architecture
 from soup.models.allowed_files import Refused, verify_model
 from soup.serving.classifier import Classifier
+from soup.serving.text_classifier import TextClassifier
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "TextClassifier"]
 
 
-def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Classifier:
+def _load_pyfunc(
+    path: str, model_config: Mapping[str, Any] | None = None
+) -> Classifier | TextClassifier:
     """Check and open a registered model; MLflow calls this however the model is loaded.
 
     Raises:
@@ -30,4 +34,5 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Cl
     unchecked = verify_model(root, str(root))
     if unchecked:
         warnings.warn(unchecked, stacklevel=2)
-    return Classifier(folder)
+    of_text = Architecture.load(folder / DESCRIPTION_FILE).of_text
+    return TextClassifier(folder) if of_text else Classifier(folder)

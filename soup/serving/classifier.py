@@ -15,8 +15,8 @@ from PIL import Image
 from soup.data.loading.examples import to_tensor
 from soup.data.reading.decoding import decode
 from soup.data.reading.limits import default_limits, require_shape
-from soup.evaluation.metrics import predicted, with_finite_maximum
-from soup.models import open_model
+from soup.evaluation.metrics import Logits, predicted, with_finite_maximum
+from soup.models import ModelError, open_model
 from soup.models.transforms import image_input
 
 BATCH = 32  # images in one forward pass
@@ -38,11 +38,40 @@ def refused(reason: object) -> Row:
     return Row(label=None, probability=None, probabilities=None, error=str(reason))
 
 
+def answers(logits: Logits, classes: Sequence[str]) -> list[Row]:
+    """The rows of a model's logits (examples, classes)."""
+    probabilities = torch.from_numpy(with_finite_maximum(logits)).softmax(dim=1).numpy()
+    shares = probabilities.tolist()
+    return [
+        Row(
+            label=classes[label],
+            probability=row[label],
+            probabilities=dict(zip(classes, row, strict=True)),
+            error=None,
+        )
+        if label >= 0
+        else refused("the model's output is not a number")
+        for label, row in zip(predicted(probabilities).tolist(), shares, strict=True)
+    ]
+
+
+def as_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """The rows as a frame for MLflow."""
+    frame = pd.DataFrame(rows, columns=[*Row.__annotations__])
+    # Else pandas makes NaN of None, which MLflow's server would write, though JSON has none.
+    return frame.astype(object).where(frame.notna(), None) if frame["error"].any() else frame
+
+
 class Classifier:
     """Classifies images with the model in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.architecture, self._model = open_model(folder)
+        if self.architecture.of_text:
+            raise ModelError(
+                f"{folder} is a model of texts, and pictures are answered here: serve it by "
+                "'mlflow models serve', or load it by mlflow.pyfunc"
+            )
         self._inputs = image_input(self.architecture)
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -66,9 +95,7 @@ class Classifier:
         entries = iter(column)
         while part := list(islice(entries, BATCH)):  # no more than a batch is ever decoded
             rows += self.rows(self.read(part))
-        frame = pd.DataFrame(rows, columns=[*Row.__annotations__])
-        # Else pandas makes NaN of None, which MLflow's server would write, though JSON has none.
-        return frame.astype(object).where(frame.notna(), None) if frame["error"].any() else frame
+        return as_frame(rows)
 
     def read(self, images: Iterable[Any]) -> list[Pixels | str]:
         """Decode and resize images.
@@ -90,20 +117,7 @@ class Classifier:
     @torch.inference_mode()
     def _classified(self, pixels: Pixels) -> list[Row]:
         logits = self._model(self._inputs.prepare(to_tensor(pixels))).float().numpy()
-        probabilities = torch.from_numpy(with_finite_maximum(logits)).softmax(dim=1).numpy()
-        names = self.architecture.classes
-        shares = probabilities.tolist()
-        return [
-            Row(
-                label=names[label],
-                probability=row[label],
-                probabilities=dict(zip(names, row, strict=True)),
-                error=None,
-            )
-            if label >= 0
-            else refused("the model's output is not a number")
-            for label, row in zip(predicted(probabilities).tolist(), shares, strict=True)
-        ]
+        return answers(logits, self.architecture.classes)
 
     def _pixels(self, image: Any) -> Pixels | str:
         try:

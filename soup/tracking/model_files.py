@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlparse
 from mlflow.artifacts import download_artifacts
 
 from soup.files import of_file
+from soup.models import DESCRIPTION_FILE, Architecture
 from soup.models.allowed_files import DESCRIPTION, LOADER, digests_to_state
 from soup.tracking import bulk_queries
 from soup.tracking.server_check import TrackingError
@@ -49,7 +50,9 @@ def save_pyfunc(source: Path, target: Path, weights_digest: str = "") -> None:
     from mlflow.models import Model
 
     needed = ("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "numpy", "pandas")
-    also = ("fsspec", "pillow", "scipy", "pydantic", "pyyaml", "jaxtyping")
+    also = ["fsspec", "pillow", "scipy", "pydantic", "pyyaml", "jaxtyping"]
+    if Architecture.load(source / DESCRIPTION_FILE).of_text:
+        also += ["transformers", "tokenizers"]
     pyfunc.save_model(
         str(target),
         loader_module=LOADER,

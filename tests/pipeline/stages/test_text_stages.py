@@ -121,6 +121,16 @@ def test_the_registered_version_holds_tokenizer_and_config(cooked: Project, tmp_
     assert (folder / "config.json").read_text() == (cooked.out / "soup" / "config.json").read_text()
 
 
+def test_the_registered_version_answers_sentences(cooked: Project) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(cooked.store().uri)
+    number = json.loads((cooked.out / "register.json").read_text())["version"]
+    loaded = mlflow.pyfunc.load_model(f"models:/{cooked.params.registry.model}/{number}")
+    rows = loaded.predict(["The cat loves a dog", "The fox scorns an ant"])
+    assert rows["label"].tolist() == ["yes", "no"]
+
+
 def test_the_page_names_the_base_and_opens(cooked: Project) -> None:
     page = (cooked.out / "report.html").read_text()
     assert "transformers:" in page

@@ -1,0 +1,93 @@
+"""Texts or pairs of texts in any form -> a row of label and probabilities each, or why not."""
+
+from collections.abc import Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from soup.data.text.examples import as_text_examples
+from soup.data.text.texts import Text
+from soup.evaluation.predict import predict
+from soup.models import open_model
+from soup.models.inputs import text_input_of
+from soup.serving.classifier import Row, answers, as_frame, refused
+
+BATCH = 64  # texts in one forward pass
+CHARACTERS = 100_000  # of a text; all that is longer is cut off by any model
+
+
+class TextClassifier:
+    """Classifies texts with the model in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.architecture, self._model = open_model(folder)
+        self._inputs = text_input_of(self.architecture)
+
+    def predict(self, texts: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Classify texts or pairs of texts.
+
+        Args:
+            texts: a frame with a column 'text' and, for pairs, 'text_pair'; a dictionary of such
+                columns; or a list, each entry a text, two texts, or a dictionary of 'text' and
+                'text_pair'.
+
+        Returns:
+            A row a text: 'label', its 'probability', 'probabilities' by class, and 'error'. A text
+            that cannot be used has the reason in 'error' and None in the other columns; all other
+            texts are answered.
+
+        Raises:
+            ValueError: there are no texts.
+        """
+        del params
+        read = [_read(entry) for entry in text_entries(texts)]
+        usable = [text for text in read if isinstance(text, Text)]
+        rows: list[Row] = []
+        if usable:
+            examples = as_text_examples(usable, self._inputs)
+            rows = answers(predict(self._model, examples, BATCH), self.architecture.classes)
+        remaining = iter(rows)
+        return as_frame([refused(t) if isinstance(t, str) else next(remaining) for t in read])
+
+
+def text_entries(texts: Any) -> list[Any]:
+    """The entries of a request: a text, two texts or a dictionary each.
+
+    Raises:
+        ValueError: there are none, or no column 'text'.
+    """
+    if isinstance(texts, pd.DataFrame | Mapping):
+        if "text" not in texts:
+            raise ValueError(f"expected a column 'text', got {list(texts)[:10]}")
+        first, second = texts["text"], texts.get("text_pair")
+        if isinstance(first, str):
+            first, second = [first], second if second is None else [second]
+        if second is not None and len(first) != len(second):
+            raise ValueError(f"{len(first)} entries of 'text' and {len(second)} of 'text_pair'")
+        entries = [*first] if second is None else [*zip(first, second, strict=True)]
+    elif isinstance(texts, str | bytes) or not isinstance(texts, Sized):
+        raise ValueError(f"expected a list of texts, got {type(texts).__name__}")
+    else:
+        entries = texts.tolist() if isinstance(texts, np.ndarray) else [*texts]  # type: ignore[misc]
+    if not entries:
+        raise ValueError("no texts were given")
+    return entries
+
+
+def _read(entry: Any) -> Text | str:
+    """A text of any of the forms, or why it cannot be used."""
+    if isinstance(entry, Mapping):
+        entry = (entry.get("text"), entry.get("text_pair"))
+    both = tuple(entry) if isinstance(entry, list | tuple) else (entry,)
+    if len(both) == 2 and (both[1] is None or both[1] != both[1]):  # NaN
+        both = both[:1]
+    if len(both) not in (1, 2) or not all(isinstance(text, str) for text in both):
+        return f"expected a text or two, got {type(entry).__name__}"
+    if not all(text.strip() for text in both):
+        return "the text is empty"
+    longest = max(map(len, both))
+    if longest > CHARACTERS:
+        return f"a text of {longest:,} characters; at most {CHARACTERS:,} are taken"
+    return Text(*both)
