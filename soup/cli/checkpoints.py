@@ -12,11 +12,14 @@ import torch
 
 from soup.cli.terminal import warn
 from soup.errors import BadInput, some
+from soup.files import of_file
 from soup.weights import Weights
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences, shapes
 from soup.weights.mergeable import MergeWarning, notes, require_mergeable
 from soup.weights.remedies import encoder_prefix, remedy
+
+TOKENIZER = "tokenizer.json"  # beside the weights of a text model
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,21 @@ def require_alike(pool: Pool) -> None:
             + "\n"
             + "\n".join(dict.fromkeys(remedies))
         )
+    _require_one_tokenizer(pool)
     require_mergeable([*pool.checkpoints.values()])
+
+
+def _require_one_tokenizer(pool: Pool) -> None:
+    """Raise `Incompatible` if text models have different tokenizers."""
+    files = {n: Path(m.files[0]).parent / TOKENIZER for n, m in pool.checkpoints.items()}
+    digests = {name: of_file(file) for name, file in files.items() if file.is_file()}
+    first = next(iter(digests), "")
+    other = next((name for name, digest in digests.items() if digest != digests[first]), "")
+    if other:
+        raise Incompatible(
+            f"{other} cannot be averaged with {first}: their tokenizers ({TOKENIZER}) differ, so "
+            "that the same row of an embedding stands for other tokens"
+        )
 
 
 def warn_of_merge(pool: Pool, dtype: str | None = None) -> None:

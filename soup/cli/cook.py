@@ -73,6 +73,7 @@ def cook(**given: Any) -> None:
     notes = _notes(options, pool, soup, scored, figures)
     new_folder = not options.out.parent.exists()
     save(weights, options.out, notes)
+    _keep_text_files(options.out, pool)
     if new_folder:
         say(f"made the folder {options.out.parent}")
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
@@ -82,6 +83,19 @@ def cook(**given: Any) -> None:
         say(f"logged to {options.mlflow}, experiment {options.experiment}, run {run_id}")
     if options.as_json:
         print_json(report)
+
+
+def _keep_text_files(out: Path, pool: "Pool") -> None:
+    """Put config and tokenizer beside a soup of text models, where transformers looks for them."""
+    from soup.cli.checkpoints import TOKENIZER
+
+    first = next(iter(pool.checkpoints.values()))
+    if out.name != "model.safetensors" or not (Path(first.files[0]).parent / TOKENIZER).is_file():
+        return
+    from soup.models.text_by_folder import text_architecture
+
+    if (architecture := text_architecture(first)) is not None:
+        architecture.save(out.with_name("model.json"))
 
 
 def _cast(soup: "Soup", dtype: str | None) -> "Weights":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from soup.cli.heldout_texts import open_text_evaluator
 from soup.cli.model_options import REMEDY, ModelOptions
 from soup.cli.terminal import tell_left_out, warn
 from soup.data.errors import Unreadable
@@ -17,6 +18,7 @@ from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Images, decoded
 from soup.data.sources.folders import Checked, DataError, check, scan, without_images
 from soup.data.split.manifest import Row, in_order, order_note
+from soup.data.text.tables import SUFFIXES
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.examples import Examples
@@ -42,7 +44,7 @@ def open_evaluator(
     as_json: bool = False,
     tell: Callable[[Resolved], None] = lambda _: None,
 ) -> Evaluator:
-    """Read labelled images, `folder/<class>/<image>`, for a model.
+    """Read labelled images, `folder/<class>/<image>`, or a table of texts, for a model.
 
     Args:
         model: the options that name it; or 'timm:NAME', 'open_clip:NAME', a model.json, or None
@@ -56,6 +58,8 @@ def open_evaluator(
         DataError: no images, or their classes are not those of the model's head.
         ModelError: the model is not known, or the weights do not fit it.
     """
+    if folder.suffix.lower() in SUFFIXES:
+        return open_text_evaluator(folder, weights, devices, batch_size)
     found = in_order(image.label for image in scan(folder.resolve(), ".")[0])
     options = model if isinstance(model, ModelOptions) else ModelOptions(model)
     resolved = resolve_architecture(options.model, weights, found, options.given())

@@ -1,7 +1,5 @@
 """The initialisation from transformers: a model by name or folder, its tokenizer, a new head."""
 
-import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +8,15 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from soup.config.params import Base
 from soup.errors import some
 from soup.files import read_json
 from soup.models.architecture import Architecture, ModelError
 from soup.models.inputs import text_input_of
-from soup.models.text_input import SETTINGS_FILE, TOKENIZER_FILE, require_vocabulary
+from soup.models.pretrained_tokenizer import first_line, max_length_of, tokenizer_of
+from soup.models.text_input import TOKENIZER_FILE, require_vocabulary
 from soup.models.transformers_models import (
     CONFIG_FILE,
     as_classifier,
@@ -27,9 +26,6 @@ from soup.models.transformers_models import (
     require_kind,
 )
 
-OF_LOADING = ("is_local", "local_files_only", "name_or_path")  # where a tokenizer was
-HUGE = 10**6  # tokens: of a tokenizer that does not say how many
-LONGEST = 512  # tokens of a model that does not say how many it takes
 SEED = 0  # of the layers that the weights lack
 
 
@@ -55,7 +51,7 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         values = _values(base)
         config = config_from(values, classes)
         model, note = _model(base, config, values, classes)
-        tokenizer, pad = _tokenizer(base)
+        tokenizer, pad = tokenizer_of(base)
     name = Path(base.model).name
     rows = model.get_input_embeddings().num_embeddings
     require_vocabulary(tokenizer[TOKENIZER_FILE], rows, name)
@@ -72,10 +68,33 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         classes=classes,
         config=plain_config(config, original) | {"pad_token_id": pad},
         tokenizer=tokenizer,
-        max_length=_max_length(base, config, tokenizer),
+        max_length=max_length_of(base, config, tokenizer),
     )
     text_input_of(architecture)
     return architecture, classifier, note
+
+
+def described(base: Base) -> Architecture:
+    """The architecture of a fine-tuned model, with the classes that its config names.
+
+    Raises:
+        ModelError: the config or the tokenizer cannot be had, or is of an unsupported kind.
+        TokenizerError: the tokenizer cannot be used.
+    """
+    with _quiet():
+        values = _values(base)
+        classes = tuple(_names(values))
+        config = config_from(values, classes)
+        tokenizer, pad = tokenizer_of(base)
+    kind = AutoModelForSequenceClassification._model_mapping[type(config)].__name__
+    return Architecture(
+        library="transformers",
+        model=Path(base.model).name,
+        classes=classes,
+        config=plain_config(config, kind) | {"pad_token_id": pad},
+        tokenizer=tokenizer,
+        max_length=max_length_of(base, config, tokenizer),
+    )
 
 
 def require(base: Base) -> None:
@@ -99,7 +118,7 @@ def _values(base: Base) -> dict[str, Any]:
     except Exception as error:  # the hub raises many kinds; all mean the same here
         raise ModelError(
             f"base.model: {base.model} is neither a folder with a {CONFIG_FILE} nor a model that "
-            f"can be had: {_first_line(error)}"
+            f"can be had: {first_line(error)}"
         ) from None
     if not isinstance(values, dict):
         raise ModelError(f"{file} is no JSON object")
@@ -135,7 +154,7 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
             )
     except Exception as error:  # the hub raises many kinds; all mean the same here
         raise ModelError(
-            f"base.weights: the weights of {source} cannot be had: {_first_line(error)}"
+            f"base.weights: the weights of {source} cannot be had: {first_line(error)}"
         ) from None
     wrong = _unfit(model, info, kept)
     if wrong:
@@ -199,58 +218,6 @@ def _unnamed(names: list[str]) -> bool:
     return names == [f"LABEL_{index}" for index in range(len(names))]
 
 
-def _tokenizer(base: Base) -> tuple[dict[str, str], int]:
-    """The files of the tokenizer, as transformers writes them; and the id that it pads with."""
-    source = base.tokenizer or base.model
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # the hub raises many kinds; all mean the same here
-        raise ModelError(
-            f"the tokenizer of {source} cannot be had: {_first_line(error)}; name one: "
-            "base.tokenizer: FOLDER"
-        ) from None
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"the tokenizer of {source} has no {TOKENIZER_FILE}, and only such are supported; "
-            "name another: base.tokenizer"
-        )
-    if tokenizer.pad_token_id is None:
-        raise ModelError(f"the tokenizer of {source} has no token to fill texts up with")
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        whole = (Path(folder) / TOKENIZER_FILE).read_text(encoding="utf-8")
-        settings = json.loads((Path(folder) / SETTINGS_FILE).read_text(encoding="utf-8"))
-    settings = {name: value for name, value in settings.items() if name not in OF_LOADING}
-    # Transformers knows by the class whether it tells the model which text a token is of. Here it
-    # is said.
-    settings["model_input_names"] = [*tokenizer.model_input_names]
-    if settings.get("model_max_length", 0) > HUGE:  # no number that others read
-        settings["model_max_length"] = HUGE
-    files = {TOKENIZER_FILE: whole, SETTINGS_FILE: json.dumps(settings, indent=2, sort_keys=True)}
-    return files, int(tokenizer.pad_token_id)
-
-
-def _max_length(base: Base, config: Any, tokenizer: dict[str, str]) -> int:
-    """The tokens that the model takes at most: those asked for, or all that it has positions for.
-
-    Raises:
-        ModelError: more are asked for than it has positions.
-    """
-    positions = getattr(config, "max_position_embeddings", None) or 0
-    # RoBERTa and its like count positions from behind the id of the filling token.
-    if config.model_type in ("roberta", "camembert", "xlm-roberta", "mpnet"):
-        positions -= (config.pad_token_id or 0) + 1
-    if config.model_type == "t5":  # relative positions: any length
-        positions = 0
-    if positions and base.max_length and base.max_length > positions:
-        raise ModelError(
-            f"base.max_length: {base.model} takes {positions} tokens, not {base.max_length}"
-        )
-    said = int(json.loads(tokenizer[SETTINGS_FILE]).get("model_max_length", LONGEST))
-    usual = min(positions or LONGEST, said if said < HUGE else LONGEST)
-    return base.max_length or usual
-
-
 @contextmanager
 def _seeded() -> Iterator[None]:
     """Random layers are always the same, and the random numbers of the caller stay as they are."""
@@ -272,7 +239,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
         if shown:
             logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

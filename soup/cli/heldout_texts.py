@@ -1,0 +1,66 @@
+"""A table of labelled texts, opened for a model: what `--heldout FILE.csv` judges on."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+
+from soup.config.data import Source
+from soup.config.text import TextData
+from soup.data.errors import DataError
+from soup.data.text.examples import TextExamples
+from soup.data.text.listing import listed
+from soup.data.text.tokens import tokens_of
+from soup.errors import some
+from soup.evaluation.evaluator import Evaluator
+from soup.files import of_value
+from soup.models import ModelError, build
+from soup.models.inputs import text_input_of
+from soup.models.text_by_folder import text_architecture
+from soup.weights.checkpoint import Checkpoint
+
+
+def open_text_evaluator(
+    file: Path, weights: Checkpoint, devices: Sequence[str], batch_size: int
+) -> Evaluator:
+    """Read a table with the columns text, text_pair (optional) and label, for a text model.
+
+    Args:
+        file: TASK:FILE of a GLUE task is taken too.
+        weights: any of the models to be judged.
+
+    Raises:
+        DataError: the table cannot be used, or has labels that the model does not know.
+        ModelError: the checkpoint does not say that it is of a text model.
+    """
+    architecture = text_architecture(weights)
+    if architecture is None:
+        raise ModelError(
+            f"{weights.path} is judged on texts ({file}), and does not say that it is of a text "
+            "model: give its folder, with config.json and tokenizer.json beside the weights"
+        )
+    table = listed(Source(path=str(file)), TextData(), Path.cwd(), "heldout")
+    classes = architecture.classes
+    strange = sorted({item.label for item in table.found} - {*classes})
+    numbers = all(label.isdecimal() and int(label) < len(classes) for label in strange)
+    if strange and not numbers:
+        raise DataError(
+            f"{file} has labels that the model does not know: {some(strange, 8)}; it knows "
+            f"{some(classes, 8)}"
+        )
+    position = {name: index for index, name in enumerate(classes)}
+    labels = [position.get(item.label, -1) for item in table.found]
+    if strange:  # numbers of the head's rows
+        labels = [int(item.label) for item in table.found]
+    texts = [item.text for item in table.found]
+    encode, name, pad = text_input_of(architecture)
+    digest = of_value([name, [text.content for text in texts]])
+    examples = TextExamples(
+        np.array(labels, np.int64), digest, pad, lambda: tokens_of(texts, encode)
+    )
+    first = build(architecture, weights)
+    models = (first, *(deepcopy(first) for _ in devices[1:]))
+    built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
+    skipped = tuple(f"{problem.path}: {problem.reason}" for problem in table.problems)
+    return Evaluator(examples, architecture, built, batch_size, skipped)

@@ -1,0 +1,47 @@
+"""The architecture of a text checkpoint: as this project notes it, or as Hugging Face does."""
+
+from pathlib import Path
+
+from soup.config.params import Base
+from soup.files import BadJson, read_json
+from soup.models.architecture import Architecture, ModelError
+from soup.models.stored_description import stored
+from soup.models.text_arguments import KINDS
+from soup.models.text_input import TOKENIZER_FILE
+from soup.weights.checkpoint import Checkpoint
+
+
+def text_architecture(weights: Checkpoint) -> Architecture | None:
+    """The architecture of a text checkpoint; None if it is not known to be of texts.
+
+    Args:
+        weights: of this project, or in a folder with config.json and tokenizer.json.
+
+    Raises:
+        ModelError: a description is damaged, or the model is of a kind that is not supported.
+    """
+    noted = stored(weights).fields
+    if noted.get("library") == "transformers":
+        return Architecture(**noted)
+    folder = folder_of(weights)
+    if noted or folder is None:
+        return None
+    from soup.models.building import library
+
+    library("transformers")  # says so if it is not installed
+    from soup.models.transformers_init import described
+
+    return described(Base(library="transformers", model=str(folder)))
+
+
+def folder_of(weights: Checkpoint) -> Path | None:
+    """The folder of a text model that Hugging Face laid out; None for any other checkpoint."""
+    folder = Path(weights.files[0]).parent
+    file = folder / "config.json"
+    if not file.is_file() or not (folder / TOKENIZER_FILE).is_file():
+        return None
+    try:
+        values = read_json(file)
+    except (OSError, BadJson) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from None
+    return folder if isinstance(values, dict) and values.get("model_type") in KINDS else None
