@@ -1,0 +1,90 @@
+"""soup cook on text models as Hugging Face lays them out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import matthews_corrcoef
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests import text_worlds
+from tests.cli.conftest import Command
+
+FIRST = "the cat likes a dog"
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three folders of one classifier and small changes, and a table beside them."""
+    root = tmp_path_factory.mktemp("pool")
+    base = text_worlds.tiny(root / "base")
+    folders = [root / f"ft{index}" for index in range(3)]
+    for index, folder in enumerate(folders):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}
+        )
+        rng = torch.Generator().manual_seed(index)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
+        model.save_pretrained(folder)
+        text_worlds.write_tokenizer(folder)
+    text_worlds.sentences(root)
+    return folders
+
+
+def matthews_of(model: torch.nn.Module, folder: Path) -> float:
+    lines = (folder.parent / "test.csv").read_text().splitlines()[1:]
+    texts, labels = zip(*(line.rsplit(",", 1) for line in lines), strict=True)
+    tokens = AutoTokenizer.from_pretrained(folder)(list(texts), return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        answers = model(**tokens).logits.argmax(dim=1).tolist()
+    return float(matthews_corrcoef(np.array(labels) == "yes", answers))
+
+
+def test_a_greedy_soup_by_matthews_is_a_folder_that_transformers_opens(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    out, heldout = tmp_path / "soup" / "model.safetensors", pool[0].parent / "test.csv"
+    said = soup("cook", *pool, "--heldout", heldout, "--metric", "matthews", "-o", out, "--json")
+    assert said.code == 0, said.err
+    report = json.loads(said.out)
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        out.parent, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    singles = [
+        matthews_of(AutoModelForSequenceClassification.from_pretrained(folder), folder)
+        for folder in pool
+    ]
+    best = pool[int(np.argmax(singles))].name
+    assert report["kept"][0] == best
+    assert matthews_of(model, pool[0]) >= max(singles) - 1e-9
+    tokens = [AutoTokenizer.from_pretrained(folder)(FIRST) for folder in (out.parent, pool[0])]
+    assert tokens[0]["input_ids"] == tokens[1]["input_ids"]
+
+
+def test_models_of_other_tokenizers_are_not_averaged(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    other = shutil.copytree(pool[1], tmp_path / "other")
+    file = other / "tokenizer.json"
+    file.write_text(file.read_text().replace('"owl"', '"owk"'))
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "out.safetensors", pool[0], other)
+    assert said.code == 2
+    assert "other cannot be averaged with ft0: their tokenizers (tokenizer.json) differ" in said.err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_table_with_labels_that_the_model_does_not_know_is_refused(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "held.csv"
+    table.write_text(f"text,label\n{FIRST},maybe\n{FIRST} now,yes\n")
+    said = soup("cook", *pool, "--heldout", table, "-o", tmp_path / "out.safetensors")
+    assert said.code == 2
+    assert "labels that the model does not know: maybe; it knows no, yes" in said.err
