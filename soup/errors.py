@@ -105,7 +105,7 @@ def near(name: str, names: Iterable[str]) -> str:
 
 # The modules of each optional part of the package, as pyproject.toml declares the parts.
 EXTRAS = {
-    "text": {"pyarrow", "tokenizers", "transformers"},
+    "text": {"tokenizers", "transformers"},
     "cli": {"rich", "typer"},
     "vision": {
         "PIL", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy", "timm",
