@@ -1,5 +1,6 @@
 """The tokens of a split's texts, computed once and mapped from the cache into memory."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache as once
@@ -14,6 +15,7 @@ from soup.data.split.manifest import Row
 from soup.data.text.texts import Text, open_texts
 from soup.files import of_code, of_value
 
+_log = logging.getLogger(__name__)
 PART = 4096  # texts that are tokenised at a time
 
 
@@ -96,7 +98,15 @@ def kept_tokens(store: ImageStore, rows: Sequence[Row], encode: Encode, name: st
     @once
     def tokenised() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         with store.progress("tokenising", len(rows)) as advance:
-            return _tokenised(open_texts(store.root, rows), encode, advance)
+            made = _tokenised(open_texts(store.root, rows), encode, advance)
+        cut = int((made[0][:, 1] > made[0][:, 0]).sum())
+        if cut:
+            _log.warning(
+                "%d of %d texts are cut to the %d tokens that the model takes (base.max_length); "
+                "the longest has %d",
+                *(cut, len(rows), made[0][:, 0].max(), made[0][:, 1].max()),
+            )
+        return made
 
     def array(what: str, count: int, part: int) -> NDArray[Any]:
         def blocks() -> Iterator[NDArray[Any]]:

@@ -143,6 +143,21 @@ def test_texts_are_tokenised_once_and_then_mapped_from_the_cache(tmp_path: Path)
         other.compact(np.arange(2))
 
 
+def test_texts_that_are_cut_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = rows_of(tmp_path, ["the cat", "a dog likes the owl today and then"])
+    store = ImageStore(tmp_path, tmp_path / "cache", 1)
+    for _ in range(2):
+        made = examples(store, rows, ["no"], text_input(TOKENIZER, 6, 0))
+        assert isinstance(made, TextExamples)
+        assert made.tokens.cut == 1
+    told = (
+        "1 of 2 texts are cut to the 6 tokens that the model takes (base.max_length); the longest"
+    )
+    assert [record.message for record in caplog.records] == [f"{told} has 10"]
+
+
 def test_a_cache_without_room_is_done_without(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, ["the cat", "a dog"])
     store = ImageStore(tmp_path, tmp_path / "cache", 1e-9)
