@@ -21,7 +21,8 @@ def compare(
     on: Annotated[
         list[Path],
         typer.Option(
-            metavar="FOLDER", help="Labelled images, FOLDER/<class>/<image>; may be repeated."
+            metavar="FOLDER",
+            help="Labelled images, FOLDER/<class>/<image>, or a table of texts; may be repeated.",
         ),
     ],
     model: ModelOptions,

@@ -59,7 +59,7 @@ def open_evaluator(
         ModelError: the model is not known, or the weights do not fit it.
     """
     if folder.suffix.lower() in SUFFIXES:
-        return open_text_evaluator(folder, weights, devices, batch_size)
+        return open_text_evaluator(folder, weights, devices, batch_size, tell)
     found = in_order(image.label for image in scan(folder.resolve(), ".")[0])
     options = model if isinstance(model, ModelOptions) else ModelOptions(model)
     resolved = resolve_architecture(options.model, weights, found, options.given())

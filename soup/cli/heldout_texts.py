@@ -1,6 +1,6 @@
 """A table of labelled texts, opened for a model: what `--heldout FILE.csv` judges on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -16,19 +16,25 @@ from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.files import of_value
 from soup.models import ModelError, build
+from soup.models.by_name import INPUT, Resolved
 from soup.models.inputs import text_input_of
 from soup.models.text_by_folder import text_architecture
 from soup.weights.checkpoint import Checkpoint
 
 
 def open_text_evaluator(
-    file: Path, weights: Checkpoint, devices: Sequence[str], batch_size: int
+    file: Path,
+    weights: Checkpoint,
+    devices: Sequence[str],
+    batch_size: int,
+    tell: Callable[[Resolved], None] = lambda _: None,
 ) -> Evaluator:
     """Read a table with the columns text, text_pair (optional) and label, for a text model.
 
     Args:
         file: TASK:FILE of a GLUE task is taken too.
         weights: any of the models to be judged.
+        tell: is told the model before any text is read.
 
     Raises:
         DataError: the table cannot be used, or has labels that the model does not know.
@@ -40,6 +46,7 @@ def open_text_evaluator(
             f"{weights.path} is judged on texts ({file}), and does not say that it is of a text "
             "model: give its folder, with config.json and tokenizer.json beside the weights"
         )
+    tell(Resolved(architecture, True, dict.fromkeys(INPUT, "")))
     table = listed(Source(path=str(file)), TextData(), Path.cwd(), "heldout")
     classes = architecture.classes
     strange = sorted({item.label for item in table.found} - {*classes})

@@ -21,8 +21,8 @@ Heldout = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Labelled images to choose by, FOLDER/<class>/<image>. Never use the test images: "
-        "what is chosen by them scores too well on them.",
+        help="Labelled images to choose by, FOLDER/<class>/<image>, or a table of texts. Never use "
+        "the test images: what is chosen by them scores too well on them.",
     ),
 ]
 Base = Annotated[

@@ -13,12 +13,18 @@ from soup.errors import BadInput, some
 if TYPE_CHECKING:
     import numpy as np
 
+    from soup.weights.checkpoint import Checkpoint
+
 
 @with_model
 def predict(
     weights: Annotated[str, typer.Argument(help="The model's weights.", metavar="WEIGHTS")],
     images: Annotated[
-        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES ...")
+        list[Path],
+        typer.Argument(
+            help="Image files, or folders of them; for a text model tables with a column 'text'.",
+            metavar="IMAGES ...",
+        ),
     ],
     model: ModelOptions,
     classes: Annotated[
@@ -31,7 +37,7 @@ def predict(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Classify images with a model.
+    """Classify images or texts with a model.
 
     soup predict soup.safetensors photographs --top 3
 
@@ -43,6 +49,7 @@ def predict(
     from soup.cli.terminal import percent, print_json, table, tell_left_out, warn
     from soup.data.loading.examples import as_examples
     from soup.data.loading.images import Images
+    from soup.data.text.tables import SUFFIXES
     from soup.evaluation.metrics import predicted, with_finite_maximum
     from soup.evaluation.predict import predict as logits_of
     from soup.models import build, require_size
@@ -52,6 +59,9 @@ def predict(
 
     chosen = devices(device)
     checkpoint = Checkpoint(weights)
+    if images[0].suffix.lower() in SUFFIXES:
+        _predict_texts(checkpoint, images, top, chosen[0], as_json)
+        return
     names = tuple(name for name in classes.read_text().split("\n") if name) if classes else ()
     resolved = resolve_architecture(model.model, checkpoint, names or ("0",), model.given())
     architecture, has_names, _ = resolved
@@ -91,6 +101,29 @@ def predict(
         for name, probability in answer["classes"].items()
     ]
     table(f"{len(files)} images", ["image", "class", ">%"], rows)
+
+
+def _predict_texts(
+    checkpoint: "Checkpoint", tables: Sequence[Path], top: int, device: str, as_json: bool
+) -> None:
+    from soup.cli.predict_texts import predict_texts
+    from soup.cli.terminal import percent, print_json, table, tell_left_out
+    from soup.models.text_by_folder import text_architecture
+
+    architecture = text_architecture(checkpoint)
+    if architecture is None:
+        raise BadInput(f"{tables[0]} is a table of texts, and {checkpoint.path} no text model")
+    answers, left_out = predict_texts(checkpoint, architecture, tables, top, device)
+    tell_left_out(left_out)
+    if as_json:
+        print_json(answers)
+        return
+    rows = [
+        (answer["row"], answer["text"][:60], name, percent(probability))
+        for answer in answers
+        for name, probability in answer["classes"].items()
+    ]
+    table(f"{len(answers)} texts", ["row", "text", "class", ">%"], rows)
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:

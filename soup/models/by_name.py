@@ -35,6 +35,8 @@ class Resolved(NamedTuple):
     def __str__(self) -> str:
         """The model and its input in one line, each part with its source."""
         a = self.architecture
+        if a.of_text:
+            return f"{a.library}:{a.model}, texts cut at {a.max_length} tokens"
         shown = {
             "image_size": f"{a.image_size} x {a.image_size} px",
             "crop_pct": f"crop {a.crop_pct:g}",

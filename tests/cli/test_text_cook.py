@@ -1,4 +1,4 @@
-"""soup cook on text models as Hugging Face lays them out."""
+"""soup cook, compare and predict on text models as Hugging Face lays them out."""
 
 import json
 import shutil
@@ -88,3 +88,45 @@ def test_a_table_with_labels_that_the_model_does_not_know_is_refused(
     said = soup("cook", *pool, "--heldout", table, "-o", tmp_path / "out.safetensors")
     assert said.code == 2
     assert "labels that the model does not know: maybe; it knows no, yes" in said.err
+
+
+def test_predict_gives_the_classes_of_the_texts_of_a_table(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text(f'text\n{FIRST}\n" "\nan owl hates the ant\n')
+    said = soup("predict", pool[0], table, "--top", "2", "--json")
+    assert said.code == 0, said.err
+    model = AutoModelForSequenceClassification.from_pretrained(pool[0])
+    tokens = AutoTokenizer.from_pretrained(pool[0])(FIRST, return_tensors="pt")
+    with torch.inference_mode():
+        shares = model(**tokens).logits.softmax(dim=1)[0].tolist()
+    rows = json.loads(said.out)
+    assert [row["text"] for row in rows] == [FIRST, "an owl hates the ant"]
+    assert rows[0]["classes"] == pytest.approx(dict(zip(("no", "yes"), shares, strict=True)))
+    assert "row 2: the text is empty" in said.err
+
+
+def test_a_table_without_texts_is_refused(soup: Command, pool: list[Path], tmp_path: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text("said\nhello\n")
+    said = soup("predict", pool[0], table)
+    assert said.code == 2
+    assert "which column holds the text? It has said" in said.err
+
+
+def test_compare_gives_each_model_its_share_of_right_answers(
+    soup: Command, pool: list[Path]
+) -> None:
+    table = pool[0].parent / "test.csv"
+    said = soup("compare", *pool[:2], "--on", table, "--json")
+    assert said.code == 0, said.err
+    lines = table.read_text().splitlines()[1:]
+    texts, labels = zip(*(line.rsplit(",", 1) for line in lines), strict=True)
+    for row, folder in zip(json.loads(said.out)[str(table)], pool, strict=False):
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokens = tokenizer(list(texts), return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            answers = model(**tokens).logits.argmax(dim=1).numpy()
+        assert row["accuracy"] == pytest.approx(((np.array(labels) == "yes") == answers).mean())

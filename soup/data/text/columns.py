@@ -58,6 +58,30 @@ def require(columns: Columns, names: Iterable[str], file: Path, whose: str) -> N
     )
 
 
+def of_texts(names: Iterable[str], file: Path) -> tuple[str, ...]:
+    """The columns of the text, or of both texts of a pair, by their usual names.
+
+    Raises:
+        DataError: no column of texts can be told.
+    """
+    plain = _plain(names)
+    found = [
+        next((plain[name] for name in GUESSES[role] if name in plain), "")
+        for role in ("text", "text_pair")
+    ]
+    if not found[0]:
+        raise DataError(
+            f"{file}: which column holds the text? It has {some([*plain.values()], 12) or 'none'}; "
+            "name it 'text', and the second of a pair 'text_pair'"
+        )
+    return tuple(name for name in found if name)
+
+
+def _plain(names: Iterable[str]) -> dict[str, str]:
+    """Names without case, '_' and '-' -> the names; of several the first."""
+    return {n.lower().replace("_", "").replace("-", ""): n for n in reversed([*names])}
+
+
 def chosen(given: Mapping[TextRole, str], names: Iterable[str], file: Path) -> Columns:
     """The columns of a table by the parameters, those not given by their usual names.
 
@@ -71,7 +95,7 @@ def chosen(given: Mapping[TextRole, str], names: Iterable[str], file: Path) -> C
     wrong = [f"'{name}'{near(name, present)}" for name in given.values() if name not in present]
     if wrong:
         raise DataError(f"{file} has no column {some(wrong, 3)}: it has {some(present, 12)}")
-    plain = {name.lower().replace("_", "").replace("-", ""): name for name in reversed(present)}
+    plain = _plain(present)
 
     def guessed(role: TextRole) -> str:
         return next((plain[name] for name in GUESSES[role] if name in plain), "")
