@@ -154,6 +154,7 @@ class Sweep(Strict):
     warmup: float = Field(
         0.08, ge=0, description="share of the steps (below 1), or steps, spent warming up"
     )
+    decay: Literal["cosine", "linear"] = Field("cosine", description="of the rate, to zero")
     clip: PositiveFloat | None = Field(1.0, description="largest gradient norm")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the passes; weights are kept and updated in float32"

@@ -133,7 +133,7 @@ def finetune(
     rows = manifest.split("train")
     steps = steps_per_epoch(len(rows), h.batch_size)
     flat_from = 1.0 if h.swa_start is None else h.swa_start
-    schedule = Schedule(h.epochs, steps, h.lr, h.warmup, h.seed, flat_from, h.swa_lr)
+    schedule = Schedule(h.epochs, steps, h.lr, h.warmup, h.seed, flat_from, h.swa_lr, h.decay)
     sharded = ranks.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
     if ranks.world > 1:

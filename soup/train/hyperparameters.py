@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Precision = Literal["float32", "bfloat16"]
+Decay = Literal["cosine", "linear"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Hyperparameters:
         batch_size: images a step, on all devices together.
         accumulate: parts that a batch is computed in.
         warmup: share of all steps (below 1), or number of steps, in which the rate rises.
+        decay: 'cosine' or 'linear', of the learning rate after the warm-up.
         clip: largest gradient norm; None for no limit.
         precision: of the model's passes; weights are kept and updated in float32.
         compile: whether torch.compile builds the model.
@@ -52,6 +54,7 @@ class Hyperparameters:
     batch_size: int = 128
     accumulate: int = 1
     warmup: float = 0.08
+    decay: Decay = "cosine"
     clip: float | None = 1.0
     precision: Precision = "float32"
     compile: bool = False

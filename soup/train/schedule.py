@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up, then half a cosine to zero or, for SWA, to a constant rate.
+    """Linear warm-up, then half a cosine or a line to zero or, for SWA, to a constant rate.
 
     Attributes:
         epochs, steps_per_epoch: passes over the data, and batches in each.
@@ -15,6 +16,7 @@ class Schedule:
         seed: of order, augmentation and dropout.
         flat_from: share of the run after which the rate is constant (SWA); 1 for never.
         flat_lr: that rate, as a share of the peak.
+        decay: 'cosine' or 'linear', after the warm-up.
     """
 
     epochs: int
@@ -24,6 +26,7 @@ class Schedule:
     seed: int
     flat_from: float = 1.0
     flat_lr: float = 0.5
+    decay: Literal["cosine", "linear"] = "cosine"
 
     @property
     def steps(self) -> int:
@@ -41,4 +44,6 @@ class Schedule:
             return self.lr * (step + 1) / warm
         if self.flat(step):
             return self.lr * self.flat_lr
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+        done = (step - warm) / max(1, self.steps - warm)
+        left = 1 - done if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.lr * left

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -43,3 +44,11 @@ def test_for_swa_the_rate_is_constant_at_the_end() -> None:
     assert {plan.rate(s) for s in range(75, 100)} == {0.5}
     assert [plan.flat(s) for s in (74, 75, 99)] == [False, True, True]
     assert not any(usual.flat(s) for s in range(100))
+
+
+def test_a_linear_decay_falls_by_the_same_each_step_to_nothing() -> None:
+    plan = Schedule(10, 10, 2.0, warmup=0.1, seed=0, decay="linear")
+    rates = [plan.rate(step) for step in range(10, 100)]
+    assert rates[0] == 2.0
+    assert [a - b for a, b in pairwise(rates)] == pytest.approx([2 / 90] * 89)
+    assert plan.rate(100) == 0
