@@ -259,7 +259,7 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def texts_have_a_text_model(self) -> Self:
-        require_text_model(self.data.text is not None, self.base.library, self.sweep.space)
+        require_text_model(self.data.text, self.base.library, self.sweep.space)
         return self
 
     @model_validator(mode="after")

@@ -42,25 +42,29 @@ def without_task(path: str) -> str:
     return file if file and name in TASKS else path
 
 
-def require_text_model(texts: bool, library: str, space: Space) -> None:
+def require_text_model(text: TextData | None, library: str, space: Space) -> None:
     """Check that texts have a model of texts, and are not augmented as images are.
 
     Args:
-        texts: whether the data are texts.
+        text: what the texts are; None for images.
         library: of the model.
         space: that is searched.
 
     Raises:
         ValueError: they have not, or are.
     """
-    if texts != (library == "transformers"):
-        what = "these are texts" if texts else "there is no data.text, so these are images"
+    if (text is not None) != (library == "transformers"):
+        what = (
+            "these are texts" if text is not None else "there is no data.text, so these are images"
+        )
         raise ValueError(
             f"data.text and base.library: transformers go together: {what}, and the model is of "
             f"{library}"
         )
-    if not texts:
+    if text is None:
         return
+    if text.task == "stsb":
+        raise ValueError("data.text: stsb: models that predict numbers are not trained yet")
     # What is off by default may stay unsaid.
     off = {"mixup": [0.0], "cutmix": [0.0], "augment": ["none"], "drop_path": [0.0]}
     asked = [name for name, value in off.items() if getattr(space, name) != value]
