@@ -1,5 +1,6 @@
 """Fine-tuning and evaluating a text model, beside transformers' own Trainer in the same run.
 
+    pip install accelerate  # the Trainer wants it
     python benchmarks/text.py MODEL TABLE.tsv [--task cola] [--examples 512] [--batch 32]
 
 MODEL is a folder of a BERT or its like. Both train one epoch of the same texts with AdamW, the same

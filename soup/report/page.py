@@ -7,6 +7,7 @@ request.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -43,6 +44,8 @@ class Report:
     """How to use the soup: label to a command or code, in the order to show."""
     warnings: Sequence[str] = ()
     """What else a reader should know before believing the headline."""
+    score: str = ""
+    """The score that the soup was chosen by, with columns in results and tests; "": accuracy."""
 
 
 def page(report: Report) -> str:
@@ -70,6 +73,7 @@ def page(report: Report) -> str:
         compared=tables.accuracies(report.results, COMPARED),
         singles=tables.accuracies(report.results, ["ingredient"]),
         comparisons=tables.comparisons(report.tests),
+        scored=_by_score(report),
         failures=bool((report.ingredients["status"] == "failed").any()),
         settings=tables.varied(report.ingredients),
         constant=tables.constant(report.ingredients),
@@ -78,6 +82,21 @@ def page(report: Report) -> str:
         saved=1 - seen / possible if possible else 0.0,
         longest=max(report.stage_seconds.values(), default=0.0),
     )
+
+
+def _by_score(report: Report) -> dict[str, Any]:
+    """The tables of the score that the soup was chosen by; none if that is accuracy."""
+    score = report.score
+    if not score:
+        return {}
+    results, tests = report.results, report.tests
+    bounds = {"low": results[f"{score}_low"], "high": results[f"{score}_high"]}
+    names = {"difference": "difference", "low": "low", "high": "high", "p_value": "p"}
+    columns = {name: tests[f"{score}_{figure}"] for name, figure in names.items()}
+    return {
+        "compared": tables.accuracies(results.assign(accuracy=results[score], **bounds), COMPARED),
+        "comparisons": tables.comparisons(tests.assign(**columns)),
+    }
 
 
 @cache

@@ -31,7 +31,9 @@ def run(project: Project) -> dict[str, Any]:
     """
     store = project.store()
     cooked = read_record(project.out / "cook.json", run_id=str, model_id=str, recipe=str, kept=list)
-    metrics = read_record(project.out / "scores.json", test=dict)
+    # In the score that the soup was chosen by.
+    every = read_record(project.out / "scores.json", test=dict)
+    metrics = {split: figures.get(cooked.get("score"), figures) for split, figures in every.items()}
     soup = store.get([cooked["run_id"]])[0]
     right = prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
     inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")

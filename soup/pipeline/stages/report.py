@@ -51,6 +51,7 @@ def run(project: Project) -> dict[str, Any]:
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
             use=_use(project, registered),
+            score="" if cooked.get("score", "accuracy") == "accuracy" else cooked["score"],
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
@@ -74,13 +75,22 @@ def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:
     """How to use the soup, by label: from its file, and from the registry."""
     model = f"models:/{registered['model']}/{registered['version']}"
     soup = (project.out / "soup").relative_to(project.root)
-    return {
-        "Command": f"soup predict {soup} IMAGES ...",
+    of_text = project.params.data.text is not None
+    example = '["A sentence."]' if of_text else '[Path("image.jpg").read_bytes()]'
+    use = {
+        "Command": f"soup predict {soup} {'TEXTS.csv' if of_text else 'IMAGES'} ...",
         "Python": "from pathlib import Path\n\nimport mlflow\n\n"
         f"mlflow.set_tracking_uri({without_password(project.store().uri)!r})\n"
         f"model = mlflow.pyfunc.load_model({model!r})\n"
-        'model.predict([Path("image.jpg").read_bytes()])',
+        f"model.predict({example})",
     }
+    if of_text:
+        use["transformers"] = (
+            "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
+            f"model = AutoModelForSequenceClassification.from_pretrained({str(soup)!r})\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({str(soup)!r})"
+        )
+    return use
 
 
 def _champion(registered: Mapping[str, Any]) -> list[str]:

@@ -131,9 +131,11 @@ def test_the_registered_version_answers_sentences(cooked: Project) -> None:
     assert rows["label"].tolist() == ["yes", "no"]
 
 
-def test_the_page_names_the_base_and_opens(cooked: Project) -> None:
+def test_the_page_shows_the_score_and_how_transformers_opens_the_soup(cooked: Project) -> None:
     page = (cooked.out / "report.html").read_text()
     assert "transformers:" in page
+    assert "matthews (times 100), by which the soup was chosen" in page
+    assert "AutoTokenizer.from_pretrained(&#39;out/tiny/soup&#39;)" in page
 
 
 def job(project: Project, folder: Path, **changes: Any) -> Job:
