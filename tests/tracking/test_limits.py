@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from soup.cli import main
-from soup.cli.champion import _row
+from soup.cli.champion_table import row_of
 from soup.pipeline.stages.register import _description
 from soup.tracking import Store, copy, history, promote, roll_back, version
 from soup.tracking.limits import LONGEST, key_of, model_name, shortened, storable
@@ -163,4 +163,4 @@ def test_postgresql_takes_a_soup_of_a_thousand_ingredients_and_all_that_is_done_
     shown = json.loads(capsys.readouterr().out)["versions"]
     # The first has the tags of an earlier version.
     for each, told in zip(shown, (f"{SWEEP} ingredients", "2 ingredients"), strict=True):
-        assert told in _row(each)
+        assert told in row_of(each)
