@@ -109,7 +109,8 @@ def test_the_registered_soup_answers_as_a_pyfunc_without_a_pickle_in_it(done: Pa
     ran = checkouts.run(done, "python", "-c", code, MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false")
     assert ran.returncode == 0, ran.stderr[-2000:]
     answers = json.loads(ran.stdout.splitlines()[-1])
-    assert set(answers) == {"label", "probability", "probabilities"}
+    assert set(answers) == {"label", "probability", "probabilities", "error"}
+    assert set(answers["error"].values()) == {None}
     assert len(answers["label"]) == 12
     stored = [path for path in (done / "mlruns").rglob("*") if path.is_file()]
     assert not [p for p in stored if p.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
