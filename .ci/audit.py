@@ -1,7 +1,7 @@
 """Look for known vulnerabilities of the versions in requirements.lock, by pip-audit.
 
-Exit code 1 where there is one that is not in ACCEPTED. Where the index has no such data, or cannot
-be reached, it says so and exits with 0: a missing network is no fault of a change.
+The exit code is 1 if there is a vulnerability that is not in ACCEPTED. If the index has no such
+data or cannot be reached, the program says so and exits with 0: the change is not to blame.
 """
 
 import json
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 LOCK = Path(__file__).parents[1] / "requirements.lock"
-ACCEPTED: dict[str, str] = {}  # ID: why it does not concern us
+ACCEPTED: dict[str, str] = {}  # ID: why it does not affect us
 
 OPTIONS = ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
 
 
 def ask(entries: str) -> list[dict[str, Any]]:
-    """What is known of entries of the lock: {name, version, vulns}; [] where nothing is known."""
+    """The index's data on entries of the lock: {name, version, vulns}; [] if it has none."""
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder) / "asked.txt"
         asked.write_text(entries)
@@ -28,13 +28,13 @@ def ask(entries: str) -> list[dict[str, Any]]:
             told = json.loads(done.stdout)["dependencies"]
         except (subprocess.TimeoutExpired, ValueError, KeyError):
             return []
-    return [package for package in told if "vulns" in package]  # else: the index does not know it
+    return [package for package in told if "vulns" in package]  # else: the index lacks it
 
 
 def main() -> int:
     entries = LOCK.read_text()
     first = entries[entries.index("\npillow==") : entries.index("\nplatformdirs==")].strip()
-    if not ask(first + "\n"):  # one question, before some hundreds that nobody answers
+    if not ask(first + "\n"):  # try one entry before the hundreds of others
         print("audit skipped: the package index tells no vulnerabilities here")
         return 0
     packages = ask(entries)

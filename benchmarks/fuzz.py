@@ -1,11 +1,11 @@
-"""Damaged input of every kind that others may give: how much of it is refused, and how.
+"""Give damaged input of every kind to the code that reads it, and count what is refused.
 
     python -m benchmarks.fuzz                  # 10,000 cases of each kind: half an hour
     python -m benchmarks.fuzz --cases 500 tar  # some kinds only, by a part of their names
 
 Each case is a valid input that was changed in a few places (`tests/fuzz/mutations.py`). It must be
-read, or refused by an error for users that names the file in a short message, with nothing written
-(`tests/fuzz/target.py`). Anything else is a fault: the table counts the different ones, and the
+read, or refused with a short error message that names the file, and nothing written
+(`tests/fuzz/target.py`). Any other outcome is a fault: the table counts distinct faults, and the
 exit code is 1.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.machine import machine
 from tests.fuzz.target import Fault, Target, refused
 from tests.fuzz.targets import TARGETS
 
-# Files in memory, where the system has such a folder: half of the time is the disk's.
+# A folder in memory, if the system has one: on disk, the benchmark takes twice as long.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112
 
 

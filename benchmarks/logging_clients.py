@@ -1,13 +1,13 @@
-"""Many clients that log to the MLflow of `make services`: what is lost, and how long they wait.
+"""Let many clients log to MLflow of `make services`; count lost values and measure the waits.
 
     .venv/bin/python -m benchmarks.logging_clients                    50 clients for 10 minutes
     .venv/bin/python -m benchmarks.logging_clients --env .services/env    servers that run already
 
-Each client is a thread with a run of its own that logs as fast as it is answered: batches of
-metrics, a parameter and a tag, and single metrics, without MLflow's retries, so that an error is
-counted and not hidden in a long wait. At the end every run is read back: a value that the server
-accepted and that is not there is lost. The exit code is 1 if a request failed, a value is lost or
-p99 is 2 seconds or more.
+Each client is a thread with its own run. It logs batches (metrics, a parameter and a tag) and
+single metrics, and sends a request as soon as the last is answered. MLflow's retries are off, so
+that an error is counted instead of hidden in a long wait. At the end, every run is read back; a
+value that the server accepted but does not return is lost. The exit code is 1 if a request failed,
+a value is lost or p99 is 2 seconds or more.
 """
 
 import argparse
@@ -35,8 +35,8 @@ class Outcome:
     """What one client did.
 
     Attributes:
-        seconds: how long each request took, those that failed as well.
-        errors: why requests failed, cut short, and how often.
+        seconds: duration of each request, including failed ones.
+        errors: reasons of failed requests, shortened, with their counts.
         metrics: accepted values by key; params, tags: the last accepted value by key.
         lost: accepted values that were not there at the end.
     """
@@ -157,7 +157,7 @@ def services() -> Iterator[Path]:
 
 
 def sourced(file: Path) -> dict[str, str]:
-    """What a shell that sources a file has in its environment."""
+    """The environment of a shell that sources a file."""
     shell = ["bash", "-c", 'set -a; . "$1"; env -0', "bash", str(file)]
     said = subprocess.run(shell, env={}, capture_output=True, check=True, text=True).stdout
     return dict(entry.split("=", 1) for entry in said.split("\0") if entry)

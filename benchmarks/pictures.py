@@ -1,9 +1,10 @@
-"""Peak memory of a single picture, of every format and mode, at the largest size that is accepted.
+"""Measure the peak memory of the largest accepted picture, for every format and mode.
 
-Each picture is made by one process and read by a fresh one: checked as `prepare` does, decoded, and
-resized as at evaluation and in training. Printed is the peak of its resident memory above what it
-had before. The program ends with 1 if an accepted picture takes more than 1,000 MB, a refused one
-more than 100 MB, or a picture is accepted or refused that should not be. All pictures are sound.
+One process makes each picture, and a fresh process reads it: it checks the picture as `prepare`
+does, decodes it, and resizes it as for evaluation and training. The program prints the peak of
+resident memory above its value before. The exit code is 1 if an accepted picture takes more than
+1,000 MB, a refused one more than 100 MB, or a picture is wrongly accepted or refused. No picture is
+damaged.
 
     python benchmarks/pictures.py [PART OF A NAME ...]
 """
@@ -42,7 +43,7 @@ Make = Callable[[Path, int, int], object]
 
 
 def noise(mode: str, width: int, height: int, part: int = 2) -> NDArray[Any]:
-    """A ramp, and noise, which hardly packs, on the left: in one half or another part of it."""
+    """A ramp, with noise (which hardly compresses) in the left half or another left part."""
     channels = 1 if mode == "I;16" else MODES[mode]
     kind = np.uint16 if mode == "I;16" else np.uint8
     rng, top = np.random.default_rng(0), np.iinfo(kind).max
@@ -249,7 +250,7 @@ def main() -> int:
     cases = [(n, make, largest(kind), ACCEPTED) for n, (kind, make) in accepted().items()]
     for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
         width, height = largest(kind, extreme=True)
-        side = {"JPEG": 65_000, "WEBP": 16_000}.get(kind, width)  # the formats know no longer ones
+        side = {"JPEG": 65_000, "WEBP": 16_000}.get(kind, width)  # the longest side of a format
         shape = (side, height * side // width)
         cases.append((f"{kind} of extreme shape", by_pillow(kind, "RGB"), shape, ACCEPTED))
     cases += [(n, make, shape, REFUSED) for n, (make, shape) in refused().items()]

@@ -1,16 +1,16 @@
-"""Requests a second, times and memory of `soup serve` beside `mlflow models serve`.
+"""Compare `soup serve` with `mlflow models serve`: requests a second, latency and memory.
 
     .venv/bin/python -m benchmarks.serving --minutes 10
 
-Saves a ResNet-10-T for pictures of 64 x 64 (or takes --model FOLDER, as MLflow stores it), serves
-it by both programs with one process a core, and sends JPEGs from this machine at several
-concurrencies, one picture in ten of them no picture. Every answer is checked: the picture that is
-none must be refused in its row, and all others answered. Anything else counts as an error. The
-senders take part of the cores, the same part for both servers. MLflow's server gets one torch
-thread a process, which is faster for it than what it takes by itself.
+The benchmark saves a ResNet-10-T for pictures of 64 x 64 (or takes --model FOLDER, in MLflow's
+format), serves it by both programs with one process for each core, and sends JPEGs from this
+machine at several concurrencies. One picture in ten is not an image. Every answer is checked: the
+row of such a picture must have an error, and all other pictures must be classified; anything else
+counts as an error. The senders use part of the cores, the same part for both servers. MLflow's
+server gets one torch thread for each process, with which it is faster than with its default.
 
-Memory is the sum over the server's processes of their proportional set size (PSS), which counts
-what processes share once.
+Memory is the sum of the proportional set sizes (PSS) of the server's processes, in which shared
+memory counts once.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def save(folder: Path) -> Path:
 
 
 def requests(port: int, pictures: int) -> list[tuple[bytes, int]]:
-    """Ten requests, and how many pictures of each are none: one in ten."""
+    """Ten requests, and how many pictures of each are not images: one in ten."""
     rng = np.random.default_rng(0)
     texts = []
     for _ in range(10 * pictures - pictures):
@@ -89,7 +89,7 @@ def requests(port: int, pictures: int) -> list[tuple[bytes, int]]:
 
 @dataclass
 class Load:
-    """What senders saw: milliseconds of each request, and what was wrong."""
+    """The senders' results: milliseconds of each request, and errors."""
 
     times: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -126,7 +126,7 @@ def made_of(request: bytes) -> int:
 
 
 async def loaded(port: int, concurrency: int, pictures: int, seconds: float, process: int) -> Load:
-    """Send for a while, and take the server's memory at the start, in the middle and at the end."""
+    """Send for a while; measure the server's memory at the start, in the middle and at the end."""
     load, made = Load(), requests(port, pictures)
     until = time.monotonic() + seconds
     load.memory.append(memory(process))
@@ -139,7 +139,7 @@ async def loaded(port: int, concurrency: int, pictures: int, seconds: float, pro
 
 
 def memory(process: int) -> float:
-    """MiB of a process and those that it started (PSS)."""
+    """The memory of a process and its descendants (PSS), in MiB."""
     parent = psutil.Process(process)
     family = [parent, *parent.children(recursive=True)]
     return sum(each.memory_full_info().pss for each in family) / (1 << 20)

@@ -1,14 +1,14 @@
-"""Fine-tuning and evaluating a text model, beside transformers' own Trainer in the same run.
+"""Compare fine-tuning and evaluation of a text model with transformers' own Trainer.
 
-    pip install accelerate  # the Trainer wants it
+    pip install accelerate  # the Trainer needs it
     python benchmarks/text.py MODEL TABLE.tsv [--task cola] [--examples 512] [--batch 32]
 
-MODEL is a folder of a BERT or its like. Both train one epoch of the same texts with AdamW, the same
-batch size, gradient clipping and threads; the Trainer with its best settings: texts grouped by
-length, filled up to the longest of a batch, tokenised before, fused AdamW. Evaluation predicts all
-texts twice, of which the second counts: what can be kept is there by then. Each figure is the best
-of some rounds in which both take turns, so that a busy moment hits both. Tokens are counted without
-those that texts are filled up with.
+MODEL is the folder of a BERT or a similar model. Both programs train one epoch of the same texts
+with AdamW and the same batch size, gradient clipping and threads. The Trainer has its best
+settings: texts tokenised in advance, grouped by length and padded to the longest of a batch, fused
+AdamW. Evaluation predicts all texts twice, and the second time counts, when caches are filled. The
+programs take turns for some rounds, so that a busy moment affects both, and each figure is the best
+round's. Padding tokens are not counted.
 """
 
 import argparse
@@ -75,7 +75,7 @@ class Ours:
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Tokens as the Trainer takes them."""
+    """Tokens in the form that the Trainer takes."""
 
     def __init__(self, texts: list[Text], labels: list[int], tokenizer: Any) -> None:
         first = [text.text for text in texts]

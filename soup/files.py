@@ -26,7 +26,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 class BadJson(BadInput, ValueError):
-    """A text is not JSON, or larger or deeper than what is read; the message names its source."""
+    """A text is not JSON, or exceeds a limit of size or depth; the message names its source."""
 
 
 @contextmanager
@@ -97,11 +97,11 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file that others may have written, within the limits of `parse_json`.
+    """Read a JSON file from other people, within the limits of `parse_json`.
 
     Raises:
-        BadJson: it is no such file.
-        OSError: it cannot be read.
+        BadJson: the file is not JSON, or exceeds a limit.
+        OSError: the file cannot be read.
     """
     return parse_json(read_bytes(path), str(path))
 
@@ -130,18 +130,18 @@ def read_bytes(path: str | Path, largest: int | None = None) -> bytes:
 def parse_json(
     text: str | bytes, source: str, largest: int | None = None, finite: bool = True
 ) -> Any:
-    """Parse JSON that others may have written.
+    """Parse JSON from other people.
 
-    Size and depth are checked before it is parsed. No value is NaN, infinite or beyond 64 bits, no
-    text has NUL or half a character (a lone surrogate), no table has a key twice.
+    Size and depth are checked before parsing. Refused are NaN, infinite numbers, whole numbers
+    beyond 64 bits, texts with NUL or a lone surrogate, and tables with duplicate keys.
 
     Args:
-        source: where the text is from, for the message.
+        source: where the text comes from, for the error message.
         largest: bytes; default: `limits.JSON_BYTES`.
         finite: refuse NaN and infinite numbers, which JSON does not have and Python writes.
 
     Raises:
-        BadJson: it is no such text; the message says why, in one line.
+        BadJson: the text is refused; the message gives the reason in one line.
     """
     largest = largest or limits.JSON_BYTES
     try:
@@ -167,7 +167,7 @@ def parse_json(
 
 
 def _is_deep(text: str) -> bool:
-    """Whether lists and tables are nested beyond the limit, without recursion."""
+    """Whether lists and tables are nested beyond the limit; found without recursion."""
     brackets = _STRINGS.sub("", text)
     for _ in range(limits.JSON_DEPTH):
         fewer = _LEAVES.sub("", brackets)
@@ -199,9 +199,10 @@ def _finite(text: str) -> float:
 
 
 class ShortReads:
-    """A file for tarfile, of which no more is read at once than a header may have.
+    """A file for tarfile, which can read at most `limits.TAR_HEADER_BYTES` at once.
 
-    tarfile reads a header of the length that the archive says, and no content unless it is asked.
+    tarfile reads a header of whatever length the archive states. It reads content only
+    on request.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -212,7 +213,7 @@ class ShortReads:
         """Read bytes.
 
         Raises:
-            OSError: they are more than `limits.TAR_HEADER_BYTES`.
+            OSError: more than `limits.TAR_HEADER_BYTES` are requested.
         """
         if not 0 <= count <= limits.TAR_HEADER_BYTES:
             raise OSError(
@@ -241,9 +242,9 @@ def of_files(paths: Iterable[str | Path], root: Path) -> str:
 
 @cache
 def of_code(*modules: str) -> str:
-    """One digest for the code of modules and packages: part of the key of what that code computes.
+    """One digest for the code of modules and packages; part of the cache key of their results.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and layout do not change the digest.
 
     Raises:
         ModuleNotFoundError: there is no such module.

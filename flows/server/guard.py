@@ -1,8 +1,8 @@
-"""Checks of Host, Origin and size before an ASGI application that makes none itself.
+"""Checks of Host, Origin and size in front of an ASGI application that has none.
 
-A page of another site can make a browser send requests to a server on loopback: under a host name
-of that site (DNS rebinding), or as its own origin. Both are refused, preflights and WebSockets too,
-whatever credentials come with them.
+A page of another site can make a browser send requests to a server on loopback, either under a host
+name of that site (DNS rebinding) or with that site as Origin. Both are refused, for preflights and
+WebSockets too, and whatever credentials the request has.
 """
 
 import re
@@ -18,7 +18,7 @@ LARGEST_BODY = 32 << 20  # bytes; Prefect's clients send logs and events in part
 
 
 class OriginMiddleware:
-    """Answers 403 to what a page of another origin sends; programs send no Origin, and pass."""
+    """Answers 403 to requests with a foreign Origin; programs send no Origin, and pass."""
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
         self.app = app
@@ -39,7 +39,7 @@ class OriginMiddleware:
 
 
 class BodyMiddleware:
-    """Refuses a body unread that is too large, by 413, or does not tell its size, by 411."""
+    """Refuses a body without reading it: 413 if it is too large, 411 if its size is not stated."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -58,9 +58,9 @@ class BodyMiddleware:
 
 
 class PolicyMiddleware:
-    """Tells browsers to load and ask nothing elsewhere, and to show pages in no frame elsewhere.
+    """Tells browsers to contact no other site, and to show the pages in no frame of other sites.
 
-    Prefect's pages ask a service that counts visits before they know that this is switched off.
+    Prefect's pages contact a visit counter before they read that this is switched off.
     """
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
@@ -82,17 +82,17 @@ class PolicyMiddleware:
 
 
 def guarded(app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> ASGIApp:
-    """An application behind these checks, whose pages are told to stay with it.
+    """Put these checks and the policy in front of an application.
 
     Args:
         app: the application.
-        hosts: names, without ports, that it answers to; to others it answers 400.
-        origins: scheme, host and port of the pages that it answers to; to others it answers 403.
+        hosts: allowed host names, without ports; requests under other names get 400.
+        origins: scheme, host and port of allowed pages; requests of other pages get 403.
     """
     checked = OriginMiddleware(BodyMiddleware(PolicyMiddleware(app, origins)), origins)
     return TrustedHostMiddleware(checked, allowed_hosts=list(hosts), www_redirect=False)
 
 
 def listed(value: str) -> list[str]:
-    """The parts of a list with commas, without '*', which would let in everybody."""
+    """The parts of a comma-separated list, without those with '*', which would allow everybody."""
     return [part for part in map(str.strip, value.split(",")) if part and "*" not in part]

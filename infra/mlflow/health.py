@@ -1,8 +1,8 @@
 """Whether MLflow can write: `python health.py`, of the server that MLFLOW_TRACKING_URI names.
 
-MLflow's own /health says 200 while requests wait for connections that nobody gives back. This logs
-a metric and a tag in one batch, which takes two connections, as what clients log does, and reads
-the metric back. It exits with 0, or with the reason on stderr. rest.py says who asks.
+MLflow's own /health answers 200 even when all requests wait for database connections. This program
+logs a metric and a tag in one batch, which takes two connections like the batches of clients, and
+reads the metric back. It exits with 0, or prints the reason on stderr. rest.py chooses the user.
 """
 
 import sys
@@ -15,7 +15,7 @@ EXPERIMENT = "health-check"
 
 
 def run() -> str:
-    """The id of the run that all checks write to, made when it is not there."""
+    """The id of the run to which all checks write; the run is made if it is missing."""
     query = urllib.parse.urlencode({"experiment_name": EXPERIMENT})
     try:
         known = ask(f"experiments/get-by-name?{query}")["experiment"]["experiment_id"]
@@ -28,7 +28,7 @@ def run() -> str:
         return str(runs[0]["info"]["run_id"])
     made = ask("runs/create", {"experiment_id": known, "run_name": EXPERIMENT})
     run_id = str(made["run"]["info"]["run_id"])
-    ask("runs/update", {"run_id": run_id, "status": "FINISHED"})  # nobody waits for it
+    ask("runs/update", {"run_id": run_id, "status": "FINISHED"})  # else it would look as if it ran
     return run_id
 
 
@@ -36,7 +36,7 @@ def write() -> None:
     """Log a metric and a tag, and read the metric back.
 
     Raises:
-        Refused: this is not possible.
+        Refused: writing or reading failed.
     """
     run_id, now = run(), int(time.time() * 1000)
     metric = {"key": "written", "value": now, "timestamp": now, "step": 0}

@@ -1,8 +1,9 @@
 """Requests to the MLflow that MLFLOW_TRACKING_URI names, with the standard library alone.
 
-The user is MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, else, as in the server's own
-container, the administrator (MLFLOW_AUTH_ADMIN_USERNAME, MLFLOW_AUTH_ADMIN_PASSWORD). Of
-MLFLOW_SERVER_ALLOWED_HOSTS the first is asked for, because MLflow may refuse 127.0.0.1.
+The user is MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD. If these are not set, as in the
+server's own container, it is the administrator (MLFLOW_AUTH_ADMIN_USERNAME,
+MLFLOW_AUTH_ADMIN_PASSWORD). The header Host is the first of MLFLOW_SERVER_ALLOWED_HOSTS, because
+MLflow may refuse 127.0.0.1.
 """
 
 import base64
@@ -12,11 +13,11 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-SECONDS = 10  # that an answer may take
+SECONDS = 10  # for an answer
 
 
 class Refused(Exception):
-    """Why there is no answer, in a line without addresses or passwords.
+    """The reason why a request failed, in one line without addresses or passwords.
 
     Attributes:
         code: MLflow's name of the error, such as RESOURCE_ALREADY_EXISTS; '' if it did not answer.
@@ -28,10 +29,10 @@ class Refused(Exception):
 
 
 def ask(path: str, body: dict[str, Any] | None = None, method: str = "", api: str = "2.0") -> Any:
-    """The answer of MLflow's REST API to a GET, or a POST of a body.
+    """Send a GET, or a POST with a body, to MLflow's REST API; return the answer.
 
     Raises:
-        Refused: there is none.
+        Refused: the request failed.
     """
     server = os.environ.get("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000").rstrip("/")
     data = None if body is None else json.dumps(body).encode()

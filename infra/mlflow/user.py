@@ -1,12 +1,12 @@
-"""A user of MLflow for one person or program: made with a password, or given other permissions.
+"""Make an MLflow user for one person or program, or change a user's permission or password.
 
     python user.py NAME [READ | EDIT | MANAGE] [--new-password]
 
-On all experiments and registered models: READ sees them, EDIT also logs, registers and promotes,
-MANAGE also deletes. A new user gets EDIT unless another is named. Everybody may do everything with
-what they made themselves; none of these users can see or change users. The password comes from
-MLFLOW_USER_PASSWORD, or it is random, and printed once: MLflow keeps only its hash. rest.py says
-who asks: an administrator.
+The permission is for all experiments and registered models: READ can see them, EDIT can also log,
+register and promote, MANAGE can also delete. A new user gets EDIT by default. Users have full
+permission on what they made themselves, and cannot see or change other users. The password is
+MLFLOW_USER_PASSWORD, or random; a random password is printed once, because MLflow keeps only its
+hash. The program must run as an administrator (rest.py).
 """
 
 import argparse
@@ -22,7 +22,7 @@ PERMISSIONS = ("READ", "EDIT", "MANAGE")
 
 
 def make(name: str, password: str) -> bool:
-    """Whether the user is new."""
+    """Make the user if it does not exist; return whether it is new."""
     try:
         ask("users/create", {"username": name, "password": password})
     except Refused as error:
@@ -33,7 +33,7 @@ def make(name: str, password: str) -> bool:
 
 
 def grant(name: str, permission: str) -> None:
-    """Give the permission on everything, in place of the one that was given before."""
+    """Set the permission on everything, in place of the previous permission."""
     for kind in KINDS:
         whose = {"username": name, "resource_type": kind, "resource_id": "*"}
         try:

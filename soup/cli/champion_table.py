@@ -1,4 +1,4 @@
-"""What `soup champion show` shows of a version and of what was done to it."""
+"""The table of `soup champion show`: versions and their events."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ TAGS = (
 
 
 def facts_of(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
-    """What is shown of a version, as JSON."""
+    """The facts of a version, as JSON."""
     names = sorted(alias for alias, number in aliases.items() if number == version.number)
     tags = {key: version.tags[key] for key in TAGS if key in version.tags}
     return {"version": version.number, "aliases": names, **tags}
 
 
 def row_of(facts: dict[str, Any]) -> tuple[Any, ...]:
-    """What is shown of a version, as a row of the table."""
+    """The facts of a version, as a row of the table."""
     errors = f"{facts['errors']} of {facts.get('examples', '?')}" if "errors" in facts else ""
     test = _figure(facts.get("test_accuracy"), lambda value: f"{100 * value:.2f}")
     kept = facts.get("kept")
@@ -37,7 +37,7 @@ def row_of(facts: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _figure(text: str | None, write: Callable[[float], str]) -> str:
-    """A figure from a tag; '' if there is no such tag, 'damaged' if it holds no number."""
+    """A number from a tag; '' if there is no such tag, 'damaged' if it is not a number."""
     try:
         return "" if text is None else write(float(text))
     except ValueError:
@@ -45,7 +45,7 @@ def _figure(text: str | None, write: Callable[[float], str]) -> str:
 
 
 def sentence_of(event: "Event") -> str:
-    """What was done, in words."""
+    """An event as a sentence."""
     number, before = event.number, event.champion
     return {
         "promoted": f"promoted {number}" + (f" over {before}" if before else ""),

@@ -1,4 +1,4 @@
-"""A table of labelled texts, opened for a model: what `--heldout FILE.csv` judges on."""
+"""Open a table of labelled texts as the held-out set of a model (`--heldout FILE.csv`)."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -32,13 +32,13 @@ def open_text_evaluator(
     """Read a table with the columns text, text_pair (optional) and label, for a text model.
 
     Args:
-        file: TASK:FILE of a GLUE task is taken too.
+        file: the table, or TASK:FILE for a file of a GLUE task.
         weights: any of the models to be judged.
-        tell: is told the model before any text is read.
+        tell: called with the model before any text is read.
 
     Raises:
         DataError: the table cannot be used, or has labels that the model does not know.
-        ModelError: the checkpoint does not say that it is of a text model.
+        ModelError: nothing says that the checkpoint is of a text model.
     """
     architecture = text_architecture(weights)
     if architecture is None:

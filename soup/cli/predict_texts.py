@@ -1,4 +1,4 @@
-"""soup predict of a text model: the classes that it gives to the texts of tables."""
+"""`soup predict` with a text model: classify the texts of tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +30,15 @@ def predict_texts(
     """The likeliest classes of each text.
 
     Args:
-        tables: with a column 'text', and for pairs 'text_pair'.
-        top: how many classes.
+        tables: files with a column 'text' and, for pairs, 'text_pair'.
+        top: number of classes to return.
 
     Returns:
-        For each text its place, itself and the probabilities of classes, none if the model's logits
-        are NaN; and a line for each text that was left out.
+        For each text its place, the text and the probabilities of classes (empty if the model's
+        logits are NaN); and a line for each text that was left out.
 
     Raises:
-        DataError: a table cannot be read or has no such column.
+        DataError: a table cannot be read or lacks a column.
     """
     places: list[str] = []
     texts: list[Text] = []

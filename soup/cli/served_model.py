@@ -1,4 +1,4 @@
-"""The model that `soup serve` is given by name: fetched, and checked before anything opens it."""
+"""Download the model that `soup serve` names, and check it before anything opens it."""
 
 import re
 from collections.abc import Callable
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class Checked(NamedTuple):
-    """A model that may be opened.
+    """A checked model.
 
     Attributes:
-        folder: of `model.json` and `model.safetensors`.
-        whose: its name.
-        warning: what was not checked; '' if all was.
+        folder: holds `model.json` and `model.safetensors`.
+        whose: name of the model.
+        warning: says what was not checked; '' if everything was.
     """
 
     folder: Path
@@ -27,18 +27,18 @@ class Checked(NamedTuple):
 
 
 def checked(model: str, registry: str | None, public_key: Path | None) -> Checked:
-    """Fetch a model and check it.
+    """Download a model and check it.
 
     This runs in a process of its own, because MLflow and model-signing would take 200 MB in every
     process of the server.
 
     Args:
         model: a folder, or a name as `named` takes it.
-        registry: URI; None for that of the environment or the project.
-        public_key: by which the model must be signed; None if it need not be.
+        registry: its URI; None for that of the environment or the project.
+        public_key: the key that the signature must match; None if no signature is required.
 
     Raises:
-        BadInput: there is no such model, or it is refused; the message says why.
+        BadInput: there is no such model, or it is refused; the message gives the reason.
     """
     if Path(model).is_dir():
         return _apart(_of_folder, Path(model), public_key)
@@ -49,7 +49,7 @@ def named(model: str) -> tuple[str, str]:
     """The name and the alias or number of a registered model: NAME@ALIAS, NAME/NUMBER, models:/...
 
     Raises:
-        BadInput: it is neither.
+        BadInput: the name has none of these forms.
     """
     found = re.fullmatch(r"(?:models:/)?([^@/:]+)(?:@([^@/:]+)|/(\d+))", model)
     if found is None:

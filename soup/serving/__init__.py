@@ -1,9 +1,9 @@
-"""A registered soup that answers: as a pyfunc of MLflow, and by `soup serve`.
+"""Serve a registered soup: as an MLflow pyfunc, and by `soup serve`.
 
 MLflow calls `_load_pyfunc` with the folder of `model.json` and `model.safetensors`. Registered
-models name this module, so it keeps its path. Nothing is unpickled, no code comes from the model,
-and no file is read before all are known to be those that were registered. This package does not
-import MLflow.
+models name this module, so it must keep its path. Nothing is unpickled, the model brings no code,
+and all files are checked against their registered digests before any is used. This package does
+not import MLflow.
 """
 
 import warnings
@@ -22,10 +22,10 @@ __all__ = ["Classifier", "TextClassifier"]
 def _load_pyfunc(
     path: str, model_config: Mapping[str, Any] | None = None
 ) -> Classifier | TextClassifier:
-    """Check and open a registered model; MLflow calls this however the model is loaded.
+    """Check and open a registered model; MLflow calls this whichever way the model is loaded.
 
     Raises:
-        Refused: a file is not what was registered, or of a kind that this project does not write.
+        Refused: a file differs from what was registered, or is of a kind that is not allowed.
     """
     folder = Path(path)
     root = folder.parents[1]

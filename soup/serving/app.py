@@ -1,9 +1,9 @@
 """The HTTP side of `soup serve`: /invocations, /ping, /health and /version, within limits.
 
-Nothing is read of a request that cannot be held: it gets 503 with Retry-After at once. By DNS
-rebinding a page of another site can make a browser send requests under a host name of that site;
-requests under names that were not allowed are refused. A page can send no JSON to another site
-without asking first, and nothing here answers that question.
+When the server is full, a request gets 503 with Retry-After at once, and its body is not read. By
+DNS rebinding, a page of another site can make a browser send requests here under a host name of
+that site; so requests under host names that are not allowed are refused. To send JSON to another
+site, a page needs the answer to a preflight request, and this server answers none.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from soup.serving.classifier import Classifier
 from soup.serving.protocol import Limits, Refusal
 
 logger = logging.getLogger("soup.serving")
-PROTOCOL = "3.17.2"  # of MLflow, where it is not installed
+PROTOCOL = "3.17.2"  # the version of MLflow that is reported if MLflow is not installed
 RETRY = {"retry-after": "1"}  # seconds
 JSON = "application/json"
 
@@ -36,7 +36,7 @@ def application(
     limits: Limits,
     hosts: Sequence[str],
 ) -> Starlette:
-    """The application of one process.
+    """Make the application of one process.
 
     Args:
         hosts: names by which clients may call the server, without port.
@@ -69,10 +69,10 @@ def application(
 
 
 class _Invocations:
-    """Reads a request if it can be held, and has it answered.
+    """Reads a request if the limits allow, and passes it to the batcher.
 
     Attributes:
-        waiting: requests that wait for their answer now.
+        waiting: number of requests that wait for an answer.
     """
 
     def __init__(self, batcher: Batcher, limits: Limits) -> None:
@@ -103,7 +103,7 @@ class _Invocations:
             self.waiting += 1
             try:
                 answer = self._batcher.answer(body)
-                del body  # it is kept until it is parsed, no longer
+                del body  # the batcher keeps the body only until it is parsed
                 answered = await answer
             finally:
                 self.waiting -= 1
@@ -127,10 +127,10 @@ class _Invocations:
             raise Refusal(503, "the server is busy: try again in a second", RETRY)
 
     async def _read(self, request: Request, taken: list[int]) -> bytes:
-        """The body of a request. Only what has come takes of the room: an announcement is free.
+        """Read the body of a request; count the bytes that arrived, not those announced.
 
         Args:
-            taken: is filled with the bytes that were counted.
+            taken: receives the size in bytes of each part that was counted.
         """
         parts: list[bytes] = []
         size = 0
@@ -168,7 +168,7 @@ async def _healthy(_request: Request) -> Response:
 
 
 async def _version(_request: Request) -> Response:
-    """The version of MLflow whose protocol this is, as MLflow's server answers."""
+    """The version of MLflow whose protocol this is, in the form of MLflow's server."""
     try:
         return Response(version("mlflow"), media_type=JSON)
     except PackageNotFoundError:
@@ -181,7 +181,7 @@ async def _refused(_request: Request, refusal: Exception) -> Response:
 
 
 class _Logged:
-    """A line for each request: when, who, what, status, time; nothing of its content."""
+    """Logs a line for each request: time, client, path, status, duration; never its content."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -190,7 +190,7 @@ class _Logged:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status, began = 499, time.perf_counter()  # 499: nothing was answered
+        status, began = 499, time.perf_counter()  # 499: no answer was sent
         scope.setdefault("state", {})["note"] = ""
 
         async def watched(message: Message) -> None:

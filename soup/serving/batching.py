@@ -1,7 +1,7 @@
-"""One thread that answers requests: what waits meanwhile is answered in one forward pass.
+"""One thread that answers requests, in batches: all that wait share one forward pass.
 
-The thread reads requests one at a time, so that the parsed form of only one is in memory, and keeps
-of a picture no more than the pixels that the model takes.
+The thread reads requests one at a time, so that only one parsed request is in memory. Of a picture
+it keeps only the pixels of the model's input.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ logger = logging.getLogger("soup.serving")
 
 
 class Answered(NamedTuple):
-    """The body of an answer, and how many pictures it is about."""
+    """The body of an answer, and the numbers of its pictures and of those refused."""
 
     body: bytes
     pictures: int
@@ -47,19 +47,19 @@ class Batcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what waits, and end the thread."""
+        """Answer the waiting requests, and end the thread."""
         self._waiting.put(None)
         self._thread.join()
 
     async def answer(self, body: bytes) -> Answered:
-        """The answer to the body of a request.
+        """Return the answer to the body of a request.
 
         Raises:
-            Refusal: the body cannot be used, or the answer failed.
+            Refusal: the body cannot be used, or the model failed.
         """
         loop = asyncio.get_running_loop()
         job = _Job(body, loop, loop.create_future())
-        del body  # the job lets go of it when it is parsed
+        del body  # the job deletes it after parsing
         self._waiting.put(job)
         return await job.future
 
@@ -84,7 +84,7 @@ class Batcher:
                 self._classify(jobs)
 
     def _read(self, job: _Job) -> bool:
-        """Decode the pictures of a request; False if it is refused, which its sender is told."""
+        """Decode the pictures of a request; if it is refused, answer it and return False."""
         try:
             job.images = self._classifier.read(images_of(job.body, self._limits))
         except Refusal as refusal:
@@ -121,7 +121,7 @@ def _tell(job: _Job, result: Answered | Refusal) -> None:
 
 
 def _resolve(future: "asyncio.Future[Answered]", result: Answered | Refusal) -> None:
-    if future.done():  # its client is gone, or it was told already
+    if future.done():  # the client has gone, or has its answer
         return
     if isinstance(result, Refusal):
         future.set_exception(result)

@@ -1,4 +1,4 @@
-"""Images in any form -> a row of label and probabilities each, or the reason why there is none."""
+"""Classify images in any form: a row for each, with label and probabilities, or an error."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence, Sized
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Row(TypedDict):
-    """The answer to one image. Either `error` is None, or all others are."""
+    """The answer to one image. Either `error` is None, or all other fields are."""
 
     label: str | None
     probability: float | None
@@ -34,12 +34,12 @@ class Row(TypedDict):
 
 
 def refused(reason: object) -> Row:
-    """The row of an image that has no answer."""
+    """The row of an image that cannot be classified."""
     return Row(label=None, probability=None, probabilities=None, error=str(reason))
 
 
 def answers(logits: Logits, classes: Sequence[str]) -> list[Row]:
-    """The rows of a model's logits (examples, classes)."""
+    """Turn a model's logits (examples, classes) into rows."""
     probabilities = torch.from_numpy(with_finite_maximum(logits)).softmax(dim=1).numpy()
     shares = probabilities.tolist()
     return [
@@ -56,9 +56,9 @@ def answers(logits: Logits, classes: Sequence[str]) -> list[Row]:
 
 
 def as_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """The rows as a frame for MLflow."""
+    """The rows as a data frame, which MLflow expects."""
     frame = pd.DataFrame(rows, columns=[*Row.__annotations__])
-    # Else pandas makes NaN of None, which MLflow's server would write, though JSON has none.
+    # Otherwise pandas turns None into NaN, which MLflow's server would write, and JSON has no NaN.
     return frame.astype(object).where(frame.notna(), None) if frame["error"].any() else frame
 
 
@@ -79,13 +79,13 @@ class Classifier:
 
         Args:
             images: a frame with a column 'image', a list, or an array (examples, height, width, 3).
-                Each image is encoded bytes (PNG, JPEG, ...), the same in base64, or a uint8 array
-                (height, width, 3).
+                Each image is an encoded file (PNG, JPEG, ...) as bytes or in base64, or a uint8
+                array (height, width, 3).
 
         Returns:
-            A row an image: 'label', its 'probability', 'probabilities' by class, and 'error'. An
-            image that cannot be used has the reason in 'error' and None in the other columns; all
-            other images are answered.
+            A row for each image: 'label', its 'probability', 'probabilities' by class, and 'error'.
+            If an image cannot be used, its row has the reason in 'error' and None in the other
+            columns; all other images are classified.
 
         Raises:
             ValueError: there are no images.
@@ -93,7 +93,7 @@ class Classifier:
         column = image_column(images)
         rows: list[Row] = []
         entries = iter(column)
-        while part := list(islice(entries, BATCH)):  # no more than a batch is ever decoded
+        while part := list(islice(entries, BATCH)):  # at most one batch is decoded at a time
             rows += self.rows(self.read(part))
         return as_frame(rows)
 
@@ -101,12 +101,12 @@ class Classifier:
         """Decode and resize images.
 
         Returns:
-            For each image its pixels, uint8 (size, size, 3), or the reason why there are none.
+            For each image its pixels, uint8 (size, size, 3), or the reason why it cannot be used.
         """
         return [self._pixels(image) for image in images]
 
     def rows(self, images: Sequence[Pixels | str]) -> list[Row]:
-        """Classify images that `read` gave, in batches of `BATCH`."""
+        """Classify the images that `read` returned, in batches of `BATCH`."""
         readable = [image for image in images if not isinstance(image, str)]
         answers: list[Row] = []
         for start in range(0, len(readable), BATCH):
@@ -130,7 +130,7 @@ def image_column(images: Any) -> Any:
     """The entries of 'image' in a frame or dictionary; a list or an array as it is.
 
     Raises:
-        ValueError: there is no such column, or it is empty.
+        ValueError: the column is missing or empty, or `images` is not a list.
     """
     column = images
     if isinstance(images, pd.DataFrame | Mapping):
@@ -146,10 +146,11 @@ def image_column(images: Any) -> Any:
 
 
 def opened(image: Any) -> Image.Image:
-    """An image of any of the forms that `Classifier.predict` takes, as RGB.
+    """Open an image in any of the forms that `Classifier.predict` takes, as RGB.
 
     Raises:
-        OSError, SyntaxError, ValueError, TypeError, DecompressionBombError: it cannot be used.
+        OSError, SyntaxError, ValueError, TypeError, DecompressionBombError: the image cannot be
+            used.
     """
     if isinstance(image, str):
         image = base64.b64decode(image, validate=True)

@@ -1,8 +1,9 @@
-"""One process a core, forked by gunicorn from one that has opened the model and shares its weights.
+"""Serve with one process for each core, all sharing the memory of the model's weights.
 
-The processes accept connections from one socket, each with a server of uvicorn. gunicorn starts
-those again that ended by themselves or hang, and ends them all on SIGTERM or SIGINT, when they have
-answered what they hold. They end by themselves when it is gone.
+A first process opens the model, and gunicorn forks the others from it. Each runs a uvicorn server;
+all accept connections from one socket. gunicorn replaces a process that dies or hangs. On SIGTERM
+or SIGINT, the processes answer their waiting requests and end. They also end if the first process
+has died.
 """
 
 import asyncio
@@ -23,15 +24,15 @@ from gunicorn.workers.base import Worker
 from soup.errors import BadInput, Failure
 
 CGROUP = Path("/sys/fs/cgroup")
-GRACE = 30  # seconds in which a process answers what it holds
-CONNECTIONS = 1000  # open at once in one process; more get 503
-HANGS = 60  # seconds without a sign of life after which a process is killed and replaced
+GRACE = 30  # seconds for a process to answer its waiting requests at the end
+CONNECTIONS = 1000  # open connections of one process; further ones get 503
+HANGS = 60  # seconds without a heartbeat after which a process is killed and replaced
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 def cores() -> int:
-    """The cores that this process was given: by its affinity, and by the quota of its cgroup."""
+    """The number of cores that this process may use, by its affinity and its cgroup's quota."""
     try:
         available = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
@@ -51,7 +52,8 @@ def hosts_of(host: str, allowed: Sequence[str]) -> list[str]:
     """The names by which clients may call a server that listens at `host`.
 
     Raises:
-        BadInput: it listens at all addresses, and no name was given; or a name is none.
+        BadInput: the server listens at all addresses and `allowed` is empty, or a name is not a
+            host name.
     """
     if host in EVERYWHERE and not allowed:
         raise BadInput(
@@ -67,7 +69,7 @@ def hosts_of(host: str, allowed: Sequence[str]) -> list[str]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Open a listening socket.
 
     Raises:
         BadInput: the address cannot be used, or another program uses the port.
@@ -91,10 +93,10 @@ def _in_use(error: Exception) -> bool:
 
 
 class _Uvicorn(Worker):
-    """A process of gunicorn that serves by uvicorn."""
+    """A gunicorn worker process that runs a uvicorn server."""
 
     def init_signals(self) -> None:
-        """Take signals that come before uvicorn does; gunicorn sends SIGQUIT after SIGINT."""
+        """Handle signals until uvicorn does; gunicorn sends SIGQUIT after SIGINT."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -104,10 +106,10 @@ class _Uvicorn(Worker):
         self.alive = False
 
     def run(self) -> None:
-        """Serve until a signal, or until the first process is gone."""
+        """Serve until a signal arrives or the first process has died."""
         asyncio.run(self._serve())
         sys.stderr.flush()
-        os._exit(0)  # what is shared with the first process is not taken apart in each
+        os._exit(0)  # skip the clean-up of memory that is shared with the first process
 
     async def _serve(self) -> None:
         config = uvicorn.Config(
@@ -120,7 +122,7 @@ class _Uvicorn(Worker):
             proxy_headers=False,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=GRACE,
-            # asyncio accepts as many connections at once as may queue: one process would take all.
+            # asyncio accepts up to `backlog` connections at once: one process would take them all.
             backlog=1,
         )
         server = uvicorn.Server(config)
@@ -129,7 +131,7 @@ class _Uvicorn(Worker):
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         for each in listening if server.started else ():
-            each.listen(CONNECTIONS)  # the queue of the kernel, which `backlog` made short
+            each.listen(CONNECTIONS)  # lengthen the kernel's queue, which `backlog` shortened
         while not serving.done():
             self.notify()
             if not self.alive or self.ppid != os.getppid():
@@ -139,7 +141,7 @@ class _Uvicorn(Worker):
 
 
 class _Gunicorn(BaseApplication):
-    """An application that is there already, with settings that no file and no variable changes."""
+    """gunicorn for a given application; no file or environment variable changes its settings."""
 
     def __init__(self, application: object, settings: dict[str, Any]) -> None:
         self._settings = settings
@@ -157,18 +159,18 @@ def serve(
     """Serve an ASGI application in several processes until SIGTERM or SIGINT.
 
     Args:
-        listening: of `listen`.
-        count: of processes.
-        ready: called before they are forked; requests that come earlier than they wait.
+        listening: a socket of `listen`.
+        count: number of processes.
+        ready: called before the processes are forked; requests that arrive before that wait.
 
     Raises:
-        Failure: the processes cannot start; they have said why.
+        Failure: the processes cannot start; they have logged the reason.
     """
 
     def when_ready(_server: object) -> None:
         ready()
         gc.collect()
-        gc.freeze()  # else the first collection of each process would copy what all share
+        gc.freeze()  # else the first collection in each process would copy the shared memory
 
     settings = {
         "bind": f"fd://{listening.fileno()}",

@@ -1,13 +1,13 @@
-"""The scoring protocol of MLflow's model server, as JSON: the same requests, the same answers.
+"""The JSON protocol of MLflow's model server: the same requests and answers.
 
-A request holds its images under one of four names, with the images in a column 'image':
+A request holds its images in a column 'image', in one of four forms:
 
     {"dataframe_split": {"columns": ["image"], "data": [["<base64>"], ...]}}
     {"dataframe_records": [{"image": "<base64>"}, ...]}
     {"instances": ["<base64>", ...]}         or a list of records
     {"inputs": ["<base64>", ...]}            or {"image": ["<base64>", ...]}
 
-The answer is {"predictions": [row, ...]}, and of a refused request {"error_code", "message"}.
+The answer is {"predictions": [row, ...]}, or for a refused request {"error_code", "message"}.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,26 @@ from orjson import dumps, loads
 from soup.serving.classifier import Row
 
 BODY = 16 << 20  # bytes of a request
-PICTURES = 256  # of a request
-LISTS = 1_000_000  # JSON lists and objects of a request
+PICTURES = 256  # in a request
+LISTS = 1_000_000  # JSON lists and objects in a request
 WAITING = 64  # requests that wait for their answer in one process
-HELD = 64 << 20  # bytes of the bodies of these, and of those that are read
-SECONDS = 60.0  # in which a body must arrive
+HELD = 64 << 20  # bytes of all bodies that wait or arrive in one process
+SECONDS = 60.0  # until a body must have arrived
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request, and what all that wait in one process, may hold.
+    """Limits of one request, and of all requests that wait in one process.
 
     Attributes:
         body: bytes of a request.
-        pictures: of a request.
-        lists: JSON lists and objects of a request. Pixels that are given as numbers are a list for
-            each pixel, which takes fifteen times the memory of its text.
+        pictures: number in a request.
+        lists: JSON lists and objects in a request. Pixels given as numbers are one list for each
+            pixel, which takes fifteen times the memory of its text.
         waiting: requests that wait for their answer in one process.
-        held: bytes of the bodies of these, and of those that are read.
-        seconds: in which a body must arrive.
+        held: bytes of all bodies that wait or arrive in one process.
+        seconds: time in which a body must arrive.
     """
 
     body: int = BODY
@@ -51,12 +51,12 @@ class Limits:
 
 @dataclass
 class Refusal(Exception):
-    """A request that gets no predictions.
+    """A request is refused, and gets no predictions.
 
     Attributes:
-        status: of HTTP.
-        message: which limit or rule, and what to do.
-        headers: of the answer.
+        status: HTTP status of the answer.
+        message: the limit or rule, and what to do.
+        headers: HTTP headers of the answer.
     """
 
     status: int
@@ -81,10 +81,10 @@ CODES = {
 
 
 def images_of(body: bytes, limits: Limits) -> Sequence[Any]:
-    """The images of a request, as text or lists.
+    """The images of a request: base64 text or lists of pixels.
 
     Raises:
-        Refusal: the request is of another form, or holds more than the limits.
+        Refusal: the request is malformed, or exceeds a limit.
     """
     if body.count(b"[") + body.count(b"{") > limits.lists:
         raise Refusal(
@@ -140,5 +140,5 @@ def _no_column(names: Any) -> int:
 
 
 def predictions(rows: Sequence[Row]) -> bytes:
-    """The answer to a request."""
+    """The body of the answer to a request."""
     return dumps({"predictions": rows})

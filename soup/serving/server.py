@@ -1,4 +1,4 @@
-"""`soup serve` without its options: a checked model behind HTTP."""
+"""Serve a checked model over HTTP: `soup serve` without its options."""
 
 import logging
 import socket
@@ -26,11 +26,11 @@ def serve(
     """Serve the model in a folder until SIGTERM or SIGINT.
 
     Args:
-        folder: of `model.json` and `model.safetensors`, checked already.
-        listening: of `processes.listen`.
-        workers: processes.
-        hosts: as `hosts_of` gives them.
-        ready: called with the address when requests are answered.
+        folder: holds `model.json` and `model.safetensors`, which were checked before.
+        listening: a socket of `processes.listen`.
+        workers: number of processes.
+        hosts: allowed host names, from `hosts_of`.
+        ready: called with the address once the server answers requests.
 
     Raises:
         ModelError: the model cannot be opened.
@@ -41,11 +41,11 @@ def serve(
     )
     logging.Formatter.converter = time.gmtime
     logging.getLogger("soup.serving").setLevel(logging.INFO)
-    torch.set_num_threads(1)  # before the first computation, or no process could be forked
+    torch.set_num_threads(1)  # before the first computation: torch's threads would prevent forks
     classifier = Classifier(folder)
     size = classifier.architecture.image_size
     blank = torch.zeros(size, size, 3, dtype=torch.uint8).numpy()
-    classifier.rows([blank])  # a model that takes no images of its size is told here
+    classifier.rows([blank])  # an error here if the model does not take images of its own size
 
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

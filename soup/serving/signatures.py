@@ -1,8 +1,8 @@
-"""Signatures of registered models, by OpenSSF's model-signing: offline, by a key of one's own.
+"""Sign and verify registered models offline, by OpenSSF's model-signing and the user's own key.
 
-A signature lists the SHA-256 of every file, `MLmodel` too, and is a Sigstore bundle, which the
-command `model_signing` reads as well. Unlike the digests in a registry, it cannot be made again
-without the private key.
+A signature is a Sigstore bundle with the SHA-256 of every file, including `MLmodel`; the command
+`model_signing` can read it. Unlike the digests in a registry, nobody can make a signature without
+the private key.
 """
 
 import os
@@ -13,16 +13,16 @@ from soup.errors import BadInput
 from soup.models.allowed_files import Refused, stated_digests
 
 PASSWORD = "MODELSOUP_SIGNING_PASSWORD"
-ADDED = "registered_model_meta"  # by MLflow when it downloads a model
+ADDED = "registered_model_meta"  # a file that MLflow adds when it downloads a model
 
 
 def sign(folder: Path, private_key: Path, whose: str) -> str:
-    """The signature of a model.
+    """Sign a model; return the signature.
 
     Args:
-        folder: of the model, with the file MLmodel.
-        private_key: a PEM file of an elliptic curve key; of one with a password, this is in the
-            environment as MODELSOUP_SIGNING_PASSWORD.
+        folder: the model's folder, with the file MLmodel.
+        private_key: a PEM file with an elliptic curve key; if it is encrypted, the environment
+            variable MODELSOUP_SIGNING_PASSWORD holds the password.
         whose: name of the model, for the error message.
 
     Raises:
@@ -52,17 +52,17 @@ def sign(folder: Path, private_key: Path, whose: str) -> str:
 
 
 def verify(folder: Path, signature: str, public_key: Path, whose: str) -> None:
-    """Check that a model was signed, as it is now, by the owner of a key.
+    """Check that the owner of a key signed a model, and that it has not changed since.
 
     Args:
-        folder: of the model.
-        signature: of `sign`; '' if there is none.
+        folder: the model's folder.
+        signature: the result of `sign`; '' if there is none.
         public_key: a PEM file.
         whose: name of the model, for the error message.
 
     Raises:
         BadInput: the key cannot be used.
-        Refused: the model is not signed, not by this key, or its files are others.
+        Refused: the model is not signed, is signed with another key, or has changed.
     """
     from model_signing import hashing, verifying
 
@@ -80,7 +80,7 @@ def verify(folder: Path, signature: str, public_key: Path, whose: str) -> None:
         file.write_text(signature, encoding="utf-8")
         try:
             config.set_hashing_config(hashed).verify(folder, file)
-        except Exception as error:  # of many kinds, for a damaged bundle too
+        except Exception as error:  # the library raises many kinds, also for a damaged bundle
             reason = str(error) or type(error).__name__
             raise Refused(
                 f"{whose} is refused: its signature is not that of {public_key} for these files: "

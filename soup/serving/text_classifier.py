@@ -1,4 +1,4 @@
-"""Texts or pairs of texts in any form -> a row of label and probabilities each, or why not."""
+"""Classify texts or pairs of texts: a row for each, with label and probabilities, or an error."""
 
 from collections.abc import Mapping, Sized
 from pathlib import Path
@@ -15,7 +15,7 @@ from soup.models.inputs import text_input_of
 from soup.serving.classifier import Row, answers, as_frame, refused
 
 BATCH = 64  # texts in one forward pass
-CHARACTERS = 100_000  # of a text; all that is longer is cut off by any model
+CHARACTERS = 100_000  # of a text; every model cuts texts far below this length
 
 
 class TextClassifier:
@@ -34,9 +34,9 @@ class TextClassifier:
                 'text_pair'.
 
         Returns:
-            A row a text: 'label', its 'probability', 'probabilities' by class, and 'error'. A text
-            that cannot be used has the reason in 'error' and None in the other columns; all other
-            texts are answered.
+            A row for each text: 'label', its 'probability', 'probabilities' by class, and 'error'.
+            If a text cannot be used, its row has the reason in 'error' and None in the other
+            columns; all other texts are classified.
 
         Raises:
             ValueError: there are no texts.
@@ -53,10 +53,10 @@ class TextClassifier:
 
 
 def text_entries(texts: Any) -> list[Any]:
-    """The entries of a request: a text, two texts or a dictionary each.
+    """The entries of a request; each is a text, two texts or a dictionary.
 
     Raises:
-        ValueError: there are none, or no column 'text'.
+        ValueError: there are no entries, or there is no column 'text'.
     """
     if isinstance(texts, pd.DataFrame | Mapping):
         if "text" not in texts:
@@ -77,7 +77,7 @@ def text_entries(texts: Any) -> list[Any]:
 
 
 def _read(entry: Any) -> Text | str:
-    """A text of any of the forms, or why it cannot be used."""
+    """An entry as a text or pair, or the reason why it cannot be used."""
     if isinstance(entry, Mapping):
         entry = (entry.get("text"), entry.get("text_pair"))
     both = tuple(entry) if isinstance(entry, list | tuple) else (entry,)

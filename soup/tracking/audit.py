@@ -1,6 +1,7 @@
-"""What was done to the versions of a model: who, when and why, in tags that nothing overwrites.
+"""The audit of a model's versions (what was done, by whom, when and why), kept in tags.
 
-Anybody who may write to the registry may damage a tag, so each is checked before it is believed.
+This project never overwrites these tags. But anybody who can write to the registry can damage a
+tag, so each tag is checked when it is read.
 """
 
 import getpass
@@ -27,20 +28,20 @@ _log = logging.getLogger(__name__)
 
 
 class Unreadable(ValueError):
-    """A tag that does not say what was done, or is to be done."""
+    """A tag does not hold an event or a promotion under way."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that was done to a version.
+    """An event: something that was done to a version.
 
     Attributes:
         what: 'promoted', 'refused', 'rolled back' or 'copied'.
         who: user@host, or MODELSOUP_ACTOR.
         when: UTC, ISO 8601.
-        why: the figures, or a person's words.
-        number: of the version that it was done to; of a roll-back, which is champion again.
-        champion: number of the champion before, '' if there was none.
+        why: the figures of the gate, or a person's reason.
+        number: the version that it was done to; for a roll-back, the restored champion.
+        champion: number of the previous champion, '' if there was none.
     """
 
     what: str
@@ -52,10 +53,10 @@ class Event:
 
     @staticmethod
     def of(facts: Any) -> "Event":
-        """An event from the JSON of a tag.
+        """Make an event from the JSON of a tag.
 
         Raises:
-            Unreadable: it is none.
+            Unreadable: the JSON does not hold an event.
         """
         names = Event.__dataclass_fields__
         if not isinstance(facts, dict) or not all(type(facts.get(n)) is str for n in names):
@@ -70,32 +71,32 @@ class Event:
 
 
 def actor() -> str:
-    """Who acts: MODELSOUP_ACTOR, or user@host."""
+    """The name of the present user: MODELSOUP_ACTOR, or user@host."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user need not have a name
+    except (OSError, KeyError):  # the user of a container may have no name
         user = str(os.getuid())
     return os.environ.get("MODELSOUP_ACTOR") or f"{user}@{platform.node()}"
 
 
 def event(what: str, why: str, number: str, holder: str = "") -> Event:
-    """An event of now, by the present actor."""
+    """Make an event of this moment, by the present user."""
     when = datetime.now(UTC).isoformat(timespec="microseconds")
-    # Of 5,000 characters of a registered model's tag the rest of the record takes its part.
+    # A tag of a registered model has at most 5,000 characters; the other fields need some of them.
     return Event(what, shortened(actor(), 250), when, shortened(why, 3000), number, holder)
 
 
 def note(registry: Registry, model: str, done: Event, also: str = "") -> None:
-    """Write an event to its version, and to another that it is about; it overwrites none."""
+    """Write an event to its version, and to a second version (`also`), in a new tag."""
     key = f"{PREFIX}{AUDIT}{done.when.replace(':', '').replace('+0000', 'Z')}"
     for number in filter(None, (done.number, also)):
         registry.client.set_model_version_tag(model, number, key, json.dumps(vars(done)))
 
 
 def history(registry: Registry, model: str, number: str = "") -> list[Event]:
-    """What was done to a model, or to one version of it; oldest first.
+    """The events of a model, or of one version of it; oldest first.
 
-    A tag that cannot be read is told, as a warning of the log, and left out.
+    A tag that cannot be read is left out, with a warning in the log.
     """
     found: dict[str, Event] = {}
     for each in versions(registry, model):
@@ -110,7 +111,7 @@ def history(registry: Registry, model: str, number: str = "") -> list[Event]:
 
 
 def rolled_back(registry: Registry, found: Version) -> str:
-    """Who rolled a version back and why, if that is the last that was done to it."""
+    """Who rolled a version back and why, if that is its latest event; else ''."""
     moves = [e for e in history(registry, found.model, found.number) if e.what != "refused"]
     if moves and moves[-1].what == "rolled back" and moves[-1].number != found.number:
         return f"version {found.number} was rolled back by {moves[-1].who}: {moves[-1].why}"
@@ -118,12 +119,12 @@ def rolled_back(registry: Registry, found: Version) -> str:
 
 
 def facts_of(text: str) -> Any:
-    """The JSON of a tag; raises ValueError if it is none."""
+    """The JSON of a tag; raises ValueError if the text is not JSON."""
     return parse_json(text, "it", limits.TAG_TEXT)
 
 
 def tell(registry: Registry, whose: object, key: str, error: Exception, done: str) -> None:
-    """Warn of a damaged tag, and say what was done about it."""
+    """Log a warning about a damaged tag; `done` says what was done about it."""
     text = (
         f"the tag {key} of {whose} at {without_password(registry.uri)} is damaged: {error}; "
         f"{done}. Look at it on the page of {whose} in MLflow, and mend or delete it there"

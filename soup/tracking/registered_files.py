@@ -1,4 +1,4 @@
-"""A model goes into the registry with the digests of its files, and comes out checked by them."""
+"""Register a model with the digests of its files, and check them when it is downloaded."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from soup.tracking.server_check import TrackingError
 from soup.tracking.store import PREFIX, Store
 from soup.weights.shards import WEIGHTS_FILE
 
-FILES = "files"  # the tag of every file's digest
+FILES = "files"  # the tag with the digests of all files
 REGISTER = "delete the version and register the soup again"
 
 
@@ -33,16 +33,16 @@ def register(
 ) -> Version:
     """Register a logged model as a version with the alias `challenger`.
 
-    A version with the same digest is used again. The digests of the files become a tag, by which
-    `fetch` checks them.
+    If a version has the same digest, that version is used. The digests of the files become a tag,
+    with which `fetch` compares the files.
 
     Raises:
-        TrackingError: the registry refuses, or what the store holds has another digest than
+        TrackingError: the registry refuses, or the digest of the stored weights is not
             `tags[WEIGHTS_DIGEST]`.
     """
     client = store.client
     try:
-        # Not models:/<id>, which MLflow looks up in its process-wide store, not in ours.
+        # Not models:/<id>: MLflow would look it up in its process-wide store instead of ours.
         source = client.get_logged_model(model_id).artifact_location
         found = of_digest(store, model, tags["digest"])
         if found is None or FILES not in found.tags:
@@ -60,23 +60,23 @@ def register(
 def fetch(registry: Registry, found: Version, target: Path) -> Path:
     """Download a registered version; return the folder of `model.json` and `model.safetensors`.
 
-    No file is read before all files are known to be of allowed kinds and as they were registered.
+    All files are checked first: they must be of allowed kinds, and as they were registered.
 
     Raises:
         TrackingError: the version cannot be downloaded.
-        Refused: a file is of a kind that is not allowed, or is not what was registered.
+        Refused: a file is of a kind that is not allowed, or differs from what was registered.
     """
     whose = f"{found} of {registry.uri}"
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         try:
             _check(target, found, whose)
-        except (Refused, OSError):  # a damaged cache; the registry has its own say below
+        except (Refused, OSError):  # a damaged cache; the download below is checked again
             shutil.rmtree(target)
     if not target.is_dir():
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
             try:
-                # Not models:/<name>, which MLflow looks up in its process-wide registry.
+                # Not models:/<name>: MLflow would look it up in its process-wide registry.
                 client, number = registry.client, found.number
                 source = client.get_model_version_download_uri(found.model, number)
                 aside = Path(download_artifacts(source, dst_path=folder, tracking_uri=registry.uri))
@@ -91,7 +91,7 @@ def fetch(registry: Registry, found: Version, target: Path) -> Path:
 
 
 def registered_files(found: Version) -> dict[str, str]:
-    """Path -> SHA-256 of every file, by the version's tag; empty if it has no such tag.
+    """Path -> SHA-256 of every file, from the version's tag; empty if there is no such tag.
 
     Raises:
         Refused: the tag is damaged.
@@ -107,12 +107,12 @@ def registered_files(found: Version) -> dict[str, str]:
 
 def _check(folder: Path, found: Version, whose: str) -> None:
     verify_model(folder, whose)
-    if FILES in found.tags:  # those registered before there were digests have none
+    if FILES in found.tags:  # versions of earlier releases have no digests
         verify_digests(folder, registered_files(found), whose)
 
 
 def _stored(store: Store, model_id: str, source: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """The digests of the files in the store, after a check that the weights are those cooked."""
+    """The digests of the stored files; the weights must be those that were cooked."""
     parsed = urlparse(source)
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(unquote(parsed.path))
