@@ -1,4 +1,4 @@
-"""What texts are classified, as a scientist writes it in `params.yaml`."""
+"""The parameters of texts in `params.yaml`."""
 
 from typing import Literal, Self, get_args
 
@@ -37,21 +37,21 @@ class TextData(Strict):
 
 
 def without_task(path: str) -> str:
-    """The file of a source that is written TASK:FILE, or as it is."""
+    """The path of a source, without the TASK: of TASK:FILE."""
     name, _, file = path.partition(":")
     return file if file and name in TASKS else path
 
 
 def require_text_model(text: TextData | None, library: str, space: Space) -> None:
-    """Check that texts have a model of texts, and are not augmented as images are.
+    """Check that texts have a text model, and no augmentation of images.
 
     Args:
-        text: what the texts are; None for images.
-        library: of the model.
-        space: that is searched.
+        text: the parameters of the texts; None for images.
+        library: the model's library.
+        space: the search space.
 
     Raises:
-        ValueError: they have not, or are.
+        ValueError: the model is not for these data, or the space augments texts.
     """
     if (text is not None) != (library == "transformers"):
         what = (
@@ -65,7 +65,7 @@ def require_text_model(text: TextData | None, library: str, space: Space) -> Non
         return
     if text.task == "stsb":
         raise ValueError("data.text: stsb: models that predict numbers are not trained yet")
-    # What is off by default may stay unsaid.
+    # Dimensions that may be given only with the value that turns them off.
     off = {"mixup": [0.0], "cutmix": [0.0], "augment": ["none"], "drop_path": [0.0]}
     asked = [name for name, value in off.items() if getattr(space, name) != value]
     asked += [f"like: {space.like}"] if space.like not in (None, "paper-text") else []

@@ -1,4 +1,4 @@
-"""Read YAML that others may have written: within limits, plain values only."""
+"""Read YAML from other people: plain values only, within limits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +11,11 @@ from soup.files import BadJson, read_bytes
 
 
 class BadYaml(BadJson):
-    """A text is not YAML, or larger or deeper than what is read; the message names its source."""
+    """A text is not YAML, or exceeds a limit of size or depth; the message names its source."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which recurses no deeper than JSON may be nested."""
+    """PyYAML's safe loader, limited to the nesting depth that JSON has (`limits.JSON_DEPTH`)."""
 
     depth = 0
 
@@ -32,21 +32,22 @@ def read_yaml(path: str | Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        BadYaml: it is not YAML, or beyond the limits of `parse_yaml`.
-        BadJson: it is larger, or no regular file.
-        OSError: it cannot be read.
+        BadYaml: the file is not YAML, or exceeds a limit of `parse_yaml`.
+        BadJson: the file is larger than allowed, or not a regular file.
+        OSError: the file cannot be read.
     """
     return parse_yaml(read_bytes(path, limits.YAML_BYTES), str(path))
 
 
 def parse_yaml(text: str | bytes, source: str) -> Any:
-    """Parse YAML that others may have written.
+    """Parse YAML from other people.
 
     Args:
-        source: where the text is from, for the message.
+        source: where the text comes from, for the error message.
 
     Raises:
-        BadYaml: it is not YAML, too large, nested too deep, or aliases repeat too much of it.
+        BadYaml: the text is not YAML, is too large or too deeply nested, or has aliases that repeat
+            it too often.
     """
     try:
         if len(text) > limits.YAML_BYTES:
@@ -65,7 +66,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """Every value and key, without recursion; one that holds itself has no end."""
+    """Yield every value and key, without recursion; endlessly if a value contains itself."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

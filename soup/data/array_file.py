@@ -1,7 +1,7 @@
-"""NumPy's format of an array in memory, read without pickles and no larger than its file.
+"""Read an array in NumPy's file format, without pickles and no larger than its file.
 
-`numpy.load` makes an array of whatever size a header says before it reads, and raises many kinds of
-errors for damaged headers.
+`numpy.load` allocates an array of whatever size the header states before it reads the data, and
+raises many kinds of errors for damaged headers.
 """
 
 import io
@@ -18,10 +18,10 @@ _HEADERS = {
 
 
 def parse_array(raw: bytes) -> NDArray[np.generic]:
-    """The array in the content of a .npy file, of numbers or booleans.
+    """Return the array of numbers or booleans in the content of a .npy file.
 
     Raises:
-        ValueError: it is no such file, or its header speaks of another size.
+        ValueError: the content is not of this format, or its size differs from the header's.
     """
     file = io.BytesIO(raw)
     try:

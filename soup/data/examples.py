@@ -34,8 +34,8 @@ def examples(
 
     Args:
         store: the data root and the cache.
-        classes: class names; position is label.
-        inputs: of the model's architecture (`soup.models.inputs`).
+        classes: class names; the position of a name is its label.
+        inputs: the input of the model's architecture (`soup.models.inputs`).
     """
     if isinstance(inputs, OfTexts):
         return text_examples(store, rows, classes, (inputs.encode, inputs.name, inputs.pad))

@@ -1,9 +1,9 @@
 """Intervals and paired tests of scores that are functions of counts (F1, Matthews).
 
-Such a score is no mean over examples, so that neither its interval nor its test follows from those
-of a mean. Both are drawn on the counts, which have the distribution of drawing examples one by one:
-a resample is a multinomial draw of the counts; of two models, of the counts by label and both
-answers. All functions are pure, and take a seed.
+Such a score is not a mean over examples, so the formulas for means do not apply. Instead, the
+counts are resampled, which is equivalent to resampling examples: a resample is a multinomial draw
+of the counts (for two models, of the counts by label and both answers). All functions are pure, and
+take a seed.
 """
 
 import math
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from soup.evaluation.metrics import Interval, Labels
 from soup.evaluation.scores import ConfusionScore
 
-# Resamples that are scored at a time: their tables take 8 bytes a cell.
+# Number of resamples that are scored at once: their tables take 8 bytes a cell.
 PART = 1000
 
 
@@ -26,7 +26,7 @@ class Answers(NamedTuple):
 
     Attributes:
         labels: class indices, int (examples,).
-        answers: those predicted; -1 for an example without a prediction.
+        answers: predicted class indices; -1 for an example without a prediction.
     """
 
     labels: Labels
@@ -37,9 +37,9 @@ class Compared(NamedTuple):
     """A paired comparison.
 
     Attributes:
-        difference: of the mean scores over groups.
-        interval: of the difference, by the paired bootstrap.
-        p_value: two-sided, by the paired permutation test.
+        difference: difference of the mean scores over groups.
+        interval: interval of the difference, by the paired bootstrap.
+        p_value: two-sided p-value, by the paired permutation test.
     """
 
     difference: float
@@ -63,10 +63,10 @@ def interval(
     """The percentile bootstrap interval of the mean score over groups.
 
     Args:
-        groups: one for the score of a split; several for a mean over shifts, each of which is
+        groups: one group for the score of a split; several groups for a mean over shifts. Each is
             resampled separately.
         classes: number of classes.
-        resamples: number of resamples; those on which the score is not defined are left out.
+        resamples: number of resamples; those with an undefined score are left out.
         confidence: level of the interval, a fraction.
 
     Returns:
@@ -95,8 +95,8 @@ def compare(
 ) -> Compared:
     """Compare two models on the same examples.
 
-    Null hypothesis of the test: the answers of `a` and `b` can be swapped example by example. Of
-    the examples of one label with the same two answers, Binomial(count, 1/2) are swapped.
+    Null hypothesis of the test: the answers of `a` and `b` to any example can be swapped. Among the
+    examples of one label with the same two answers, Binomial(count, 1/2) are swapped.
 
     Args:
         a, b: the answers of both models, group by group, with the same labels.
@@ -131,12 +131,12 @@ def _quantiles(values: NDArray[np.float64], confidence: float) -> Interval:
 
 
 def _differences(score: ConfusionScore, cells: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Score of the first less that of the second, for counts (draws, label, first, second)."""
+    """The first model's score minus the second's, for counts (draws, label, first, second)."""
     return _scores(score, cells.sum(axis=3)) - _scores(score, cells.sum(axis=2))
 
 
 def _scores(score: ConfusionScore, tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """1 less the costs of tables (draws, classes, classes + 1)."""
+    """1 minus the costs of tables (draws, classes, classes + 1)."""
     parts = [tables[start : start + PART] for start in range(0, len(tables), PART)]
     costs = [score.costs(torch.from_numpy(part.astype(np.float64))) for part in parts]
     scores: NDArray[np.float64] = 1 - torch.cat(costs).numpy()
@@ -144,7 +144,7 @@ def _scores(score: ConfusionScore, tables: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def _table(group: Answers, classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes + 1) by label and answer, the last column without a prediction."""
+    """Counts (classes, classes + 1) by label and answer; the last column is without prediction."""
     pairs = group.labels * (classes + 1) + group.answers % (classes + 1)
     return np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 

@@ -1,9 +1,8 @@
-"""Forward passes of candidate weights over the same examples, in an order that ends early.
+"""Forward passes of candidate weights over the same examples, the hardest examples first.
 
-Whatever may end early, visits the examples first on which most models fail. Examples that can be
-computed together in any batch are visited one by one in that order. Those of which the batches are
-given (texts of similar length) keep their batches, which then are visited in that order: so the
-logits of an example depend on the weights alone, to the last bit.
+A pass that may stop early first visits the examples on which most models fail. Images can be in any
+batch, so they are sorted one by one. Texts of similar length have fixed batches, so whole batches
+are sorted: then the logits of an example depend on the weights alone, to the last bit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,11 +32,11 @@ def load_exactly(model: nn.Module, weights: Weights) -> None:
 
 @dataclass(frozen=True)
 class Loading:
-    """Loads candidate weights into a model, and recomputes BatchNorm statistics if that is wanted.
+    """Loads candidate weights into a model, and recomputes BatchNorm statistics if requested.
 
     Attributes:
         load: copies weights into a model.
-        recalibration: recomputes the statistics; None for those of the weights.
+        recalibration: recomputes the statistics; None keeps those of the weights.
     """
 
     load: Load
@@ -68,7 +67,7 @@ def hardest_first(correct: Sequence[Correct], soup: Correct | None = None) -> ND
 
 
 def _wrong(correct: Sequence[Correct], soup: Correct | None) -> NDArray[np.int64]:
-    """How often each example was classified wrongly, (examples,); errors of the soup count most."""
+    """How often each example was wrong, (examples,); the errors of the soup count most."""
     wrong: NDArray[np.int64] = np.sum([~of_model for of_model in correct], axis=0)
     return wrong if soup is None else wrong + (len(correct) + 1) * ~soup
 
@@ -89,14 +88,14 @@ class Passes:
     ) -> None:
         """
         Args:
-            model: takes the weights, which are overwritten; it runs on the device that it is on.
+            model: receives the weights (its own are overwritten); runs on its present device.
             inputs: (examples, ...); kept on the model's device.
             labels: (examples, ...); the same.
             correct: for each ingredient already scored, which examples it classifies correctly.
-            batch_size: examples in each forward pass, without `groups`.
+            batch_size: examples in each forward pass, if there are no `groups`.
             prepare: a batch of `inputs` -> the model's input.
             loading: copies weights into the model.
-            groups: the batches: of each, the indices of its examples; None for any.
+            groups: the indices of the examples of each batch; None if any batches will do.
         """
         device = next(model.parameters()).device
         self._model, self._prepare, self.loading = model.eval(), prepare, loading
@@ -118,7 +117,7 @@ class Passes:
         return logits
 
     def follow(self, soup: Correct) -> None:
-        """Visit first, from now on, what the present soup gets wrong."""
+        """From now on, visit the errors of the present soup first."""
         if self._correct:
             self._arrange(soup)
 

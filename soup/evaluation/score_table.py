@@ -23,12 +23,12 @@ def with_score(
 ) -> pd.DataFrame:
     """The table of `result_tables.table` with the score and the bounds of its interval.
 
-    The columns are called by the score's name, name_low and name_high. They are NaN where a split
-    has not all classes, for which the score would be another.
+    The columns are name, name_low and name_high, with the name of the score. They are NaN if a
+    split lacks classes, because the score would not be comparable.
 
     Args:
-        name: of the score.
-        targets: split -> what the answers of models are compared with.
+        name: name of the score.
+        targets: split -> the labels with which answers are compared.
     """
     classes = max(len(target.groups) for target in targets.values())
     by_name = {model.name: model for model in models}
@@ -90,7 +90,7 @@ def score_figures(results: pd.DataFrame, tests: pd.DataFrame, recipe: str, name:
 def _groups(
     model: Model, splits: Sequence[str], targets: Mapping[str, Targets], classes: int
 ) -> list[Answers]:
-    """The answers of a model to each split; none if a split has not all classes."""
+    """The answers of a model to each split; empty if a split lacks classes."""
     groups = []
     for split in splits:
         target, answers = targets[split], model.scores[split].answers

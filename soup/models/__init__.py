@@ -1,4 +1,4 @@
-"""Image classifiers of timm and open_clip: description, building, input and conversion."""
+"""Classifiers of timm, open_clip and transformers: description, building, input, conversion."""
 
 from soup.models.architecture import DESCRIPTION_FILE, Architecture, ModelError
 from soup.models.building import (

@@ -1,8 +1,8 @@
-"""Which arguments and values a description of a model may hold: those that shape a network.
+"""The arguments and values that the description of a model may hold: those that shape a network.
 
-A description (model.json, the metadata of weights, timm's config.json, the command line in a
-checkpoint of timm) comes with weights of others. It may shape the network that is built. It may not
-fetch weights, read files, choose a device or load code, and its numbers are bounded.
+A description (model.json, the metadata of weights, timm's config.json, the command line in a timm
+checkpoint) may come from other people. It can shape the network that is built. It cannot download
+weights, read files, choose a device or load code, and its numbers are bounded.
 """
 
 import math
@@ -18,10 +18,10 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# The arguments of timm's classifiers that shape a network. `create_model` takes others, which are
-# not on the list: what fetches or reads (pretrained, pretrained_cfg, checkpoint_path, cache_dir),
-# what makes another kind of model (features_only, out_indices, scriptable), where tensors are
-# (device, dtype), and Python classes (block, embed_layer), which no text can name.
+# The arguments of timm's classifiers that shape a network. Not on the list are other arguments of
+# `create_model`: those that download or read files (pretrained, pretrained_cfg, checkpoint_path,
+# cache_dir), make another kind of model (features_only, out_indices, scriptable), place tensors
+# (device, dtype), or are Python classes (block, embed_layer), which text cannot express.
 TIMM = _words("""
     aa_layer aa_stem_only abs_win_pos_embed act_kwargs act_layer always_partition attn
     attn_act_layer attn_drop_rate attn_groups attn_head_dim_reduction attn_layer attn_mlp
@@ -91,29 +91,29 @@ CLIP = CLIP_CONFIG - {"input_size"} | {
     "force_patch_dropout",
     "force_quick_gelu",
 }
-# Arguments of timm that say what pretrained weights are and where they are kept. A user may give
-# them with `base.weights: pretrained`; no description holds them.
+# Arguments of timm that choose pretrained weights and their cache. A user may give them with
+# `base.weights: pretrained`; a description may not hold them.
 OF_PRETRAINED = frozenset({"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"})
 NESTED = frozenset({"eps", "approximate", "inplace", "affine", "num_groups", "momentum"})
 SIDES = re.compile(r"(img|image|input|patch|window|mask_unit)_sizes?$")
 DEPTHS = frozenset({"depth", "depths", "depth_list", "layers", "num_blocks", "num_rnn_layers"})
-# Names of layers, poolings and the like: no address, no path.
+# Names of layers, poolings and so on; addresses and paths do not match.
 WORD = re.compile(r"[\w.+-]*")
 PLACE = "soup/models/arguments.py lists what a description may hold"
 
 
 def unfit(library: str, kwargs: Mapping[str, Any]) -> str:
-    """What a description may not hold among the arguments of a model; '' if there is nothing.
+    """Why a description may not hold these arguments of a model; '' if it may.
 
     Args:
         library: 'timm' or 'open_clip'.
-        kwargs: of the library's create_model.
+        kwargs: arguments of the library's create_model.
     """
     return _told(_unfit(kwargs, TIMM if library == "timm" else CLIP, "kwargs"))
 
 
 def unfit_config(config: Mapping[str, Any]) -> str:
-    """What a description may not hold in the configuration of a CLIP image tower; '' if nothing."""
+    """Why a description may not hold this configuration of a CLIP image tower; '' if it may."""
     lacking = {"embed_dim", "vision_cfg"} - config.keys()
     if lacking:
         return f"config lacks {', '.join(sorted(lacking))}"
@@ -121,12 +121,12 @@ def unfit_config(config: Mapping[str, Any]) -> str:
 
 
 def shaping(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's arguments of timm without those that only say what pretrained weights are."""
+    """The user's arguments of timm without those that only choose pretrained weights."""
     return {name: value for name, value in kwargs.items() if name not in OF_PRETRAINED}
 
 
 def is_word(name: str) -> bool:
-    """Whether a name can be one in a library's registry: it is no address, path or file."""
+    """Whether a name can be in a library's registry, which an address or a path cannot."""
     return bool(name) and len(name) <= limits.TEXT and WORD.fullmatch(name) is not None
 
 
@@ -154,7 +154,7 @@ def _unfit(values: Mapping[str, Any], allowed: frozenset[str], where: str) -> It
 
 
 def wrong_value(name: str, value: Any) -> str:
-    """Why a value cannot be an argument's; '' if it can."""
+    """Why a value is not allowed for an argument; '' if it is allowed."""
     count, pending = 0, [(value, 0)]
     most = limits.WIDTH
     if SIDES.search(name):

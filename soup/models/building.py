@@ -1,8 +1,8 @@
-"""Building a model of any library from its description, and loading weights into it.
+"""Build a model of any library from its description, and load weights into it.
 
-A model maps its input to logits (batch, classes): normalised images (batch, 3, height, width), or
-the tokens of texts (batch, 2, length). Its tensors have the names of the library, so that the
-library can load its weights.
+The input of a model is normalised images (batch, 3, height, width) or the tokens of texts (batch,
+2, length); the output is logits (batch, classes). The tensors have the library's names, so that the
+library can load the weights.
 """
 
 from collections.abc import Callable
@@ -74,13 +74,13 @@ def build(
 ) -> nn.Module:
     """A model in evaluation mode, in the memory format channels last, which is faster.
 
-    Weights are compared with the model by their names and shapes before memory is taken for it, and
-    the model is bounded (`soup.limits`).
+    The names and shapes of the weights are compared with the model before memory is allocated, and
+    the size of the model is limited (`soup.limits`).
 
     Args:
-        architecture: of the model.
+        architecture: the description of the model.
         weights: copied into the model; None for random weights.
-        name: of the model, for error messages.
+        name: name of the model, for error messages.
 
     Raises:
         ModelError: the library does not know the model, the weights do not fit, or the model is too
@@ -99,7 +99,7 @@ def build(
 
 
 def outline_of(architecture: Architecture) -> nn.Module:
-    """The model without data, on the device `meta`: for its names and shapes.
+    """The model without data, on the device `meta`; it has names and shapes.
 
     Raises:
         ModelError: the library does not know the model, or it is too large.
@@ -111,7 +111,7 @@ def require_fit(model: nn.Module, weights: Weights, name: str) -> None:
     """Compare the names and shapes of weights with those of a model, which may be an outline.
 
     Raises:
-        ModelError: they differ; all that do are listed.
+        ModelError: names or shapes differ; the message lists all differences.
     """
     if problems := mismatch_message(model.state_dict(), weights, name):
         raise ModelError(problems)
@@ -125,10 +125,10 @@ def head_weights(architecture: Architecture, model: nn.Module) -> Weights:
 
 
 def require_size(architecture: Architecture, model: nn.Module, remedy: str) -> None:
-    """Show a model an image of its architecture's size.
+    """Check that a model takes an image of its architecture's size.
 
     Raises:
-        ModelError: the model does not take it; the message ends in the remedy.
+        ModelError: the model does not take the image; the message ends with the remedy.
     """
     size = architecture.image_size
     try:
@@ -176,7 +176,7 @@ def load_weights(
 
 
 def _copy(target: Tensor, weights: Weights, name: str, spec: Spec) -> None:
-    """Copy a tensor, from a file in parts: its pages, mapped, would be a second copy in memory."""
+    """Copy a tensor in parts: all mapped pages of its file at once would be a second copy."""
     both_real = spec.dtype.is_floating_point and target.dtype.is_floating_point
     if not isinstance(weights, Checkpoint) or not both_real:
         target.copy_(weights[name])

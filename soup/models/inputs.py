@@ -1,4 +1,4 @@
-"""How an example becomes the input of a model: an image, or a text."""
+"""How an image or a text becomes the input of a model."""
 
 from soup.files import BadJson, parse_json
 from soup.models.architecture import Architecture, ModelError
@@ -10,10 +10,10 @@ def model_input(architecture: Architecture, border: int = 0) -> ImageInput | Tex
     """The input of a model of this architecture at evaluation.
 
     Args:
-        border: pixels that are cut off each side of an image first.
+        border: pixels that are first cut off each side of an image.
 
     Raises:
-        ModelError: the description lacks the tokenizer, or its crop mode is not known.
+        ModelError: the description lacks the tokenizer, or has an unknown crop mode.
     """
     if not architecture.of_text:
         return image_input(architecture, border)
@@ -24,7 +24,7 @@ def text_input_of(architecture: Architecture) -> TextInput:
     """The input of a text model.
 
     Raises:
-        ModelError: the description lacks the tokenizer, the length of texts or the filling token.
+        ModelError: the description lacks the tokenizer, the maximum length or the padding token.
         TokenizerError: the tokenizer cannot be read.
     """
     tokenizer = architecture.tokenizer.get(TOKENIZER_FILE)

@@ -1,10 +1,10 @@
-"""Building a model without data first, so that no memory is taken for one that does not fit.
+"""Build a model without data first, so that no memory is allocated for a model that does not fit.
 
-Weights of others come with a description, whose numbers may ask for any amount of memory. So a
-model is built twice: first as an outline on the device `meta`, whose tensors have shapes and no
-data, under limits; then, if the weights fit the outline, in memory that the weights fill. The
-second build leaves out the initialisation of parameters, which takes most of its time. Buffers are
-computed as ever, because no file holds some of them (tables of positions and the like).
+The description of a model may come from other people, and its numbers may ask for any amount of
+memory. So a model is built twice: first, within limits, as an outline on the device `meta`, where
+tensors have shapes but no data; then, if the weights fit the outline, in memory, which the weights
+fill. The second build skips the initialisation of parameters, which would take most of the time.
+Buffers are computed as usual, because some of them are in no file (position tables, for example).
 """
 
 import threading
@@ -21,7 +21,7 @@ from soup import limits
 from soup.models.architecture import ModelError
 
 Make = Callable[[], nn.Module]
-# Functions that set or change the numbers of their first argument, besides those of torch.nn.init.
+# Functions that change the values of their first argument, besides those of torch.nn.init.
 IN_PLACE = frozenset({
     "uniform_", "normal_", "erfinv_", "fill_", "zero_", "copy_", "mul_", "add_", "sub_", "div_",
     "clamp_", "clamp_min_",
@@ -29,18 +29,18 @@ IN_PLACE = frozenset({
 
 
 class TooLarge(ModelError):
-    """A model is larger than any that is built; the message says which limit."""
+    """A model exceeds a limit, which the message names."""
 
 
 def outline(make: Make, name: str) -> nn.Module:
-    """The model on the device `meta`, which takes no memory.
+    """Build the model on the device `meta`, which takes no memory.
 
     Args:
         make: builds the model.
-        name: of the model, for the error message.
+        name: name of the model, for the error message.
 
     Raises:
-        TooLarge: it is beyond `limits.MODEL_BYTES`, `MODEL_PARTS` or `COMPUTED_BYTES`.
+        TooLarge: the model exceeds `limits.MODEL_BYTES`, `MODEL_PARTS` or `COMPUTED_BYTES`.
         ModelError: raised by `make`.
     """
     parts = size = 0
@@ -68,21 +68,21 @@ def outline(make: Make, name: str) -> nn.Module:
 
 
 def without_numbers(make: Make, outlined: nn.Module) -> nn.Module:
-    """The model with any numbers in its parameters: all of them must be loaded.
+    """Build the model without initialising its parameters: the caller must load all of them.
 
     Args:
         make: builds the model.
-        outlined: its outline.
+        outlined: the outline of the model.
     """
     names = {name for name, _ in outlined.named_parameters(remove_duplicate=False)}
-    if not names <= outlined.state_dict().keys():  # some are never loaded
+    if not names <= outlined.state_dict().keys():  # some parameters are never loaded
         return make()
     with torch.random.fork_rng(devices=()), _NoInitialisation():
         return make()
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """Parameters keep the numbers that their memory happens to hold."""
+    """Skip initialisation: parameters keep whatever values their memory holds."""
 
     def __torch_function__(
         self,
@@ -105,7 +105,7 @@ def _too_large(name: str, what: str, limit: str) -> TooLarge:
 
 
 def _made(make: Make) -> nn.Module:
-    """The model; a limit that a library wrapped into its own error is told as such."""
+    """Build the model; if a library wrapped `TooLarge` into its own error, raise `TooLarge`."""
     try:
         return make()
     except Exception as error:
@@ -129,7 +129,7 @@ def _on_registration(_module: nn.Module, _name: str, part: object) -> None:
         _watching.look(part)
 
 
-# Registered once and for all threads, because other threads may be walking the table of hooks.
+# Registered once, for all threads: other threads may be iterating over the table of hooks.
 hooks.register_module_module_registration_hook(_on_registration)
 hooks.register_module_parameter_registration_hook(_on_registration)
 hooks.register_module_buffer_registration_hook(_on_registration)

@@ -1,4 +1,4 @@
-"""The tokenizer of a model of transformers, as the files that travel with the model."""
+"""The tokenizer of a model of transformers, as files that are stored with the model."""
 
 import json
 import tempfile
@@ -11,13 +11,13 @@ from soup.config.params import Base
 from soup.models.architecture import ModelError
 from soup.models.text_input import SETTINGS_FILE, TOKENIZER_FILE
 
-OF_LOADING = ("is_local", "local_files_only", "name_or_path")  # where a tokenizer was
-HUGE = 10**6  # tokens: of a tokenizer that does not say how many
-LONGEST = 512  # tokens of a model that does not say how many it takes
+OF_LOADING = ("is_local", "local_files_only", "name_or_path")  # where the tokenizer was loaded from
+HUGE = 10**6  # tokens; a tokenizer without a maximum length states a larger number
+LONGEST = 512  # maximum length in tokens, if neither model nor tokenizer states one
 
 
 def tokenizer_of(base: Base) -> tuple[dict[str, str], int]:
-    """The files of the tokenizer, as transformers writes them; and the id that it pads with."""
+    """The files of the tokenizer, as transformers writes them, and the id of its padding token."""
     source = base.tokenizer or base.model
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
@@ -38,23 +38,22 @@ def tokenizer_of(base: Base) -> tuple[dict[str, str], int]:
         whole = (Path(folder) / TOKENIZER_FILE).read_text(encoding="utf-8")
         settings = json.loads((Path(folder) / SETTINGS_FILE).read_text(encoding="utf-8"))
     settings = {name: value for name, value in settings.items() if name not in OF_LOADING}
-    # Transformers knows by the class whether it tells the model which text a token is of. Here it
-    # is said.
+    # In transformers, the tokenizer's class says whether the model gets token types. Store it here.
     settings["model_input_names"] = [*tokenizer.model_input_names]
-    if settings.get("model_max_length", 0) > HUGE:  # no number that others read
+    if settings.get("model_max_length", 0) > HUGE:  # a number that other programs cannot read
         settings["model_max_length"] = HUGE
     files = {TOKENIZER_FILE: whole, SETTINGS_FILE: json.dumps(settings, indent=2, sort_keys=True)}
     return files, int(tokenizer.pad_token_id)
 
 
 def max_length_of(base: Base, config: Any, tokenizer: dict[str, str]) -> int:
-    """The tokens that the model takes at most: those asked for, or all that it has positions for.
+    """The maximum length in tokens: `base.max_length`, or as many as the model has positions.
 
     Raises:
-        ModelError: more are asked for than it has positions.
+        ModelError: `base.max_length` exceeds the number of positions.
     """
     positions = getattr(config, "max_position_embeddings", None) or 0
-    # RoBERTa and its like count positions from behind the id of the filling token.
+    # RoBERTa and similar models number positions from the id of the padding token + 1.
     if config.model_type in ("roberta", "camembert", "xlm-roberta", "mpnet"):
         positions -= (config.pad_token_id or 0) + 1
     if config.model_type == "t5":  # relative positions: any length
@@ -69,5 +68,5 @@ def max_length_of(base: Base, config: Any, tokenizer: dict[str, str]) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """An error of another library in one line."""
+    """The kind and the first line of another library's error."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

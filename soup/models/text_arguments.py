@@ -1,7 +1,7 @@
-"""What a description of a text model may hold: a configuration that shapes a network, a tokenizer.
+"""What the description of a text model may hold: a configuration of a network, and a tokenizer.
 
-`soup.models.arguments` says the same of models of images. A configuration of transformers may also
-name code, kernels and files elsewhere, how weights are packed, and where tensors are.
+`soup.models.arguments` does the same for image models. A configuration of transformers can also
+name code, kernels, other files, a packing of weights and devices; all these are refused.
 """
 
 import re
@@ -12,8 +12,8 @@ from soup import limits
 from soup.errors import some
 from soup.models.arguments import wrong_value
 
-# Architectures that this project has tried. Others may need code of their own, or inputs that are
-# not told here.
+# The supported architectures. Others may need their own code, or inputs that this project does not
+# give.
 KINDS = (
     "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert",
     "mpnet", "roberta", "t5", "xlm-roberta",
@@ -22,11 +22,11 @@ REFUSED = re.compile(
     r"auto_map|quantization_config|custom_pipelines|trust_remote_code|device_map|compression_config"
     r"|base_model_\w+_plan|_?\w*_implementation(_internal)?|_name_or_path|use_kernels?|adapter_\w+"
 )
-FILES = re.compile(r"(?!config|model)[a-z_]+\.json")  # of a tokenizer
+FILES = re.compile(r"(?!config|model)[a-z_]+\.json")  # the files of a tokenizer
 
 
 def _unfit_kind(config: Mapping[str, Any]) -> str:
-    """Why a configuration is not of a model that is supported; '' if it is."""
+    """Why the kind of model of a configuration is not supported; '' if it is."""
     kind = config.get("model_type")
     if kind in KINDS:
         return ""
@@ -37,7 +37,7 @@ def _unfit_kind(config: Mapping[str, Any]) -> str:
 
 
 def unfit_text(fields: Mapping[str, Any]) -> str:
-    """What a description of a text model may not hold; '' if there is nothing.
+    """Why the description of a text model is refused; '' if it is allowed.
 
     Args:
         fields: some or all fields of an `Architecture`.
@@ -61,7 +61,7 @@ def _unfit(values: Mapping[str, Any], where: str) -> Iterator[str]:
         if REFUSED.fullmatch(str(name)) and value:
             yield f"{place} names code, files or devices, not the shape of a network"
         elif name in ("id2label", "label2id"):
-            continue  # class names, of any characters, which are not read from here
+            continue  # class names may have any characters, and are not read from here
         elif isinstance(value, Mapping):
             yield from _unfit(value, place)
         elif reason := wrong_value(str(name), value):

@@ -1,4 +1,4 @@
-"""The architecture of a text checkpoint: as this project notes it, or as Hugging Face does."""
+"""The architecture of a text checkpoint, from this project's description or Hugging Face's."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from soup.weights.checkpoint import Checkpoint
 
 
 def text_architecture(weights: Checkpoint) -> Architecture | None:
-    """The architecture of a text checkpoint; None if it is not known to be of texts.
+    """The architecture of a text checkpoint; None if nothing says that it is of texts.
 
     Args:
-        weights: of this project, or in a folder with config.json and tokenizer.json.
+        weights: weights of this project, or in a folder with config.json and tokenizer.json.
 
     Raises:
-        ModelError: a description is damaged, or the model is of a kind that is not supported.
+        ModelError: a description is damaged, or the kind of model is not supported.
     """
     noted = stored(weights).fields
     if noted.get("library") == "transformers":
@@ -28,14 +28,14 @@ def text_architecture(weights: Checkpoint) -> Architecture | None:
         return None
     from soup.models.building import library
 
-    library("transformers")  # says so if it is not installed
+    library("transformers")  # raises ModelError if transformers is not installed
     from soup.models.transformers_init import described
 
     return described(Base(library="transformers", model=str(folder)))
 
 
 def folder_of(weights: Checkpoint) -> Path | None:
-    """The folder of a text model that Hugging Face laid out; None for any other checkpoint."""
+    """The folder of a text model in Hugging Face's layout; None for any other checkpoint."""
     folder = Path(weights.files[0]).parent
     file = folder / "config.json"
     if not file.is_file() or not (folder / TOKENIZER_FILE).is_file():

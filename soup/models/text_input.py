@@ -1,7 +1,8 @@
-"""From texts to a model's input: the tokenizer that travels with the model.
+"""Turn texts into a model's input, with the tokenizer that is stored with the model.
 
-The tokenizer is run by the `tokenizers` library from its own file, which needs no transformers.
-Padding and cutting of that file are not used: it keeps those of whoever saved it last.
+The library `tokenizers` loads the tokenizer from its file, without transformers. The settings of
+padding and cutting in the file are ignored, because they are those of the program that last saved
+it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +14,20 @@ from soup.files import of_value
 
 TOKENIZER_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenizer_config.json"
-SPARE = 1000  # rows of an embedding that no token has: models round their number up, not by more
+SPARE = 1000  # unused rows of an embedding: models round the number of rows up, but by less
 
 
 class TokenizerError(BadInput, ValueError):
-    """A tokenizer that cannot be used, or not with this model; the message says why."""
+    """A tokenizer cannot be used, or does not belong to this model; the message says why."""
 
 
 class Pieces(NamedTuple):
     """The tokens of one text or pair, special tokens included.
 
     Attributes:
-        ids: of the tokens in the vocabulary.
+        ids: ids of the tokens in the vocabulary.
         types: 0 for tokens of the first text, 1 for those of the second.
-        uncut: how many tokens there were before the text was cut to what the model takes.
+        uncut: number of tokens before the text was cut to the model's maximum length.
     """
 
     ids: Sequence[int]
@@ -38,9 +39,9 @@ class TextInput(NamedTuple):
     """How a text becomes a model's input.
 
     Attributes:
-        encode: texts -> their tokens, cut to what the model takes.
-        name: names the tokenizer, and at what length it cuts; part of the key of cached tokens.
-        pad: id of the token that texts are filled up with.
+        encode: texts -> their tokens, cut to the model's maximum length.
+        name: identifies the tokenizer and the maximum length; part of the key of cached tokens.
+        pad: id of the padding token.
     """
 
     encode: Callable[[Sequence[tuple[str, str | None]]], Sequence[Pieces]]
@@ -50,13 +51,13 @@ class TextInput(NamedTuple):
 
 @lru_cache(maxsize=8)
 def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) -> TextInput:
-    """The input of a model.
+    """Make the input of a model.
 
     Args:
         tokenizer: the content of the tokenizer's file.
-        max_length: tokens that the model takes at most, special ones included.
-        pad: id of the token that texts are filled up with.
-        types: whether the model is told which of two texts a token is of; else all types are 0.
+        max_length: maximum number of tokens, including special tokens.
+        pad: id of the padding token.
+        types: whether the model distinguishes the tokens of two texts; if not, all types are 0.
 
     Raises:
         TokenizerError: the tokenizer cannot be read.
@@ -86,10 +87,10 @@ def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) ->
 
 
 def opened(tokenizer: str) -> Any:
-    """The tokenizer of a file's content.
+    """Load a tokenizer from the content of its file.
 
     Raises:
-        TokenizerError: it is none.
+        TokenizerError: the content is not that of a tokenizer.
     """
     from tokenizers import Tokenizer
 
@@ -103,11 +104,11 @@ def require_vocabulary(tokenizer: str, rows: int, model: str) -> None:
     """Check that a tokenizer belongs to a model, by the size of their vocabularies.
 
     Args:
-        rows: of the model's embedding of tokens.
-        model: its name, for the message.
+        rows: number of rows of the model's token embedding.
+        model: name of the model, for the error message.
 
     Raises:
-        TokenizerError: a token has no row, or far more rows than tokens.
+        TokenizerError: a token has no row, or there are far more rows than tokens.
     """
     ids = opened(tokenizer).get_vocab(with_added_tokens=True).values()
     tokens = max(ids, default=-1) + 1

@@ -32,7 +32,7 @@ SEED = 0  # of the layers that the weights lack
 def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module, str]:
     """The initialisation of all fine-tunes, with a head of zeros unless the head is kept.
 
-    The model is float32 whatever the file holds, so that small steps are not rounded away.
+    The weights are converted to float32, so that small steps are not rounded away.
 
     Args:
         base: the parameters of the initialisation.
@@ -43,8 +43,8 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         lack, or ''.
 
     Raises:
-        ModelError: the model cannot be had or is of a kind that is not supported, the weights or
-            the kept head do not fit.
+        ModelError: the model cannot be found or loaded, its kind is not supported, or the weights
+            or the kept head do not fit.
         TokenizerError: the tokenizer cannot be used, or belongs to another model.
     """
     with _quiet():
@@ -78,7 +78,7 @@ def described(base: Base) -> Architecture:
     """The architecture of a fine-tuned model, with the classes that its config names.
 
     Raises:
-        ModelError: the config or the tokenizer cannot be had, or is of an unsupported kind.
+        ModelError: the config or the tokenizer cannot be loaded, or the kind is not supported.
         TokenizerError: the tokenizer cannot be used.
     """
     with _quiet():
@@ -98,17 +98,17 @@ def described(base: Base) -> Architecture:
 
 
 def require(base: Base) -> None:
-    """Check that there is such a model, of a kind that is supported; no weights are read.
+    """Check that the model exists and its kind is supported; no weights are read.
 
     Raises:
-        ModelError: there is none.
+        ModelError: it does not exist, or is not supported.
     """
     with _quiet():
         _values(base)
 
 
 def _values(base: Base) -> dict[str, Any]:
-    """The values of the model's config.json, with those of `base.kwargs` instead of its own."""
+    """The values of the model's config.json, overridden by those of `base.kwargs`."""
     file = Path(base.model) / CONFIG_FILE
     try:
         if Path(base.model).is_dir():
@@ -133,7 +133,7 @@ def _values(base: Base) -> dict[str, Any]:
 
 
 def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tuple[Any, str]:
-    """The model of transformers with its weights, and a line about what they lack."""
+    """The model of transformers with its weights, and a line about the tensors that they lack."""
     if base.weights == "random":
         with _seeded():
             made = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
@@ -164,7 +164,7 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
         )
     if kept:
         _reorder(head(model), values, classes)
-    # The last layer is set to zeros; what is before it begins at random.
+    # The last layer is set to zeros; other missing layers are initialised at random.
     first = head(model)
     last = {n for n, p in model.named_parameters() if any(p is q for q in first.parameters())}
     lacking = sorted({*info["missing_keys"]} - last)
@@ -172,7 +172,7 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
 
 
 def _unfit(model: Any, info: Any, kept: bool) -> list[str]:
-    """What is wrong with loaded weights: all but the head and the pooling must be there."""
+    """Problems of the loaded weights; all tensors but the head and the pooling must be present."""
     body = f"{model.base_model_prefix}."
 
     def needed(name: str) -> bool:
@@ -197,7 +197,7 @@ def _require_kept(base: Base, values: Any, classes: tuple[str, ...]) -> None:
 
 
 def _reorder(linear: nn.Linear, values: Any, classes: tuple[str, ...]) -> None:
-    """Put the rows of a kept head in the order of our classes; unnamed ones stay as they are."""
+    """Put the rows of a kept head in the order of our classes, if its classes have names."""
     names = _names(values)
     if _unnamed(names):
         return
@@ -207,7 +207,7 @@ def _reorder(linear: nn.Linear, values: Any, classes: tuple[str, ...]) -> None:
 
 
 def _names(values: Any) -> list[str]:
-    """The class names of a config.json; LABEL_0, ... where it does not say any."""
+    """The class names of a config.json; LABEL_0, ... if it has none."""
     named = values.get("id2label") or {}
     if named:
         return [str(named[key]) for key in sorted(named, key=int)]
@@ -220,7 +220,7 @@ def _unnamed(names: list[str]) -> bool:
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Random layers are always the same, and the random numbers of the caller stay as they are."""
+    """Make random layers reproducible; the caller's random numbers are not affected."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
         yield
@@ -228,7 +228,7 @@ def _seeded() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars and tables that transformers prints while it loads."""
+    """Hide the progress bars and tables that transformers prints while it loads."""
     logging: Any = transformers.utils.logging
     before, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

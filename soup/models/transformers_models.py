@@ -1,8 +1,8 @@
-"""Text classifiers of transformers: `AutoModelForSequenceClassification` by its configuration.
+"""Text classifiers of transformers: `AutoModelForSequenceClassification`, from a configuration.
 
 The input of a model is one tensor of whole numbers (batch, 2, length): the ids of tokens, and 1 +
-their types, which is 0 behind the end of a text. A model has the names of transformers' tensors, so
-that `from_pretrained` reads what this project writes.
+their types, which is 0 behind the end of a text. The tensors of a model have transformers' names,
+so that `from_pretrained` reads the files that this project writes.
 """
 
 import copy
@@ -20,7 +20,7 @@ from soup.models.architecture import Architecture, ModelError
 from soup.models.text_arguments import unfit_text
 
 CONFIG_FILE = "config.json"
-# Keys that this project decides, or that say where a configuration was.
+# Keys that this project sets itself, or that say where a configuration was stored.
 OURS = (
     "_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "problem_type",
     "task_specific_params", "torch_dtype", "transformers_version",
@@ -28,7 +28,7 @@ OURS = (
 
 
 class TextClassifier(nn.Module):
-    """What this project adds to a model of transformers: one input tensor, logits, layers."""
+    """The methods that this project adds to a model of transformers."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Whole numbers (batch, 2, length) -> logits (batch, classes)."""
@@ -43,8 +43,8 @@ class TextClassifier(nn.Module):
     def group_matcher(self, coarse: bool = False) -> Any:  # noqa: ARG002 # timm names it
         """The layer of each parameter, for layer-wise decay: embeddings, blocks, head.
 
-        What follows the last block (norms, pooling) belongs to that block, as in timm. The blocks
-        of T5's decoder are above those of its encoder.
+        Layers after the last block (norms, pooling) belong to that block, as in timm. The blocks
+        of T5's decoder come after those of its encoder.
         """
         blocks = r"^[\w.]*?(?:encoder\.layer|encoder\.block|transformer\.layer|layers"
         blocks += r"|encoder\.albert_layer_groups)\.(\d+)"
@@ -61,7 +61,7 @@ class TextClassifier(nn.Module):
         """Switch gradient checkpointing on or off.
 
         Raises:
-            AssertionError: the model has none.
+            AssertionError: the model does not support it.
         """
         model: Any = self
         assert model.supports_gradient_checkpointing, "transformers has none for it"
@@ -79,7 +79,7 @@ def build(architecture: Architecture) -> nn.Module:
     """
     config = config_of(architecture)
     try:
-        # Not through the configuration's dtype, which is that of the file that it was beside.
+        # Not by the configuration's dtype, which is that of the original weights.
         model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     except Exception as error:  # transformers raises many kinds; all mean the same here
         raise ModelError(
@@ -89,7 +89,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def as_classifier(model: Any) -> nn.Module:
-    """A model of transformers as one that takes one tensor and gives logits, in place."""
+    """Change a model of transformers in place, so that it maps one tensor to logits."""
     kind: Any = type(model)
     model.__class__ = _classifier(kind)
     head(model)
@@ -108,10 +108,10 @@ def features(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """The last layer: the last linear one with an output for each class.
+    """The last linear layer that has an output for each class.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is no such layer.
     """
     named: Any = model
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
@@ -125,7 +125,7 @@ def head(model: nn.Module) -> nn.Linear:
 
 
 def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
-    """Models of transformers have no stochastic depth.
+    """Refuse stochastic depth, which models of transformers do not have.
 
     Raises:
         ModelError: always.
@@ -138,7 +138,7 @@ def config_of(architecture: Architecture) -> Any:
     """The configuration of a model, with its classes.
 
     Raises:
-        ModelError: it is missing, or is of a kind that is not supported.
+        ModelError: the configuration is missing, or its kind is not supported.
     """
     if not architecture.config:
         raise ModelError(f"the description of {architecture.model} lacks its config")
@@ -146,10 +146,10 @@ def config_of(architecture: Architecture) -> Any:
 
 
 def config_from(values: Mapping[str, Any], classes: tuple[str, ...]) -> Any:
-    """A configuration of transformers from the values of a config.json.
+    """Make a configuration of transformers from the values of a config.json.
 
     Raises:
-        ModelError: it is of a kind that is not supported, asks for code of its own, or is damaged.
+        ModelError: its kind is not supported, it asks for code of its own, or it is damaged.
     """
     require_kind(values)
     plain = copy.deepcopy(dict(values))
@@ -164,10 +164,10 @@ def config_from(values: Mapping[str, Any], classes: tuple[str, ...]) -> Any:
 
 
 def require_kind(values: Mapping[str, Any]) -> None:
-    """Check that a configuration is of a model that is supported, and shapes a network only.
+    """Check that a configuration is of a supported kind, and only shapes a network.
 
     Raises:
-        ModelError: it is not.
+        ModelError: the configuration is refused.
     """
     plain = {name: value for name, value in values.items() if name not in OURS}
     if reason := unfit_text({"config": plain}):
@@ -175,7 +175,7 @@ def require_kind(values: Mapping[str, Any]) -> None:
 
 
 def plain_config(config: Any, model: str) -> dict[str, Any]:
-    """The values of a config.json for a model: of its classes and architecture, float32."""
+    """The values of a config.json for a model, with its classes, its architecture and float32."""
     values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     kept = {name: v for name, v in values.items() if name not in OURS or name.endswith("label")}
     kept = {name: v for name, v in kept.items() if not name.endswith("_implementation")}
@@ -184,7 +184,7 @@ def plain_config(config: Any, model: str) -> dict[str, Any]:
 
 @cache
 def _classifier(kind: type) -> type:
-    """A class of transformers with `TextClassifier`'s methods before its own."""
+    """A subclass of a class of transformers, in which `TextClassifier`'s methods come first."""
     return type(kind.__name__, (TextClassifier, kind), {"__module__": kind.__module__})
 
 

@@ -1,4 +1,4 @@
-"""The score that soups of an experiment are selected by."""
+"""The score by which the soups of an experiment are selected."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from soup.evaluation.scores import ConfusionScore, task_score
 def score_of(params: Params, classes: Sequence[str]) -> tuple[str, ConfusionScore | None]:
     """The score's name, and the score; None for accuracy, of which errors are counted.
 
-    It is that of `soup.score`, or of the GLUE task, or accuracy.
+    The score is that of `soup.score`, or that of the GLUE task, or accuracy.
 
     Args:
-        classes: class names; position is label.
+        classes: class names; the position of a name is its label.
 
     Raises:
-        BadInput: the score is of two classes and there are others.
+        BadInput: the score is defined for two classes, and the data have others.
     """
     task = TASKS[params.data.text.task] if params.data.text and params.data.text.task else None
     name = params.soup.score or (task.score if task else "accuracy")

@@ -12,8 +12,8 @@ from soup.train.batches import steps_per_epoch
 from soup.train.loop import Batch
 from soup.train.rank import ALONE, Rank
 
-# Batches among which texts are sorted by length. The more, the less is filled up, and the less
-# random is what a batch is made of; 50 is what Hugging Face's Trainer takes.
+# Texts of this many batches are sorted by length together. A larger number gives less padding and
+# less random batches; Hugging Face's Trainer uses 50.
 SORTED_TOGETHER = 50
 
 
@@ -26,12 +26,12 @@ def tokens(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """Batches for `fit`: shuffled, then sorted by length within `SORTED_TOGETHER` batches.
 
-    An incomplete last batch is left out. A batch is filled up to its longest text.
+    An incomplete last batch is left out. A batch is padded to its longest text.
 
     Args:
-        batch_size: texts in a batch of all ranks together.
-        ranks: this process among those of a run on several devices; each gets a contiguous part of
-            a batch, filled up to the longest text of the whole batch.
+        batch_size: texts in a batch, over all ranks.
+        ranks: this process and the number of processes, in a run on several devices; each gets a
+            contiguous part of a batch, padded to the longest text of the whole batch.
 
     Returns:
         (epoch, batches to skip) -> the remaining batches, each of model inputs and labels.
@@ -61,7 +61,7 @@ def order(
     """Indices of the texts of each batch of an epoch.
 
     Args:
-        lengths: tokens of each text.
+        lengths: number of tokens of each text.
         count: number of batches.
         size: texts in a batch.
     """

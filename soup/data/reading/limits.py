@@ -1,7 +1,7 @@
-"""How large a picture may be. The limits are asked of the decoder before anything is decoded.
+"""How large a picture may be. The limits are checked before anything is decoded.
 
-With the defaults, no picture that is accepted takes 1 GB of memory until it is decoded, whatever
-its format and mode, and none that is refused takes 100 MB (`benchmarks/pictures.py` measures both).
+With the defaults, decoding an accepted picture of any format and mode takes less than 1 GB of
+memory, and refusing a picture less than 100 MB (`benchmarks/pictures.py` measures both).
 """
 
 import os
@@ -14,27 +14,27 @@ from PIL import Image
 
 from soup.data.errors import DataError
 
-# Formats of which the decoder holds several copies of the picture, up to 28 bytes a pixel, where
-# others hold at most 12, and two of which are read whole before their size is known.
+# Formats whose decoders hold several copies of the picture: up to 28 bytes a pixel, against at most
+# 12 for others. Two of these formats are read whole before the picture's size is known.
 HEAVY = frozenset({"WEBP", "AVIF", "JPEG2000"})
-HEAVY_PIXELS, HEAVY_BYTES = 1 / 2, 1 / 5  # their shares of the limits
+HEAVY_PIXELS, HEAVY_BYTES = 1 / 2, 1 / 5  # the limits of these formats, as shares of the others'
 METADATA = 8_000_000  # bytes of one block of EXIF, XMP, colour profile or text
-ENVIRONMENT = "MODELSOUP_"  # + MEGAPIXELS, MEGABYTES, RATIO: the limits of commands and serving
+ENVIRONMENT = "MODELSOUP_"  # + MEGAPIXELS, MEGABYTES or RATIO: variables for commands and serving
 TILE_WIDTH, TILE_HEIGHT = 322, 323  # tags of TIFF
 
 
 class BeyondLimits(ValueError):
-    """A picture that is too large; the message says which limit it breaks and how to raise it."""
+    """A picture is too large; the message names the limit and says how to raise it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest picture that is read; the defaults of `data.limits`.
+    """The limits of a picture; the defaults are those of `data.limits`.
 
     Attributes:
-        megapixels: of one picture, in units of 1,000,000.
-        megabytes: of its file, in units of 1,000,000 bytes.
-        ratio: of its longer side to its shorter.
+        megapixels: pixels of one picture, in units of 1,000,000.
+        megabytes: size of its file, in units of 1,000,000 bytes.
+        ratio: ratio of its longer side to its shorter.
     """
 
     megapixels: float = 60.0
@@ -43,13 +43,13 @@ class Limits:
 
     @property
     def header(self) -> int:
-        """The most bytes that are read of a file before the size of its picture is known."""
+        """The largest number of bytes that are read before the size of the picture is known."""
         return round(self.megabytes * 1e6 * HEAVY_BYTES)
 
 
 @cache
 def default_limits() -> Limits:
-    """The limits of a process that no parameters say others to, from its environment.
+    """The limits from the environment, for a process without parameters.
 
     Raises:
         DataError: a variable is not a positive number.
@@ -73,11 +73,11 @@ def require_bytes(size: int, limits: Limits, kind: str | None = None) -> None:
     """Check the size of an encoded picture.
 
     Args:
-        size: in bytes.
+        size: number of bytes.
         kind: Pillow's name of its format, if it is known.
 
     Raises:
-        BeyondLimits: it is larger than the limit.
+        BeyondLimits: the size exceeds the limit.
     """
     share = HEAVY_BYTES if kind in HEAVY else 1.0
     if size > limits.megabytes * 1e6 * share:
@@ -85,15 +85,15 @@ def require_bytes(size: int, limits: Limits, kind: str | None = None) -> None:
 
 
 def require_within(image: Image.Image, size: int, limits: Limits) -> None:
-    """Check a picture that is opened: its size, its shape, its file, its tiles and its metadata.
+    """Check an opened picture: its size, its shape, its file, its tiles and its metadata.
 
     Args:
-        image: opened by Pillow, and not decoded.
-        size: of its file, in bytes.
+        image: opened by Pillow, but not decoded.
+        size: number of bytes of its file.
 
     Raises:
-        BeyondLimits: it is beyond one of the limits.
-        ValueError: it has no pixels.
+        BeyondLimits: the picture exceeds a limit.
+        ValueError: the picture has no pixels.
     """
     require_shape(image, limits)
     require_bytes(size, limits, image.format)
@@ -128,7 +128,7 @@ def _require_pixels(width: int, height: int, what: str, limits: Limits, kind: st
 
 
 def bomb(error: Exception, limits: Limits) -> BeyondLimits:
-    """Pillow's own guard against decompression bombs, in our words."""
+    """Turn the error of Pillow's own guard against decompression bombs into `BeyondLimits`."""
     pixels = re.search(r"\d+", str(error))
     size = f"{int(pixels[0]) / 1e6:,.1f} megapixels" if pixels else str(error)
     return _beyond(size, "megapixels", limits)
@@ -145,9 +145,9 @@ def _beyond(
 
 
 class HeaderReader:
-    """A file of which only so many bytes are read until the picture's size is known.
+    """A file of which only a limited number of bytes is read until the picture's size is known.
 
-    Pillow reads the metadata of some formats, and the whole of others, when it opens a file.
+    When Pillow opens a file, it reads the metadata of some formats and all of others.
     """
 
     def __init__(self, file: IO[bytes], limits: Limits) -> None:
@@ -157,10 +157,10 @@ class HeaderReader:
         file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
-        """Read as a file does.
+        """Read like a file.
 
         Raises:
-            BeyondLimits: this is more than may be read.
+            BeyondLimits: the total would exceed the limit.
         """
         rest = max(0, self.size - self._file.tell())
         size = rest if size < 0 else min(size, rest)
@@ -177,5 +177,5 @@ class HeaderReader:
         return self._file.tell()
 
     def without_limit(self) -> None:
-        """Let the rest of the file be read: the picture is accepted."""
+        """Remove the limit, because the picture is accepted."""
         self._left = float("inf")

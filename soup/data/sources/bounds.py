@@ -1,8 +1,9 @@
-"""Where images may be: what a list or a manifest names is not read from anywhere else.
+"""The folders from which the images of a list or a manifest may be read.
 
-The parameters are trusted; a list and a manifest may come from others. A list stays in its own
-folder, the data root and the folders of `data.roots`, and so do the targets of links. Rows of
-Hugging Face data sets, which would be fetched, are named by the parameters alone.
+The parameters are trusted; a list or a manifest may come from other people. Paths in a list, and
+the targets of links, must be in the list's own folder, the data root or the folders of
+`data.roots`. Only the parameters can name a Hugging Face data set, because its rows would be
+downloaded.
 """
 
 import os
@@ -24,7 +25,7 @@ class Bounds:
 
     Attributes:
         folders: absolute paths, without '..'.
-        data_sets: names of the Hugging Face data sets that rows may be of.
+        data_sets: names of the allowed Hugging Face data sets.
     """
 
     folders: tuple[str, ...]
@@ -32,18 +33,19 @@ class Bounds:
 
     @staticmethod
     def of(*folders: Path, data_sets: Iterable[str] = ()) -> "Bounds":
-        """Bounds of some folders, relative to the working directory or absolute."""
+        """The bounds of folders, which are absolute or relative to the working directory."""
         return Bounds(tuple(dict.fromkeys(map(_by_text, folders))), frozenset(data_sets))
 
     def hold(self, path: str | Path) -> bool:
-        """Whether a path is in one of the folders by its text: links are not followed."""
+        """Whether the text of a path is in one of the folders; links are not followed."""
         return _below(_by_text(path), self.folders)
 
     def leads_out(self) -> Callable[[Path, str], str]:
-        """A function that says whether a path leads out of all folders, without reading its file.
+        """Return a function that checks whether a path leads out of all folders; it reads no file.
 
-        Its arguments are a folder and a path that is relative to it, or absolute. It returns '' if
-        the path leads to one of the folders, else what to say: ', a link to /tmp/x.png'.
+        Its arguments are a folder and a path that is relative to the folder, or absolute. It
+        returns '' if the path leads to one of the folders, else words for the message, such as
+        ', a link to /tmp/x.png'.
         """
         real = tuple(os.path.realpath(folder) for folder in self.folders)
         real_folder = cache(os.path.realpath)  # many images are in one folder
@@ -72,7 +74,7 @@ def _below(path: str, folders: Iterable[str]) -> bool:
 
 
 def bounds_of(data: Data, root: Path) -> Bounds:
-    """Where the parameters say that images are.
+    """The folders and data sets that the parameters name.
 
     Args:
         root: the data root.
@@ -87,21 +89,21 @@ def bounds_of(data: Data, root: Path) -> Bounds:
 
 
 def _folder(path: Path) -> Path:
-    """The folder of a source: of a list, an archive or a pattern, the folder that it is in."""
+    """The folder of a source; for a list, an archive or a pattern, the folder that contains it."""
     while path.is_file() or (any(sign in str(path) for sign in "*?[") and not path.exists()):
         path = path.parent
     return path
 
 
 def require_inside(paths: Iterable[str], root: Path, bounds: Bounds, file: Path) -> None:
-    """Check by their text that the paths of a manifest are where the parameters say images are.
+    """Check that the text of a manifest's paths is within the bounds of the parameters.
 
     Args:
         paths: relative to `root`.
-        file: the manifest, for the message.
+        file: the manifest, for the error message.
 
     Raises:
-        DataError: paths lead out, or name rows of a data set that the parameters do not.
+        DataError: paths lead out, or name a data set that the parameters do not name.
     """
     wrong: list[str] = []
     holds = cache(lambda folder: bounds.hold(root / folder))  # many images are in one folder

@@ -1,7 +1,7 @@
 """ImageNet's development kit (ILSVRC2012): the class of each validation image.
 
-torchvision's `parse_devkit_archive` is not used: it takes only the packed archive of one checksum,
-and writes what it read into the user's folder.
+torchvision's `parse_devkit_archive` is not used: it takes only an archive with one fixed checksum,
+and writes its result into the user's folder.
 """
 
 import gzip
@@ -25,7 +25,8 @@ def synsets(file: Path) -> list[str]:
     """The synset (wnid) of each validation image.
 
     Raises:
-        DataError: it is no development kit, or unpacks to more than `limits.DEVKIT_BYTES`.
+        DataError: the file is not a development kit, or unpacks to more than
+            `limits.DEVKIT_BYTES`.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -60,7 +61,7 @@ def synsets(file: Path) -> list[str]:
 
 
 def _files(file: Path) -> tuple[bytes, bytes]:
-    """The contents of the ground truth file and of meta.mat, which are in one folder."""
+    """The contents of the ground truth file and of meta.mat, which must be in one folder."""
     try:
         if file.is_file() and file.name != GROUND_TRUTH:
             with tarfile.open(fileobj=io.BytesIO(_unpacked(file)), mode="r:") as tar:

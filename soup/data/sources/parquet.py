@@ -1,7 +1,7 @@
-"""Columns of text and numbers of a Parquet file; sizes are summed before they are read.
+"""Read columns of text and numbers from a Parquet file, after their sizes are summed.
 
-A file of Hugging Face holds the pictures themselves in a column beside the labels. No such column
-is read, and of the others only those that are asked for.
+In Hugging Face's files, the pictures themselves are a column beside the labels. Such a column is
+not read; of the other columns, only the requested ones are.
 """
 
 import math
@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 65_536
 
 
 def names(file: Path) -> list[str]:
-    """The names of the columns of text, numbers, truth values and times.
+    """The names of the columns of text, numbers, booleans and times.
 
     Raises:
         DataError: the file cannot be read, or has more rows than `limits.LIST_ROWS`.
@@ -31,8 +31,8 @@ def columns(file: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
     """Columns as text; a missing value is ''.
 
     Raises:
-        DataError: the file cannot be read; unpacked, the columns have more bytes than
-            `limits.LIST_BYTES`, or a cell more characters than `limits.LIST_TEXT`.
+        DataError: the file cannot be read, the unpacked columns have more bytes than
+            `limits.LIST_BYTES`, or a cell has more characters than `limits.LIST_TEXT`.
     """
     import pyarrow as pa
 
@@ -43,7 +43,7 @@ def columns(file: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
         raise _beyond(file, f"{size:,} bytes in {', '.join(wanted)}", "LIST_BYTES")
     found: dict[str, list[str]] = {name: [] for name in wanted}
     try:
-        # As a dictionary, a text that many rows share is in memory once.
+        # In a dictionary column, a text that many rows share is in memory only once.
         for batch in _opened(file, texts).iter_batches(ROWS_AT_ONCE, columns=[*wanted]):
             for name in wanted:
                 column = batch.column(name)
@@ -74,7 +74,7 @@ def _opened(file: Path, as_dictionaries: Sequence[str] = ()) -> Any:
 
 
 def _unpacked(metadata: Any, wanted: Sequence[str]) -> int:
-    """The bytes of columns when they are unpacked, by the table of contents."""
+    """The unpacked size of columns in bytes, as the table of contents states it."""
     return sum(
         chunk.total_uncompressed_size
         for group in map(metadata.row_group, range(metadata.num_row_groups))
@@ -89,7 +89,7 @@ def _cells(file: Path, name: str, values: Any) -> list[str]:
 
     if _is_text(values.type):
         longest = compute.max(compute.binary_length(values)).as_py() or 0
-        if longest > 4 * limits.LIST_TEXT:  # bytes of so many characters
+        if longest > 4 * limits.LIST_TEXT:  # the most bytes that so many characters take
             raise _beyond(file, f"a cell of {longest:,} bytes in {name}", "LIST_TEXT")
     elif pa.types.is_null(values.type):
         return [""] * len(values)

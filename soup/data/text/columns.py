@@ -1,4 +1,4 @@
-"""Which columns of a table hold the text, the second text of a pair, and the label."""
+"""Find the columns of a table that hold the text, the second text of a pair, and the label."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from soup.data.errors import DataError
 from soup.data.text.glue import Task
 from soup.errors import near, some
 
-# Usual names, compared without case, '_' and '-'; of the first role none of a list may be missing.
+# Usual names, compared without case, '_' and '-'.
 GUESSES: dict[TextRole, tuple[str, ...]] = {
     "text": ("text", "sentence", "sentence1", "premise", "question1", "question", "content"),
     "text_pair": ("textpair", "text2", "sentence2", "hypothesis", "question2"),
@@ -22,7 +22,7 @@ class Columns:
     """The columns of a table.
 
     Attributes:
-        text: the columns of the text, or of both texts of a pair.
+        text: the column of the text, or the columns of both texts of a pair.
         label: the column of the label.
         header: whether the first line of the file names the columns.
     """
@@ -33,7 +33,7 @@ class Columns:
 
 
 def of_task(task: Task) -> Columns:
-    """The columns of GLUE's own files."""
+    """The columns of the files of a GLUE task."""
     return Columns(task.text, task.label, header=not task.columns)
 
 
@@ -41,10 +41,10 @@ def require(columns: Columns, names: Iterable[str], file: Path, whose: str) -> N
     """Check that a table has the columns.
 
     Args:
-        whose: what has these columns, for the message.
+        whose: name of the table or task, for the error message.
 
     Raises:
-        DataError: it lacks some; the message lists those that it has.
+        DataError: columns are missing; the message lists the columns of the table.
     """
     present = [*names]
     lost = [name for name in (*columns.text, columns.label) if name not in present]
@@ -59,10 +59,10 @@ def require(columns: Columns, names: Iterable[str], file: Path, whose: str) -> N
 
 
 def of_texts(names: Iterable[str], file: Path) -> tuple[str, ...]:
-    """The columns of the text, or of both texts of a pair, by their usual names.
+    """Find the column of the text, or of both texts of a pair, by the usual names.
 
     Raises:
-        DataError: no column of texts can be told.
+        DataError: no column has a usual name.
     """
     plain = _plain(names)
     found = [
@@ -78,18 +78,18 @@ def of_texts(names: Iterable[str], file: Path) -> tuple[str, ...]:
 
 
 def _plain(names: Iterable[str]) -> dict[str, str]:
-    """Names without case, '_' and '-' -> the names; of several the first."""
+    """Names without case, '_' and '-' -> the original names; the first if several agree."""
     return {n.lower().replace("_", "").replace("-", ""): n for n in reversed([*names])}
 
 
 def chosen(given: Mapping[TextRole, str], names: Iterable[str], file: Path) -> Columns:
-    """The columns of a table by the parameters, those not given by their usual names.
+    """The columns of a table: those that the parameters give, the others by their usual names.
 
-    A second text is optional: where none is given, a column of a usual name is taken for it only
-    if the first text was guessed too.
+    A second text is optional. A column with a usual name is taken as the second text only if the
+    parameters do not give the first text either.
 
     Raises:
-        DataError: a given column is missing, or no column of texts or labels can be told.
+        DataError: a given column is missing, or no column of texts or labels can be found.
     """
     present = [*names]
     wrong = [f"'{name}'{near(name, present)}" for name in given.values() if name not in present]

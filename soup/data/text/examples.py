@@ -1,8 +1,8 @@
-"""Labelled texts as a set of examples: what a model is evaluated on, without its knowing texts.
+"""Labelled texts as a set of examples, with the interface `soup.evaluation.examples.Examples`.
 
-`soup.evaluation.examples.Examples` is the interface. The input of a model is one tensor, as it is
-for images, so that judges, `predict`, the probe and the training loop need not know what it holds:
-whole numbers (batch, 2, length), the ids of tokens and 1 + their types, 0 behind the end of a text.
+A model takes texts as one tensor, as it takes images, so that judges, `predict`, the probe and the
+training loop work for both. The tensor is whole numbers (batch, 2, length): the ids of the tokens,
+and 1 + their types, which is 0 behind the end of a text.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,26 +21,26 @@ from soup.data.text.texts import Text
 from soup.data.text.tokens import Encode, Tokens, digest, kept_tokens, tokens_of
 from soup.errors import some
 
-# The token budget of a batch for each of the examples that a batch may have: batches of long texts
-# have fewer examples, so that all take about the same memory and time.
+# The token budget of a batch, divided by the batch size. Batches of long texts have fewer examples,
+# so that all batches take about the same memory and time.
 BUDGET = 64
 
 
-# How a text becomes a model's input (`soup.models.text_input`): texts -> tokens; a name of the
-# tokenizer and of the length at which it cuts, as part of the key of cached tokens; the id of the
-# token that texts are filled up with.
+# How a text becomes a model's input (`soup.models.text_input`): a function from texts to tokens; a
+# name for the tokenizer and its maximum length, as part of the key of cached tokens; the id of the
+# padding token.
 TextInput = tuple[Encode, str, int]
 
 
 @dataclass(frozen=True)
 class TextExamples:
-    """Labelled texts, tokenised when a batch of them is first asked for.
+    """Labelled texts, which are tokenised when the first batch is requested.
 
     Attributes:
         labels: class indices, int64 (examples,).
-        digest: names the texts, their order and how they are tokenised; '' if it is not known.
-        pad: id of the token that texts are filled up with.
-        open: gives the tokens.
+        digest: identifies the texts, their order and their tokenizer; '' if unknown.
+        pad: id of the padding token.
+        open: returns the tokens.
     """
 
     labels: NDArray[np.int64]
@@ -55,15 +55,15 @@ class TextExamples:
     def tokens(self) -> Tokens:
         """
         Raises:
-            DataError: a text is missing or is not what it was when the split was made.
+            DataError: a text is missing, or has changed since the split was made.
         """
         return self.open()
 
     def groups(self, indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
         """The examples at `indices` in batches of similar length, the longest first.
 
-        A batch has at most `size` examples and, filled up to its longest, at most BUDGET * size
-        tokens, unless one example alone has more.
+        A batch has at most `size` examples and, with padding, at most BUDGET * size tokens, unless
+        a single example has more.
         """
         lengths = self.tokens.lengths[indices]
         order = np.argsort(-lengths, kind="stable")
@@ -87,12 +87,12 @@ class TextExamples:
         return torch.from_numpy(self.tokens.padded(indices, self.pad))
 
     def prepare(self, compact: Tensor, /) -> Tensor:
-        """The model's input from a batch of the compact form: without what all are filled with."""
+        """The model's input from a compact batch, without the padding that all texts share."""
         return trimmed(compact)
 
 
 def trimmed(inputs: Tensor) -> Tensor:
-    """Whole numbers (batch, 2, length) -> int64, cut to the longest of the batch."""
+    """Whole numbers (batch, 2, length) -> int64, cut to the length of the longest text."""
     longest = int((inputs[:, 1] > 0).sum(dim=1).max()) if len(inputs) else 0
     return inputs[:, :, : max(1, longest)].long()
 
@@ -100,14 +100,14 @@ def trimmed(inputs: Tensor) -> Tensor:
 def text_examples(
     store: ImageStore, rows: Sequence[Row], classes: Sequence[str], inputs: TextInput
 ) -> TextExamples:
-    """Texts of one split, as a model takes them.
+    """The texts of one split, as a model takes them.
 
     Args:
-        classes: class names; position is label.
-        inputs: of the model's architecture.
+        classes: class names; the position of a name is its label.
+        inputs: the input of the model's architecture.
 
     Raises:
-        DataError: a row has a label that is none of the classes.
+        DataError: the label of a row is not among the classes.
     """
     encode, name, pad = inputs
     position = {label: index for index, label in enumerate(classes)}
@@ -123,7 +123,7 @@ def text_examples(
 
 
 def as_text_examples(texts: Sequence[Text], inputs: TextInput) -> TextExamples:
-    """Texts that are in memory and have no labels."""
+    """Examples from texts in memory, without labels."""
     labels = np.zeros(len(texts), dtype=np.int64)
     encode, _, pad = inputs
     return TextExamples(labels, "", pad, lambda: tokens_of(texts, encode))

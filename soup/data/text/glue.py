@@ -2,8 +2,8 @@
 
 Wang et al., "GLUE: A multi-task benchmark and analysis platform for natural language
 understanding", ICLR 2019. The files are tab-separated without quoting; only MRPC's begin with a
-byte-order mark, only CoLA's have no header. The labels of the test files are secret, so that the
-official development sets (dev.tsv) are what results are measured on.
+byte-order mark, only CoLA's have no header. The labels of the test files are secret, so results are
+measured on the official development sets (dev.tsv).
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ class Task:
     Attributes:
         text: the columns of the text or of the pair: names, or numbers from 0 without a header.
         label: the column of the label.
-        score: what the benchmark reports (`soup.evaluation.scores`).
-        names: label in the files -> class name; labels that are names already are kept.
-        positive: the class that F1 is of.
-        test: file of the official development set.
-        columns: how many columns a file without a header has.
+        score: the score that the benchmark reports (`soup.evaluation.scores`).
+        names: label in the files -> class name; other labels are class names themselves.
+        positive: the class whose F1 is the score.
+        test: name of the official development set's file.
+        columns: number of columns of a file without a header.
     """
 
     text: tuple[str, ...]
@@ -64,10 +64,10 @@ TASKS: dict[TaskName, Task] = {
 
 
 def official_dev_ids(file: Path) -> frozenset[tuple[str, str]]:
-    """The pairs of sentence ids that are MRPC's official development set, if they are beside.
+    """The pairs of sentence ids in MRPC's official development set, if `dev_ids.tsv` is present.
 
-    The corpus itself holds them in train (`msr_paraphrase_train.txt`), and the benchmark takes them
-    out by `dev_ids.tsv`.
+    The corpus has these pairs in train (`msr_paraphrase_train.txt`); the benchmark removes them by
+    `dev_ids.tsv`.
     """
     beside = file.with_name("dev_ids.tsv")
     if not beside.is_file():
@@ -77,7 +77,7 @@ def official_dev_ids(file: Path) -> frozenset[tuple[str, str]]:
 
 
 def without_official_dev(table: Table, file: Path) -> tuple[Table, int]:
-    """MRPC's training rows without those of its official development set, and how many were."""
+    """MRPC's training rows without its official development set, and the number of rows removed."""
     dev = official_dev_ids(file)
     pairs = zip(table.columns.get("#1 ID", []), table.columns.get("#2 ID", []), strict=True)
     keep = [index for index, pair in enumerate(pairs) if pair not in dev]

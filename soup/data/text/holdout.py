@@ -1,7 +1,7 @@
-"""Which texts of train are held out, so that no sentence is on both sides: by a hash of its words.
+"""Choose the held-out texts of train by a hash, so that no sentence is in both parts.
 
-Texts that share a sentence, such as the pairs of one premise, form a group, and a group stays
-together: else a model would be selected on sentences that it was trained on.
+Texts that share a sentence, such as the pairs of one premise, form a group. A group stays together;
+otherwise a model would be selected on sentences that it was trained on.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from soup.errors import some
 
 
 def groups(examples: Sequence[Labelled]) -> list[list[int]]:
-    """Positions of the examples by group, each group in order; those of a group share sentences.
+    """The positions of the examples of each group, in order.
 
-    Two examples share a sentence if a text of one says the same as a text of the other (see
-    `Text.sentences`), and a group is what such pairs connect.
+    Two examples share a sentence if they have the same text (see `Text.sentences`). A group is a
+    connected component of this relation.
     """
     parent = [*range(len(examples))]
 
@@ -39,19 +39,18 @@ def groups(examples: Sequence[Labelled]) -> list[list[int]]:
 
 
 def by_content(examples: Sequence[Labelled], how: HeldOut, classes: bool = True) -> set[int]:
-    """The positions of the examples that are held out.
+    """The positions of the held-out examples.
 
-    Groups are taken by the lowest hash of their sentences, which depends neither on the order of
-    the file nor on its name. A group is passed over if it has more examples of a class than are
-    still to be held out of it.
+    Groups are taken in the order of the lowest hash of their sentences, which depends neither on
+    the order of the file nor on its name. A group is skipped if it has more examples of a class
+    than are still needed.
 
     Args:
-        how: its 'fraction' or 'per_class' says how many of each class.
-        classes: whether the labels are classes; if they are numbers to be predicted, all examples
-            count as one class.
+        how: has the 'fraction' or number ('per_class') of each class.
+        classes: whether the labels are classes; for regression, all examples count as one class.
 
     Raises:
-        DataError: too few examples, or too few that share no sentence with most others.
+        DataError: there are too few examples, or almost all are in one group.
     """
     label_of = [example.label if classes else "all" for example in examples]
     total = Counter(label_of)

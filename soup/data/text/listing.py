@@ -1,4 +1,4 @@
-"""The labelled texts of a source, and those of its rows that cannot be used."""
+"""List the labelled texts of a source, and the rows that cannot be used."""
 
 import math
 from dataclasses import dataclass, field
@@ -33,8 +33,8 @@ class Listed:
 
     Attributes:
         found: in the order of the file.
-        problems: the rows that cannot be used, and why.
-        files: that the listing was read from.
+        problems: the rows that cannot be used, with the reasons.
+        files: the files that were read.
         notes: lines for the user.
     """
 
@@ -48,14 +48,14 @@ def listed(source: Source, text: TextData, root: Path, part: str) -> Listed:
     """The labelled texts of a source.
 
     Args:
-        source: its path names the table, or TASK:FILE for the files of another task of GLUE.
+        source: its path is that of the table, or TASK:FILE for a file of another GLUE task.
         text: the task or the columns.
-        root: the data root, which paths are relative to.
+        root: the data root, to which paths are relative.
         part: 'train', 'heldout', 'test' or a shift's name.
 
     Raises:
-        DataError: the table cannot be read or lacks a column; a label is no number where numbers
-            are to be predicted.
+        DataError: the table cannot be read or lacks a column; or, for regression, a label is not
+            a number.
     """
     named, _, after = source.path.partition(":")
     task = glue.TASKS[text.task] if text.task else None
@@ -132,7 +132,7 @@ def _is_number(text: str) -> bool:
 
 
 def _file(root: Path, written: str, split: str | None) -> Path:
-    """The table that a path stands for: a file, or a folder of Hugging Face's, or one without its
+    """The table at a path: a file, a folder of Hugging Face's, or a file given without its
     suffix."""
     path = root / written
     if split is not None and (path / split).is_dir():

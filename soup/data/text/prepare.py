@@ -1,7 +1,7 @@
-"""Making the split of texts: which text trains, which is held out, which evaluates the result.
+"""Make the split of texts into train, held-out, test and shifts.
 
-The manifests are those of images (`soup.data.split`); a row's path is the address of a text
-(`soup.data.text.texts`), its content the text's fingerprint.
+The manifests have the form of those of images (`soup.data.split`): the path of a row is the address
+of a text (`soup.data.text.texts`), its content the text's fingerprint.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ SHOWN = 5
 
 
 def sources(data: Data) -> dict[str, Source]:
-    """Split -> the table of its texts; those of a GLUE task are its own files by default."""
+    """Split -> the table of its texts; by default the files of the GLUE task."""
     text = _text(data)
     train, test = data.train, data.test
     if text.task is not None:
@@ -39,7 +39,7 @@ def sources(data: Data) -> dict[str, Source]:
 
 
 def listing(data: Data, root: Path) -> str:
-    """A digest of the paths, sizes and times of all tables; if it differs, prepare runs again.
+    """A digest of the paths, sizes and times of all tables; if it changes, prepare runs again.
 
     Raises:
         DataError: a table is missing or cannot be used.
@@ -54,21 +54,22 @@ def listing(data: Data, root: Path) -> str:
 
 
 def predicts_numbers(data: Data) -> bool:
-    """Whether the labels are numbers to be predicted (regression), and no classes."""
+    """Whether the labels are numbers (regression) instead of classes."""
     return bool(data.text and data.text.task and TASKS[data.text.task].score in REGRESSION)
 
 
 def prepare_texts(data: Data, root: Path, advance: Callable[[], object] = lambda: None) -> Prepared:
-    """Check and split the texts that `data` names.
+    """Check and split the texts of `data`.
 
     Args:
-        root: the data root, which the manifests' paths are relative to.
+        root: the data root, to which the paths of the manifests are relative.
         advance: called after each split.
 
     Raises:
-        DataError: a table cannot be used, test or held-out has labels that train lacks, there are
-            too few texts, or, with `data.strict`, a text cannot be used; or test has texts of train
-            or held-out, unless `data.overlap` allows it. All problems found are listed.
+        DataError: a table cannot be used; test or held-out has labels that train lacks; there are
+            too few texts; a text cannot be used and `data.strict` is set; or test shares texts
+            with train or held-out and `data.overlap` does not allow it. The message lists all
+            problems.
     """
     _refuse_images_only(data)
     text = _text(data)
@@ -136,7 +137,7 @@ def _rows(split: str, found: Iterable[Labelled]) -> list[Row]:
 
 
 def _unseen(listings: Mapping[str, Listed], classes: Sequence[str]) -> list[str]:
-    """Lines about labels that train does not have."""
+    """Messages about labels that train does not have."""
     lines = []
     for part, listing in listings.items():
         counts = Counter(item.label for item in listing.found if item.label not in classes)
@@ -152,7 +153,7 @@ def _unseen(listings: Mapping[str, Listed], classes: Sequence[str]) -> list[str]
 def _held_out(
     data: Data, listings: Mapping[str, Listed], classes: bool
 ) -> tuple[list[Labelled], list[Labelled], list[str]]:
-    """The texts of train and of held-out, and lines for the user."""
+    """The texts of train and of held-out, and messages for the user."""
     train = listings["train"].found
     if "heldout" in listings:
         held = listings["heldout"].found
@@ -186,10 +187,10 @@ def _overlaps(
     others: Mapping[str, Sequence[Labelled]],
     classes: bool,
 ) -> list[str]:
-    """Lines about texts that stand in several places.
+    """Messages about texts that occur more than once.
 
     Raises:
-        DataError: test has texts of train or held-out, and `data.overlap` makes that an error.
+        DataError: test shares texts with train or held-out, and `data.overlap` forbids it.
     """
     lines = []
     development = [*train, *held]
@@ -227,7 +228,7 @@ def _overlaps(
 
 
 def _missing(classes: Sequence[str], found: Mapping[str, Sequence[Labelled]]) -> list[str]:
-    """A line for each split that lacks classes."""
+    """A message for each split that lacks classes."""
     lines = []
     for split, items in found.items():
         lost = [name for name in classes if name not in {item.label for item in items}]

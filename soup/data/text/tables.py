@@ -1,6 +1,6 @@
-"""Reading tables of texts: tab-separated, CSV, JSON lines, Parquet, Hugging Face's folders.
+"""Read tables of texts: tab-separated, CSV, JSON lines, Parquet, Hugging Face's folders.
 
-A row of a table has a number, counted from 1 without the header, by which a manifest names it.
+A manifest identifies a row by its number, counted from 1 without the header.
 """
 
 import csv
@@ -25,11 +25,11 @@ class Table:
     """A table of text cells.
 
     Attributes:
-        columns: name of a column -> its cells; '0', '1', ... without a header. A cell that is
-            missing is ''.
+        columns: name of a column -> its cells; without a header the names are '0', '1', ... A
+            missing cell is ''.
         numbers: the number of each row in its file.
-        malformed: number of each row that has more or fewer cells than the header, and a text
-            that says so; they are not in `columns`.
+        malformed: the number of each row with more or fewer cells than the header, and a message;
+            these rows are not in `columns`.
     """
 
     columns: dict[str, list[str]]
@@ -46,12 +46,12 @@ class Table:
 
 
 def read_table(path: Path, header: bool = True) -> Table:
-    """The table in a file or folder; one that this process has just read is not read again.
+    """Read the table in a file or folder; the last few tables are cached.
 
     Args:
-        path: .tsv and .txt are tab-separated and never quoted; .csv is quoted by "; .jsonl and
-            .json hold an object a line; .parquet; or a folder that `save_to_disk` of Hugging Face's
-            `datasets` wrote.
+        path: .tsv and .txt are tab-separated, without quoting; .csv is quoted by "; .jsonl and
+            .json hold one object on each line; .parquet; or a folder written by `save_to_disk` of
+            Hugging Face's `datasets`.
         header: whether the first line of a tab-separated file names the columns.
 
     Raises:
@@ -67,7 +67,7 @@ def state(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size in bytes and time of change (ns) of a file, or of all files in a folder.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such file or folder.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return tuple((f.name, stat.st_size, stat.st_mtime_ns) for f in files for stat in [f.stat()])
@@ -133,7 +133,7 @@ def _csv(path: Path) -> Table:
 
 
 def _table(path: Path, names: list[str], rows: list[list[str]]) -> Table:
-    """The rows that have a cell for each name; the others are counted."""
+    """The rows that have a cell for each name; the others become `Table.malformed`."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path} has two columns {some(twice, 5)}")
@@ -178,7 +178,7 @@ def _parquet(path: Path) -> Table:
 
 
 def _arrow(folder: Path) -> Table:
-    """A data set that Hugging Face's `save_to_disk` wrote; its package is not needed."""
+    """Read a data set written by Hugging Face's `save_to_disk`, without their package."""
     try:
         from pyarrow import ArrowException, concat_tables, ipc, memory_map
         from pyarrow import Table as ArrowTable
@@ -218,7 +218,7 @@ def _json(path: Path) -> Any:
 
 
 def _of_arrow(table: Any, names: dict[str, list[str]]) -> Table:
-    """The columns of texts and numbers; of the others only the names are told."""
+    """The columns of texts and numbers; class labels become their names (`names`)."""
     columns = {}
     for field_ in table.schema:
         cells = table.column(field_.name).to_pylist()
@@ -235,7 +235,7 @@ def _of_arrow(table: Any, names: dict[str, list[str]]) -> Table:
 
 
 def _written(value: object) -> str:
-    """A cell as text; a whole number has no decimals."""
+    """A cell as text; whole numbers without decimals."""
     if value is None or value != value:  # noqa: PLR0124 # NaN
         return ""
     if isinstance(value, float) and value.is_integer():

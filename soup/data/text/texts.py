@@ -1,9 +1,9 @@
 """The address of a text in a manifest, and the texts at given addresses.
 
 An address is FILE::COLUMNS::ROW, such as `RTE/train.tsv::sentence1+sentence2::0000012`: the file
-relative to the data root, the column of the text (of a pair both, joined by '+'; a number, counted
-from 0, in a file without a header), and the number of the row, counted from 1 without the header.
-A process that gets a manifest needs no parameters to find the texts.
+relative to the data root; the column of the text, or both columns of a pair, joined by '+'; and the
+number of the row, counted from 1 without the header. In a file without a header, the columns are
+numbers from 0. A process that gets a manifest needs no parameters to find the texts.
 """
 
 import hashlib
@@ -28,22 +28,22 @@ class Text(NamedTuple):
 
     @property
     def content(self) -> str:
-        """Fingerprint of the text as it is written: the start of a SHA-256."""
+        """Fingerprint of the exact text: the start of a SHA-256."""
         written = self.text if self.pair is None else f"{self.text}\0{self.pair}"
         return hashlib.sha256(written.encode()).hexdigest()[:32]
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Each text in the form in which the same sentence is always written alike.
+        """Each text in a normal form, which is equal for equal sentences.
 
-        Case and white space do not count, nor does how a character is composed.
+        Case, white space and the Unicode composition of characters are ignored.
         """
         both = (self.text,) if self.pair is None else (self.text, self.pair)
         return tuple(" ".join(unicodedata.normalize("NFKC", t).casefold().split()) for t in both)
 
 
 def address(file: str, columns: Sequence[str], row: int) -> str:
-    """The path of a text in a manifest."""
+    """The address of a text, which is its path in a manifest."""
     return MARK.join([file, "+".join(columns), f"{row:07d}"])
 
 
@@ -51,7 +51,7 @@ def parts(path: str) -> tuple[str, tuple[str, ...], int]:
     """The file, the columns and the row of an address.
 
     Raises:
-        DataError: it is no address of a text.
+        DataError: the path is not the address of a text.
     """
     file, columns, row = [*path.rsplit(MARK, 2), "", ""][:3]
     if not file or not columns or not row.isdecimal():
@@ -65,13 +65,13 @@ def at(table: Table, columns: Sequence[str], position: int) -> Text:
 
 
 def open_texts(root: Path, rows: Sequence[Row]) -> list[Text]:
-    """The texts of a manifest's rows.
+    """Read the texts of a manifest's rows.
 
     Args:
         root: the data root.
 
     Raises:
-        DataError: a file is missing, or a text is not what it was when the split was made.
+        DataError: a file is missing, or a text has changed since the split was made.
     """
     texts: list[Text] = []
     changed: list[str] = []

@@ -1,4 +1,4 @@
-"""The tokens of a split's texts, computed once and mapped from the cache into memory."""
+"""The tokens of a split's texts, computed once, cached and memory-mapped."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 PART = 4096  # texts that are tokenised at a time
 
 
-# Texts -> of each, special tokens included and cut to what the model takes: the ids of its tokens;
-# their types, 0 in the first text and 1 in the second; how many there were before the cut.
+# Texts -> for each text: the ids of its tokens, with special tokens, cut to the maximum length;
+# their types (0 in the first text, 1 in the second); the number of tokens before the cut.
 Encode = Callable[[Sequence[Text]], Sequence[tuple[Sequence[int], Sequence[int], int]]]
 
 
@@ -30,8 +30,8 @@ class Tokens:
 
     Attributes:
         flat: int32 (tokens, 2): the id of each token, and 1 + its type.
-        lengths: int64 (texts,), tokens of each text.
-        uncut: int64 (texts,), tokens that it would have if nothing was cut off.
+        lengths: int64 (texts,), number of tokens of each text.
+        uncut: int64 (texts,), the same before cutting.
     """
 
     flat: NDArray[np.int32]
@@ -43,17 +43,17 @@ class Tokens:
 
     @property
     def cut(self) -> int:
-        """How many texts are longer than the model takes."""
+        """The number of texts that were cut."""
         return int((self.uncut > self.lengths).sum())
 
     def padded(self, indices: NDArray[np.int64], pad: int) -> NDArray[np.int32]:
-        """Some texts, filled up to the longest of them.
+        """Some texts, padded to the longest of them.
 
         Args:
-            pad: id of the filling token.
+            pad: id of the padding token.
 
         Returns:
-            int32 (texts, 2, longest): the ids; and 1 + the types, which is 0 where it is filled up.
+            int32 (texts, 2, longest): the ids; and 1 + the types, which is 0 in the padding.
         """
         lengths = self.lengths[indices]
         longest = int(lengths.max(initial=1))
@@ -67,31 +67,31 @@ class Tokens:
 
 
 def tokens_of(texts: Sequence[Text], encode: Encode) -> Tokens:
-    """The tokens of texts that are in memory."""
+    """Tokenise texts in memory."""
     lengths, flat = _tokenised(texts, encode)
     return Tokens(flat, lengths[:, 0], lengths[:, 1])
 
 
 def digest(rows: Sequence[Row], root: Path, name: str) -> str:
-    """Names the tokens of a manifest's rows.
+    """A digest that identifies the tokens of a manifest's rows.
 
     Args:
         root: the data root.
-        name: names the tokenizer, and at what length it cuts.
+        name: identifies the tokenizer and its maximum length.
     """
     code = of_code("soup.data.text.tokens")
     return of_value(["tokens", code, name, str(root), [[row.path, row.content] for row in rows]])
 
 
 def kept_tokens(store: ImageStore, rows: Sequence[Row], encode: Encode, name: str) -> Tokens:
-    """The tokens of a manifest's rows: mapped from the cache, where they are stored if need be.
+    """The tokens of a manifest's rows, memory-mapped from the cache; computed if not cached.
 
     Args:
         store: the data root and the cache.
-        name: names the tokenizer, and at what length it cuts.
+        name: identifies the tokenizer and its maximum length.
 
     Raises:
-        DataError: a text is missing or is not what it was when the split was made.
+        DataError: a text is missing, or has changed since the split was made.
     """
     key = digest(rows, store.root, name)
 
@@ -123,7 +123,7 @@ def kept_tokens(store: ImageStore, rows: Sequence[Row], encode: Encode, name: st
 def _tokenised(
     texts: Sequence[Text], encode: Encode, advance: Callable[[int], object] = lambda _: None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """int64 (texts, 2), the lengths after and before cutting; and `Tokens.flat`."""
+    """Return int64 (texts, 2), the lengths after and before cutting, and `Tokens.flat`."""
     lengths, flat = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int32)]
     for start in range(0, len(texts), PART):
         encoded = encode(texts[start : start + PART])

@@ -1,4 +1,4 @@
-"""What a file of others may grow to: sizes are summed before anything is unpacked or written."""
+"""Limit how much a file grows: sizes are summed before anything is unpacked or written."""
 
 import os
 import zipfile
@@ -18,11 +18,11 @@ LOCATOR = b"PK\x06\x07"  # in front of it, says where larger numbers are
 
 
 def records(path: Path) -> list[zipfile.ZipInfo] | None:
-    """The records of a zip file within the limits; None if the file is none.
+    """The records of a zip file within the limits; None if the file is not a zip file.
 
     Raises:
-        FormatError: its records overlap, or unpack to more than the limits.
-        BadZipFile: it is damaged.
+        FormatError: records overlap, or unpack to more than the limits.
+        BadZipFile: the file is damaged.
     """
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":  # as torch tells its two formats apart
@@ -47,16 +47,16 @@ def records(path: Path) -> list[zipfile.ZipInfo] | None:
 def require_sound_size(weights: Mapping[str, Tensor], source: Path, size: int) -> None:
     """Check the number, the names and the sizes of tensors that were read from a file.
 
-    A tensor may be a view that shows the same number many times (a stride of 0), or the same
-    memory as others do; written, it takes memory for each.
+    A tensor may be a view that repeats one number (a stride of 0), or that shares memory with other
+    tensors; when it is written, every element takes memory.
 
     Args:
         weights: tensor name -> tensor.
         source: the file, for the error message.
-        size: of the file or of all shards, in bytes.
+        size: bytes of the file or of all shards.
 
     Raises:
-        FormatError: they are beyond a limit.
+        FormatError: the tensors exceed a limit.
     """
     if len(weights) > limits.TENSORS:
         raise _refusal(source, f"it has {len(weights):,} tensors", "TENSORS")
@@ -97,7 +97,7 @@ def _refusal(path: Path, what: str, limit: str, most: int | None = None) -> Form
 
 
 def _directory_bytes(path: Path) -> int:
-    """What a zip file says of the length of its table of contents; 0 if it says nothing."""
+    """The length of a zip file's table of contents, as the file states it; 0 if it does not."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - END_BYTES))
