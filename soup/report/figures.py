@@ -22,21 +22,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from soup.errors import some
 from soup.report import formatting
 from soup.report.label_layout import not_far_below, side_by_side, spread
+from soup.report.methods import is_soup, mark
 from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 from soup.report.tables import settings
 
-# Marker, colour and size in points of each kind of model. Kinds differ in shape and in colour; the
-# colours are those of Okabe and Ito, some made darker or lighter to be seen on white and on black.
-MARKERS = {
-    "ingredient": ("o", INK, 4.5),
-    "zero-shot": ("P", INK, 7.0),
-    "probe": ("X", INK, 7.0),
-    "best single": ("D", "#1f83c4", 6.5),
-    "uniform": ("^", "#0f9d76", 8.0),
-    "greedy": ("o", CHOSEN, 8.0),
-    "ensemble": ("s", "#bb6699", 6.5),
-    "greedy ensemble": ("p", "#bb6699", 8.0),
-}
 LEADER_LINE: dict[str, Any] = {
     "arrowstyle": "-",
     "linewidth": 0.5,
@@ -76,7 +65,8 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
     axes = figure.add_axes((0.1, 0.13, 0.66, 0.84))
     shown = not_far_below(points["x"]) & not_far_below(points["y"])
     shown |= points["kind"].isin([recipe, "best single"])  # the page compares these two
-    for kind, (marker, colour, plain) in MARKERS.items():
+    for kind in points["kind"].unique():
+        marker, colour, plain = mark(kind)
         group = points[shown & (points["kind"] == kind)]
         size = SPECKS["markersize"] if len(group) > MANY else plain
         hollow = "ensemble" in kind or kind == "ingredient"
@@ -196,17 +186,18 @@ def _label(axes: Axes, points: pd.DataFrame, recipe: str, floor: float) -> None:
     """Write the names of models in a column at the right, with a line from each to its mark."""
     low, high = axes.get_ylim()
     points = points.sort_values("y")
-    heights = spread(((points["y"] - low) / (high - low)).to_numpy(), gap=0.075, floor=floor)
+    gap = min(0.075, (1 - floor) / len(points))
+    heights = spread(((points["y"] - low) / (high - low)).to_numpy(), gap, floor)
     for height, row in zip(heights, points.itertuples(), strict=True):
         axes.annotate(
-            f"{row.kind} soup" if row.kind in ("greedy", "uniform") else str(row.kind),
+            f"{row.kind} soup" if is_soup(row.kind) and "(" not in row.kind else str(row.kind),
             (row.x, row.y),
             xytext=(1.04, height),
             textcoords="axes fraction",
-            color=MARKERS[row.kind][1],
+            color=mark(row.kind)[1],
             fontweight="bold" if row.kind == recipe else "normal",
             verticalalignment="center",
-            arrowprops=LEADER_LINE | {"color": MARKERS[row.kind][1]},
+            arrowprops=LEADER_LINE | {"color": mark(row.kind)[1]},
         )
 
 

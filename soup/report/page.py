@@ -18,8 +18,6 @@ from soup.report.caveats import caveats
 from soup.report.greedy_trace import greedy_trace
 from soup.report.headline import verdict
 
-COMPARED = [kind for kind in figures.MARKERS if kind != "ingredient"]
-
 
 @dataclass(frozen=True)
 class Report:
@@ -70,7 +68,7 @@ def page(report: Report) -> str:
         # Safe as markup, because `svg` escapes the names in a figure.
         figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},
         splits=tables.splits(report.results),
-        compared=tables.accuracies(report.results, COMPARED),
+        compared=tables.accuracies(report.results, tables.compared(report.results)),
         singles=tables.accuracies(report.results, ["ingredient"]),
         comparisons=tables.comparisons(report.tests),
         scored=_by_score(report),
@@ -94,7 +92,9 @@ def _by_score(report: Report) -> dict[str, Any]:
     names = {"difference": "difference", "low": "low", "high": "high", "p_value": "p"}
     columns = {name: tests[f"{score}_{figure}"] for name, figure in names.items()}
     return {
-        "compared": tables.accuracies(results.assign(accuracy=results[score], **bounds), COMPARED),
+        "compared": tables.accuracies(
+            results.assign(accuracy=results[score], **bounds), tables.compared(results)
+        ),
         "comparisons": tables.comparisons(tests.assign(**columns)),
     }
 

@@ -8,9 +8,11 @@ import pandas as pd
 
 from soup.report import formatting
 from soup.report.headline import outcomes
+from soup.report.methods import is_soup
 
 UNFOLDED_ROWS = 100  # a table with more rows than this shows the first FIRST_ROWS and folds others
 FIRST_ROWS = 40
+FIRST, LAST = ("zero-shot", "probe", "best single"), ("ensemble", "greedy ensemble")
 NOT_SETTINGS = ("name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy")
 
 
@@ -47,6 +49,13 @@ def splits(results: pd.DataFrame) -> list[str]:
     order = list(dict.fromkeys(str(split) for split in results["split"]))
     first = [split for split in formatting.SPLITS if split in order]
     return first + [split for split in order if split not in first]
+
+
+def compared(results: pd.DataFrame) -> list[str]:
+    """Return the kinds of models to compare: single models, soups in the given order, ensembles."""
+    kinds = [*dict.fromkeys(results["kind"])]
+    soups = [kind for kind in kinds if is_soup(kind)]
+    return [*(kind for kind in FIRST if kind in kinds), *soups, *(k for k in LAST if k in kinds)]
 
 
 def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
