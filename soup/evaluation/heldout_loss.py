@@ -77,10 +77,14 @@ class HeldoutLoss:
         self._batch_size, self._seed, self._autocast = batch_size, seed, autocast
         self._recalibration = recalibration
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
-        """The indices of the examples to learn from, in batches, shuffled by (seed, epoch)."""
+    def batches(self, epoch: int, size: int | None = None) -> Iterator[Tensor]:
+        """The indices of the examples to learn from, in batches, shuffled by (seed, epoch).
+
+        Args:
+            size: examples in a batch; `batch_size` if None.
+        """
         order = np.random.default_rng([self._seed, epoch]).permutation(self._learned)
-        yield from torch.from_numpy(order).split(self._batch_size)
+        yield from torch.from_numpy(order).split(size or self._batch_size)
 
     def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Gradients:
         """The loss and its gradients on a batch of indices.

@@ -13,6 +13,7 @@ from soup.recipes.fisher import fisher
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.learned import learned
+from soup.recipes.mehl import mehl
 from soup.recipes.model_stock import stock
 from soup.recipes.pruned import pruned
 from soup.recipes.removal import removal
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[..., Soup]] = {
     "repetition": repetition,
     "pruned": pruned,
     "learned": learned,
+    "mehl": mehl,
     "stock": stock,
     "interpolate": interpolate,
     "fisher": fisher,

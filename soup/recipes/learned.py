@@ -60,8 +60,12 @@ class Objective(Protocol):
 
     device: torch.device
 
-    def batches(self, epoch: int) -> Iterable[Any]:
-        """Yield the batches of one pass over the training part of the held-out set."""
+    def batches(self, epoch: int, size: int | None = None) -> Iterable[Any]:
+        """Yield the batches of one pass over the training part of the held-out set.
+
+        Args:
+            size: examples in a batch; the objective's own size if None.
+        """
         ...
 
     def __call__(self, weights: Weights, beta: float, batch: Any) -> Gradients: ...
@@ -109,7 +113,13 @@ def learned(
     Raises:
         Unusable, Incompatible, NotFinite: see `learn`.
     """
-    result = learn(ingredients, objective, by, epochs, memory=memory)
+    return soup_of_shares(
+        ingredients, learn(ingredients, objective, by, epochs, memory=memory), judge
+    )
+
+
+def soup_of_shares(ingredients: Sequence[Ingredient], result: Learned, judge: Judge | None) -> Soup:
+    """Return the soup of trained shares, mixed in float64; its errors are counted by a judge."""
 
     def mixed(name: str, tensors: list[Tensor]) -> Tensor:
         total = torch.zeros_like(tensors[0], dtype=torch.float64)
@@ -165,7 +175,7 @@ def learn(
     epochs_without_gain = 0
     for epoch in range(epochs + 1):
         loss = objective.check(mixed(), beta.item())
-        if loss is None or _finite(loss, len(losses)) < min(checks, default=math.inf):
+        if loss is None or finite(loss, len(losses)) < min(checks, default=math.inf):
             best, epochs_without_gain = (_shares(raw.detach()), beta.item()), 0
         else:
             epochs_without_gain += 1
@@ -174,7 +184,7 @@ def learn(
             break
         for batch in objective.batches(epoch):
             gradients = objective(mixed(), beta.item(), batch)
-            losses.append(_finite(gradients.loss, len(losses)))
+            losses.append(finite(gradients.loss, len(losses)))
             alpha = _shares(raw)
             alpha_gradient = torch.zeros_like(alpha)
             for name, products in mixer.products(gradients.weights).items():
@@ -191,7 +201,8 @@ def _shares(raw: Tensor) -> Tensor:
     return raw.double().softmax(dim=1)
 
 
-def _finite(loss: float, step: int) -> float:
+def finite(loss: float, step: int) -> float:
+    """Return the loss, or raise `NotFinite` if it is NaN or infinite."""
     if math.isfinite(loss):
         return loss
     raise NotFinite(

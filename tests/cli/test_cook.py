@@ -110,7 +110,9 @@ def test_two_devices_make_the_same_bytes_as_one(
     assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("slerp", "learned")])
+@pytest.mark.parametrize(
+    "recipe", [name for name in RECIPES if name not in ("slerp", "learned", "mehl")]
+)
 def test_every_recipe_is_cooked_by_its_name(
     soup: Command, candidates: Candidates, tmp_path: Path, recipe: str
 ) -> None:
@@ -134,6 +136,11 @@ def test_learned_and_slerp_are_cooked_by_their_names_and_options(
     said = soup(
         "cook", "-r", "learned", "-s", "by=global", "-s", "epochs=1", "--heldout",
         candidates.heldout, "-o", out, *candidates.models[:2],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    said = soup(
+        "cook", "-r", "mehl", "-s", "m=2", "-s", "epochs=1", "--heldout", candidates.heldout,
+        "-o", out, *candidates.models[:3],
     )  # fmt: skip
     assert said.code == 0, said.err
 

@@ -1,66 +1,26 @@
 """The learned soup follows autograd's gradient through the explicit sum, in small memory."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from soup.evaluation.heldout_loss import HeldoutLoss
-from soup.recipes.ingredient import Ingredient, Unusable
-from soup.recipes.learned import By, Gradients, layer_of, learn, learned
-from soup.weights import NotFinite, Weights
+from soup.recipes.ingredient import Unusable
+from soup.recipes.learned import By, layer_of, learn, learned
+from soup.weights import NotFinite
 from soup.weights.checkpoint import Checkpoint, save
+from tests.recipes.objectives import Model, Target, floats, network, networks, pool
 from tests.strategies import NAN, alike, seeds
 
-Model = dict[str, Tensor]
 KINDS: tuple[By, ...] = ("global", "layer", "tensor")
-
-
-class Target:
-    """Half the squared distance to given weights; what it is asked is written down."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, target: Model, steps: int = 1, checks: Sequence[float | None] = ()) -> None:
-        self.target, self.steps, self.checks = target, steps, list(checks)
-        self.checked: list[Weights] = []
-
-    def batches(self, epoch: int) -> Iterator[int]:
-        return iter(range(self.steps))
-
-    def __call__(self, weights: Weights, beta: float, batch: Any) -> Gradients:
-        gaps = {n: weights[n].double() - t.double() for n, t in self.target.items()}
-        return Gradients(sum(float((g**2).sum()) / 2 for g in gaps.values()), gaps, 0.0)
-
-    def check(self, weights: Weights, beta: float) -> float | None:
-        self.checked.append({n: t.clone() for n, t in weights.items()})
-        return self.checks.pop(0) if self.checks else None
-
-
-def pool(models: Sequence[Weights]) -> list[Ingredient]:
-    return [Ingredient(f"model {i}", model, NAN) for i, model in enumerate(models)]
-
-
-def floats(model: Model) -> Model:
-    return {name: torch.zeros(t.shape) for name, t in model.items() if t.is_floating_point()}
-
-
-def network() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
-
-
-def networks(count: int) -> tuple[list[Model], Tensor, Tensor]:
-    torch.manual_seed(0)
-    models = [dict(network().state_dict()) for _ in range(count)]
-    return models, torch.randn(40, 4).double(), torch.randint(0, 3, (40,))
 
 
 def literal(
