@@ -18,6 +18,7 @@ from flows.preflight import check
 from flows.project import Record, default_params, deployed_flow, open_project
 from flows.server.client import retry_while_restarting
 from flows.stages import STAGES
+from flows.study import make
 from flows.summary import commit_to_dvc, summary
 from soup.config.params import Params
 
@@ -29,6 +30,8 @@ def pipeline(params: Params | None = None) -> Record:
     with report_outcome(params) as succeeded:
         check(params)
         records = run(STAGES, params)
+        for name in params.studies:
+            make(name, params)
         commit_to_dvc(params)
         summary(params, records, time.monotonic() - begun)
         succeeded(records)

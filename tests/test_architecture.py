@@ -33,14 +33,17 @@ NOT_FOLLOWED = {("prepare", "soup.pipeline.demo")}
 
 
 def definitions() -> dict[str, dict]:
-    return yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
+    """The stages of the pipeline, and `study`, of which DVC makes one for each study asked for."""
+    stages = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in stages.items()}
 
 
 def test_dvc_and_the_pipeline_have_the_same_stages_in_the_same_order() -> None:
-    assert list(STAGES) == list(definitions())
+    assert [*STAGES, "study"] == list(definitions())
     assert [flow.name for flow in STAGES.values()] == list(STAGES)
     for name, stage in definitions().items():
-        assert stage["cmd"] == f"python -m flows {name}"
+        key = " ${key}" if name == "study" else ""
+        assert stage["cmd"] == f"python -m flows {name}{key}"
 
 
 def test_every_stage_reads_what_an_earlier_one_wrote() -> None:
@@ -52,13 +55,15 @@ def test_every_stage_reads_what_an_earlier_one_wrote() -> None:
             written |= {next(iter(out)) for out in stage.get(kind, [])}
 
 
-def test_only_evaluate_is_given_test_and_shifts() -> None:
+def test_only_evaluate_and_studies_are_given_test_and_shifts() -> None:
     readers = [
         name
         for name, stage in definitions().items()
         if any(dep.endswith(("evaluation.csv", "protocols.json")) for dep in stage["deps"])
     ]
-    assert readers == ["evaluate"]
+    assert readers == ["evaluate", "study"]
+    chosen = {dep for name in ("cook", "register") for dep in definitions()[name]["deps"]}
+    assert not any("studies" in dep for dep in chosen)  # nor do they choose anything
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from pydantic import (
 from soup.config.compute import Compute
 from soup.config.data import Data, Fraction
 from soup.config.search_space import SPACES, Range, Seed, Space
+from soup.config.studies import StudyName, StudyOptions
 from soup.config.text import require_text_model
 from soup.config.validation import Name, ParamsError, Strict, check, one_of, short_for
 from soup.config.yaml_text import read_yaml
@@ -244,6 +245,9 @@ class Params(Strict):
     soup: Cook = Cook()
     evaluate: Evaluate = Evaluate()
     registry: Register = Field(Register(), alias="register")
+    studies: dict[StudyName, StudyOptions] = Field(
+        {}, description="studies that the pipeline makes of the finished sweep, with their options"
+    )
     compute: Compute = Compute()
 
     @model_validator(mode="after")

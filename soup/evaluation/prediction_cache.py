@@ -7,10 +7,12 @@ read or computed. The rounding does not change accuracy.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
@@ -90,10 +92,28 @@ class PredictionCache:
         return to_float16_keeping_argmax(exact, columns_of(self.targets, split))
 
     def _digest(self, model: Source, split: str) -> str:
-        code = of_code("soup.models", "soup.evaluation.predict")
-        columns = [among.tolist() for among in columns_of(self.targets, split)]
-        made_by = [code, self.architecture.text(), self.how, *columns]
-        return of_value([model.digest(), self.sets[split].digest, made_by])
+        columns = columns_of(self.targets, split)
+        examples = self.sets[split].digest
+        return digest_of_logits(model.digest(), examples, self.architecture, self.how, columns)
+
+
+def digest_of_logits(
+    weights: str,
+    examples: str,
+    architecture: Architecture,
+    how: str,
+    columns: Sequence[NDArray[np.int64]],
+) -> str:
+    """Identifies stored logits by all that they depend on.
+
+    Args:
+        weights, examples: their digests.
+        how: any setting that changes the logits.
+        columns: the sets of classes that the model chooses among, as in `columns_of`.
+    """
+    code = of_code("soup.models", "soup.evaluation.predict")
+    made_by = [code, architecture.text(), how, *(among.tolist() for among in columns)]
+    return of_value([weights, examples, made_by])
 
 
 def digest_of(weights: Weights) -> str:

@@ -102,7 +102,7 @@ class CandidatePool:
         """Cook; the judge visits first what most ingredients got wrong."""
         ingredients = [stored.ingredient for stored in self.ranked]
         correct = [stored.correct for stored in self.ranked]
-        recalibration = self._recalibration()
+        recalibration = self.recalibration()
         evaluator = Evaluator(
             self.heldout,
             self.architecture,
@@ -144,7 +144,7 @@ class CandidatePool:
         trace[numbers] = trace[numbers].astype(float)
         return SoupResult(soup, trace, heldout, recalibration)
 
-    def _recalibration(self) -> Recalibration | None:
+    def recalibration(self) -> Recalibration | None:
         """What recomputes BatchNorm statistics on training images; None where they do not differ.
 
         Raises:

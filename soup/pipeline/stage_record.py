@@ -102,16 +102,22 @@ def read_record(path: Path, **kinds: type) -> dict[str, Any]:
 def stage(name: str, params: Params, root: Path) -> Stage:
     """Read a stage's definition from `dvc.yaml` and digest what it depends on.
 
+    Args:
+        name: of the stage; of one that DVC makes of a table (`foreach`), TEMPLATE@KEY.
+
     Raises:
         FileNotFoundError: an input is missing; the message says which stage makes it.
     """
     values = params.model_dump(mode="json", by_alias=True)
+    template, _, key = name.partition("@")
+    values["key"] = key
 
     def value(match: re.Match[str]) -> str:
         return str(reduce(getitem, match[1].split("."), values))
 
     text = re.sub(r"\$\{([\w.]+)\}", value, (root / "dvc.yaml").read_text())  # as DVC does
-    definition = parse_yaml(text, str(root / "dvc.yaml"))["stages"][name]
+    definition = parse_yaml(text, str(root / "dvc.yaml"))["stages"][template]
+    definition = definition["do"] if key else definition
     deps = [Path(dep) for dep in definition.get("deps", [])]
     for dep in deps:
         if not (root / dep).exists():
@@ -119,9 +125,9 @@ def stage(name: str, params: Params, root: Path) -> Stage:
                 f"{name} needs {dep}, which is missing: run the stages before it"
             )
     sources = [dep for dep in deps if dep.parts[0] == "soup"]
-    keys = [key for key in definition.get("params", []) if key != "experiment"]
+    paths = [path for path in definition.get("params", []) if path != "experiment"]
     made_of = {
-        "params": {key: values[key] for key in keys},
+        "params": {path: reduce(getitem, path.split("."), values) for path in paths},
         "deps": of_files(_files(deps, root), root),
     }
     outs = [
@@ -129,7 +135,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         for kind in ("outs", "metrics", "plots")
         for out in definition.get(kind, [])
     ]
-    record = next(out for out in outs if out.name == f"{name}.json")
+    record = next(out for out in outs if out.name == f"{key or name}.json")
     return Stage(
         name=name,
         digest=of_value(made_of),

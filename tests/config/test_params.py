@@ -48,7 +48,7 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
         (
             "sweeep",
             "did you mean sweep?; known here: "
-            "experiment, data, base, probe, sweep, soup, evaluate, register, compute",
+            "experiment, data, base, probe, sweep, soup, evaluate, register, studies, compute",
         ),
         ("soup__ties", "did you mean tie?; "
          "known here: recipe, score, tie, include_probe, recalibrate"),

@@ -1,0 +1,129 @@
+"""soup study: the experiments of the paper on a finished sweep."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from soup.cli.options import Json
+from soup.config.studies import STUDIES
+from soup.data.progress import Advance
+
+
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study.")] = "",
+    params: Annotated[
+        Path, typer.Option(metavar="FILE", help="Parameters of the finished sweep.")
+    ] = Path("params.yaml"),
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most examples of each split, spread evenly over its classes."),
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(min=3, help="Points on a line, or on each side of the landscape's square."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A fine-tune that is studied; may be repeated."),
+    ] = None,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="Most pairs of models, drawn at random.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the studies and exit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Answer a question of the paper from a finished sweep: a table, a figure and a sentence.
+
+    soup study landscape --params params.yaml
+
+    The sweep is that of the parameter file (python -m flows pipeline --params FILE). The study is
+    written to out/EXPERIMENT/studies/, and becomes a section of the report. What a study computed
+    is kept: one that was interrupted goes on, and another one of the same models uses it. Options
+    that are not given are those under `studies` in the parameter file.
+    """
+    from soup.cli.terminal import table
+
+    if list_ or not name:
+        table("studies", ["name", "answers"], [*STUDIES.items()])
+        if not list_:
+            raise typer.Exit(2)
+        return
+    given: dict[str, Any] = {"images": images, "points": points, "models": model}
+    given |= {"pairs": pairs, "seed": seed}
+    _run(name, params, {k: v for k, v in given.items() if v not in (None, [])}, as_json)
+
+
+# The questions, for `soup study --help`.
+study.__doc__ = f"{study.__doc__}\n\n    \b\n" + "\n".join(
+    f"    {name}: {question}" for name, question in STUDIES.items()
+)
+
+
+def _run(name: str, file: Path, given: dict[str, Any], as_json: bool) -> None:
+    from soup.cli.terminal import bold, print_json, say
+    from soup.config.params import load
+    from soup.config.studies import StudyOptions, require_study
+    from soup.config.validation import check
+    from soup.pipeline import study_record
+    from soup.pipeline.project import Project
+    from soup.pipeline.stages import study as stages
+
+    require_study(name)
+    params = load(file)
+    old = params.studies.get(name, StudyOptions())
+    options = check(StudyOptions, {**old.model_dump(exclude_unset=True), **given}, "options")
+    params = params.model_copy(update={"studies": {**params.studies, name: options}})
+    project = Project(root_of(file), params, say=say, track=_track)
+    stages.require(project, name, str(file))
+    stage = study_record.definition(project, name)
+    record = stage.finished()
+    done_before = record is not None
+    if record is None:
+        record = stage.finish(stages.run(project, name, str(file)))
+    study_record.redraw_report(project)
+    files = [str(out.relative_to(project.root)) for out in stage.outs]
+    if as_json:
+        told = {key: record[key] for key in ("study", "question", "sentence", "seconds")}
+        print_json({**told, "files": files})
+        return
+    say(bold(STUDIES[name]))
+    say(record["sentence"])
+    how = "done before, reused" if done_before else f"{record['seconds']:.0f} s"
+    say(f"{', '.join(files)} ({how})")
+
+
+def root_of(file: Path) -> Path:
+    """The project folder: MODELSOUP_ROOT, or the nearest folder above a file with a dvc.yaml.
+
+    Raises:
+        BadInput: there is none.
+    """
+    from soup.errors import BadInput
+
+    if os.environ.get("MODELSOUP_ROOT"):
+        return Path(os.environ["MODELSOUP_ROOT"]).resolve()
+    for folder in file.resolve().parents:
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise BadInput(
+        f"{file} is in no project (a folder with dvc.yaml): a study is made of a sweep of the "
+        "pipeline, whose results are in out/ of its checkout"
+    )
+
+
+@contextmanager
+def _track(what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
+    """A progress bar, as the stages want one (`soup.data.progress.Track`)."""
+    from soup.cli.terminal import progress
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            advance()
+
+    with progress(f"{what} ({unit})", total) as advance:
+        yield steps

@@ -1,0 +1,27 @@
+"""A model that studies are made of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from soup.evaluation.metrics import Logits
+from soup.weights import Weights
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the sweep.
+
+    Attributes:
+        name: its run's.
+        weights: read from files when they are used.
+        digest: SHA-256 of the file of the weights.
+        settings: its hyperparameters, such as lr and seed.
+        heldout: reads the stored held-out logits.
+    """
+
+    name: str
+    weights: Weights
+    digest: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    heldout: Callable[[], Logits] | None = None
