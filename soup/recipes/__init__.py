@@ -15,6 +15,7 @@ from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.learned import learned
 from soup.recipes.mehl import mehl
 from soup.recipes.model_stock import stock
+from soup.recipes.monosoup import monosoup
 from soup.recipes.pruned import pruned
 from soup.recipes.removal import removal
 from soup.recipes.repetition import repetition
@@ -36,6 +37,7 @@ RECIPES: dict[str, Callable[..., Soup]] = {
     "mehl": mehl,
     "stock": stock,
     "interpolate": interpolate,
+    "monosoup": monosoup,
     "fisher": fisher,
     "slerp": slerp,
     "task": task,

@@ -22,6 +22,7 @@ SELECTING = {"greedy", "removal", "repetition", "pruned"}
 # Options by which a recipe of one model is that model.
 WHOLE: dict[str, dict[str, Any]] = {
     "interpolate": {"alpha": 1},
+    "monosoup": {"energy": 1},
     "ties": {"density": 1},
     "dare": {"drop": 0},
 }
