@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from soup.models.architecture import Architecture, ModelError
+from soup.models.onednn import multiply_by_onednn
 from soup.models.text_arguments import unfit_text
 
 CONFIG_FILE = "config.json"
@@ -92,6 +93,7 @@ def as_classifier(model: Any) -> nn.Module:
     """Change a model of transformers in place, so that it maps one tensor to logits."""
     kind: Any = type(model)
     model.__class__ = _classifier(kind)
+    multiply_by_onednn(model)
     head(model)
     return cast(nn.Module, model)
 
