@@ -83,6 +83,7 @@ def serve(
     if verify is not None and not verify.is_file():
         raise BadInput(f"--verify {verify}: there is no such file")
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a process has one core
+    from soup.cores import cores
     from soup.serving import processes, server
     from soup.serving.protocol import HELD, Limits
 
@@ -93,7 +94,7 @@ def serve(
         warn(found.warning)
     body = int(max_body * (1 << 20))
     limits = Limits(body, max_pictures, waiting=max_waiting, held=max(4 * body, HELD))
-    count = workers or processes.cores()
+    count = workers or cores()
 
     def tell(address: str) -> None:
         say(bold(found.whose), f"answers at {address}/invocations in {count} processes")

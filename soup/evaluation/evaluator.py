@@ -20,7 +20,7 @@ from soup.evaluation.judges import (
 )
 from soup.evaluation.metrics import Correct, Logits
 from soup.evaluation.passes import Loading
-from soup.evaluation.predict import predict
+from soup.evaluation.predict import batches_of, predict
 from soup.models import Architecture, load_weights
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights, specs
@@ -144,14 +144,17 @@ class Evaluator:
         """The arguments that the judges of all kinds have in common, for each device."""
         inputs, labels = self._compact(among)
         indices = np.arange(len(self)) if among is None else among
-        groups = self.examples.groups(indices, self.batch_size)
+        device = next(self.models[0].parameters()).device
+        batches = batches_of(self.examples, indices, self.batch_size, device)
+        groups = self.examples.groups(indices, batches.size)
         if groups is not None and among is not None:  # as positions among these
             position = {int(index): place for place, index in enumerate(among)}
             groups = [np.array([position[int(i)] for i in group]) for group in groups]
         shared = {
             "inputs": inputs,
             "labels": labels,
-            "batch_size": self.batch_size,
+            "batch_size": batches.size,
+            "lanes": batches.lanes,
             "prepare": self.examples.prepare,
             "load": self.load,
             "recalibration": self.recalibration,

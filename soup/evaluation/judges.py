@@ -10,6 +10,7 @@ inputs before it judges, and a recipe's soup has these statistics.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -99,6 +100,7 @@ class ErrorJudge:
         load: Load = load_exactly,
         recalibration: Recalibration | None = None,
         groups: Sequence[NDArray[np.int64]] | None = None,
+        lanes: int = 1,
     ) -> None:
         """
         Args:
@@ -114,9 +116,13 @@ class ErrorJudge:
             recalibration: recomputes the BatchNorm statistics of each candidate.
             groups: the batches, where not any examples can be computed together: of each, the
                 indices of its examples.
+            lanes: the most batches that are computed at once, on a CPU. All results, and
+                `examples_seen`, are those of a single lane.
         """
         loading = Loading(load, recalibration)
-        self._passes = Passes(model, inputs, labels, correct, batch_size, prepare, loading, groups)
+        self._passes = Passes(
+            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes
+        )
         self._wrong = wrong
         self.examples_seen: list[int] = []
         self.answers: list[Correct | None] = []
@@ -127,15 +133,16 @@ class ErrorJudge:
         """The number of errors; None if it exceeds `at_most`."""
         errors, seen, labels = 0, 0, self._passes.labels
         right, outputs = torch.empty(len(labels), dtype=torch.bool), []
-        for part, logits in self._passes(weights):
-            wrong = self._wrong(logits, labels[part]).cpu()
-            right[part.cpu()] = ~wrong
-            outputs.append(logits.float().cpu())
-            errors, seen = errors + int(wrong.sum()), seen + len(part)
-            if at_most is not None and errors > at_most:
-                self.examples_seen.append(seen)
-                self.answers.append(None)
-                return None
+        with closing(self._passes(weights)) as passes:
+            for part, logits in passes:
+                wrong = self._wrong(logits, labels[part]).cpu()
+                right[part.cpu()] = ~wrong
+                outputs.append(logits.float().cpu())
+                errors, seen = errors + int(wrong.sum()), seen + len(part)
+                if at_most is not None and errors > at_most:
+                    self.examples_seen.append(seen)
+                    self.answers.append(None)
+                    return None
         self.examples_seen.append(seen)
         self.answers.append(right.numpy())
         self.logits = self._passes.in_order(outputs)
@@ -172,6 +179,7 @@ class ScoreJudge:
         recalibration: Recalibration | None = None,
         correct: Sequence[Correct] = (),
         groups: Sequence[NDArray[np.int64]] | None = None,
+        lanes: int = 1,
     ) -> None:
         """
         Args:
@@ -180,7 +188,9 @@ class ScoreJudge:
         The other arguments are those of `ErrorJudge`.
         """
         loading = Loading(load, recalibration)
-        self._passes = Passes(model, inputs, labels, correct, batch_size, prepare, loading, groups)
+        self._passes = Passes(
+            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes
+        )
         self._score, self._labels = score, labels.cpu()
         self.examples_seen: list[int] = []
         self.logits: Logits | None = None
@@ -191,20 +201,21 @@ class ScoreJudge:
         counted = self._score if isinstance(self._score, CountScore) else None
         outputs: list[Tensor] = []
         table, unseen, seen = None, None, 0
-        for part, output in self._passes(weights):
-            outputs.append(output.float().cpu())
-            seen += len(part)
-            if counted is None or at_most is None:
-                continue
-            labels, classes = self._labels[part.cpu()], output.shape[1]
-            if unseen is None:
-                unseen = torch.bincount(self._labels, minlength=classes)
-            unseen = unseen - torch.bincount(labels, minlength=classes)
-            counts = counted.table(outputs[-1], labels)
-            table = counts if table is None else table + counts
-            if counted.least(table, unseen) > at_most + SLACK:
-                self.examples_seen.append(seen)
-                return None
+        with closing(self._passes(weights)) as passes:
+            for part, output in passes:
+                outputs.append(output.float().cpu())
+                seen += len(part)
+                if counted is None or at_most is None:
+                    continue
+                labels, classes = self._labels[part.cpu()], output.shape[1]
+                if unseen is None:
+                    unseen = torch.bincount(self._labels, minlength=classes)
+                unseen = unseen - torch.bincount(labels, minlength=classes)
+                counts = counted.table(outputs[-1], labels)
+                table = counts if table is None else table + counts
+                if counted.least(table, unseen) > at_most + SLACK:
+                    self.examples_seen.append(seen)
+                    return None
         self.examples_seen.append(seen)
         self.logits = self._passes.in_order(outputs)
         logits = torch.from_numpy(self.logits)

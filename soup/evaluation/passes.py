@@ -5,7 +5,8 @@ batch, so they are sorted one by one. Texts of similar length have fixed batches
 are sorted: then the logits of an example depend on the weights alone, to the last bit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from soup.evaluation.metrics import Correct, Logits
 from soup.models.batchnorm import Recalibration
+from soup.models.lanes import in_lanes
 from soup.weights import Weights
 from soup.weights.merged import replaced
 
@@ -85,6 +87,7 @@ class Passes:
         prepare: Callable[[Tensor], Tensor],
         loading: Loading,
         groups: Sequence[NDArray[np.int64]] | None = None,
+        lanes: int = 1,
     ) -> None:
         """
         Args:
@@ -96,20 +99,33 @@ class Passes:
             prepare: a batch of `inputs` -> the model's input.
             loading: copies weights into the model.
             groups: the indices of the examples of each batch; None if any batches will do.
+            lanes: the most batches that are computed at once, on a CPU.
         """
         device = next(model.parameters()).device
         self._model, self._prepare, self.loading = model.eval(), prepare, loading
         self._correct, self._batch_size, self._groups = [*correct], batch_size, groups
+        self._lanes = lanes
         self._inputs, self.labels = inputs.to(device), labels.to(device)
         best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
         self._visits: list[Tensor] = []
         self._arrange(best)
 
-    def __call__(self, weights: Weights) -> Iterator[tuple[Tensor, Tensor]]:
-        """Load weights, and yield the indices and the logits of one batch after the other."""
+    def __call__(self, weights: Weights) -> Generator[tuple[Tensor, Tensor]]:
+        """Load weights, and yield the indices and the logits of one batch after the other.
+
+        If the caller stops early, lanes have computed further batches, which nobody sees.
+        """
         self.loading(self._model, weights)
-        for part in self._visits:
-            yield part, self._model(self._prepare(self._inputs[part]))
+        visits, inputs = self._visits, self._inputs
+
+        def compute(batch: Tensor) -> Tensor:
+            logits: Tensor = self._model(self._prepare(batch))
+            return logits
+
+        with closing(
+            in_lanes(self._model, compute, inputs.__getitem__, visits, self._lanes)
+        ) as outputs:
+            yield from zip(visits, outputs, strict=True)
 
     def in_order(self, outputs: Sequence[Tensor]) -> Logits:
         """The logits of all batches of a whole pass, on the CPU, in the order of the examples."""

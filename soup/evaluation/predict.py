@@ -1,6 +1,6 @@
 """A model's logits on labelled examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
+from soup.models.lanes import Deal, deal, in_lanes
 
 
 @torch.inference_mode()
@@ -30,29 +31,75 @@ def predict(
     device = next(model.parameters()).device
     chosen = np.arange(len(examples)) if indices is None else indices
     with torch.autocast("cuda", torch.bfloat16, enabled=bf16 and device.type == "cuda"):
-        logits: Logits = computed(model, examples, chosen, batch_size, device).numpy()
+        logits: Logits = computed(model, model, examples, chosen, batch_size).numpy()
     return logits
 
 
 def computed(
+    model: nn.Module,
     compute: Callable[[Tensor], Tensor],
     examples: Examples,
     indices: NDArray[np.int64],
     batch_size: int,
-    device: torch.device,
 ) -> Tensor:
     """What a function gives for examples, float32 on the CPU, a row for each of the indices.
 
     Args:
-        compute: a batch of the model's input, on the device -> (batch, ...).
+        model: that `compute` uses.
+        compute: a batch of the model's input, on the model's device -> (batch, ...).
         indices: of the examples, each once.
+        batch_size: the most examples in the model at once.
     """
-    batches = examples.batches(indices, batch_size, device)
     # The rows stay on a GPU to the end: each copy to the CPU would wait for the model.
-    rows = torch.cat([compute(batch).float() for batch in batches]).cpu()
-    groups = examples.groups(indices, batch_size)
-    if groups is None:
+    rows = torch.cat([*outputs(model, compute, examples, indices, batch_size)]).cpu()
+    if examples.groups(indices[:1], 1) is None:
         return rows
+    batches = batches_of(examples, indices, batch_size, next(model.parameters()).device)
+    groups = split(examples, indices, batches.size)
     row_of = np.empty(int(indices.max()) + 1, np.int64)
     row_of[np.concatenate(groups)] = np.arange(len(indices))
     return rows[torch.from_numpy(row_of[indices])]
+
+
+def outputs(
+    model: nn.Module,
+    compute: Callable[[Tensor], Tensor],
+    examples: Examples,
+    indices: NDArray[np.int64],
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """What a function gives for one batch after the other, float32 on the model's device.
+
+    The arguments are those of `computed`.
+    """
+    device = next(model.parameters()).device
+    if device.type != "cpu":
+        for batch in examples.batches(indices, batch_size, device):
+            yield compute(batch).float()
+        return
+    batches = batches_of(examples, indices, batch_size, device)
+    parts = split(examples, indices, batches.size)
+    yield from in_lanes(
+        model,
+        lambda compact: compute(examples.prepare(compact)).float(),
+        examples.compact,
+        parts,
+        batches.lanes,
+    )
+
+
+def batches_of(
+    examples: Examples, indices: NDArray[np.int64], batch_size: int, device: torch.device
+) -> Deal:
+    """How examples are dealt to the lanes of a device; indices of at least one."""
+    if device.type != "cpu" or examples.groups(indices[:1], 1) is not None:
+        return deal(batch_size, device, None)
+    return deal(batch_size, device, examples.compact(indices[:1])[0].numel())
+
+
+def split(examples: Examples, indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """The indices of each batch."""
+    groups = examples.groups(indices, size)
+    if groups is not None:
+        return groups
+    return [indices[start : start + size] for start in range(0, len(indices), size)]

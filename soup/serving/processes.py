@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -23,29 +22,11 @@ from gunicorn.workers.base import Worker
 
 from soup.errors import BadInput, Failure
 
-CGROUP = Path("/sys/fs/cgroup")
 GRACE = 30  # seconds for a process to answer its waiting requests at the end
 CONNECTIONS = 1000  # open connections of one process; further ones get 503
 HANGS = 60  # seconds without a heartbeat after which a process is killed and replaced
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")
-
-
-def cores() -> int:
-    """The number of cores that this process may use, by its affinity and its cgroup's quota."""
-    try:
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        available = os.cpu_count() or 1
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            texts = [(CGROUP / file).read_text() for file in files]
-            quota, period = map(int, " ".join(texts).split())
-        except (OSError, ValueError):  # 'max', or another version of cgroups
-            continue
-        if quota > 0:
-            available = min(available, max(1, quota // period))
-    return available
 
 
 def hosts_of(host: str, allowed: Sequence[str]) -> list[str]:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from soup.data.loading.image_store import ImageStore
 from soup.evaluation.examples import Examples
-from soup.evaluation.predict import computed
+from soup.evaluation.predict import computed, outputs
 from soup.files import of_code, of_value
 from soup.models import Architecture, library
 
@@ -53,15 +53,19 @@ def features(
     model: nn.Module, examples: Examples, architecture: Architecture, batch_size: int = 256
 ) -> Iterator[Features]:
     """The inputs of the model's head, float32 (batch, features), one batch at a time."""
-    device = next(model.parameters()).device
-    library_features = library(architecture.library).features
+    of = library(architecture.library).features
+
+    @torch.no_grad()
+    def compute(batch: Tensor) -> Tensor:
+        return of(model, batch)
+
     everything = np.arange(len(examples))
+    if examples.groups(everything[:1], 1) is None:
+        for rows in outputs(model, compute, examples, everything, batch_size):
+            yield rows.cpu().numpy()
+        return
     # Of texts, enough at a time that batches of similar length can be made of them.
-    step = batch_size if examples.groups(everything[:1], 1) is None else max(SORTED, batch_size)
+    step = max(SORTED, batch_size)
     for start in range(0, len(everything), step):
         part = everything[start : start + step]
-        with torch.no_grad():
-            rows = computed(
-                lambda batch: library_features(model, batch), examples, part, batch_size, device
-            )
-        yield rows.numpy()
+        yield computed(model, compute, examples, part, batch_size).numpy()

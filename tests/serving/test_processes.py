@@ -1,35 +1,11 @@
-"""The cores that a server may use, where it listens, and by which names it is called."""
+"""Where a server listens, and by which names it is called."""
 
-import os
 import socket
-from pathlib import Path
 
 import pytest
 
 from soup.errors import BadInput
-from soup.serving.processes import cores, hosts_of, listen
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"cpu.max": "max 100000"}, 64),
-        ({"cpu.max": "250000 100000"}, 2),
-        ({"cpu.max": "20000 100000"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
-        ({}, 64),
-    ],
-)
-def test_a_process_a_core_of_those_that_were_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr("soup.serving.processes.CGROUP", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
-    assert cores() == expected
+from soup.serving.processes import hosts_of, listen
 
 
 def test_a_port_in_use_is_told() -> None:

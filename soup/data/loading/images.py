@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from soup.cores import cores
 from soup.data.errors import Unreadable
 from soup.data.loading.image_store import ImageStore
 from soup.data.reading import image_file
@@ -186,7 +187,7 @@ def in_threads(work: Callable[[T], S], items: Sequence[T]) -> list[S]:
 
 @once
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count())
+    return ThreadPoolExecutor(cores())
 
 
 if hasattr(os, "register_at_fork"):  # threads are not there in a forked process
