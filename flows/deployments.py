@@ -12,7 +12,8 @@ from flows.project import Record, default_params, deployed_flow, open_project
 from flows.stage import require_done
 from flows.stages import STAGES
 from flows.summary import summary
-from soup.config.params import Cook, Params
+from soup.config.cooking import Cook
+from soup.config.params import Params
 from soup.config.validation import Name, Strict
 
 _NAMES: Sequence[str] = [*STAGES]

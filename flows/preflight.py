@@ -21,19 +21,21 @@ def check(params: Params) -> None:
     Raises:
         ParamsError: the grid is smaller than the number of runs.
         NoDevices: one fine-tune is to have more devices than there are.
-        BadInput: checkpoints to import are not there, timm has no such optimizer, the library has
-            no such base, or there is no place for fine-tunes as `compute.runner` and
-            `compute.limit` say.
+        BadInput: checkpoints to import are not there, timm has no such optimizer, a recipe lacks
+            what it needs or refuses its options, the library has no such base, or there is no place
+            for fine-tunes as `compute.runner` and `compute.limit` say.
         TrackingError: MLflow does not answer, does not reach its artifacts, or the experiment was
             deleted in it.
     """
     from flows.runners import choose
+    from soup.pipeline.cooking import supplies
     from soup.pipeline.sweep.imported_pool import pool_files
     from soup.pipeline.sweep.sampling import sample
     from soup.train import optimizer
 
     choose.require(params)
     optimizer.require(params.sweep.optimizer)
+    supplies.require(params)
     sample(params.sweep)
     if not _base_is_there(params):
         _require_base(params.base)

@@ -13,11 +13,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
-    field_validator,
     model_validator,
 )
 
 from soup.config.compute import Compute
+from soup.config.cooking import Cook
 from soup.config.data import Data, Fraction
 from soup.config.search_space import SPACES, Range, Seed, Space
 from soup.config.studies import StudyName, StudyOptions
@@ -178,35 +178,6 @@ class Sweep(Strict):
         if len(set(self.ema)) != len(self.ema):
             raise ValueError(f"ema has a decay twice: {self.ema}")
         return self
-
-
-class Cook(Strict):
-    """How the ingredients become a soup."""
-
-    recipe: Literal["uniform", "greedy"] = "greedy"
-    score: Literal["accuracy", "f1", "matthews", "f1-accuracy"] | None = Field(
-        None,
-        description="what is best on held-out: accuracy, mean F1 of all classes, Matthews, or the "
-        "mean of accuracy and one class's F1; default: that of the GLUE task, or accuracy",
-    )
-    tie: Literal["keep", "reject"] = Field(
-        "keep", description="an equal score: keep (the paper, >=) or reject (the published code, >)"
-    )
-    include_probe: bool = Field(True, description="the LP model is a candidate too")
-    recalibrate: int = Field(
-        256,
-        ge=0,
-        description="training images on which each candidate's BatchNorm statistics are recomputed "
-        "before it is judged, a pass over them each; 0 averages the statistics. Of no effect on "
-        "models without BatchNorm, or whose fine-tunes left its statistics as they were",
-    )
-
-    @field_validator("recalibrate")
-    @classmethod
-    def one_image_has_no_variance(cls, images: int) -> int:
-        if images == 1:
-            raise ValueError("one image has no variance: give 2 or more, or 0")
-        return images
 
 
 class Evaluate(Strict):

@@ -89,7 +89,7 @@ def check(model: type[Model], raw: object, source: str) -> Model:
         if not problems:
             return made
     except ValidationError as error:
-        problems += [_explain(model, dict(e)) for e in error.errors(include_url=False)]
+        problems += [explain(model, dict(e)) for e in error.errors(include_url=False)]
     word = "problem" if len(problems) == 1 else "problems"
     lines = "\n".join(f"  {p}" for p in problems)
     raise ParamsError(f"{source}: {len(problems)} {word}\n{lines}")
@@ -108,7 +108,7 @@ def _secrets(raw: object, place: str = "") -> Iterator[str]:
             yield from _secrets(value, f"{place}.{index}")
 
 
-def _explain(model: type[Strict], error: dict[str, Any]) -> str:
+def explain(model: type[Strict], error: dict[str, Any]) -> str:
     place, kind, given = error["loc"], error["type"], error["input"]
     where = ".".join(str(p) for p in place if p not in FORMS) or "the file"
     if kind == "extra_forbidden":
@@ -175,6 +175,9 @@ def _model_at(model: Any, place: tuple[str | int, ...]) -> Any:
 
 
 def _fields(model: Any) -> dict[str, Any]:
+    """The keys of a model; none of one that takes any key and checks them itself."""
+    if getattr(model, "model_config", {}).get("extra") == "allow":
+        return {}
     return {f.alias or name: f for name, f in getattr(model, "model_fields", {}).items()}
 
 

@@ -1,46 +1,36 @@
 """The ingredients of a sweep, judged on held-out examples: what any recipe is cooked from."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
+from soup.config.recipe import Recipe
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Logits
+from soup.evaluation.metrics import correct as correct_of
+from soup.files import of_code, of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
+from soup.pipeline.cooking.cost import Meter
+from soup.pipeline.cooking.kept_soups import KeptSoups
+from soup.pipeline.cooking.result import SoupResult, WatchedJudge, trace_table
+from soup.pipeline.cooking.supplies import PROBE, call, starts_from_base
 from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.task_score import score_of
-from soup.recipes.greedy import greedy
-from soup.recipes.ingredient import Soup
-from soup.recipes.uniform import uniform
-from soup.tracking import Store, Stored, ingredients
-
-
-@dataclass(frozen=True)
-class SoupResult:
-    """A soup, its held-out logits, and its trace as a table.
-
-    Columns of the trace: step, name, heldout_errors (NaN where judging stopped early),
-    heldout_accuracy, at_most, kept, examples_seen (those judged), heldout_n. With a score other
-    than accuracy, `heldout_accuracy` is the score, and errors are (1 - score) * heldout_n.
-
-    Attributes:
-        heldout: float (examples, classes), from the judge's pass over the soup; of a soup of one
-            ingredient, which no judge looked at, the ingredient's own.
-        recalibration: what recomputed the candidates' BatchNorm statistics; None if nothing did.
-    """
-
-    soup: Soup
-    trace: pd.DataFrame
-    heldout: Logits
-    recalibration: Recalibration | None
+from soup.recipes.ingredient import Ingredient, Soup
+from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, ingredients
+from soup.weights import Weights, materialize
+from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.shards import WEIGHTS_FILE
 
 
 class CandidatePool:
@@ -96,12 +86,25 @@ class CandidatePool:
         """The tags that all ingredients share: base, split, sweep."""
         return {key: self.ranked[0].run.tags[key] for key in ("base", "split", "sweep")}
 
-    def cook(
-        self, recipe: Literal["uniform", "greedy"], tie: Literal["keep", "reject"] = "keep"
-    ) -> SoupResult:
+    def cook(self, recipe: Recipe) -> SoupResult:
+        """The soup of a recipe: that of an earlier call with the same inputs and code, or made now.
+
+        Raises:
+            Unusable: the recipe cannot be cooked from these ingredients; the message says why.
+        """
+        recipe = self._project.params.soup.with_tie(recipe)
+        kept = KeptSoups(self._project.cache / "soups", self._project.params.compute.cache_gib)
+        digest = self._digest(recipe)
+        found = kept.find(digest)
+        if found is not None:
+            return found
+        with tempfile.TemporaryDirectory(prefix=".cook-", dir=self._project.cache) as scratch:
+            return kept.keep(digest, self._cook(recipe, Path(scratch)))
+
+    def _cook(self, recipe: Recipe, scratch: Path) -> SoupResult:
         """Cook; the judge visits first what most ingredients got wrong."""
-        ingredients = [stored.ingredient for stored in self.ranked]
-        correct = [stored.correct for stored in self.ranked]
+        ranked = self._candidates(recipe)
+        ingredients = [stored.ingredient for stored in ranked]
         recalibration = self.recalibration()
         evaluator = Evaluator(
             self.heldout,
@@ -110,39 +113,99 @@ class CandidatePool:
             self._batch_size,
             recalibration=recalibration,
         )
-        judge: ErrorJudge | ScoreJudge
-        if self.score is None:
-            (judge,) = evaluator.judges(correct)
-        else:
-            (judge,) = evaluator.score_judges(self.score, correct)
-        soup = (
-            uniform(ingredients, judge) if recipe == "uniform" else greedy(ingredients, judge, tie)
+        correct = [stored.correct for stored in ranked]
+        judges: Sequence[ErrorJudge | ScoreJudge] = (
+            evaluator.judges(correct)
+            if self.score is None
+            else evaluator.score_judges(self.score, correct)
         )
-        # The judge stops early at every candidate but those that the soup keeps, so that the last
-        # one it saw all images of is the soup.
-        heldout = judge.logits
-        if heldout is None:
-            heldout = next(s for s in self.ranked if s.ingredient.name == soup.kept[0]).logits
+        judge = WatchedJudge(judges[0])
+        supplies: dict[str, Callable[[], Any]] = {
+            "judge": lambda: judge,
+            "base": self._base,
+            "objective": evaluator.objective,
+            "fishers": lambda: _fishers(evaluator, ingredients, scratch),
+        }
         n = len(self.heldout)
-        # The first of a greedy trace is not judged, nor are a uniform soup's one by one.
-        examples_seen = [0, *judge.examples_seen] if recipe == "greedy" else [0] * len(soup.trace)
+        with Meter((self.model,), n) as meter:
+            soup = call(recipe, ingredients, supplies)
+            weights = materialize(soup.weights)
+            heldout, errors = self._judged(soup, weights, judge, ranked, evaluator)
+        told = "" if recalibration is None else str(recalibration)
         each = 1 if self.score is None else n  # the cost of one example
-        trace = pd.DataFrame(
-            {
-                "step": step,
-                "name": trial.name,
-                "heldout_errors": None if trial.errors is None else trial.errors * each,
-                "heldout_accuracy": None if trial.errors is None else self.score_from(trial.errors),
-                "at_most": None if trial.at_most is None else trial.at_most * each,
-                "kept": trial.kept,
-                "examples_seen": images,
-                "heldout_n": n,
-            }
-            for step, (trial, images) in enumerate(zip(soup.trace, examples_seen, strict=True))
+        return SoupResult(
+            weights=weights,
+            kept=soup.kept,
+            errors=errors,
+            trace=trace_table(soup.trace, judge.calls, n, each, self.score_from),
+            heldout=heldout,
+            shares=soup.shares,
+            batchnorm=told,
+            recalibrated_on=0 if recalibration is None else len(recalibration.inputs),
+            cost=meter.cost,
         )
-        numbers = ["heldout_errors", "heldout_accuracy", "at_most"]
-        trace[numbers] = trace[numbers].astype(float)
-        return SoupResult(soup, trace, heldout, recalibration)
+
+    def _candidates(self, recipe: Recipe) -> list[Stored]:
+        """What the soup may be made of: not the base, where the recipe starts from that."""
+        if not starts_from_base(recipe):
+            return self.ranked
+        return [stored for stored in self.ranked if stored.ingredient.name != PROBE]
+
+    def _judged(
+        self,
+        soup: Soup,
+        weights: Weights,
+        judge: WatchedJudge,
+        ranked: Sequence[Stored],
+        evaluator: Evaluator,
+    ) -> tuple[Logits, float]:
+        """Held-out logits and errors of a soup, from the judge's pass over it if there was one."""
+        # The judge stops early at every candidate but those that become the soup, so that the last
+        # one it saw all images of is the soup.
+        if judge.last is not None and judge.last[0] == soup.errors:
+            return judge.last[1], soup.errors
+        if judge.last is None and soup.errors is not None and len(soup.kept) == 1:
+            alone = next(s for s in ranked if s.ingredient.name == soup.kept[0])
+            return alone.logits, soup.errors
+        logits = evaluator.logits(weights)
+        labels = torch.from_numpy(self.heldout.labels)
+        if self.score is None:
+            return logits, int((~correct_of(logits, self.heldout.labels)).sum())
+        return logits, self.score(torch.from_numpy(logits), labels)
+
+    def _base(self) -> Weights:
+        """What all fine-tunes started from: the probe; of imported models, the base model.
+
+        Raises:
+            TrackingError: it is not what it was when the sweep was run.
+        """
+        imported = self._project.params.sweep.imported is not None
+        file = self._project.out / ("base" if imported else "probe") / WEIGHTS_FILE
+        if not imported and of_file(file) != self.shared["base"]:
+            raise TrackingError(
+                f"{file} is not what the fine-tunes started from: run the sweep again"
+            )
+        return Checkpoint(file)
+
+    def _digest(self, recipe: Recipe) -> str:
+        """Of all that decides a soup."""
+        options, project = self._project.params.soup, self._project
+        made_by = of_code("soup.recipes", "soup.weights", "soup.models", "soup.evaluation")
+        imported = project.params.sweep.imported is not None
+        return of_value(
+            {
+                "recipe": [recipe.name, recipe.options],
+                "ingredients": [
+                    [stored.ingredient.name, stored.run.tags[WEIGHTS_DIGEST]]
+                    for stored in self._candidates(recipe)
+                ],
+                "heldout": [self.shared["split"], self.heldout.digest, self.score_name],
+                "base": of_file(project.out / "base" / WEIGHTS_FILE) if imported else "",
+                "batchnorm": [options.recalibrate],
+                "model": self.architecture.text(),
+                "how": [self._batch_size, project.device(), made_by],
+            }
+        )
 
     def recalibration(self) -> Recalibration | None:
         """What recomputes BatchNorm statistics on training images; None where they do not differ.
@@ -158,3 +221,14 @@ class CandidatePool:
         images = training_of(self._project, self.architecture, most)
         inputs = images.compact(np.arange(len(images)))
         return Recalibration(inputs, images.prepare, min(self._batch_size, BATCH), layers)
+
+
+def _fishers(
+    evaluator: Evaluator, ingredients: Sequence[Ingredient], folder: Path
+) -> list[Weights]:
+    """The Fisher information of each ingredient, in files: they are as large as the models."""
+    files = []
+    for number, ingredient in enumerate(ingredients):
+        files.append(folder / f"fisher-{number}.safetensors")
+        save(evaluator.fisher(ingredient.weights), files[-1])
+    return [Checkpoint(file) for file in files]

@@ -22,6 +22,8 @@ from soup.files import BadJson, of_file, of_files, of_value, read_json, write_js
 # This code decides which fine-tunes there are, and how they are stored, but not their results: the
 # digest of a fine-tune has its hyperparameters. So the code counts for the stage alone.
 LAYS_OUT = {Path("soup/config"), Path("soup/pipeline/sweep")}
+# Keys that a stage does not read though they stand in a section that it does.
+UNREAD = {("cook", "soup"): ("compare",)}
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def stage(name: str, params: Params, root: Path) -> Stage:
     sources = [dep for dep in deps if dep.parts[0] == "soup"]
     paths = [path for path in definition.get("params", []) if path != "experiment"]
     made_of = {
-        "params": {path: reduce(getitem, path.split("."), values) for path in paths},
+        "params": {
+            path: _read_by(name, path, reduce(getitem, path.split("."), values)) for path in paths
+        },
         "deps": of_files(_files(deps, root), root),
     }
     outs = [
@@ -143,6 +147,12 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         outs=tuple(out for out in outs if out != record),
         record=record,
     )
+
+
+def _read_by(stage: str, section: str, values: Any) -> Any:
+    """The keys of a section that a stage reads; DVC compares whole sections."""
+    unread = UNREAD.get((stage, section), ())
+    return {k: v for k, v in values.items() if k not in unread} if unread else values
 
 
 def require_sections(file: Path, root: Path) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from soup.cli.heldout_folder import open_evaluator
 from soup.cli.options import CALIBRATION_IMAGES
-from soup.config.params import Cook
+from soup.config.cooking import Cook
 from soup.evaluation.metrics import correct
 from soup.models.batchnorm import IMAGES, recalibrate
 from soup.weights.checkpoint import Checkpoint, save

@@ -22,9 +22,9 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def models(annotation: Any) -> list[type[BaseModel]]:
-    """The models in an annotation whose keys the page lists: not the forms of a dimension."""
+    """The models in an annotation whose keys the page lists: not those of a dimension or recipe."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        known = annotation.__name__ not in ("Range", "Epochs", "RandAugment")
+        known = annotation.__name__ not in ("Range", "Epochs", "RandAugment", "Recipe")
         return [annotation] if known else []
     inner = getattr(annotation, "__args__", ())
     return [kind for part in inner for kind in models(part)]

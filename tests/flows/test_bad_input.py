@@ -93,7 +93,10 @@ def _base(model: str, weights: str = "pretrained", **options: str) -> dict[str, 
     ("changes", "says"),
     [
         ({"sweep": {"runs": 0}}, "sweep.runs: must be greater than 0, got 0"),
-        ({"soup": {"recipe": "minestrone"}}, "soup.recipe: must be 'uniform' or 'greedy'"),
+        (
+            {"soup": {"recipe": "minestrone"}},
+            "soup.recipe: unknown recipe 'minestrone'; known: uniform, greedy, removal",
+        ),
         ({"soups": {}}, "soups: unknown key; did you mean soup?; known here: experiment, data,"),
         (
             {"sweep": {"runs": 9, "method": "grid", "space": {"lr": [1e-3], "weight_decay": [0]}}},

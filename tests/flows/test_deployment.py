@@ -225,7 +225,7 @@ def test_the_sweep_alone_another_soup_and_a_pool_of_checkpoints(served: Served) 
         "import json, sys\n"
         "from flows.deployments import Pool, cook_again, import_and_cook, sweep_only\n"
         "from flows.project import default_params\n"
-        "from soup.config.params import Cook\n"
+        "from soup.config.cooking import Cook\n"
         "default = default_params()\n"
         "def named(**changes): return default.model_copy(update=changes)\n"
         "made = {'again': cook_again(Cook(recipe='uniform'))}\n"

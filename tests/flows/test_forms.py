@@ -16,8 +16,10 @@ from flows.deployments import Pool, cook_again, import_and_cook
 from flows.pipeline import pipeline
 from flows.project import default_params
 from flows.stages import STAGES
-from soup.config.params import Cook, load
+from soup.config.cooking import Cook
+from soup.config.params import load
 from soup.errors import BadInput
+from soup.recipes import RECIPES
 from tests import checkouts, worlds
 
 DEPLOYED = yaml.safe_load((checkouts.REPO / "prefect.yaml").read_text())["deployments"]
@@ -54,7 +56,12 @@ def test_the_forms_have_bounds_and_choices() -> None:
         found: dict[str, Any] = schema["definitions"][name]
         return found
 
-    assert {"uniform", "greedy"} <= set(part("cook_again", "Cook")["properties"]["recipe"]["enum"])
+    name, table = part("cook_again", "Cook")["properties"]["recipe"]["anyOf"]
+    assert name["enum"] == [*RECIPES]
+    recipe = part("cook_again", table["$ref"].split("/")[-1])
+    assert recipe["properties"]["name"]["enum"] == [*RECIPES]
+    assert {"type": "integer"} in recipe["properties"]["epochs"]["anyOf"]
+    assert "learned" in recipe["properties"]["epochs"]["description"]
     pool = part("import_and_cook", "Pool")
     assert pool["required"] == ["folder", "runs"]
     assert pool["properties"]["runs"]["exclusiveMinimum"] == 0

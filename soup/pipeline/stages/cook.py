@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from soup.evaluation.metrics import correct
 from soup.files import of_file, write_text
 from soup.models import DESCRIPTION_FILE
 from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.cooking.cost import cost_metrics
 from soup.pipeline.project import Project
 from soup.report import greedy_trace, png
 from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
@@ -30,43 +32,43 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     Raises:
         TrackingError: the runs do not belong together, or their weights were changed.
     """
-    options, out = project.params.soup, project.out
+    recipe, out = project.params.soup.recipe, project.out
     store = project.store()
     pool = CandidatePool(project, store)
-    cooked = pool.cook(options.recipe, options.tie)
-    soup, examples = cooked.soup, len(pool.heldout)
-    assert soup.errors is not None
+    soup = pool.cook(recipe)
+    examples = len(pool.heldout)
     pool.architecture.save(out / "soup" / DESCRIPTION_FILE)
-    header = {"recipe": options.recipe, "ingredients": json.dumps(soup.kept)}
+    header = {"recipe": recipe.name, "ingredients": json.dumps(soup.kept)}
+    header |= {"options": json.dumps(recipe.options, sort_keys=True)} if recipe.options else {}
     save(soup.weights, out / "soup" / WEIGHTS_FILE, header)
-    right = correct(cooked.heldout, pool.heldout.labels)
-    prediction_file.write(project.soup_heldout, cooked.heldout, right)
-    write_text(out / "trace.csv", cooked.trace.to_csv(index=False, lineterminator="\n"))
+    right = correct(soup.heldout, pool.heldout.labels)
+    prediction_file.write(project.soup_heldout, soup.heldout, right)
+    write_text(out / "trace.csv", soup.trace.to_csv(index=False, lineterminator="\n"))
 
-    kept = [stored.run for stored in pool.ranked if stored.ingredient.name in soup.kept]
+    by_name = {stored.ingredient.name: stored.run for stored in pool.ranked}
+    kept = [by_name[name] for name in dict.fromkeys(soup.kept)]
     tags = {
         **project.lineage(),
         **pool.shared,
-        "recipe": options.recipe,
+        "recipe": recipe.label,
         "kept": str(len(kept)),
         "ingredients": json.dumps([run.run_id for run in kept]),
         WEIGHTS_DIGEST: of_file(out / "soup" / WEIGHTS_FILE),
     }
-    name = f"{options.recipe} soup"
-    settings: dict[str, Any] = {"recipe": options.recipe, "tie": options.tie, "kept": len(kept)}
+    name = f"{recipe.label} soup"
+    settings: dict[str, Any] = {"recipe": recipe.name, "tie": project.params.soup.tie}
+    settings |= {"kept": len(kept), **recipe.options}
     settings |= {"score": pool.score_name} if pool.score is not None else {}
-    recalibrated: dict[str, Any] = {}
-    if cooked.recalibration is not None:
-        recalibrated = {"batchnorm": str(cooked.recalibration)}
-        settings["recalibrated_on"] = len(cooked.recalibration.inputs)
+    batchnorm = {"batchnorm": soup.batchnorm} if soup.batchnorm else {}
+    settings |= {"recalibrated_on": soup.recalibrated_on} if soup.recalibrated_on else {}
     run_id = store.start("soup", digest, name, tags, settings)
     score, single = map(pool.score_from, (soup.errors, pool.ranked[0].ingredient.errors))
     named = "" if pool.score is None else f"{pool.score_name} "
     told = (
-        f"{options.recipe} keeps {len(kept)} of {len(pool.ranked)}: "
+        f"{recipe.label} keeps {len(kept)} of {len(pool.ranked)}: "
         f"held-out {named}{score:.2%}, best single {single:.2%}"
     )
-    seen = cooked.trace["examples_seen"]
+    seen = soup.trace["examples_seen"]
     if pool.score is not None and seen.sum():
         passes = int((seen > 0).sum()) * examples
         told += f"; early rejection saved {1 - seen.sum() / passes:.0%} of the passes"
@@ -75,25 +77,26 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     errors = int((~right).sum())
     figures = {"heldout/errors": errors, "heldout/accuracy": 1 - errors / examples}
     figures |= {} if pool.score is None else {f"heldout/{pool.score_name}": score}
-    store.log(run_id, 0, figures)
+    store.log(run_id, 0, figures | cost_metrics(soup.cost))
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
-    _log_trace(store, run_id, cooked.trace)
+    _log_trace(store, run_id, soup.trace)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         save_pyfunc(out / "soup", model, tags[WEIGHTS_DIGEST])
         model_id = store.log_weights(run_id, name.replace(" ", "-"), model, tags)
     store.end(run_id)
     return {
-        "recipe": options.recipe,
+        "recipe": recipe.label,
         "run_id": run_id,
         "model_id": model_id,
         "kept": list(soup.kept),
         "errors": errors,
         "examples": examples,
         "score": pool.score_name,
-        **recalibrated,
-        "summary": "; ".join([told, *recalibrated.values()]),
+        "cost": asdict(soup.cost),
+        **batchnorm,
+        "summary": "; ".join([told, *batchnorm.values()]),
     }
 
 

@@ -1,16 +1,17 @@
 """evaluate: every model on held-out, test and the shifts; the first stage that sees these two."""
 
 import math
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from soup.config.recipe import Recipe
 from soup.data.shifts.protocol import REAL
+from soup.errors import BadInput
 from soup.evaluation import ensemble
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.examples import Examples
@@ -24,12 +25,14 @@ from soup.evaluation.targets import Targets
 from soup.files import write_json, write_text
 from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.cooking.cost import cost_metrics
+from soup.pipeline.cooking.result import COLUMNS, SoupResult
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.stages.evaluated_models import (
+    compared_soup,
     cooked_soup,
-    other_soup,
     single,
     zero_shot,
     zero_shot_head,
@@ -37,17 +40,17 @@ from soup.pipeline.stages.evaluated_models import (
 from soup.tracking import Store, prediction_store
 from soup.weights import Weights
 
-RECIPES: tuple[Literal["uniform", "greedy"], ...] = ("uniform", "greedy")
 SMALL = 8 * 2**20  # bytes
 NAMED_SCORES = ("matthews", "f1", "f1-accuracy")
+SINGLES = ("zero-shot", "probe", "ingredient")
 ENSEMBLES = ("ensemble", "greedy ensemble")
 
 
 def run(project: Project, digest: str) -> dict[str, Any]:
     """Score ingredients, soups and ensembles, with intervals and paired tests.
 
-    The soup is compared with one that is cooked by the other recipe. No more than one model's
-    logits on one split are in memory, beside a sum for each ensemble.
+    The soup is compared with those of other recipes, which are cooked unless they were before. No
+    more than one model's logits on one split are in memory, beside a sum for each ensemble.
 
     Args:
         digest: the start of the digests of the runs made here.
@@ -59,28 +62,30 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     store = project.store()
     cooked = read_record(project.out / "cook.json", run_id=str, recipe=str, kept=list)
     pool = CandidatePool(project, store, probe_too=True)
-    others = [f"{recipe} soup" for recipe in RECIPES if recipe != cooked["recipe"]]
+    others, warnings = _compared(project, pool, cooked["recipe"])
     kinds = {"zero-shot": "baseline"} if zero_shot_head(project) else {}
-    kinds |= dict.fromkeys(others, "soup") | dict.fromkeys(ENSEMBLES, "ensemble")
+    kinds |= {f"{label} soup": "soup" for label in others} | dict.fromkeys(ENSEMBLES, "ensemble")
     tags = project.lineage() | pool.shared
-    with (
-        _runs(store, digest, kinds, tags) as runs,
-        tempfile.TemporaryDirectory(dir=project.cache, prefix=".evaluate-") as folder,
-    ):
+    with _runs(store, digest, kinds, tags) as runs:
         singles = [single(stored) for stored in pool.everyone]
+        labels = [r.label for r in project.params.soup.recipes]
+        labels = [label for label in labels if label in others or label == cooked["recipe"]]
         soups = [
-            cooked_soup(project, store, cooked)
-            if recipe == cooked["recipe"]
-            else other_soup(recipe, project, pool, Path(folder), runs[f"{recipe} soup"])
-            for recipe in RECIPES
+            compared_soup(*others[label], runs[f"{label} soup"])
+            if label in others
+            else cooked_soup(project, store, cooked)
+            for label in labels
         ]
         baselines = [zero_shot(project, runs[name]) for name in runs if name == "zero-shot"]
-        rows, targets, warnings = _scored(project, store, pool, [*baselines, *singles, *soups])
-        results, tests = _tables(project, rows, cooked["recipe"], pool, targets)
+        rows, targets, low = _scored(project, store, pool, [*baselines, *singles, *soups])
+        warnings += low
+        results, tests = _tables(project, rows, cooked["recipe"], labels, pool, targets)
         # These have a curve over training steps already, of held-out accuracy.
         earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
         _log(store, results, earlier, scored=True)
         _log(store, results, runs)
+        for label, (_, result) in others.items():
+            store.log(runs[f"{label} soup"], 0, cost_metrics(result.cost))
     figures = headline(results, tests, cooked["recipe"])
     if pool.score is not None:
         scores = score_figures(results, tests, cooked["recipe"], pool.score_name)
@@ -98,7 +103,33 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
     for warning in warnings:
         project.say(f"warning: {warning}")
-    return {"runs": earlier | runs, "warnings": warnings, "summary": ", ".join(gains)}
+    costs = {label: asdict(result.cost) for label, (_, result) in others.items()}
+    costs |= {cooked["recipe"]: cooked["cost"]} if "cost" in cooked else {}
+    return {
+        "runs": earlier | runs,
+        "warnings": warnings,
+        "costs": {label: costs[label] for label in labels if label in costs},
+        "summary": ", ".join(gains),
+    }
+
+
+def _compared(
+    project: Project, pool: CandidatePool, chosen: str
+) -> tuple[dict[str, tuple[Recipe, SoupResult]], list[str]]:
+    """The soups of other recipes than the chosen one, by label, and why some are left out."""
+    soups, warnings = {}, []
+    recipes = [recipe for recipe in project.params.soup.recipes if recipe.label != chosen]
+    for recipe in recipes:
+        try:
+            soups[recipe.label] = recipe, pool.cook(recipe)
+        except BadInput as error:
+            warnings.append(f"no {recipe.label} soup to compare with: {error}")
+    traces = [result.trace.assign(recipe=label) for label, (_, result) in soups.items()]
+    traces = [trace for trace in traces if trace["heldout_errors"].notna().any()]
+    empty = pd.DataFrame(columns=[*COLUMNS, "recipe"])
+    together = pd.concat(traces) if traces else empty
+    write_text(project.out / "traces.csv", together.to_csv(index=False, lineterminator="\n"))
+    return soups, warnings
 
 
 def _main(figures: Mapping[str, Any], score: str) -> dict[str, float]:
@@ -158,9 +189,9 @@ def _scored(
     rows = [Model(source.name, source.kind, scores[source.name]) for source in models]
     best = Model("best single", "best single", scores[members[0]])
     ordered = [
-        *(row for row in rows if row.kind not in RECIPES),
+        *(row for row in rows if row.kind in SINGLES),
         best,
-        *(row for row in rows if row.kind in RECIPES),
+        *(row for row in rows if row.kind not in SINGLES),
         *(Model(name, name, scores[name]) for name in ENSEMBLES),
     ]
     return ordered, keys, low_scores(answers, pool.heldout.labels, pool.architecture.classes)
@@ -181,26 +212,36 @@ def _tables(
     project: Project,
     rows: list[Model],
     recipe: str,
+    soups: Sequence[str],
     pool: CandidatePool,
     targets: Mapping[str, Targets],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores, and the soup's paired tests against the best single model; also as files."""
+    """Scores, and the soup's paired tests against the best single model; also as files, with the
+    same tests of every soup."""
     out, shifts = project.out, [*project.params.data.shifts]
     resampling = resampling_of(project)
     by_kind = {row.kind: row for row in rows}
     results = table(rows, shifts, resampling)
-    tests = paired(by_kind[recipe], by_kind["best single"], shifts, resampling)
-    if pool.score is not None:
-        how = (shifts, pool.score_name, pool.score, targets, resampling)
-        results = with_score(results, rows, *how)
-        tests = with_score_test(tests, by_kind[recipe], by_kind["best single"], *how)
+    name, score = pool.score_name, pool.score
+    if score is not None:
+        results = with_score(results, rows, shifts, name, score, targets, resampling)
+    of_soups = {}
+    for kind in soups:
+        pair = by_kind[kind], by_kind["best single"]
+        of_soups[kind] = paired(*pair, shifts, resampling)
+        if score is not None:
+            of_soups[kind] = with_score_test(
+                of_soups[kind], *pair, shifts, name, score, targets, resampling
+            )
+    compared = pd.concat([tests.assign(recipe=kind) for kind, tests in of_soups.items()])
     # For DVC's scatter plot: test against the mean of the shifts.
     across = "shifts" if shifts else "heldout"
     wide = results.pivot_table("accuracy", ["model", "kind"], "split", sort=False)
     plane = wide[["test", across]].rename(columns={across: "shifts"}).reset_index()
-    for name, frame in {"results": results, "tests": tests, "plane": plane}.items():
+    frames = {"results": results, "tests": of_soups[recipe], "plane": plane}
+    for name, frame in (frames | {"compared": compared}).items():
         write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    return results, tests
+    return results, of_soups[recipe]
 
 
 def resampling_of(project: Project) -> Resampling:

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from soup.config.recipe import Recipe
 from soup.evaluation import prediction_file
 from soup.evaluation.prediction_cache import Source, digest_of
-from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.cooking.result import SoupResult
 from soup.pipeline.project import Project
 from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError
 from soup.weights import Weights, materialize
-from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
 
 
@@ -67,24 +67,13 @@ def cooked_soup(project: Project, store: Store, cooked: Mapping[str, Any]) -> So
     )
 
 
-def other_soup(
-    recipe: Literal["uniform", "greedy"],
-    project: Project,
-    pool: CandidatePool,
-    folder: Path,
-    run_id: str,
-) -> Source:
-    """A soup by the other recipe, to compare with; cooked once, into the folder."""
-    result = pool.cook(recipe, project.params.soup.tie)
-    file, heldout = folder / f"{recipe}.safetensors", folder / f"{recipe}.npz"
-    save(result.soup.weights, file)
-    prediction_file.write(heldout, result.heldout)
-    weights = Checkpoint(file)
+def compared_soup(recipe: Recipe, result: SoupResult, run_id: str) -> Source:
+    """A soup to compare with."""
     return Source(
-        f"{recipe} soup",
-        recipe,
+        f"{recipe.label} soup",
+        recipe.label,
         run_id,
-        lambda: weights,
-        lambda: digest_of(weights),
-        partial(prediction_file.read, heldout),
+        lambda: result.weights,
+        lambda: digest_of(result.weights),
+        lambda: result.heldout,
     )

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from soup import tracking
+from soup.config.recipe import Recipe
 from soup.data.sources.folders import DataError
 from soup.errors import BadInput
 from soup.evaluation.promotion_gate import packed, unpacked
@@ -126,7 +127,9 @@ def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
         recipe: replace(
             swept,
             params=swept.params.model_copy(
-                update={"soup": swept.params.soup.model_copy(update={"recipe": recipe})}
+                update={
+                    "soup": swept.params.soup.model_copy(update={"recipe": Recipe(name=recipe)})
+                }
             ),
         )
         for recipe in recipes

@@ -14,15 +14,19 @@ from sklearn.metrics import matthews_corrcoef
 
 from soup import tracking
 from soup.config.params import parse
+from soup.config.recipe import Recipe
 from soup.config.validation import ParamsError
 from soup.data.split.manifest import Manifest
+from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.predict import predict
 from soup.models import open_model
+from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report
 from soup.pipeline.sweep.sweep import Sweep
+from soup.recipes.learned import learned
 from soup.train.finetune import Job, finetune
 from soup.train.hyperparameters import Hyperparameters
 from soup.train.worker_process import start_fork_server
@@ -35,7 +39,8 @@ pytestmark = pytest.mark.slow
 def prepared(root: Path, kind: str, **changes: Any) -> Project:
     text_worlds.sentences(root / "data")
     model = text_worlds.tiny(root / kind, kind)
-    raw = text_worlds.parameters(root, model, soup={"score": "matthews"}, **changes)
+    soup = {"score": "matthews", "compare": ["uniform", "greedy", "learned"]}
+    raw = text_worlds.parameters(root, model, soup=soup, **changes)
     project = Project(root, parse(raw), {"flow_run": "none"})
     project.out.mkdir(parents=True)
     homes.tracking(root)
@@ -84,6 +89,27 @@ def test_every_model_has_the_score_with_its_interval_on_every_split(cooked: Proj
     assert ((tests["matthews_p"] > 0) & (tests["matthews_p"] <= 1)).all()
     figures = json.loads((cooked.out / "scores.json").read_text())
     assert figures["test"]["matthews"]["soup"] == pytest.approx(row["matthews"], abs=1e-6)
+
+
+def test_the_learned_soup_of_texts_is_that_of_the_library_and_is_scored_alike(
+    cooked: Project,
+) -> None:
+    pool = CandidatePool(cooked, cooked.store())
+    ingredients = [stored.ingredient for stored in pool.ranked]
+    evaluator = Evaluator(pool.heldout, pool.architecture, (pool.model,), 16)
+    expected = learned(ingredients, evaluator.objective())
+    assert len({*next(iter(expected.shares.values())).values()}) > 1  # it learned shares
+    result = pool.cook(Recipe(name="learned"))
+    for name, tensor in expected.weights.items():
+        assert torch.equal(result.weights[name], tensor), name
+    labels = pool.heldout.labels
+    answers = evaluator.logits(expected.weights).argmax(axis=1)
+    assert 1 - result.errors == pytest.approx(matthews_corrcoef(labels, answers))
+    results = pd.read_csv(cooked.out / "results.csv").set_index(["kind", "split"])
+    row = results.loc[("learned", "heldout")]
+    assert row["matthews"] == pytest.approx(matthews_corrcoef(labels, answers))
+    compared = pd.read_csv(cooked.out / "compared.csv").set_index(["recipe", "split"])
+    assert 0 < compared.loc[("learned", "test"), "matthews_p"] <= 1
 
 
 def test_transformers_opens_the_soup_with_nothing_missing_and_answers_alike(

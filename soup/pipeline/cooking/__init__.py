@@ -1,0 +1,1 @@
+"""What cooking a soup takes and yields: supplies of recipes, costs, results that are kept."""
