@@ -23,6 +23,7 @@ SUPPLIES = {
     "fishers": "the Fisher information of each ingredient, on held-out",
 }
 PROBE = "probe"
+FEW = 6  # models in a rehearsal: with many, some recipes take seconds
 
 
 def starts_from_base(recipe: Recipe) -> bool:
@@ -46,8 +47,8 @@ def call(
 def require(params: Params) -> None:
     """Check that the sweep has what the recipes of the parameters need.
 
-    Each recipe is rehearsed on as many models of a few numbers as the sweep has candidates, so that
-    what it says of its options and of the number of models is said now.
+    Each recipe is rehearsed on models of a few numbers, so that what it says of its options and of
+    the number of models is said now.
 
     Raises:
         BadInput: a recipe lacks something, or refuses its options; all that is wrong is listed.
@@ -78,9 +79,12 @@ def _lacks(params: Params, recipe: Recipe) -> Iterable[str]:
     if not names:
         yield "has no candidate: it starts from the probe, and there is no fine-tune"
     try:
-        rehearse(params.soup.with_tie(recipe), names)
-    except BadInput as error:
-        yield str(error)
+        rehearse(params.soup.with_tie(recipe), names[-FEW:])
+    except BadInput:
+        try:  # its message may tell the number of models
+            rehearse(params.soup.with_tie(recipe), names)
+        except BadInput as error:
+            yield str(error)
 
 
 def candidates(params: Params, recipe: Recipe) -> list[str]:
