@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from scipy.special import log_softmax
-from scipy.stats import binomtest
 
 Logits = Float[ndarray, "examples classes"]
 Labels = Int[ndarray, " examples"]
@@ -88,6 +86,8 @@ def score(logits: Logits, labels: Labels | LabelSets, bins: int = 15) -> Score:
             makes `nll` and `ece` NaN, as does a set without examples.
         bins: number of bins of the calibration error.
     """
+    from scipy.special import log_softmax
+
     right, answers = np.empty(len(labels), dtype=np.bool_), np.empty(len(labels), dtype=np.int64)
     log_likelihood, confidence = np.empty(len(labels)), np.empty(len(labels))
     rows = _rows(labels)
@@ -203,6 +203,8 @@ def mcnemar(a: Correct, b: Correct) -> float:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     if only_a + only_b == 0:
         return 1.0
+    from scipy.stats import binomtest
+
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 

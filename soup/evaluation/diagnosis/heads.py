@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from soup.weights import Spec
 
@@ -76,6 +75,8 @@ def matching(first: NDArray[np.float64], second: NDArray[np.float64]) -> Matchin
     Args:
         first, second: (classes, features).
     """
+    from scipy.optimize import linear_sum_assignment
+
     classes, features = first.shape
     rows_a, rows_b = _directions(first), _directions(second)
     loose = np.flatnonzero(~((rows_a * rows_b).sum(axis=1) >= 0.5))

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from soup.evaluation.diagnosis.finding import Finding, findings
 from soup.evaluation.diagnosis.selection_bias import paired
@@ -14,6 +14,7 @@ from soup.evaluation.metrics import Correct
 BARRIER = 3.0
 # Standard errors beyond which a gain counts: the usual 95%.
 GAIN = 2.0
+NORMAL = NormalDist()
 
 RECOMPUTE = (
     "recompute the statistics of each average on training images before it is judged: "
@@ -45,7 +46,7 @@ def barriers(
             f"{100 * excess:.1f} ± {100 * se:.1f} points above the mean of the two"
         )
         evidence[name] = {"excess": excess, "se": se, "error": float(1 - middle.mean())}
-        strength = max(strength, float(norm.cdf(excess / se)) if se else 1.0)
+        strength = max(strength, NORMAL.cdf(excess / se) if se else 1.0)
     return findings("barrier", sentences, evidence, CROSS, strength)
 
 
@@ -71,7 +72,7 @@ def batchnorm(
             f"BatchNorm statistics, and {100 * after:.1f}% with recomputed ones"
         )
         evidence[name] = {"averaged": before, "recomputed": after, "se": change.se}
-        strength = max(strength, float(norm.cdf(change.gain / change.se)) if change.se else 1.0)
+        strength = max(strength, NORMAL.cdf(change.gain / change.se) if change.se else 1.0)
     return findings("batchnorm", sentences, evidence, RECOMPUTE, strength)
 
 
@@ -94,7 +95,7 @@ def weak(
             f"{-100 * change.gain:.1f} ± {100 * change.se:.1f} points, with no barrier in between"
         )
         evidence[name] = {"gap": gap, "gain": change.gain, "se": change.se}
-        strength = max(strength, float(norm.cdf(-change.gain / change.se)))
+        strength = max(strength, NORMAL.cdf(-change.gain / change.se))
     remedy = "leave them out, as greedy does, or give them less weight, as a learned soup does"
     return findings("weak", sentences, evidence, remedy, strength)
 

@@ -17,8 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 
 from soup.errors import some
 from soup.evaluation.metrics import Labels, mcnemar
@@ -102,9 +100,9 @@ def _chance(predicted: Labels, labels: Labels, classes: Sequence[str]) -> str:
     right = int((predicted == labels).sum())
     shares = [np.bincount(each % counts, minlength=counts) / n for each in (predicted, labels)]
     chance = min(1.0, float(shares[0] @ shares[1]))
-    if binomtest(right, n, chance, "greater").pvalue < ALPHA:
+    if _p_value(right, n, chance, "greater") < ALPHA:
         return ""
-    if binomtest(right, n, (1 + chance) / 2, "less").pvalue >= ALPHA:
+    if _p_value(right, n, (1 + chance) / 2, "less") >= ALPHA:
         return ""  # too few examples to tell
     text = f"right on {right / n:.1%} of {n} images, which is no better than chance ({chance:.1%})"
     most = int(shares[0].argmax())
@@ -141,6 +139,8 @@ def _order(predicted: Labels, labels: Labels, classes: Sequence[str]) -> str:
 
 def _renaming(predicted: Labels, labels: Labels, classes: int) -> Labels:
     """For each predicted class, and last for none, the class that it means at best."""
+    from scipy.optimize import linear_sum_assignment
+
     known = predicted >= 0
     table: Float[ndarray, "classes classes"] = np.zeros((classes, classes))
     np.add.at(table, (predicted[known], labels[known]), 1)
@@ -151,4 +151,11 @@ def _renaming(predicted: Labels, labels: Labels, classes: int) -> Labels:
 
 def _far_below(accuracy: float, record: float, n: int) -> bool:
     right = round(accuracy * n)
-    return record - accuracy > FAR and binomtest(right, n, record, "less").pvalue < ALPHA
+    return record - accuracy > FAR and _p_value(right, n, record, "less") < ALPHA
+
+
+def _p_value(right: int, n: int, share: float, alternative: str) -> float:
+    """Of the exact binomial test that this share of examples is right."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(right, n, share, alternative).pvalue)
