@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,23 @@ PLAIN = (
     "tests/faults/test_pipeline.py",
     "tests/flows/monitoring/test_watching.py",
 )
+
+
+SLOW = "mark.slow"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Slow tests are in few files: each process that runs them imports only these."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if config.option.markexpr == "slow" and is_test:
+        return SLOW not in collection_path.read_text("utf-8") or None
+    return None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """So that the fast run tells of a slow test that the slow run would not find."""
+    if item.get_closest_marker("slow") and SLOW not in item.path.read_text("utf-8"):
+        raise pytest.UsageError(f"{item.path} has slow tests: it must say '{SLOW}' itself")
 
 
 @pytest.hookimpl(optionalhook=True)

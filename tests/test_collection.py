@@ -1,0 +1,40 @@
+"""Which files a process that runs slow tests imports."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import pytest_ignore_collect, pytest_itemcollected
+
+
+def config(marks: str) -> Any:
+    return SimpleNamespace(option=SimpleNamespace(markexpr=marks))
+
+
+def item(path: Path, slow: bool) -> Any:
+    return SimpleNamespace(path=path, get_closest_marker=lambda name: slow and name == "slow")
+
+
+def test_slow_tests_are_collected_without_the_files_that_have_none(tmp_path: Path) -> None:
+    fast, slow, other = (tmp_path / name for name in ("test_a.py", "test_b.py", "worlds.py"))
+    fast.write_text("def test_a(): ...\n")
+    slow.write_text("import pytest\n\n@pytest.mark.slow\ndef test_b(): ...\n")
+    other.write_text("")
+    assert pytest_ignore_collect(fast, config("slow")) is True
+    assert pytest_ignore_collect(slow, config("slow")) is None
+    assert pytest_ignore_collect(other, config("slow")) is None
+    assert pytest_ignore_collect(tmp_path, config("slow")) is None
+    assert pytest_ignore_collect(fast, config("not slow")) is None
+    assert pytest_ignore_collect(fast, config("")) is None
+
+
+def test_a_slow_test_that_would_not_be_found_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.py"
+    path.write_text("pytestmark = MARKS\n")
+    pytest_itemcollected(item(path, slow=False))
+    with pytest.raises(pytest.UsageError, match=r"test_a\.py has slow tests: it must say 'mark"):
+        pytest_itemcollected(item(path, slow=True))
+    path.write_text("pytestmark = pytest.mark.slow\n")
+    pytest_itemcollected(item(path, slow=True))
