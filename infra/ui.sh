@@ -85,7 +85,9 @@ echo "Prefect  http://127.0.0.1:$prefect_port"
 if [ "${1:-}" = worker ]; then
     infra/prefect/deploy.sh
     set -m # else it would inherit that SIGINT is ignored, which is how a worker ends itself
+    # Asking is cheap on loopback, and a run that was asked for starts sooner.
     MLFLOW_TRACKING_URI=http://127.0.0.1:$mlflow_port MODELSOUP_ROOT=$PWD \
+        PREFECT_WORKER_QUERY_SECONDS=${PREFECT_WORKER_QUERY_SECONDS:-3} \
         prefect worker start --pool local --limit 1 >"$logs/worker.log" 2>&1 &
     worker=$!
     set +m

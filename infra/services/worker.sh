@@ -14,7 +14,7 @@ worker_start() {
         }
         # Asking is cheap on loopback, and a run that was asked for starts sooner. It ends when the
         # server is away for long, and is wanted again when that is back.
-        PREFECT_WORKER_QUERY_SECONDS=3 launch worker bash -c \
+        PREFECT_WORKER_QUERY_SECONDS=${PREFECT_WORKER_QUERY_SECONDS:-3} launch worker bash -c \
             'trap exit TERM; while :; do prefect worker start --pool local --limit 1; sleep 5; done'
     )
 }
