@@ -34,6 +34,18 @@ def study(
         int | None, typer.Option(min=1, help="Most pairs of models, drawn at random.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Study a table of results alone (results.csv of a pipeline, or the paper's "
+            "individual_model_results.jsonl): number-of-models, hyperparameters, "
+            "best-against-soup.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="With --results: for the table and figure.")
+    ] = Path(),
     list_: Annotated[bool, typer.Option("--list", help="List the studies and exit.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +64,11 @@ def study(
         table("studies", ["name", "answers"], [*STUDIES.items()])
         if not list_:
             raise typer.Exit(2)
+        return
+    if results is not None:
+        from soup.cli.study_results import study_results
+
+        study_results(name, results, out, as_json)
         return
     given: dict[str, Any] = {"images": images, "points": points, "models": model}
     given |= {"pairs": pairs, "seed": seed}
