@@ -13,6 +13,12 @@ from soup.errors import BadInput, near
 STUDIES: dict[str, str] = {
     "landscape": "Where in the plane through the initialisation and two fine-tunes are loss and "
     "error lowest?",
+    "angle": "Does averaging two fine-tunes gain more if they moved in more different directions?",
+    "soup-ensemble": "How far is the average of two fine-tunes from their ensemble, and does the "
+    "paper's approximation tell?",
+    "large-rates": "From which learning rate on does a barrier stand between two fine-tunes?",
+    "wise-ft": "On the way from the initialisation to the best single model, the soups and the "
+    "ensemble: which curve is highest on test and under shift?",
 }
 
 

@@ -2,10 +2,11 @@
 
 from soup.report.figures import accuracy_plane, hyperparameters, png, svg
 from soup.report.greedy_trace import greedy_trace
-from soup.report.page import Report, page
+from soup.report.page import Report, Study, page
 
 __all__ = [
     "Report",
+    "Study",
     "accuracy_plane",
     "greedy_trace",
     "hyperparameters",

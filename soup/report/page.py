@@ -44,6 +44,29 @@ class Report:
     """What else a reader should know before believing the headline."""
     score: str = ""
     """The score that the soup was chosen by, with columns in results and tests; "": accuracy."""
+    studies: Sequence["Study"] = ()
+    """The studies of the sweep that are done."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of the sweep.
+
+    Attributes:
+        name, question: of the study.
+        sentence: its answer.
+        figure: an `<svg>` element, as `figures.svg` writes it.
+        table: all numbers.
+    """
+
+    name: str
+    question: str
+    sentence: str
+    figure: str
+    table: pd.DataFrame
+
+
+STUDY_ROWS = 30  # of a study's table that are on the page
 
 
 def page(report: Report) -> str:
@@ -72,6 +95,18 @@ def page(report: Report) -> str:
         singles=tables.accuracies(report.results, ["ingredient"]),
         comparisons=tables.comparisons(report.tests),
         scored=_by_score(report),
+        studies=[
+            {
+                "name": study.name,
+                "question": study.question,
+                "sentence": study.sentence,
+                "figure": Markup(study.figure),
+                "columns": [*study.table.columns],
+                "rows": study.table.head(STUDY_ROWS).values.tolist(),
+                "more": max(0, len(study.table) - STUDY_ROWS),
+            }
+            for study in report.studies
+        ],
         failures=bool((report.ingredients["status"] == "failed").any()),
         settings=tables.varied(report.ingredients),
         constant=tables.constant(report.ingredients),

@@ -61,8 +61,14 @@ def numbers(name: str, count: int, seed: int, moved: float = 0.0) -> Numbers:
     return Numbers(torch.tensor(inputs, dtype=torch.float32), labels, f"{name}-{count}-{seed}")
 
 
-def trained(start: Weights, train: Numbers, lr: float, seed: int, steps: int = 30) -> dict:
-    """Weights after some steps of gradient descent on batches that the seed draws."""
+def trained(
+    start: Weights, train: Numbers, lr: float, seed: int, steps: int = 30, noise: float = 0.0
+) -> dict[str, Tensor]:
+    """Weights after some steps of gradient descent on batches that the seed draws.
+
+    Args:
+        noise: added to the inputs, as an augmentation.
+    """
     model = network()
     model.load_state_dict(dict(start))
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
@@ -71,7 +77,9 @@ def trained(start: Weights, train: Numbers, lr: float, seed: int, steps: int = 3
         rows = torch.randint(len(train), (16,), generator=generator)
         labels = torch.from_numpy(train.labels)[rows]
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(train.inputs[rows]), labels).backward()
+        inputs = train.inputs[rows]
+        inputs = inputs + noise * torch.randn(inputs.shape, generator=generator)
+        nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
@@ -134,7 +142,8 @@ def sweep(
     chosen = given or settings(runs)
     for index, of_run in enumerate(chosen):
         name = f"ft-{index:03d}"
-        weights = trained(start, sets["train"], of_run["lr"], of_run["seed"], steps)
+        noise = 0.0 if of_run.get("augment", "minimal") == "minimal" else 0.7
+        weights = trained(start, sets["train"], of_run["lr"], of_run["seed"], steps, noise)
         models[name] = Model(name, weights, f"digest of {name} {of_run}", of_run)
     targets = {split: among_present(split, of.labels) for split, of in sets.items()}
     labels = sets["heldout"].labels

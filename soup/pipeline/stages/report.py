@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from soup.config.studies import STUDIES
 from soup.errors import BadInput, without_password
-from soup.files import write_text
+from soup.files import of_file, write_text
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
-from soup.report import Report, page
+from soup.report import Report, Study, page
 from soup.tracking import Store, Tracked
 
 BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register")
@@ -53,6 +54,7 @@ def run(project: Project) -> dict[str, Any]:
             use=_use(project, registered),
             score="" if cooked.get("score", "accuracy") == "accuracy" else cooked["score"],
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
+            studies=studies(project),
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
     )
@@ -63,6 +65,26 @@ def run(project: Project) -> dict[str, Any]:
         "soup": store.link(soup.run_id),
         "summary": str((out / "report.html").relative_to(project.root)),
     }
+
+
+def studies(project: Project) -> list[Study]:
+    """The studies that are done, in the order of their list; those whose files changed are not."""
+    folder = project.out / "studies"
+    found = []
+    for name in STUDIES:
+        if not (folder / f"{name}.json").is_file():
+            continue
+        record = read_record(folder / f"{name}.json", outs=dict, question=str, sentence=str)
+        files = {file: folder / file for file in (f"{name}.csv", f"{name}.svg")}
+        if any(
+            not path.is_file() or of_file(path) != record["outs"].get(file)
+            for file, path in files.items()
+        ):
+            project.say(f"warning: study {name} is left out: its files are not those it wrote")
+            continue
+        figure, table = files[f"{name}.svg"].read_text(), pd.read_csv(files[f"{name}.csv"])
+        found.append(Study(name, record["question"], record["sentence"], figure, table))
+    return found
 
 
 def _base(project: Project) -> str:
