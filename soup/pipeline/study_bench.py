@@ -72,6 +72,10 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
     recalibration = pool.recalibration()
     batch, bf16 = project.params.compute.eval_batch_size, project.params.evaluate.bf16
     models = {stored.ingredient.name: _model(stored) for stored in pool.everyone}
+    base = BASE if BASE in models else None
+    if project.params.sweep.imported is not None:  # the probe is another fine-tune of the base
+        file_of_base, base = project.out / "base" / WEIGHTS_FILE, "base"
+        models[base] = Model(base, Checkpoint(file_of_base), of_file(file_of_base))
     ranked = [s.ingredient.name for s in pool.everyone if s.ingredient.name != BASE]
     wanted = project.params.evaluate
     cooked = read_record(project.out / "cook.json", recipe=str, kept=list)
@@ -85,7 +89,7 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         soups[recipe] = only(name)
     return Bench(
         models=models,
-        base=BASE if BASE in models else None,
+        base=base,
         ranked=ranked,
         candidates=[stored.ingredient.name for stored in pool.ranked],
         soups=soups,

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 from soup.config.studies import StudyOptions
 from soup.evaluation.metrics import Labels, LabelSets, Logits, score
@@ -71,7 +69,7 @@ def compared(bench: Bench, first: str, second: str, split: str) -> dict[str, flo
     def compute() -> dict[str, float]:
         b = inverse_temperature(bench.logits(middle, "heldout"), bench.targets["heldout"].labels)
         labels = bench.targets[split].labels
-        along = [np.float64(bench.logits(point, split)) for point in points]
+        along = [bench.logits(point, split).astype(np.float64) for point in points]
         losses = [score(b * logits, labels).nll for logits in along]
         ensemble = score(b * (along[0] + along[-1]) / 2, labels)
         curvature = float(STENCIL @ losses)
@@ -94,6 +92,8 @@ def compared(bench: Bench, first: str, second: str, split: str) -> dict[str, flo
 
 def inverse_temperature(logits: Logits, labels: Labels | LabelSets) -> float:
     """The factor b of the logits at which their loss on these examples is least."""
+    from scipy.optimize import minimize_scalar
+
     exact = logits.astype(np.float64)
     found = minimize_scalar(
         lambda log: score(np.exp(log) * exact, labels).nll, bounds=TEMPERATURES, method="bounded"
@@ -103,6 +103,8 @@ def inverse_temperature(logits: Logits, labels: Labels | LabelSets) -> float:
 
 def spread(logits: Logits, values: Logits) -> float:
     """The mean over examples of the variance of a value by class, the class drawn by softmax."""
+    from scipy.special import softmax
+
     probabilities = softmax(logits, axis=1)
     means = (probabilities * values).sum(axis=1)
     return float(((probabilities * values**2).sum(axis=1) - means**2).mean())

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, rankdata
 
 DRAWS = 2000
 Pair = tuple[str, str]
@@ -49,6 +48,8 @@ def pair_correlation(
         pairs: names of the two models of each pair.
         x, y: the quantities, one number a pair.
     """
+    from scipy.stats import rankdata
+
     names = sorted({name for pair in pairs for name in pair})
     place = {name: index for index, name in enumerate(names)}
     rows, columns = (np.array([place[pair[end]] for pair in pairs]) for end in (0, 1))
@@ -58,7 +59,7 @@ def pair_correlation(
         return Correlation(value, math.nan, math.nan, math.nan, len(pairs))
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), [1 / len(names)] * len(names), size=DRAWS)
-    drawn = _weighted(ranks_x, ranks_y, counts[:, rows] * counts[:, columns])
+    drawn = _weighted(ranks_x, ranks_y, (counts[:, rows] * counts[:, columns]).astype(np.float64))
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     of_y = np.full((len(names), len(names)), np.nan)
     of_y[rows, columns] = of_y[columns, rows] = ranks_y
@@ -74,6 +75,8 @@ def pair_correlation(
 
 def share(count: int, of: int) -> str:
     """A count in words with the 95% interval of its share: "7 of 9 (45 to 94 %)"."""
+    from scipy.stats import binomtest
+
     if not of:
         return "0 of 0"
     low, high = binomtest(count, of).proportion_ci(method="wilson")
