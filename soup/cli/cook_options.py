@@ -174,7 +174,7 @@ def arguments_of(recipe: "Callable[..., Soup]", options: CookOptions) -> dict[st
     import torch
 
     given = options.recipe_options | ({"tie": options.tie} if options.tie else {})
-    fixed = {"ingredients", "judge", "base", "objective", "fishers", "accumulate"}
+    fixed = {"ingredients", "judge", "base", "objective", "fishers", "accumulate", "depth"}
     parameters = {n: p for n, p in parameters_of(recipe).items() if n not in fixed}
     arguments: dict[str, Any] = {}
     if "accumulate" in parameters_of(recipe):

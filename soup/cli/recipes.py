@@ -3,6 +3,7 @@
 from soup.cli.options import Json
 
 NEEDS = {"judge": "--heldout", "objective": "--heldout", "fishers": "--heldout", "base": "--base"}
+GIVEN = ("ingredients", "accumulate", "depth")  # not by --set
 
 
 def recipes(as_json: Json = False) -> None:
@@ -19,7 +20,9 @@ def recipes(as_json: Json = False) -> None:
         parameters = parameters_of(recipe)
         required = {n for n, p in parameters.items() if p.default is p.empty}
         flags = sorted({flag for n, flag in NEEDS.items() if n in required})
-        settings = [n for n in parameters if n not in {*NEEDS, "ingredients", "accumulate"}]
+        settings = [
+            n for n in parameters if n not in {*NEEDS, "ingredients", "accumulate", "depth"}
+        ]
         when = (recipe.__doc__ or "").strip().splitlines()[0]
         rows.append((name, when, " ".join(flags), " ".join(settings)))
     if as_json:

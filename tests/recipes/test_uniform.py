@@ -1,11 +1,13 @@
 """The uniform soup averages every ingredient, in the given order."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 
 from soup.recipes.ingredient import Ingredient, Unusable
-from soup.recipes.uniform import uniform
+from soup.recipes.uniform import Schedule, uniform
 from soup.weights import Weights
 from tests import reference
 from tests.recipes.families import same, scalars
@@ -57,3 +59,43 @@ def test_names_given_twice_are_all_listed() -> None:
         uniform(pool)
     with pytest.raises(Unusable, match="no ingredients were given"):
         uniform([])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "sqrt"])
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_checkpoints_of_a_run_are_weighted_by_the_decay(schedule: Schedule, count: int) -> None:
+    torch.manual_seed(0)
+    models = [{"w": torch.randn(4, dtype=torch.float64)} for _ in range(count)]
+    pool = [Ingredient(f"step{9 + i}", model, math.nan) for i, model in enumerate(models)]
+    power = 1.0 if schedule == "linear" else 0.5
+    decay = [1 - (i / count) ** power for i in range(count)]
+    weights = [0.0] * count
+    weights[count - 1] = decay[count - 1]
+    for i in range(1, count - 1):
+        weights[i] = decay[i] - decay[i + 1]
+    weights[0] = 1 - sum(weights[1:])
+    expected = sum(c * model["w"] for c, model in zip(weights, models, strict=True))
+    found = uniform(pool, schedule=schedule).weights["w"]
+    torch.testing.assert_close(found, expected)
+    if count == 1:
+        assert torch.equal(found, models[0]["w"])
+    if schedule == "linear":
+        torch.testing.assert_close(found, uniform(pool).weights["w"])
+    elif count > 1:
+        assert weights == sorted(weights, reverse=True)
+        assert not torch.allclose(found, uniform(pool).weights["w"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["step2", "step1"], ["step10", "step9"], ["a", "b"], ["run1-step2", "step3"], ["e1", "f2"]],
+)
+def test_a_schedule_is_refused_where_names_do_not_say_the_order(names: list[str]) -> None:
+    pool = [Ingredient(name, {"w": torch.ones(1)}, 0) for name in names]
+    with pytest.raises(Unusable, match=f"do not say the order: {names[0]}, {names[1]}; name each"):
+        uniform(pool, schedule="sqrt")
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(Unusable, match="unknown schedule 'x'; known: linear, sqrt"):
+        uniform(scalars([1.0]), schedule="x")  # type: ignore[arg-type]
