@@ -145,7 +145,7 @@ def recipe_of(options: CookOptions) -> "Callable[..., Soup]":
     recipe = RECIPES[options.recipe]
     required = {n for n, p in parameters_of(recipe).items() if p.default is p.empty}
     problems = []
-    if required & {"judge", "objective", "fishers"} and options.heldout is None:
+    if required & {"judge", "objective", "fishers", "predictions"} and options.heldout is None:
         problems.append(f"{options.recipe} chooses by held-out images: give --heldout FOLDER")
     if "base" in required and options.base is None:
         problems.append(f"{options.recipe} needs the models' initialisation: give --base FILE")
@@ -165,6 +165,11 @@ def parameters_of(recipe: "Callable[..., Soup]") -> Mapping[str, inspect.Paramet
     return inspect.signature(recipe).parameters
 
 
+def ranks_by_logits(options: CookOptions) -> bool:
+    """Whether the recipe ranks candidates by the ingredients' held-out logits."""
+    return options.recipe == "radin" or "propose" in options.recipe_options
+
+
 def arguments_of(recipe: "Callable[..., Soup]", options: CookOptions) -> dict[str, Any]:
     """The recipe's own options, each converted to the type that the recipe declares.
 
@@ -174,7 +179,8 @@ def arguments_of(recipe: "Callable[..., Soup]", options: CookOptions) -> dict[st
     import torch
 
     given = options.recipe_options | ({"tie": options.tie} if options.tie else {})
-    fixed = {"ingredients", "judge", "base", "objective", "fishers", "accumulate", "depth"}
+    fixed = {"ingredients", "judge", "base", "objective", "fishers", "predictions", "accumulate"}
+    fixed |= {"depth"}
     parameters = {n: p for n, p in parameters_of(recipe).items() if n not in fixed}
     arguments: dict[str, Any] = {}
     if "accumulate" in parameters_of(recipe):

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 
 from soup.cli.checkpoints import Pool
-from soup.cli.cook_options import CookOptions, parameters_of
+from soup.cli.cook_options import CookOptions, parameters_of, ranks_by_logits
 from soup.cli.heldout_folder import open_evaluator, recalibration_on
 from soup.cli.model_options import tell_input
 from soup.cli.terminal import progress, say, tell_left_out, warn
 from soup.errors import BadInput
+from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Correct, Logits, predicted
+from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
 from soup.models.batchnorm import has_batchnorm, layers_that_differ
 from soup.recipes.ingredient import Ingredient, Soup
@@ -28,12 +30,26 @@ from soup.weights import Weights
 
 @dataclass(frozen=True)
 class Scored:
-    """Ingredients with their scores, and which held-out images each gets right."""
+    """Ingredients with their scores, and which held-out images each gets right.
+
+    Attributes:
+        logits: of each ingredient; empty where the recipe does not ask for them.
+    """
 
     evaluator: Evaluator
     ingredients: list[Ingredient]
     correct: dict[str, Correct]
     metric: str
+    logits: dict[str, Logits]
+
+    def cost(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
+        """The cost of logits by the metric: errors, or 1 minus a score."""
+        wrong = COUNTS.get(self.metric)
+        return (
+            SCORES[self.metric](logits, labels)
+            if wrong is None
+            else int(wrong(logits, labels).sum())
+        )
 
     def right(self, weights: Weights) -> Correct:
         """Which held-out images a model gets right, in the sense of the metric if it counts."""
@@ -88,7 +104,7 @@ def score(
     # Single models are scored with the statistics of their own training.
     judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
     evaluator = _recalibrating(options, evaluator, [*pool.checkpoints.values()])
-    scored = Scored(evaluator, [], {}, options.metric)
+    scored = Scored(evaluator, [], {}, options.metric, {})
     answers = {}
     with progress("scoring", len(ingredients)) as advance:
         for ingredient in ingredients:
@@ -98,6 +114,8 @@ def score(
             right = scored.right_of(logits)
             cost = judges[0](ingredient.weights) if judges else int((~right).sum())
             scored.correct[ingredient.name] = right
+            if ranks_by_logits(options):
+                scored.logits[ingredient.name] = to_float16_keeping_argmax(logits)
             cost = math.nan if cost is None else cost
             scored.ingredients.append(replace(ingredient, errors=cost))
             advance()
@@ -148,6 +166,9 @@ def cook_by(
             arguments["objective"] = evaluator.objective()
         if "fishers" in parameters:
             arguments["fishers"] = [evaluator.fisher(i.weights) for i in scored.ingredients]
+        if ranks_by_logits(options):
+            labels = evaluator.examples.labels
+            arguments["predictions"] = AveragedLogits(scored.logits, labels, scored.cost)
         watched = [Watched(judge, advance) for judge in judges]
         if options.recipe == "greedy" and len(judges) > 1:
             soup = parallel_greedy(scored.ingredients, watched, **arguments)

@@ -2,7 +2,8 @@
 
 from soup.cli.options import Json
 
-NEEDS = {"judge": "--heldout", "objective": "--heldout", "fishers": "--heldout", "base": "--base"}
+HELDOUT = dict.fromkeys(("judge", "objective", "fishers", "predictions"), "--heldout")
+NEEDS = {**HELDOUT, "base": "--base"}
 GIVEN = ("ingredients", "accumulate", "depth")  # not by --set
 
 

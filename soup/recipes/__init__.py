@@ -2,7 +2,8 @@
 
 Every recipe takes the ingredients first. The names of its other parameters say what it needs: a
 `judge` (counts held-out errors), the `base` (weights that all ingredients were fine-tuned from),
-`fishers` (Fisher information of each ingredient) or an `objective` (held-out loss with gradients).
+`fishers` (Fisher information of each ingredient), an `objective` (held-out loss with gradients) or
+`predictions` (held-out logits of each ingredient).
 A parameter without a default is required.
 """
 
@@ -17,6 +18,7 @@ from soup.recipes.mehl import mehl
 from soup.recipes.model_stock import stock
 from soup.recipes.monosoup import monosoup
 from soup.recipes.pruned import pruned
+from soup.recipes.radin import radin
 from soup.recipes.removal import removal
 from soup.recipes.repetition import repetition
 from soup.recipes.slerp import slerp
@@ -33,6 +35,7 @@ RECIPES: dict[str, Callable[..., Soup]] = {
     "removal": removal,
     "repetition": repetition,
     "pruned": pruned,
+    "radin": radin,
     "learned": learned,
     "mehl": mehl,
     "stock": stock,

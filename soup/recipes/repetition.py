@@ -7,7 +7,8 @@ twice has twice the weight.
 
 Our decisions: the search stops as soon as no addition makes the soup strictly better (the paper
 takes a fixed number of steps, then the best of all soups on the way); it starts from the best
-single model; of equally good additions that of the better single model wins.
+single model; of equally good additions that of the better single model wins. With `propose`, only
+the additions of which the mean of logits is best are judged at each step (see `radin`).
 """
 
 from collections import Counter
@@ -17,11 +18,18 @@ from dataclasses import replace
 from soup.recipes.greedy import most_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge, as_judged
+from soup.recipes.radin import Predictions, proposed
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
 
 
-def repetition(ingredients: Sequence[Ingredient], judge: Judge, steps: int = 50) -> Soup:
+def repetition(
+    ingredients: Sequence[Ingredient],
+    judge: Judge,
+    steps: int = 50,
+    propose: int = 0,
+    predictions: Predictions | None = None,
+) -> Soup:
     """Add the best model at each step, repeats too: the closest search, K judgements a step.
 
     `kept` and the trace name a repeated ingredient as often as it was added.
@@ -30,9 +38,13 @@ def repetition(ingredients: Sequence[Ingredient], judge: Judge, steps: int = 50)
         ingredients: candidates, in any order.
         judge: counts the held-out errors of a mean.
         steps: the most additions.
+        propose: how many additions are judged at each step, those of the best mean of logits; 0 for
+            all.
+        predictions: of the ingredients, which `propose` needs.
 
     Raises:
-        Unusable: no ingredient was scored, or two have the same name.
+        Unusable: no ingredient was scored, two have the same name, or there is nothing to propose
+            by.
         Incompatible: names or shapes differ.
     """
     candidates = ranked(ingredients)
@@ -42,7 +54,9 @@ def repetition(ingredients: Sequence[Ingredient], judge: Judge, steps: int = 50)
     trace = [Trial(candidates[0].name, errors, at_most=None, kept=True)]
     for _ in range(steps):
         added = None
-        for index, candidate in enumerate(candidates):
+        counts = Counter(candidates[index].name for index in members)
+        for index in proposed(candidates, counts, predictions, propose):
+            candidate = candidates[index]
             at_most = None if errors is None else most_errors(errors, "reject")
             weights_with = average_of(candidates, [*members, index])
             errors_with = judge(weights_with, at_most)

@@ -143,6 +143,13 @@ def test_learned_and_slerp_are_cooked_by_their_names_and_options(
         "-o", out, *candidates.models[:3],
     )  # fmt: skip
     assert said.code == 0, said.err
+    said = soup(
+        "cook", "-r", "repetition", "-s", "propose=1", "--heldout", candidates.heldout, "--json",
+        "-o", out, *candidates.models[:3],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    report = json.loads(said.out)
+    assert len(report["trace"]) == len(report["kept"]) + 1
 
 
 @pytest.mark.parametrize("metric", ["f1", "matthews", "loss"])

@@ -1,7 +1,7 @@
 """What recipes are tested on: fine-tunes of one base, and judges that count or measure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from soup.recipes.ingredient import Ingredient
 from soup.recipes.judge import Judge
-from soup.weights import Weights
+from soup.weights import Weights, average
 from tests.strategies import FLOATS, NAN, Problem, seeds
 
 Model = dict[str, Tensor]
@@ -79,6 +79,22 @@ def assert_close(found: Weights, expected: Weights) -> None:
             torch.testing.assert_close(found[name], tensor, rtol=limit, atol=limit)
         else:
             torch.testing.assert_close(found[name], tensor)
+
+
+class OfAverages:
+    """Predictions of a linear world: the mean of logits errs as the mean of weights does."""
+
+    def __init__(self, ingredients: Sequence[Ingredient], judge: Judge) -> None:
+        self._weights = {i.name: i.weights for i in ingredients}
+        self._judge = judge
+        self.asked: list[Mapping[str, int]] = []
+
+    def cost(self, counts: Mapping[str, int]) -> float:
+        self.asked.append(dict(counts))
+        weights = average([self._weights[name] for name in counts], [*counts.values()])
+        errors = self._judge(weights)
+        assert errors is not None
+        return errors
 
 
 def patient(problem: Problem) -> Judge:

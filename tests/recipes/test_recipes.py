@@ -16,9 +16,9 @@ from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.weights import LazyWeights, NotFinite, Weights, materialize, specs
 from soup.weights.checkpoint import Checkpoint, save
-from tests.recipes.families import Family, Model, assert_close, families, named, same
+from tests.recipes.families import Family, Model, OfAverages, assert_close, families, named, same
 
-SELECTING = {"greedy", "removal", "repetition", "pruned"}
+SELECTING = {"greedy", "removal", "repetition", "pruned", "radin"}
 # Options by which a recipe of one model is that model.
 WHOLE: dict[str, dict[str, Any]] = {
     "interpolate": {"alpha": 1},
@@ -41,6 +41,8 @@ def cook(
         ingredients = [Ingredient(i.name, i.weights, judge(i.weights)) for i in ingredients]
     if "fishers" in wanted:
         options["fishers"] = [squares(i.weights) for i in ingredients]
+    if name == "radin":
+        options["predictions"] = OfAverages(ingredients, judge)
     return RECIPES[name](ingredients, **options)
 
 
@@ -73,7 +75,7 @@ def test_each_recipe_says_by_name_what_it_needs() -> None:
         first, *others = inspect.signature(RECIPES[name]).parameters.values()
         assert first.name == "ingredients"
         required = {p.name for p in others if p.default is p.empty}
-        assert required <= {"judge", "base", "fishers"}, name
+        assert required <= {"judge", "base", "fishers", "predictions"}, name
 
 
 @pytest.mark.parametrize("name", [n for n in OURS if n != "slerp"])

@@ -17,6 +17,7 @@ from soup.recipes.learned import Gradients
 from soup.weights import NotFinite, Weights, cast, materialize
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.merged import replaced
+from tests.recipes.families import OfAverages
 
 Model = dict[str, Tensor]
 # Options by which a recipe leaves the models' range.
@@ -60,7 +61,10 @@ def cook(name: str, models: Sequence[Weights], base: Weights) -> Soup:
         options["fishers"] = [{n: m[n].abs().float() for n in ("w", "z") if n in m} for m in models]
     if "objective" in wanted:
         options["objective"] = Bowl()
-    return RECIPES[name]([Ingredient(f"{i}", m, 3) for i, m in enumerate(models)], **options)
+    ingredients = [Ingredient(f"{i}", m, 3) for i, m in enumerate(models)]
+    if name == "radin":
+        options["predictions"] = OfAverages(ingredients, options["judge"])
+    return RECIPES[name](ingredients, **options)
 
 
 def drawn(seed: int, *also: str) -> Model:
