@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from soup.errors import BadInput
 from soup.models import load_weights
 from soup.models.batchnorm import Recalibration
+from soup.models.lanes import deal, in_lanes
 from soup.recipes.learned import Gradients
 from soup.weights import Weights
 
@@ -107,9 +108,14 @@ class HeldoutLoss:
             return None
         self._load(weights)
         scale = torch.full((1,), beta, device=self.device)
-        parts = torch.from_numpy(self._checked).split(self._batch_size)
-        total = sum(self._mean(scale, part).item() * len(part) for part in parts)
-        return total / len(self._checked)
+        batches = deal(self._batch_size, self.device, self._inputs[0].numel())
+        parts = torch.from_numpy(self._checked).split(batches.size)
+
+        def total_of(part: Tensor) -> Tensor:
+            return self._mean(scale, part).double().cpu() * len(part)
+
+        totals = in_lanes(self._model, total_of, lambda part: part, parts, batches.lanes)
+        return sum(total.item() for total in totals) / len(self._checked)
 
     def _load(self, weights: Weights) -> None:
         load_weights(self._model, weights, type(self._model).__name__)

@@ -6,9 +6,12 @@ input is no linear function of the weights: it has to be measured, by a pass ove
 for every candidate anew. `docs/benchmarks.md` shows what that changes, and how many inputs suffice.
 """
 
+import copy
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from soup.models.architecture import ModelError
+from soup.models.lanes import available, dealt
 from soup.weights import Weights, specs
 
 IMAGES = 256  # training images that suffice; docs/benchmarks.md
+# Name of a layer, examples, and the mean and variance of its inputs in a batch.
+Measure = tuple[str, int, list[Tensor]]
 BATCH = 64  # as accurate as batches of 256, in less time and memory
 
 
@@ -138,9 +144,9 @@ class Recalibration:
             self._copies[device] = self.inputs.to(device)
         inputs = self._copies[device]
         batches = max(1, min(-(-len(inputs) // self.batch_size), len(inputs) // 2))
-        parts = (self.prepare(part) for part in inputs.tensor_split(batches))
+        parts, lanes = inputs.tensor_split(batches), min(batches, available())
         statistics, stored = {}, specs(weights)
-        for name, buffer in _recompute(model, parts, self.layers).items():
+        for name, buffer in _recompute(model, parts, self.layers, self.prepare, lanes).items():
             dtype = stored[name].dtype
             rounded = buffer.to(dtype)
             # What is too large for float16, or too fine for float8, is kept as it is.
@@ -155,45 +161,77 @@ class Recalibration:
 
 
 def _recompute(
-    model: nn.Module, batches: Iterable[Tensor], layers: Collection[str] | None
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    layers: Collection[str] | None,
+    prepare: Callable[[Tensor], Tensor] = lambda batch: batch,
+    lanes: int = 1,
 ) -> Mapping[str, Tensor]:
-    """Recompute statistics in place, and return the buffers that hold them by name."""
-    chosen = {n: m for n, m in layers_of(model).items() if layers is None or n in layers}
-    momenta = {module: module.momentum for module in chosen.values()}
-    sums: dict[_BatchNorm, list[Any]] = {}
-    counts = dict.fromkeys(momenta, 0)
+    """Recompute statistics in place, and return the buffers that hold them by name.
 
-    def add(module: _BatchNorm, inputs: tuple[Tensor], _output: Tensor) -> None:
-        size, earlier = len(inputs[0]), sums.get(module, [0.0, 0.0])
-        sums[module] = [
-            total + size * statistic.double()
-            for total, statistic in zip(earlier, _statistics(module), strict=True)
-        ]
-        counts[module] += size
-
+    Several lanes give the bits of one: each has modules of its own, which share the weights, and
+    the statistics of batches are added in the order of the batches.
+    """
     model.eval()
-    hooks = [module.register_forward_hook(add) for module in momenta]
-    try:
-        for module in momenta:
-            module.training, module.momentum = True, 1.0  # running statistics: the last batch's
-            if module.num_batches_tracked is not None:
-                module.num_batches_tracked.zero_()
-        with torch.no_grad():
-            for batch in _without_singles(batches):
-                model(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, momentum in momenta.items():
-            module.training, module.momentum = False, momentum
+    chosen = {n: m for n, m in layers_of(model).items() if layers is None or n in layers}
+    own = threading.local()
+
+    @torch.no_grad()
+    def measured(batch: Tensor) -> list[Measure]:
+        if not hasattr(own, "copy"):
+            own.copy = _Measuring(model, chosen)
+        return own.copy(prepare(batch))
+
+    sums: dict[_BatchNorm, list[Any]] = {}
+    counts, calls = dict.fromkeys(chosen.values(), 0), dict.fromkeys(chosen.values(), 0)
+    parts = _without_singles(batches)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    for measures in dealt(measured, parts, lanes) if on_cpu else map(measured, parts):
+        for name, size, statistics in measures:
+            module = chosen[name]
+            earlier = sums.get(module, [0.0, 0.0])
+            sums[module] = [
+                total + size * statistic
+                for total, statistic in zip(earlier, statistics, strict=True)
+            ]
+            counts[module] += size
+            calls[module] += 1
     for module, totals in sums.items():  # none of a layer that the model does not use
         for statistic, total in zip(_statistics(module), totals, strict=True):
             statistic.copy_(total / counts[module])
+    for module, number in calls.items():
+        if module.num_batches_tracked is not None:
+            module.num_batches_tracked.fill_(number)
     return {
         _tensor(name, key): buffer
         for name, module in chosen.items()
         for key, buffer in module.named_buffers(recurse=False)
     }
+
+
+class _Measuring:
+    """A copy of a model that shares all tensors but the statistics of some layers."""
+
+    def __init__(self, model: nn.Module, layers: Collection[str]) -> None:
+        own = {id(t) for name in layers for t in model.get_submodule(name).buffers(recurse=False)}
+        tensors = [*model.parameters(), *model.buffers()]
+        # What the memo has is not copied.
+        self._model = copy.deepcopy(model, {id(t): t for t in tensors if id(t) not in own})
+        self._measures: list[Measure] = []
+        names = {layers_of(self._model)[name]: name for name in layers}
+        for module, name in names.items():
+            module.training, module.momentum = True, 1.0  # running statistics: the last batch's
+            module.register_forward_hook(partial(self._add, name))
+
+    def __call__(self, inputs: Tensor) -> list[Measure]:
+        """The statistics of each layer, in the order of the layers' calls."""
+        self._measures = []
+        self._model(inputs)
+        return self._measures
+
+    def _add(self, name: str, module: _BatchNorm, inputs: tuple[Tensor], _output: Tensor) -> None:
+        both = [statistic.double() for statistic in _statistics(module)]
+        self._measures.append((name, len(inputs[0]), both))
 
 
 def _tensor(layer: str, key: str) -> str:

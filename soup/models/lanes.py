@@ -118,13 +118,21 @@ def in_lanes(
     if lanes > 1:
         few = [parts[0][:FEW], parts[-1][:FEW]]  # of texts, the longest and the shortest
         lanes = lanes if safe(model, computed, few, _threads(lanes), lanes) else 1
-    if lanes == 1 and torch.get_num_threads() == 1:
+    if _is_alone(lanes):
         yield from map(inferred, ahead(load, parts))
         return
-    waiting, threads = deque[Future[Tensor]](), _threads(lanes)
+    yield from dealt(computed, parts, lanes)
+
+
+def dealt(compute: Callable[[T], S], parts: Iterable[T], lanes: int) -> Generator[S]:
+    """`compute` of each part in lanes, in the order of the parts; nothing is tried out before."""
+    if _is_alone(lanes):
+        yield from map(compute, parts)
+        return
+    waiting, threads = deque[Future[S]](), _threads(lanes)
     try:
         for part in parts:
-            waiting.append(threads.submit(computed, part))
+            waiting.append(threads.submit(compute, part))
             # One more for each lane waits, so that none is idle while the caller uses a result.
             if len(waiting) >= 2 * lanes:
                 yield waiting.popleft().result()
@@ -147,6 +155,11 @@ def ahead(load: Callable[[T], S], parts: Iterable[T]) -> Iterator[S]:
             loading = following
         if loading is not None:
             yield loading.result()
+
+
+def _is_alone(lanes: int) -> bool:
+    """Whether the caller's thread can be the only lane, for its operators use no other."""
+    return lanes == 1 and torch.get_num_threads() == 1
 
 
 @cache

@@ -103,5 +103,5 @@ def _differs(one: tuple[Any, ...], other: tuple[Any, ...] | None) -> bool:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """Equal bit for bit, NaN included."""
-    both = [tensor.detach().contiguous().view(torch.uint8) for tensor in (one, other)]
+    both = [tensor.detach().reshape(-1).contiguous().view(torch.uint8) for tensor in (one, other)]
     return both[0].shape == both[1].shape and torch.equal(*both)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -17,9 +18,11 @@ from soup.data.loading.images import Images
 from soup.data.text.examples import TextExamples
 from soup.data.text.tokens import Tokens
 from soup.evaluation.evaluator import Evaluator
+from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.evaluation.scores import task_score
+from soup.models.batchnorm import Recalibration
 from soup.models.lanes import deal, in_lanes
 from soup.models.transforms import image_input
 from soup.recipes.greedy import greedy
@@ -172,6 +175,42 @@ def test_a_judge_decides_and_stops_as_in_one_lane(kind: str, of: str, lanes: Lan
     assert one == three
     seen = one[3][len(candidates) :]
     assert kind == "cross-entropy" or min(seen) < 99, "no candidate was rejected early"
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_batchnorm_statistics_are_those_of_one_lane(name: str, lanes: Lanes) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3).eval()
+    inputs = torch.randn(31, 3, 24, 24)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def prepare(batch: Tensor) -> Tensor:
+        _thread_of_batch.append(threading.current_thread().name)
+        time.sleep(0.001)
+        return batch * 2
+
+    def statistics() -> dict[str, bytes]:
+        model.load_state_dict(start)
+        found = Recalibration(inputs, prepare, batch_size=4)(model, start)
+        changed = model.state_dict()
+        assert found
+        assert all(torch.equal(changed[name], tensor) for name, tensor in found.items())
+        assert all(torch.equal(changed[n], t) for n, t in start.items() if n not in found)
+        return {name: tensor.numpy().tobytes() for name, tensor in found.items()}
+
+    one, two, three = compute_with(lanes, statistics)
+    assert one == two
+    assert one == three
+
+
+def test_the_loss_of_the_examples_set_aside_is_that_of_one_lane(lanes: Lanes) -> None:
+    torch.manual_seed(0)
+    model = Told(nn.Linear(5, 3))
+    inputs, labels = torch.randn(900, 5), torch.randint(3, (900,))
+    loss = HeldoutLoss(model, inputs, labels)
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    one, two, three = compute_with(lanes, lambda: loss.check(weights, 1.5))
+    assert one == two == three
 
 
 def test_a_pass_that_stops_leaves_no_lane_at_work(lanes: Lanes) -> None:
