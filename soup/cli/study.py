@@ -33,6 +33,9 @@ def study(
     pairs: Annotated[
         int | None, typer.Option(min=1, help="Most pairs of models, drawn at random.")
     ] = None,
+    orders: Annotated[
+        int | None, typer.Option(min=1, help="Random orders of the fine-tunes.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn.")] = None,
     results: Annotated[
         Path | None,
@@ -71,7 +74,7 @@ def study(
         study_results(name, results, out, as_json)
         return
     given: dict[str, Any] = {"images": images, "points": points, "models": model}
-    given |= {"pairs": pairs, "seed": seed}
+    given |= {"pairs": pairs, "orders": orders, "seed": seed}
     _run(name, params, {k: v for k, v in given.items() if v not in (None, [])}, as_json)
 
 

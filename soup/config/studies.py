@@ -11,6 +11,10 @@ from soup.errors import BadInput, near
 # Name -> question. The study is the module of this name in soup/studies/ ('-' is '_' there), and
 # docs/studies/NAME.md is its page.
 STUDIES: dict[str, str] = {
+    "number-of-models": "How do soups, ensembles and the best single model grow with the number of "
+    "fine-tunes?",
+    "calibration": "Are the confidences of soups and ensembles better calibrated than those of the "
+    "best single model, before and after temperature scaling?",
     "landscape": "Where in the plane through the initialisation and two fine-tunes are loss and "
     "error lowest?",
     "angle": "Does averaging two fine-tunes gain more if they moved in more different directions?",
@@ -66,5 +70,8 @@ class StudyOptions(Strict):
     )
     pairs: PositiveInt | None = Field(
         None, description="most pairs of models, drawn at random; default: all"
+    )
+    orders: PositiveInt | None = Field(
+        None, description="random orders of the fine-tunes; default: 5"
     )
     seed: Seed = Field(0, description="of what is drawn, and of the intervals")
