@@ -20,7 +20,7 @@ VERBS = {
     "explain": "Explain why averaging does not help: the causes found, with numbers and remedies.",
     "import": "Convert a checkpoint of another format to safetensors, running no code in it.",
     "compare": "Compare the accuracy of models on labelled images, with intervals and tests.",
-    "study": "Answer a question of the paper from a finished sweep: table, figure, sentence.",
+    "study": "Answer a question of the paper from a sweep: a table, a figure and a sentence.",
     "predict": "Classify images or texts with a model.",
     "serve": "Serve a model over HTTP, as 'mlflow models serve' does.",
     "champion": "Show or change the champion: the registered version that is in use.",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from soup.cli.options import Json
-from soup.config.studies import STUDIES
+from soup.config.study_names import STUDIES
 from soup.data.progress import Advance
 
 
@@ -52,7 +52,7 @@ def study(
     list_: Annotated[bool, typer.Option("--list", help="List the studies and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer a question of the paper from a finished sweep: a table, a figure and a sentence.
+    """Answer a question of the paper from a sweep: a table, a figure and a sentence.
 
     soup study landscape --params params.yaml
 

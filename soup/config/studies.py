@@ -1,29 +1,13 @@
-"""The studies of a finished sweep: the question that each answers, and the options there are."""
+"""The options of studies of a finished sweep."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveInt
 
 from soup.config.search_space import Seed
+from soup.config.study_names import STUDIES
 from soup.config.validation import Strict
 from soup.errors import BadInput, near
-
-# Name -> question. The study is the module of this name in soup/studies/ ('-' is '_' there), and
-# docs/studies/NAME.md is its page.
-STUDIES: dict[str, str] = {
-    "number-of-models": "How do soups, ensembles and the best single model grow with the number of "
-    "fine-tunes?",
-    "calibration": "Are the confidences of soups and ensembles better calibrated than those of the "
-    "best single model, before and after temperature scaling?",
-    "landscape": "Where in the plane through the initialisation and two fine-tunes are loss and "
-    "error lowest?",
-    "angle": "Does averaging two fine-tunes gain more if they moved in more different directions?",
-    "soup-ensemble": "How far is the average of two fine-tunes from their ensemble, and does the "
-    "paper's approximation tell?",
-    "large-rates": "From which learning rate on does a barrier stand between two fine-tunes?",
-    "wise-ft": "On the way from the initialisation to the best single model, the soups and the "
-    "ensemble: which curve is highest on test and under shift?",
-}
 
 
 def known_study(name: str) -> str:

@@ -10,6 +10,6 @@ from soup.studies.study import Study
 
 
 def study_of(name: str) -> Study:
-    """The study of a name in `soup.config.studies.STUDIES`."""
+    """The study of a name in `soup.config.study_names.STUDIES`."""
     study: Study = import_module(f"soup.studies.{name.replace('-', '_')}").STUDY
     return study

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from soup.config.studies import STUDIES
+from soup.config.study_names import STUDIES
 from soup.errors import BadInput, without_password
 from soup.files import of_file, write_text
 from soup.pipeline.project import Project

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from soup.config.studies import STUDIES, StudyOptions
+from soup.config.studies import StudyOptions
+from soup.config.study_names import STUDIES
 from soup.files import atomic_write, write_text
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
-from soup.config.studies import STUDIES, StudyOptions
+from soup.config.studies import StudyOptions
+from soup.config.study_names import STUDIES
 from soup.errors import BadInput
 from soup.models import open_model
 from soup.pipeline import study_bench, study_record
