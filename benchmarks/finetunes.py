@@ -7,7 +7,7 @@ fine-tuned from there, each with a learning rate, decay, smoothing and order of 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,11 +31,14 @@ from soup.train.schedule import Schedule
 BATCH = 128
 
 
-def decoded(folder: Path) -> tuple[Tensor, Tensor]:
+def decoded(
+    folder: Path, resize: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> tuple[Tensor, Tensor]:
     """All images in a folder of class folders, sorted: uint8 (images, 3, height, width), labels."""
     classes = sorted(folder.iterdir())
     files = [(path, label) for label, each in enumerate(classes) for path in sorted(each.iterdir())]
-    return _pixels([path for path, _ in files]), torch.tensor([label for _, label in files])
+    pixels = _pixels([path for path, _ in files], resize)
+    return pixels, torch.tensor([label for _, label in files])
 
 
 def make(data: Path, base: Path, cache: Path, count: int, heldout: int, steps: int) -> list[Path]:
@@ -109,8 +112,13 @@ def finetuned(
     method: StepConfig,
     smoothing: float,
     batch: int = BATCH,
+    adapt: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> dict[str, Tensor]:
-    """The weights after training on flipped and shifted images."""
+    """The weights after training on flipped and shifted images.
+
+    Args:
+        adapt: changes the model before it is trained.
+    """
     pixels, labels = examples
 
     def batches(_epoch: int, _skip: int) -> Iterator[Batch]:
@@ -119,7 +127,7 @@ def finetuned(
             chosen = torch.from_numpy(rng.integers(0, len(labels), batch))
             yield normalise(_moved(pixels[chosen], rng), architecture), labels[chosen]
 
-    model = build(architecture, start)
+    model = adapt(build(architecture, start))
     fit(model, batches, cross_entropy(smoothing), schedule, method)
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
@@ -140,10 +148,12 @@ def _moved(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.where(flip.view(-1, 1, 1, 1), shifted.flip(-1), shifted)
 
 
-def _pixels(paths: list[Path]) -> Tensor:
+def _pixels(
+    paths: list[Path], resize: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> Tensor:
     def one(path: Path) -> np.ndarray:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(resize(image.convert("RGB")))
 
     with ThreadPoolExecutor() as pool:
         return to_tensor(np.stack(list(pool.map(one, paths))))

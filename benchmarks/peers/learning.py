@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +32,28 @@ from finetunes import decoded  # noqa: E402  where it is, the lines above say
 from soup import Checkpoint, Ingredient, save  # noqa: E402
 from soup.evaluation.heldout_loss import HeldoutLoss  # noqa: E402
 from soup.models import Architecture, build, library  # noqa: E402
-from soup.models.transforms import evaluation, normalise  # noqa: E402
+from soup.models.transforms import evaluation, image_input, normalise  # noqa: E402
 from soup.recipes.learned import Gradients, learn, learned  # noqa: E402
-from soup.weights import Weights  # noqa: E402
+from soup.recipes.mehl import mehl  # noqa: E402
+from soup.weights import Weights, materialize  # noqa: E402
 
 LIMIT = 64 * 2**20
+FAST = {"epochs": 1, "units": "distance"}
+MEHL: dict[str, dict[str, Any]] = {
+    "mehl": {},
+    "wide": {**FAST, "batch": 128, "lr": 0.05},
+    "short": {**FAST, "batch": 64, "lr": 0.03},
+    "small": {**FAST, "batch": 32, "lr": 0.02},
+}
 
 
 @dataclass
 class Work:
-    """What is to be done, and what was measured: seconds, private memory in MB, shares."""
+    """What is to be done, and what was measured: seconds, private memory in MB, shares.
+
+    Attributes:
+        reached: seconds from the start to each check of weights, which are beside OUT, numbered.
+    """
 
     cache: Path
     models: int
@@ -55,6 +68,7 @@ class Work:
     peak: float = 0.0
     beta: float = 1.0
     shares: dict[str, list[float]] = field(default_factory=dict)
+    reached: list[float] = field(default_factory=list)
 
     def paths(self, suffix: str) -> list[Path]:
         return [self.cache / f"model_{index:02}{suffix}" for index in range(self.models)]
@@ -74,25 +88,53 @@ class Timed(HeldoutLoss):
         return slope
 
 
+class Followed(Timed):
+    """The objective, which keeps the weights of each check and the time that led to them.
+
+    Attributes:
+        out: the files of the weights are beside it.
+        started: the moment to count from; keeping weights is not counted.
+        reached: seconds.
+    """
+
+    out: Path
+    started: float
+
+    def check(self, weights: Weights, beta: float) -> float | None:
+        loss = super().check(weights, beta)
+        now = time.perf_counter()
+        self.reached.append(now - self.started)
+        save(materialize(weights), self.out.with_suffix(f".{len(self.reached)}.safetensors"))
+        self.started += time.perf_counter() - now
+        return loss
+
+
 def ours(work: Work, model: nn.Module, architecture: Architecture, way: str) -> Weights:
     """`ours` holds all models as a matrix, `limited` 64 MiB of them; `half` computes in bfloat16;
-    `checked` is what a user gets by default: shares by layer, and a part only to check."""
+    `checked` is what a user gets by default: shares by layer, and a part only to check; the ways of
+    MEHL are free shares by the other recipe, with a part to check, and times of the checks."""
     started = time.perf_counter()
-    pixels, labels = decoded(work.cache / "heldout")
+    pixels, labels = decoded(work.cache / "heldout", image_input(architecture).resize)
     work.images = time.perf_counter() - started
-    objective = Timed(
+    objective = (Followed if way in MEHL else Timed)(
         model,
         pixels,
         labels,
         prepare=lambda batch: normalise(batch, architecture),
-        checked=0.2 if way == "checked" else 0.0,
+        checked=0.2 if way == "checked" or way in MEHL else 0.0,
         batch_size=work.batch,
         autocast=torch.bfloat16 if way == "half" else None,
     )
     files = [Checkpoint(path) for path in work.paths(".safetensors")]
     pool = [Ingredient(str(index), file, math.nan) for index, file in enumerate(files)]
-    if way == "checked":
-        soup = learned(pool, objective, epochs=work.epochs)
+    if isinstance(objective, Followed):
+        objective.started, objective.reached = started, work.reached
+        objective.out = work.cache / f"soup-{way}-{work.models}.safetensors"
+    if way in MEHL or way == "checked":
+        if way in MEHL:
+            soup = mehl(pool, objective, **MEHL[way])
+        else:
+            soup = learned(pool, objective, epochs=work.epochs)
         work.seconds = time.perf_counter() - started
         work.model, work.steps = objective.seconds, objective.steps
         return soup.weights
@@ -144,8 +186,8 @@ def published(work: Work, model: nn.Module, architecture: Architecture, _way: st
     started = time.perf_counter()
     states = [torch.load(path, map_location="cpu") for path in work.paths(".pt")]
     names = [name for name, _ in model.named_parameters()]
-    assert list(states[0]) == names
-    models = [tuple(t.detach().requires_grad_() for t in state.values()) for state in states]
+    model.load_state_dict(states[0])  # buffers, which are the same in all models
+    models = [tuple(s[name].detach().requires_grad_() for name in names) for s in states]
     photographs = Photographs(work.cache / "heldout", architecture)
     loader = torch.utils.data.DataLoader(
         photographs, batch_sampler=Order(len(photographs), work.batch), num_workers=work.workers
@@ -183,7 +225,7 @@ def published(work: Work, model: nn.Module, architecture: Architecture, _way: st
     work.beta = beta.item()
     work.shares = dict(zip(names, raw.softmax(1).tolist(), strict=True))
     with torch.no_grad():
-        return dict(zip(names, mixed(), strict=True))
+        return {**states[0], **dict(zip(names, mixed(), strict=True))}
 
 
 def private() -> float:

@@ -17,11 +17,14 @@ Our decisions: the first centre is the mean of all models, not of the first m, s
 without a gradient (statistics of BatchNorm) have equal shares. A part of the held-out set is not
 trained on, as in `learned`: the best of all points that were checked is kept (the mean of all, if
 no other is better), m models are left after 2 epochs without a better check, and the next start
-from the best point. A model equal to the centre in a tensor has no direction there.
+from the best point. A model equal to the centre in a tensor has no direction there. With
+`units="distance"` the directions of a tensor have the mean distance of the models from the centre
+instead of norm 1, so that a rate suits short and long fine-tunes, small and large tensors alike.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +42,7 @@ from soup.weights.numbers import numbers
 WARM_UP = 0.2  # share of the steps
 CLIP = 1.0  # norm of the model's gradient
 PATIENCE = 2  # epochs
+Units = Literal["norm", "distance"]
 
 
 def mehl(
@@ -50,6 +54,7 @@ def mehl(
     lr: float = 0.01,
     batch: int = 128,
     seed: int = 0,
+    units: Units = "norm",
 ) -> Soup:
     """Learn free shares of each tensor, m models at a time: better than learned, in less memory.
 
@@ -57,13 +62,13 @@ def mehl(
     mixed with the shares in float64, from the ingredients.
 
     Args:
-        ingredients, objective, m, epochs, lr, batch, seed: see `descend`.
+        ingredients, objective, m, epochs, lr, batch, seed, units: see `descend`.
         judge: counts the errors of the soup, if given.
 
     Raises:
         Unusable, Incompatible, NotFinite: see `descend`.
     """
-    result = descend(ingredients, objective, m, epochs, lr, batch, seed)
+    result = descend(ingredients, objective, m, epochs, lr, batch, seed, units)
     return soup_of_shares(ingredients, result, judge)
 
 
@@ -75,6 +80,7 @@ def descend(
     lr: float = 0.01,
     batch: int = 128,
     seed: int = 0,
+    units: Units = "norm",
 ) -> Learned:
     """Find shares of the ingredients, of any sign, that minimise the objective.
 
@@ -83,9 +89,11 @@ def descend(
         objective: the held-out loss.
         m: how many models are trained on at a time; all, if there are no more.
         epochs: the most passes over the training part of the held-out set for each m models.
-        lr: the highest learning rate, in units of a tensor's norm.
+        lr: the highest learning rate.
         batch: examples in a step.
         seed: of the order of models.
+        units: of the rate: "norm" (as published) moves a tensor by `lr`, "distance" by this share
+            of the mean distance of its models from the centre.
 
     Returns:
         A group for each tensor; the beta is 1.
@@ -99,7 +107,9 @@ def descend(
     for option, value in {"m": m, "epochs": epochs, "lr": lr, "batch": batch}.items():
         if not value > 0:
             raise Unusable(f"{option} of mehl is a number above 0, not {value}")
-    descent = Descent(models, objective, epochs, lr, batch)
+    if units not in ("norm", "distance"):
+        raise Unusable(f"unknown units {units!r}; known: norm (as published), distance")
+    descent = Descent(models, objective, epochs, lr, batch, units)
     order = torch.randperm(len(models), generator=torch.Generator().manual_seed(seed)).tolist()
     for start in range(0, len(models), m):
         descent.follow(order[start : start + m])
@@ -120,13 +130,20 @@ class Descent:
     """
 
     def __init__(
-        self, models: Sequence[Weights], objective: Objective, epochs: int, lr: float, batch: int
+        self,
+        models: Sequence[Weights],
+        objective: Objective,
+        epochs: int,
+        lr: float,
+        batch: int,
+        units: Units,
     ) -> None:
         """Start from the mean of all models; the arguments are those of `descend`."""
         exact = {spec.dtype for model in models for spec in specs(model).values()}
         dtype = torch.float64 if exact & {torch.float64, torch.complex128} else torch.float32
         self._models, self.specs = prepare(models, dtype)
         self._objective, self._epochs, self._lr, self._batch = objective, epochs, lr, batch
+        self._units = units
         mean = average(self._models, dtype=dtype)
         self.centre = {
             name: numbers(mean[name]).to(objective.device, copy=True)
@@ -154,9 +171,11 @@ class Descent:
         rows = {name: row for row, name in enumerate(self.centre)}
         x = torch.zeros(len(rows), m, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.AdamW([x], lr=self._lr, weight_decay=0.0)
+        norms = torch.stack([*directions.norms.values()]) if rows else x.detach()
+        length = norms.mean(dim=1, keepdim=True) if self._units == "distance" else 1.0
 
         def point() -> Weights:
-            return directions.point(dict(zip(rows, x.detach(), strict=True)))
+            return directions.point(dict(zip(rows, x.detach() * length, strict=True)))
 
         if not self.checks:
             self._better(point())
@@ -170,7 +189,7 @@ class Descent:
                 x.grad = torch.zeros_like(x)
                 for name, products in directions.products(gradients.weights).items():
                     x.grad[rows[name]] = products
-                x.grad *= min(1.0, CLIP / norm_of(gradients.weights))
+                x.grad *= length * min(1.0, CLIP / norm_of(gradients.weights))
                 optimizer.param_groups[0]["lr"] = self._lr * rate(step, self._epochs * len(batches))
                 optimizer.step()
                 step += 1
@@ -178,7 +197,7 @@ class Descent:
                 best, epochs_without_gain = x.detach().clone(), 0
             elif (epochs_without_gain := epochs_without_gain + 1) == PATIENCE:
                 break
-        return best
+        return best * length
 
     def _better(self, weights: Weights) -> bool:
         """Whether the check of these weights is the lowest so far; true if nothing is checked."""
