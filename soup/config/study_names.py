@@ -7,6 +7,8 @@ STUDIES: dict[str, str] = {
     "fine-tunes?",
     "calibration": "Are the confidences of soups and ensembles better calibrated than those of the "
     "best single model, before and after temperature scaling?",
+    "hyperparameters": "What do soups of fine-tunes gain that differ in one hyperparameter only?",
+    "averages": "Do soups add to EMA, SWA and SAM?",
     "landscape": "Where in the plane through the initialisation and two fine-tunes are loss and "
     "error lowest?",
     "angle": "Does averaging two fine-tunes gain more if they moved in more different directions?",
