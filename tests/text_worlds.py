@@ -138,3 +138,20 @@ def parameters(root: Path, model: Path, **changes: Any) -> dict[str, Any]:
         "compute": {"device": "cpu", "eval_batch_size": 16},
     }
     return raw | changes
+
+
+def soup(root: Path, kind: str = "bert") -> Path:
+    """The folder of a model with a random head for the labels no and yes, as the pipeline's."""
+    from soup.config.params import Base
+    from soup.models.transformers_init import make_base
+    from soup.models.transformers_models import head
+    from soup.weights.checkpoint import save
+
+    base = Base(library="transformers", model=str(tiny(root / kind, kind)))
+    architecture, model, _ = make_base(base, ("no", "yes"))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        torch.nn.init.normal_(head(model).weight)
+    architecture.save(root / "soup" / "model.json")
+    save(model.state_dict(), root / "soup" / "model.safetensors")
+    return root / "soup"

@@ -48,7 +48,7 @@ def serve(
         float, typer.Option(metavar="MIB", min=0.001, max=1024, help="Largest request.")
     ] = 16,
     max_pictures: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Most pictures of a request.")
+        int, typer.Option(metavar="N", min=1, help="Most pictures or texts of a request.")
     ] = 256,
     max_waiting: Annotated[
         int,
@@ -69,9 +69,11 @@ def serve(
     curl -s http://127.0.0.1:8000/invocations -H 'Content-Type: application/json'
     -d "{\\"inputs\\": [\\"$(base64 -w0 cat.png)\\"]}"
 
+    -d '{"inputs": ["a sentence", ["a question", "its answer"]]}'  (a model of texts)
+
     The model is fetched, every file is checked against its digest, and nothing is run that came
-    with it. A picture that cannot be used has the reason in its row, as 'error', and the others are
-    answered. Ctrl-C or SIGTERM ends the server when it has answered what it holds.
+    with it. A picture or text that cannot be used has the reason in its row, as 'error', and the
+    others are answered. Ctrl-C or SIGTERM ends the server when it has answered what it holds.
     """
     import os
 

@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soup.models import DESCRIPTION_FILE, Architecture
 from soup.models.allowed_files import Refused, verify_model
 from soup.serving.classifier import Classifier
+from soup.serving.open_classifier import AnyClassifier, open_classifier
 from soup.serving.text_classifier import TextClassifier
 
 __all__ = ["Classifier", "TextClassifier"]
 
 
-def _load_pyfunc(
-    path: str, model_config: Mapping[str, Any] | None = None
-) -> Classifier | TextClassifier:
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> AnyClassifier:
     """Check and open a registered model; MLflow calls this whichever way the model is loaded.
 
     Raises:
@@ -34,5 +32,4 @@ def _load_pyfunc(
     unchecked = verify_model(root, str(root))
     if unchecked:
         warnings.warn(unchecked, stacklevel=2)
-    of_text = Architecture.load(folder / DESCRIPTION_FILE).of_text
-    return TextClassifier(folder) if of_text else Classifier(folder)
+    return open_classifier(folder)

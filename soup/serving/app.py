@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soup.serving.batching import Batcher
-from soup.serving.classifier import Classifier
+from soup.serving.open_classifier import AnyClassifier
 from soup.serving.protocol import Limits, Refusal
 
 logger = logging.getLogger("soup.serving")
@@ -32,7 +32,7 @@ JSON = "application/json"
 
 
 def application(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     limits: Limits,
     hosts: Sequence[str],
 ) -> Starlette:
@@ -42,7 +42,7 @@ def application(
         hosts: names by which clients may call the server, without port.
     """
     batcher = Batcher(classifier, limits)
-    requests = _Invocations(batcher, limits)
+    requests = _Invocations(batcher, limits, classifier.noun)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -75,8 +75,8 @@ class _Invocations:
         waiting: number of requests that wait for an answer.
     """
 
-    def __init__(self, batcher: Batcher, limits: Limits) -> None:
-        self._batcher, self._limits = batcher, limits
+    def __init__(self, batcher: Batcher, limits: Limits, noun: str) -> None:
+        self._batcher, self._limits, self._noun = batcher, limits, noun
         self.waiting = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +110,7 @@ class _Invocations:
         finally:
             self._bytes -= sum(taken)
         request.scope["state"]["note"] = (
-            f", {answered.pictures} pictures, {answered.refused} refused"
+            f", {answered.entries} {self._noun}, {answered.refused} refused"
         )
         return Response(answered.body, media_type=JSON)
 
@@ -152,7 +152,9 @@ class _Invocations:
 
     def _too_large(self) -> Refusal:
         limit = f"{self._limits.body / (1 << 20):g} MiB"
-        return Refusal(413, f"the request is larger than {limit}; send fewer or smaller pictures")
+        return Refusal(
+            413, f"the request is larger than {limit}; send fewer or smaller {self._noun}"
+        )
 
 
 def _require_json(content_type: str) -> None:

@@ -1,7 +1,7 @@
 """One thread that answers requests, in batches: all that wait share one forward pass.
 
 The thread reads requests one at a time, so that only one parsed request is in memory. Of a picture
-it keeps only the pixels of the model's input.
+it keeps only the pixels of the model's input. Texts of several requests are batched by length.
 """
 
 import asyncio
@@ -10,19 +10,19 @@ import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from soup.serving.classifier import BATCH, Classifier, Pixels
-from soup.serving.protocol import Limits, Refusal, images_of, predictions
+from soup.serving.open_classifier import AnyClassifier
+from soup.serving.protocol import Limits, Refusal, entries_of, predictions
 
 logger = logging.getLogger("soup.serving")
 
 
 class Answered(NamedTuple):
-    """The body of an answer, and the numbers of its pictures and of those refused."""
+    """The body of an answer, and the numbers of its pictures or texts and of those refused."""
 
     body: bytes
-    pictures: int
+    entries: int
     refused: int
 
 
@@ -31,13 +31,13 @@ class _Job:
     body: bytes
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Answered]"
-    images: Sequence[Pixels | str] = field(default=())
+    entries: Sequence[Any] = field(default=())
 
 
 class Batcher:
     """Answers the requests of one process."""
 
-    def __init__(self, classifier: Classifier, limits: Limits) -> None:
+    def __init__(self, classifier: AnyClassifier, limits: Limits) -> None:
         self._classifier, self._limits = classifier, limits
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="classifier", daemon=True)
@@ -72,8 +72,8 @@ class Batcher:
             while job is not None:
                 if self._read(job):
                     jobs.append(job)
-                    count += len(job.images)
-                if count >= BATCH:
+                    count += len(job.entries)
+                if count >= self._classifier.batch:
                     break
                 try:
                     job = self._waiting.get_nowait()
@@ -84,9 +84,11 @@ class Batcher:
                 self._classify(jobs)
 
     def _read(self, job: _Job) -> bool:
-        """Decode the pictures of a request; if it is refused, answer it and return False."""
+        """Read the entries of a request; if it is refused, answer it and return False."""
+        model = self._classifier
         try:
-            job.images = self._classifier.read(images_of(job.body, self._limits))
+            entries = entries_of(job.body, self._limits, model.columns, model.noun)
+            job.entries = model.read(entries)
         except Refusal as refusal:
             _tell(job, refusal)
         except Exception:
@@ -99,11 +101,11 @@ class Batcher:
 
     def _classify(self, jobs: Sequence[_Job]) -> None:
         try:
-            rows = self._classifier.rows([image for job in jobs for image in job.images])
+            rows = self._classifier.rows([entry for job in jobs for entry in job.entries])
             start = 0
             for job in jobs:
-                own = rows[start : start + len(job.images)]
-                start += len(job.images)
+                own = rows[start : start + len(job.entries)]
+                start += len(job.entries)
                 refused = sum(row["error"] is not None for row in own)
                 _tell(job, Answered(predictions(own), len(own), refused))
         except Exception:

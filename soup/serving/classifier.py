@@ -63,7 +63,17 @@ def as_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 class Classifier:
-    """Classifies images with the model in a folder."""
+    """Classifies images with the model in a folder.
+
+    Attributes:
+        noun: what the model classifies, for people.
+        columns: names of the columns of a request; the first one is required.
+        batch: about as many images are worth a forward pass together.
+    """
+
+    noun = "pictures"
+    columns: tuple[str, ...] = ("image",)
+    batch = BATCH
 
     def __init__(self, folder: Path) -> None:
         self.architecture, self._model = open_model(folder)
@@ -113,6 +123,11 @@ class Classifier:
             answers += self._classified(np.stack(readable[start : start + BATCH]))
         remaining = iter(answers)
         return [refused(image) if isinstance(image, str) else next(remaining) for image in images]
+
+    def try_out(self) -> None:
+        """Classify a blank image, so that a model that cannot raises its error now."""
+        size = self.architecture.image_size
+        self.rows([np.zeros((size, size, 3), dtype=np.uint8)])
 
     @torch.inference_mode()
     def _classified(self, pixels: Pixels) -> list[Row]:

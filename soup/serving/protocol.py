@@ -1,11 +1,14 @@
 """The JSON protocol of MLflow's model server: the same requests and answers.
 
-A request holds its images in a column 'image', in one of four forms:
+A request holds its images in a column 'image', or its texts in a column 'text' (and the second
+texts of pairs in 'text_pair'), in one of four forms:
 
     {"dataframe_split": {"columns": ["image"], "data": [["<base64>"], ...]}}
     {"dataframe_records": [{"image": "<base64>"}, ...]}
     {"instances": ["<base64>", ...]}         or a list of records
     {"inputs": ["<base64>", ...]}            or {"image": ["<base64>", ...]}
+
+A text is a JSON string, and a pair of texts a list of two.
 
 The answer is {"predictions": [row, ...]}, or for a refused request {"error_code", "message"}.
 """
@@ -80,17 +83,25 @@ CODES = {
 }
 
 
-def images_of(body: bytes, limits: Limits) -> Sequence[Any]:
-    """The images of a request: base64 text or lists of pixels.
+def entries_of(
+    body: bytes, limits: Limits, columns: Sequence[str] = ("image",), noun: str = "images"
+) -> Sequence[Any]:
+    """The images of a request (base64 text or lists of pixels), or its texts.
+
+    Args:
+        columns: of the model's inputs; the first one is required. With several columns, an entry
+            may be a record of them.
+        noun: what the model classifies, for people.
 
     Raises:
         Refusal: the request is malformed, or exceeds a limit.
     """
     if body.count(b"[") + body.count(b"{") > limits.lists:
+        remedy = "; send pictures as base64 of their files instead of numbers"
         raise Refusal(
             413,
-            f"the request holds more than {limits.lists:,} lists; send pictures as base64 of their "
-            "files instead of numbers",
+            f"the request holds more than {limits.lists:,} lists"
+            f"{remedy if columns == ('image',) else ''}",
         )
     try:
         request = loads(body)
@@ -99,44 +110,64 @@ def images_of(body: bytes, limits: Limits) -> Sequence[Any]:
     names = [name for name in FORMATS if isinstance(request, dict) and name in request]
     if len(names) != 1:
         raise Refusal(400, f"the body must be a JSON object with exactly one of {list(FORMATS)}")
-    images = _column(names[0], request[names[0]])
-    if not images:
-        raise Refusal(400, "no images were given")
-    if len(images) > limits.pictures:
+    kind = "images" if columns[0] == "image" else noun
+    entries = _entries(names[0], request[names[0]], columns, kind)
+    if not entries:
+        raise Refusal(400, f"no {kind} were given")
+    if len(entries) > limits.pictures:
         raise Refusal(
             413,
-            f"{len(images)} pictures in a request; at most {limits.pictures} are taken, send the "
+            f"{len(entries)} {noun} in a request; at most {limits.pictures} are taken, send the "
             "others in further requests",
         )
-    return images
+    return entries
 
 
-def _column(name: str, content: Any) -> Sequence[Any]:
+def _entries(name: str, content: Any, columns: Sequence[str], kind: str) -> Sequence[Any]:
     if name == "dataframe_split":
-        columns = content.get("columns") if isinstance(content, dict) else None
+        given = content.get("columns") if isinstance(content, dict) else None
         rows = content.get("data") if isinstance(content, dict) else None
-        if not isinstance(columns, list) or not isinstance(rows, list):
+        if not isinstance(given, list) or not isinstance(rows, list):
             raise Refusal(400, "dataframe_split must hold 'columns' and 'data'")
-        place = columns.index("image") if "image" in columns else _no_column(columns)
-        if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
-            raise Refusal(400, f"each row of dataframe_split must hold {len(columns)} values")
-        return [row[place] for row in rows]
+        if columns[0] not in given:
+            raise _no_column(columns[0], given)
+        if not all(isinstance(row, list) and len(row) == len(given) for row in rows):
+            raise Refusal(400, f"each row of dataframe_split must hold {len(given)} values")
+        places = {column: given.index(column) for column in columns if column in given}
+        return [_entry({c: row[at] for c, at in places.items()}, columns) for row in rows]
     if name == "inputs" and isinstance(content, dict):
-        content = content["image"] if "image" in content else _no_column(content)
+        return _by_column(content, columns, kind)
     if not isinstance(content, list):
-        raise Refusal(400, f"{name} must hold a list of images")
+        raise Refusal(400, f"{name} must hold a list of {kind}")
     records = [isinstance(entry, dict) for entry in content]
     if name == "dataframe_records" or (records and all(records)):
         if not all(records):
             raise Refusal(400, f"{name} must hold a list of records")
-        if content and not any("image" in record for record in content):
-            _no_column(content[0])
-        return [record.get("image") for record in content]
+        if content and not any(columns[0] in record for record in content):
+            raise _no_column(columns[0], content[0])
+        return [_entry(record, columns) for record in content]
     return content
 
 
-def _no_column(names: Any) -> int:
-    raise Refusal(400, f"expected a column 'image', got {str([*names][:10])[:200]}")
+def _by_column(content: dict[str, Any], columns: Sequence[str], kind: str) -> Sequence[Any]:
+    if columns[0] not in content:
+        raise _no_column(columns[0], content)
+    given = {column: content[column] for column in columns if content.get(column) is not None}
+    if not all(isinstance(values, list) for values in given.values()):
+        raise Refusal(400, f"inputs must hold a list of {kind}")
+    if len({len(values) for values in given.values()}) > 1:
+        raise Refusal(400, f"the columns {list(given)} of inputs have different lengths")
+    rows = zip(*given.values(), strict=True)
+    return [_entry(dict(zip(given, row, strict=True)), columns) for row in rows]
+
+
+def _entry(record: dict[str, Any], columns: Sequence[str]) -> Any:
+    """The value of the only column, or the record."""
+    return record.get(columns[0]) if len(columns) == 1 else record
+
+
+def _no_column(column: str, names: Any) -> Refusal:
+    return Refusal(400, f"expected a column '{column}', got {str([*names][:10])[:200]}")
 
 
 def predictions(rows: Sequence[Row]) -> bytes:

@@ -1,6 +1,7 @@
 """Serve a checked model over HTTP: `soup serve` without its options."""
 
 import logging
+import os
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ import torch
 
 from soup.serving import processes
 from soup.serving.app import application
-from soup.serving.classifier import Classifier
+from soup.serving.open_classifier import open_classifier
 from soup.serving.protocol import Limits
 
 
@@ -42,10 +43,10 @@ def serve(
     logging.Formatter.converter = time.gmtime
     logging.getLogger("soup.serving").setLevel(logging.INFO)
     torch.set_num_threads(1)  # before the first computation: torch's threads would prevent forks
-    classifier = Classifier(folder)
-    size = classifier.architecture.image_size
-    blank = torch.zeros(size, size, 3, dtype=torch.uint8).numpy()
-    classifier.rows([blank])  # an error here if the model does not take images of its own size
+    # The tokenizer's threads would not exist in forked processes, each of which has one core.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    classifier = open_classifier(folder)
+    classifier.try_out()
 
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,6 +1,6 @@
 """Classify texts or pairs of texts: a row for each, with label and probabilities, or an error."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,17 @@ CHARACTERS = 100_000  # of a text; every model cuts texts far below this length
 
 
 class TextClassifier:
-    """Classifies texts with the model in a folder."""
+    """Classifies texts with the model in a folder.
+
+    Attributes:
+        noun: what the model classifies, for people.
+        columns: names of the columns of a request; the first one is required.
+        batch: about as many texts are worth a forward pass together.
+    """
+
+    noun = "texts"
+    columns: tuple[str, ...] = ("text", "text_pair")
+    batch = BATCH
 
     def __init__(self, folder: Path) -> None:
         self.architecture, self._model = open_model(folder)
@@ -42,14 +52,29 @@ class TextClassifier:
             ValueError: there are no texts.
         """
         del params
-        read = [_read(entry) for entry in text_entries(texts)]
-        usable = [text for text in read if isinstance(text, Text)]
+        return as_frame(self.rows(self.read(text_entries(texts))))
+
+    def read(self, entries: Iterable[Any]) -> list[Text | str]:
+        """Check the entries of a request.
+
+        Returns:
+            For each entry its text or pair, or the reason why it cannot be used.
+        """
+        return [_read(entry) for entry in entries]
+
+    def rows(self, texts: Sequence[Text | str]) -> list[Row]:
+        """Classify what `read` returned, in batches of similar length and bounded tokens."""
+        usable = [text for text in texts if isinstance(text, Text)]
         rows: list[Row] = []
         if usable:
             examples = as_text_examples(usable, self._inputs)
             rows = answers(predict(self._model, examples, BATCH), self.architecture.classes)
         remaining = iter(rows)
-        return as_frame([refused(t) if isinstance(t, str) else next(remaining) for t in read])
+        return [refused(text) if isinstance(text, str) else next(remaining) for text in texts]
+
+    def try_out(self) -> None:
+        """Classify a text, so that a model that cannot raises its error now."""
+        self.rows([Text("a")])
 
 
 def text_entries(texts: Any) -> list[Any]:
@@ -87,7 +112,18 @@ def _read(entry: Any) -> Text | str:
         return f"expected a text or two, got {type(entry).__name__}"
     if not all(text.strip() for text in both):
         return "the text is empty"
+    if not all(map(_whole, both)):
+        return "the text holds half a character (a surrogate without its other half)"
     longest = max(map(len, both))
     if longest > CHARACTERS:
         return f"a text of {longest:,} characters; at most {CHARACTERS:,} are taken"
     return Text(*both)
+
+
+def _whole(text: str) -> bool:
+    """Whether a text can be written in UTF-8, as the tokenizer needs it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -18,6 +18,8 @@ from tests.waiting import until
 class Held:
     """A classifier whose thread waits while it reads, until it is let go on."""
 
+    noun, columns, batch = Classifier.noun, Classifier.columns, Classifier.batch
+
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
         self.reading, self.go_on = threading.Event(), threading.Event()

@@ -9,28 +9,17 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from soup.config.params import Base
 from soup.models import ModelError
-from soup.models.transformers_init import make_base
-from soup.models.transformers_models import head
 from soup.serving import Classifier, TextClassifier
 from soup.serving.text_classifier import CHARACTERS
-from soup.weights.checkpoint import save
-from tests import text_worlds
 
 FIRST = ["The cat likes a dog", "an owl", "the bee fears an eel today"]
 SECOND = ["a dog is here", "the ant", "a rat"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("text")
-    base = Base(library="transformers", model=str(text_worlds.tiny(root / "bert")))
-    architecture, model, _ = make_base(base, ("no", "yes"))
-    torch.nn.init.normal_(head(model).weight)
-    architecture.save(root / "soup" / "model.json")
-    save(model.state_dict(), root / "soup" / "model.safetensors")
-    return root / "soup"
+def folder(text_soup: Path) -> Path:
+    return text_soup
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +74,15 @@ def test_every_form_of_pairs_does(folder: Path, classifier: TextClassifier, text
 def test_a_text_that_cannot_be_used_is_named_and_the_others_are_answered(
     classifier: TextClassifier,
 ) -> None:
-    texts = ["an owl", " ", 3, ["a", "b", "c"], "a" * (CHARACTERS + 1), ("an owl", "")]
+    half = "an owl \ud83e"  # the first half of a pair of surrogates
+    texts = ["an owl", " ", 3, ["a", "b", "c"], "a" * (CHARACTERS + 1), ("an owl", ""), half]
     errors = classifier.predict(texts)["error"].tolist()
     assert errors[0] is None
     assert errors[1] == errors[5] == "the text is empty"
     assert errors[2] == "expected a text or two, got int"
     assert errors[3] == "expected a text or two, got list"
     assert "at most 100,000" in errors[4]
+    assert errors[6] == "the text holds half a character (a surrogate without its other half)"
     assert classifier.predict([""])["label"].tolist() == [None]
 
 
