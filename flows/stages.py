@@ -88,14 +88,18 @@ def show_results(params: Params, reported: Record) -> None:
         return
     import pandas as pd
 
+    from soup.evaluation.result_tables import measure_of
+
     results = pd.read_csv(open_project(params).out / "results.csv")
-    table = results.pivot_table(index="model", columns="split", values="accuracy", sort=False)
+    measure = measure_of(results)
+    table = results.pivot_table(index="model", columns="split", values=measure, sort=False)
     rows = [
-        {"model": model} | {split: f"{accuracy:.2%}" for split, accuracy in accuracies.items()}
-        for model, accuracies in table.to_dict("index").items()
+        {"model": model} | {split: f"{100 * score:.2f}" for split, score in scores.items()}
+        for model, scores in table.to_dict("index").items()
     ]
+    told = "Accuracy, %" if measure == "accuracy" else f"{measure}, times 100"
     link = f" [In MLflow]({reported['soup']})" if reported["soup"] else ""
-    create_table_artifact(rows, key="results", description=f"Accuracy, {params.experiment}.{link}")
+    create_table_artifact(rows, key="results", description=f"{told}, {params.experiment}.{link}")
 
 
 _FLOWS = (

@@ -11,6 +11,7 @@ from flows.project import Record, console, default_params, open_project, root
 from flows.server import temporary
 from flows.terminal.tables import Row, fitting
 from soup.config.params import Params
+from soup.evaluation.result_tables import measure_of
 from soup.pipeline.stage_record import read_record
 
 SHOWN = {"heldout": "held-out", "shifts": "mean of shifts"}  # split -> its name in a table
@@ -62,14 +63,19 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
     splits = list(dict.fromkeys(results["split"]))
     soup, rows = records["cook"]["recipe"], []
     single = results["kind"] == "ingredient"
-    medians = results[single].groupby("split")["accuracy"].median()
+    measure = measure_of(results)
+    medians = results[single].groupby("split")[measure].median()
     for (kind, model), of_model in results[~single].groupby(["kind", "model"], sort=False):
-        scores = of_model.set_index("split")["accuracy"]
+        scores = of_model.set_index("split")[measure]
         if kind == "best single" and len(medians):
             rows.append(_row("median ingredient", medians, splits))
         rows.append(_row(str(model), scores, splits, "bold" if kind == soup else ""))
     columns = [SHOWN.get(split, split) for split in splits]
-    _print(f"{params.experiment}: accuracy, %", columns, rows)
+    _print(
+        f"{params.experiment}: {measure}, {'%' if measure == 'accuracy' else 'times 100'}",
+        columns,
+        rows,
+    )
     kept = records["cook"]["kept"]
     wrapped: dict[str, Any] = {"soft_wrap": not console().is_terminal}
     console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", **wrapped)
@@ -83,8 +89,8 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
             **wrapped,
         )
         if split in medians.index:
-            accuracy = results.loc[(results["kind"] == soup) & (results["split"] == split)]
-            gain = 100 * (float(accuracy["accuracy"].iloc[0]) - medians[split])
+            of_soup = results.loc[(results["kind"] == soup) & (results["split"] == split)]
+            gain = 100 * (float(of_soup[measure].iloc[0]) - medians[split])
             console().print(f"         {gain:+.2f} over the median ingredient", **wrapped)
     registered = records["register"]
     stages = sum(record["seconds"] for record in records.values())

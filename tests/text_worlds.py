@@ -47,6 +47,25 @@ def sentences(folder: Path, train: int = 320, test: int = 60, noise: float = 0.1
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
 
 
+def similar_pairs(folder: Path, train: int = 320, test: int = 80) -> None:
+    """train.tsv, dev.tsv and odd.tsv as STS-B has them: pairs, and how alike they are, from 0 to 5.
+
+    The score depends on the verbs of both sentences, with noise.
+    """
+    rng = random.Random(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", train), ("dev", test), ("odd", test // 2)):
+        lines = ["index\tsentence1\tsentence2\tscore"]
+        for index in range(count):
+            kinds = rng.randint(0, 1), rng.randint(0, 1)
+            pair = [
+                f"{sentence(rng, kind)} {rng.choice(NOUNS)} {rng.choice(NOUNS)}" for kind in kinds
+            ]
+            score = min(5.0, max(0.0, 0.8 + 2.8 * sum(kinds) / 2 + rng.gauss(0, 0.5)))
+            lines.append(f"{index}\t{pair[0]}\t{pair[1]}\t{score:.2f}")
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+
+
 def tokenizer() -> Tokenizer:
     """A tokenizer of whole words with BERT's special tokens."""
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "[UNK]"))

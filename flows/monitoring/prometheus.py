@@ -20,7 +20,7 @@ SWEEP = {
     "steps": "Training steps of the last sweep.",
     "steps_done": "Training steps that are done.",
     "images_per_second": "Training images a second, of the last half minute.",
-    "best_heldout_accuracy": "Best held-out accuracy of a fine-tune so far, a fraction.",
+    "best_heldout_accuracy": "Best held-out accuracy so far, a fraction; of numbers, their score.",
     "eta_seconds": "Seconds until the last fine-tune is done; NaN while that is not known.",
     "slots_used": "Fine-tunes under way at once.",
     "running": "1 while the sweep is under way; it stays so if its process is killed.",

@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from rich.text import Text
 
 from flows.monitoring.prometheus import export_sweep
-from flows.monitoring.sweep_state import SweepState
+from flows.monitoring.sweep_state import SweepState, heldout_score
 from flows.project import in_prefect
 from flows.terminal.logs import log
 from flows.terminal.progress import Display, Task
@@ -78,9 +78,8 @@ class SweepProgress:
             if not begun:
                 total = self.state.fine_tunes[name].steps * self._batch
                 self._tasks[name] = self._display.begin(name, total, every=SELDOM)
-            note = None
-            if "heldout/accuracy" in metrics:
-                note = f"held-out {metrics['heldout/accuracy']:.2%}"
+            score = heldout_score(metrics)
+            note = None if score is None else f"held-out {score:.2%}"
             self._tasks[name].to(step * self._batch, note, worked=begun)
             self.state.step(name, step, metrics)
             log.info("step", extra={"fine_tune": name, "step": step, **metrics})

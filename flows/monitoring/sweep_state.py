@@ -12,6 +12,11 @@ State = Literal["waiting", "running", "finished", "failed", "stopped"]
 STATES: tuple[State, ...] = ("waiting", "running", "finished", "failed", "stopped")
 
 
+def heldout_score(metrics: Mapping[str, float]) -> float | None:
+    """The held-out accuracy of a step, or the score of predicted numbers; None if it has none."""
+    return next((value for name, value in metrics.items() if name.startswith("heldout/")), None)
+
+
 @dataclass
 class FineTune:
     """What is known of one fine-tune.
@@ -20,7 +25,7 @@ class FineTune:
         steps: how many steps it takes.
         state: where it stands.
         step: how many steps are done.
-        accuracy: its last accuracy on held-out, a fraction.
+        accuracy: its last accuracy on held-out, a fraction; of predicted numbers, their score.
         note: how it ended.
     """
 
@@ -61,7 +66,8 @@ class SweepState:
         if fine_tune.state == "waiting":  # it may begin at the step of its checkpoint
             self._pace.skip((step - fine_tune.step) * self._batch)
         fine_tune.state, fine_tune.step, fine_tune.note = "running", step, ""
-        fine_tune.accuracy = metrics.get("heldout/accuracy", fine_tune.accuracy)
+        score = heldout_score(metrics)
+        fine_tune.accuracy = fine_tune.accuracy if score is None else score
         self._pace.to(self.steps_done * self._batch)
 
     def done(self, name: str, message: str) -> None:
@@ -102,7 +108,7 @@ class SweepState:
 
     @property
     def best(self) -> float | None:
-        """The best accuracy on held-out so far, a fraction; None before the first."""
+        """The best accuracy (or score of numbers) on held-out so far; None before the first."""
         accuracies = [fine_tune.accuracy for fine_tune in self.fine_tunes.values()]
         return max((a for a in accuracies if a is not None), default=None)
 

@@ -53,7 +53,8 @@ class Writer:
 
     def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if "heldout/accuracy" in metrics or now - self._last_step >= OFTEN:
+        scored = any(metric.startswith("heldout/") for metric in metrics)
+        if scored or now - self._last_step >= OFTEN:
             self._last_step = now
             self._write("step", name, step, dict(metrics))
 

@@ -124,6 +124,7 @@ def promote(
     """
     from soup import tracking
     from soup.cli.terminal import bold, print_json, say
+    from soup.evaluation.number_scores import MEASURE
     from soup.evaluation.promotion_gate import Decision, decide, scored
 
     if force and not why:
@@ -145,6 +146,12 @@ def promote(
             return Decision(holder is None or holder.number != candidate.number, f"by hand: {why}")
         rolled_back = tracking.rolled_back(store, candidate)
         score = scored(candidate.number, candidate.tags, rolled_back)
+        if holder is not None and MEASURE in candidate.tags:
+            raise BadInput(
+                f"{candidate} predicts numbers, and the registry does not hold them: to compare it "
+                "with the champion, run 'python -m flows register' in the project, or promote with "
+                "--force --why"
+            )
         if holder is not None and score.correct is None:
             unknown()
         other = scored(holder.number, holder.tags) if holder else None

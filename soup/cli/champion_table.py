@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from soup.tracking import Event, Version
 
 TAGS = (
-    "errors", "examples", "test_accuracy", "test_gain", "test_p",
+    "errors", "examples", "test_accuracy", "test_score", "test_gain", "test_p",
     "recipe", "kept", "ingredients", "commit", "run", "copied_from",
 )  # fmt: skip
 
@@ -22,7 +22,9 @@ def facts_of(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
 def row_of(facts: dict[str, Any]) -> tuple[Any, ...]:
     """The facts of a version, as a row of the table."""
     errors = f"{facts['errors']} of {facts.get('examples', '?')}" if "errors" in facts else ""
-    test = _figure(facts.get("test_accuracy"), lambda value: f"{100 * value:.2f}")
+    test = _figure(
+        facts.get("test_accuracy", facts.get("test_score")), lambda value: f"{100 * value:.2f}"
+    )
     kept = facts.get("kept")
     if kept is None and "ingredients" in facts:  # registered before it was counted
         kept = facts["ingredients"].count(",") + 1

@@ -39,11 +39,14 @@ def compare(
     """
     from soup.cli.checkpoints import open_pool
     from soup.cli.heldout_folder import open_evaluator
+    from soup.cli.number_quality import compared_numbers, show_compared
     from soup.cli.terminal import print_json, progress, tell_left_out, warn
+    from soup.errors import BadInput
     from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
     from soup.evaluation.metrics import (
         Correct,
         Labels,
+        Logits,
         accuracy_interval,
         correct,
         mcnemar,
@@ -63,6 +66,7 @@ def compare(
 
     for folder in on:
         correct_of: dict[str, Correct] = {}
+        outputs: dict[str, Logits] = {}  # of models that predict numbers
         # Models may have their classes in different orders, and so different labels.
         answers: dict[tuple[str, ...], tuple[Labels, dict[str, Answers]]] = {}
         with progress(f"judging on {folder}", None) as advance:
@@ -70,13 +74,27 @@ def compare(
                 evaluator = open_evaluator(
                     folder, model, checkpoint, chosen, batch_size, advance, as_json, tell
                 )
-                if not correct_of:  # what is left out is the same for all models
+                if not correct_of and not outputs:  # what is left out is the same for all models
                     tell_left_out(evaluator.skipped)
                 logits = evaluator.logits(checkpoint)
                 labels, classes = evaluator.examples.labels, evaluator.architecture.classes
+                if evaluator.predicts_numbers:
+                    outputs[name] = logits
+                    continue
                 correct_of[name] = correct(logits, labels)
                 said = Answers(predicted(logits), recorded(checkpoint.metadata))
                 answers.setdefault(classes, (labels, {}))[1][name] = said
+        if outputs and correct_of:
+            raise BadInput(
+                f"{next(iter(outputs))} predicts numbers and {next(iter(correct_of))} classes: "
+                "they cannot be compared"
+            )
+        if outputs:
+            used = told[-len(outputs) :]
+            result[str(folder)] = compared_numbers(outputs, labels, used)
+            if not as_json:
+                show_compared(f"{folder}, {len(labels)} texts", result[str(folder)])
+            continue
         for classes, (labels, group) in answers.items():
             for line in low_scores(group, labels, classes):
                 warn(f"{folder}: {line}")

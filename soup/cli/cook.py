@@ -158,7 +158,7 @@ def _notes(
     if recalibration.get("written") == "recomputed":
         notes["batchnorm"] = f"recomputed on {recalibration['images']} images"
     if scored is not None:
-        if options.metric != "top5":
+        if options.metric != "top5" and not scored.evaluator.predicts_numbers:
             notes[RECORD] = f"{figures['soup']['accuracy']:.6f}"
         return {**notes, NOTE: scored.evaluator.architecture.text()}
     description = _description(options, pool)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from soup.recipes.ingredient import Soup
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-METRICS = ("accuracy", "top5", "f1", "matthews", "loss")
+CLASS_METRICS = ("accuracy", "top5", "f1", "matthews", "loss")
+METRICS = (*CLASS_METRICS, "pearson-spearman", "pearson", "spearman")  # the last of numbers
 
 
 def recipe_names() -> list[str]:

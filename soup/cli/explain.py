@@ -42,6 +42,7 @@ def explain(
     from soup.cli.checkpoints import open_origin, open_pool, require_alike
     from soup.cli.heldout_folder import open_evaluator, recalibration_on
     from soup.cli.terminal import bold, print_json, progress, say, tell_left_out, warn
+    from soup.errors import BadInput
     from soup.evaluation.diagnosis.explain import explain as causes_of
     from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
     from soup.evaluation.metrics import Correct, correct, predicted
@@ -65,6 +66,11 @@ def explain(
         tell = partial(tell_input, pool.checkpoints)
         evaluator = open_evaluator(heldout, model, first, chosen, as_json=as_json, tell=tell)
         tell_left_out(evaluator.skipped)
+        if evaluator.predicts_numbers:
+            raise BadInput(
+                f"{first.path} predicts numbers, and --heldout explains errors of classifiers: "
+                "leave it out, and the weights alone are compared"
+            )
 
         def answers(weights: Weights) -> Correct:
             advance()

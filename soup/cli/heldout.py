@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from soup.cli.checkpoints import Pool
-from soup.cli.cook_options import CookOptions, parameters_of, ranks_by_logits
+from soup.cli.cook_options import CLASS_METRICS, CookOptions, parameters_of, ranks_by_logits
 from soup.cli.heldout_folder import open_evaluator, recalibration_on
 from soup.cli.model_options import tell_input
 from soup.cli.terminal import progress, say, tell_left_out, warn
@@ -19,7 +19,8 @@ from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
-from soup.evaluation.metrics import Correct, Logits, predicted
+from soup.evaluation.metrics import Correct, Logits, predicted, well_predicted
+from soup.evaluation.number_scores import NUMBER_SCORES
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
 from soup.models.batchnorm import has_batchnorm, layers_that_differ
@@ -56,7 +57,9 @@ class Scored:
         return self.right_of(self.evaluator.logits(weights))
 
     def right_of(self, logits: Logits) -> Correct:
-        """The same, from the model's logits."""
+        """The same, from the model's logits; of numbers, see `well_predicted`."""
+        if self.evaluator.predicts_numbers:
+            return well_predicted(logits, self.evaluator.examples.labels)
         labels = torch.from_numpy(self.evaluator.examples.labels)
         wrong = COUNTS.get(self.metric, TOP1_ERROR)
         return (~wrong(torch.from_numpy(logits), labels)).numpy()
@@ -96,6 +99,13 @@ def score(
             partial(tell_input, pool.checkpoints),
         )
     tell_left_out(evaluator.skipped)
+    numbers = evaluator.predicts_numbers
+    if numbers != (options.metric in NUMBER_SCORES):
+        what, fit = ("numbers", NUMBER_SCORES) if numbers else ("classes", CLASS_METRICS)
+        raise BadInput(
+            f"--metric {options.metric} does not score {what}, which these models predict: give "
+            f"--metric {' or '.join(fit)}"
+        )
     if options.metric in CLASSES_COMPARED and len({*evaluator.examples.labels.tolist()}) < 2:
         raise BadInput(
             f"{options.heldout} has images of one class only, on which --metric {options.metric} "
@@ -109,8 +119,9 @@ def score(
     with progress("scoring", len(ingredients)) as advance:
         for ingredient in ingredients:
             logits = evaluator.logits(ingredient.weights)
-            record = recorded(pool.checkpoints[ingredient.name].metadata)
-            answers[ingredient.name] = Answers(predicted(logits), record)
+            if not numbers:
+                record = recorded(pool.checkpoints[ingredient.name].metadata)
+                answers[ingredient.name] = Answers(predicted(logits), record)
             right = scored.right_of(logits)
             cost = judges[0](ingredient.weights) if judges else int((~right).sum())
             scored.correct[ingredient.name] = right
@@ -120,7 +131,7 @@ def score(
             scored.ingredients.append(replace(ingredient, errors=cost))
             advance()
     labels, classes = evaluator.examples.labels, evaluator.architecture.classes
-    for line in low_scores(answers, labels, classes):
+    for line in [] if numbers else low_scores(answers, labels, classes):
         warn(line)
     return scored
 
@@ -158,7 +169,10 @@ def cook_by(
     judges: Sequence[Any] = (
         evaluator.judges([*scored.correct.values()], COUNTS[options.metric])
         if counts
-        else evaluator.score_judges(SCORES[options.metric])
+        else evaluator.score_judges(
+            SCORES[options.metric],
+            [*scored.correct.values()] if evaluator.predicts_numbers else (),
+        )
     )
     started = time.perf_counter()
     with progress(options.recipe, None) as advance:

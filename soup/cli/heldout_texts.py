@@ -3,13 +3,15 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soup.config.data import Source
 from soup.config.text import TextData
 from soup.data.errors import DataError
-from soup.data.text.examples import TextExamples
+from soup.data.text.examples import TextExamples, labels_of
 from soup.data.text.listing import listed
 from soup.data.text.tokens import tokens_of
 from soup.errors import some
@@ -47,9 +49,25 @@ def open_text_evaluator(
             "model: give its folder, with config.json and tokenizer.json beside the weights"
         )
     tell(Resolved(architecture, True, dict.fromkeys(INPUT, "")))
-    table = listed(Source(path=str(file)), TextData(), Path.cwd(), "heldout")
-    classes = architecture.classes
-    strange = sorted({item.label for item in table.found} - {*classes})
+    numeric = architecture.predicts_numbers
+    table = listed(Source(path=str(file)), TextData(numbers=numeric), Path.cwd(), "heldout")
+    labels = _labels([item.label for item in table.found], architecture.classes, file)
+    texts = [item.text for item in table.found]
+    encode, name, pad = text_input_of(architecture)
+    digest = of_value([name, [text.content for text in texts]])
+    examples = TextExamples(labels, digest, pad, lambda: tokens_of(texts, encode))
+    first = build(architecture, weights)
+    models = (first, *(deepcopy(first) for _ in devices[1:]))
+    built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
+    skipped = tuple(f"{problem.path}: {problem.reason}" for problem in table.problems)
+    return Evaluator(examples, architecture, built, batch_size, skipped)
+
+
+def _labels(written: Sequence[str], classes: Sequence[str], file: Path) -> NDArray[Any]:
+    """The labels of a table for a model with these classes, or the number that it predicts."""
+    if len(classes) == 1:
+        return labels_of(written, classes)
+    strange = sorted({*written} - {*classes})
     numbers = all(label.isdecimal() and int(label) < len(classes) for label in strange)
     if strange and not numbers:
         raise DataError(
@@ -57,17 +75,7 @@ def open_text_evaluator(
             f"{some(classes, 8)}"
         )
     position = {name: index for index, name in enumerate(classes)}
-    labels = [position.get(item.label, -1) for item in table.found]
+    labels = [position.get(label, -1) for label in written]
     if strange:  # numbers of the head's rows
-        labels = [int(item.label) for item in table.found]
-    texts = [item.text for item in table.found]
-    encode, name, pad = text_input_of(architecture)
-    digest = of_value([name, [text.content for text in texts]])
-    examples = TextExamples(
-        np.array(labels, np.int64), digest, pad, lambda: tokens_of(texts, encode)
-    )
-    first = build(architecture, weights)
-    models = (first, *(deepcopy(first) for _ in devices[1:]))
-    built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
-    skipped = tuple(f"{problem.path}: {problem.reason}" for problem in table.problems)
-    return Evaluator(examples, architecture, built, batch_size, skipped)
+        labels = [int(label) for label in written]
+    return np.array(labels, np.int64)

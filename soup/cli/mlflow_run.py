@@ -54,8 +54,9 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
         return logged.run_id
     run_id = store.start("soup", key, f"{notes['recipe']} soup", tags, settings)
     if "soup" in report:
-        accuracy, best = report["soup"]["accuracy"], report["best"]["accuracy"]
-        metrics = {"accuracy": accuracy, "best_single": best, "gain": accuracy - best}
+        measure = next(name for name in report["soup"] if name != "cost")
+        score, best = report["soup"][measure], report["best"][measure]
+        metrics = {measure: score, "best_single": best, "gain": score - best}
         metrics["examples"] = report["examples"]
         store.log(run_id, 0, {f"heldout/{name}": value for name, value in metrics.items()})
     store.log_text(run_id, json.dumps(report, indent=2, default=str), "soup.json")

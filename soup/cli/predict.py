@@ -118,6 +118,13 @@ def _predict_texts(
     if as_json:
         print_json(answers)
         return
+    if architecture.predicts_numbers:
+        numbers = [
+            (a["row"], a["text"][:60], "NaN" if a["number"] is None else f"{a['number']:.3f}")
+            for a in answers
+        ]
+        table(f"{len(answers)} texts", ["row", "text", ">number"], numbers)
+        return
     rows = [
         (answer["row"], answer["text"][:60], name, percent(probability))
         for answer in answers

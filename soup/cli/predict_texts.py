@@ -1,5 +1,6 @@
 """`soup predict` with a text model: classify the texts of tables."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def predict_texts(
 
     Returns:
         For each text its place, the text and the probabilities of classes (empty if the model's
-        logits are NaN); and a line for each text that was left out.
+        logits are NaN), or its number (None if it is NaN); and a line for each text that was left
+        out.
 
     Raises:
         DataError: a table cannot be read or lacks a column.
@@ -59,7 +61,15 @@ def predict_texts(
         return [], left_out
     network = build(architecture, checkpoint).to(device)
     examples = as_text_examples(texts, text_input_of(architecture))
-    logits = with_finite_maximum(predict(network, examples, BATCH))
+    said = [" / ".join(part for part in text if part is not None) for text in texts]
+    outputs = predict(network, examples, BATCH)
+    if architecture.predicts_numbers:
+        numbers = outputs[:, 0].tolist()
+        return [
+            {"row": place, "text": text, "number": number if math.isfinite(number) else None}
+            for place, text, number in zip(places, said, numbers, strict=True)
+        ], left_out
+    logits = with_finite_maximum(outputs)
     shares = torch.from_numpy(logits).softmax(1).numpy()
     likeliest = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     known = predicted(shares) >= 0
@@ -67,11 +77,11 @@ def predict_texts(
     answers = [
         {
             "row": place,
-            "text": " / ".join(part for part in text if part is not None),
+            "text": text,
             "classes": {names[i]: float(row[i]) for i in best} if is_known else {},
         }
         for place, text, row, best, is_known in zip(
-            places, texts, shares, likeliest, known, strict=True
+            places, said, shares, likeliest, known, strict=True
         )
     ]
     return answers, left_out

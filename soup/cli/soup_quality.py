@@ -11,6 +11,7 @@ import torch
 
 from soup.cli.cook_options import CookOptions
 from soup.cli.heldout import Cooked, Scored
+from soup.cli.number_quality import judged_numbers
 from soup.cli.terminal import models_in, percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
 from soup.evaluation.metrics import Correct
@@ -33,6 +34,8 @@ def judged(
         the BatchNorm statistics that they were judged with; a recipe that chooses nothing by
         held-out images has the averaged ones if those do better.
     """
+    if scored.evaluator.predicts_numbers:
+        return judged_numbers(options, scored, cooked, weights)
     n = len(scored.evaluator)
     best = min(scored.ingredients, key=lambda i: (math.isnan(i.errors), i.errors))
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from soup.config.recipe import Recipe, RecipeSpec
+from soup.config.text import ClassScore, NumberScore
 from soup.config.validation import Strict, one_of
 
 UNIFORM_AND_GREEDY = [Recipe(name="uniform"), Recipe(name="greedy")]
@@ -22,10 +23,11 @@ class Cook(Strict):
         UNIFORM_AND_GREEDY,
         description="recipes whose soups evaluate cooks and scores beside the chosen one",
     )
-    score: Literal["accuracy", "f1", "matthews", "f1-accuracy"] | None = Field(
+    score: ClassScore | NumberScore | None = Field(
         None,
         description="what is best on held-out: accuracy, mean F1 of all classes, Matthews, or the "
-        "mean of accuracy and one class's F1; default: that of the GLUE task, or accuracy",
+        "mean of accuracy and one class's F1; of numbers the correlation of Pearson, of Spearman, "
+        "or the mean of both; default: that of the GLUE task, or accuracy, or that mean",
     )
     tie: Literal["keep", "reject"] = Field(
         "keep", description="an equal score: keep (the paper, >=) or reject (the published code, >)"

@@ -21,7 +21,7 @@ from soup.config.cooking import Cook
 from soup.config.data import Data, Fraction
 from soup.config.search_space import SPACES, Range, Seed, Space
 from soup.config.studies import StudyName, StudyOptions
-from soup.config.text import require_text_model
+from soup.config.text import require_score, require_text_model
 from soup.config.validation import Name, ParamsError, Strict, check, one_of, short_for
 from soup.config.yaml_text import read_yaml
 from soup.files import BadJson
@@ -79,8 +79,15 @@ class Base(Strict):
         description="prompts with {} for the class name (open_clip), or a list of them by name: "
         "openai (the 80 for ImageNet), simple (7 of them), photo (a photo of a {}.)",
     )
-    head: Literal["new", "zeroshot", "keep"] = Field(
-        "new", description="start of the head: zeros, made from class names, or as in the weights"
+    head: Literal["new", "zeroshot", "keep", "text"] = Field(
+        "new",
+        description="start of the head: zeros, made from class names, or as in the weights; text: "
+        "T5 writes the label's words, as it was trained, and has no head",
+    )
+    prompt: str | None = Field(
+        None,
+        description="what a model with head: text reads, with {text} and {text_pair}; default: the "
+        "prefix that T5 was trained with on the GLUE task, such as 'cola sentence: {text}'",
     )
     pretrain: Pretrain | None = Field(None, description="how to make the 'embedded' weights")
 
@@ -94,6 +101,10 @@ class Base(Strict):
             raise ValueError(f"templates without {{}} for the class name: {bad}")
         if self.head == "zeroshot" and self.library == "transformers":
             raise ValueError("head: zeroshot is of open_clip; a text model takes new or keep")
+        if self.head == "text" and self.library != "transformers":
+            raise ValueError("head: text is of library: transformers alone")
+        if self.prompt is not None and (self.head != "text" or "{text}" not in self.prompt):
+            raise ValueError("prompt goes with head: text, and holds {text}")
         texts = [name for name in ("tokenizer", "max_length") if getattr(self, name) is not None]
         if texts and self.library != "transformers":
             raise ValueError(f"{', '.join(texts)}: of library: transformers alone")
@@ -235,6 +246,7 @@ class Params(Strict):
     @model_validator(mode="after")
     def texts_have_a_text_model(self) -> Self:
         require_text_model(self.data.text, self.base.library, self.sweep.space)
+        require_score(self.data.text, self.soup.score, self.sweep.space, self.base.head)
         return self
 
     @model_validator(mode="after")

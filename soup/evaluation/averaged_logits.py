@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from soup.evaluation.metrics import Labels, Logits
+from soup.evaluation.metrics import Labels, Logits, NumberLabels
 
 
 class AveragedLogits:
     """Held-out logits of models; see `soup.recipes.radin.Predictions`."""
 
     def __init__(
-        self, logits: Mapping[str, Logits], labels: Labels, cost: Callable[[Tensor, Tensor], float]
+        self,
+        logits: Mapping[str, Logits],
+        labels: Labels | NumberLabels,
+        cost: Callable[[Tensor, Tensor], float],
     ) -> None:
         """
         Args:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from soup.evaluation.metrics import Interval, Labels
+from soup.evaluation.metrics import Compared, Interval, Labels, quantiles
 from soup.evaluation.scores import ConfusionScore
 
 # Number of resamples that are scored at once: their tables take 8 bytes a cell.
@@ -31,20 +31,6 @@ class Answers(NamedTuple):
 
     labels: Labels
     answers: Labels
-
-
-class Compared(NamedTuple):
-    """A paired comparison.
-
-    Attributes:
-        difference: difference of the mean scores over groups.
-        interval: interval of the difference, by the paired bootstrap.
-        p_value: two-sided p-value, by the paired permutation test.
-    """
-
-    difference: float
-    interval: Interval
-    p_value: float
 
 
 def value(score: ConfusionScore, groups: Sequence[Answers], classes: int) -> float:
@@ -80,7 +66,7 @@ def interval(
         table = _table(group, classes)
         drawn = rng.multinomial(len(group.labels), table.reshape(-1) / table.sum(), size=resamples)
         means += _scores(score, drawn.reshape(resamples, *table.shape)) / len(groups)
-    return _quantiles(means, confidence)
+    return quantiles(means, confidence)
 
 
 def compare(
@@ -119,15 +105,7 @@ def compare(
         permuted = cells - moved + moved.swapaxes(2, 3)
         swapped += _differences(score, permuted) / len(a)
     extreme = int((np.abs(swapped) >= abs(difference) - 1e-12).sum())
-    return Compared(difference, _quantiles(resampled, confidence), (extreme + 1) / (draws + 1))
-
-
-def _quantiles(values: NDArray[np.float64], confidence: float) -> Interval:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return Interval(math.nan, math.nan)
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    return Compared(difference, quantiles(resampled, confidence), (extreme + 1) / (draws + 1))
 
 
 def _differences(score: ConfusionScore, cells: NDArray[np.int64]) -> NDArray[np.float64]:

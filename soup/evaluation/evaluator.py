@@ -90,7 +90,11 @@ class Evaluator:
         return Loading(self.load, self.recalibration).recalibrated(self.models[0], weights)
 
     def objective(self) -> HeldoutLoss:
-        """The cross-entropy and its gradients, for recipes that learn their coefficients."""
+        """The loss and its gradients, for recipes that learn their coefficients.
+
+        It is cross-entropy, or the squared error of predicted numbers, which beta does not scale: a
+        soup without beta would predict other numbers.
+        """
         size, prepare = min(self.batch_size, 256), self.examples.prepare
         return HeldoutLoss(
             self.models[0],
@@ -98,14 +102,23 @@ class Evaluator:
             prepare=prepare,
             batch_size=size,
             recalibration=self.recalibration,
+            loss=_squared_error if self.predicts_numbers else torch.nn.functional.cross_entropy,
+            scaled=not self.predicts_numbers,
         )
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether the models predict numbers, not classes."""
+        return self.architecture.predicts_numbers
 
     def fisher(self, weights: Weights, examples: int = 512, seed: int = 0) -> Weights:
         """The diagonal of the Fisher information matrix, by the names of the weights.
 
         Matena and Raffel, "Merging models with Fisher-weighted averaging", NeurIPS 2022, equation
         4: the mean over examples x of the squared gradient of log p(y | x), with y drawn from the
-        model's own distribution p. Tensors that are no parameters have the value 1.
+        model's own distribution p. A predicted number is the mean of a normal distribution of
+        variance 1, whose information is the squared gradient of the number. Tensors that are no
+        parameters have the value 1.
 
         Args:
             weights: of the model.
@@ -119,7 +132,11 @@ class Evaluator:
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in named.items()}
         device = next(iter(named.values())).device
         for inputs in self.examples.batches(chosen, 1, device):
-            scores = model(inputs).float().log_softmax(1)[0]
+            outputs = model(inputs).float()
+            if self.predicts_numbers:
+                self._add_squares(sums, named, outputs[0, 0])
+                continue
+            scores = outputs.log_softmax(1)[0]
             probabilities = scores.detach().double().exp().cpu().numpy()
             if not np.isfinite(probabilities).all():
                 raise HeldoutError(
@@ -127,13 +144,20 @@ class Evaluator:
                     "Fisher information: 'soup inspect' says whether its weights are broken"
                 )
             label = int(rng.choice(len(probabilities), p=probabilities / probabilities.sum()))
-            gradients = torch.autograd.grad(scores[label], [*named.values()], allow_unused=True)
-            for name, gradient in zip(named, gradients, strict=True):
-                if gradient is not None:
-                    sums[name] += gradient.double().square()
+            self._add_squares(sums, named, scores[label])
         diagonal = {name: (total / len(chosen)).cpu() for name, total in sums.items()}
         # Buffers have no gradient; with 1 in every model they are averaged with equal weight.
         return {n: diagonal.get(n, torch.ones(s.shape)) for n, s in specs(weights).items()}
+
+    @staticmethod
+    def _add_squares(
+        sums: dict[str, torch.Tensor], named: dict[str, torch.Tensor], output: torch.Tensor
+    ) -> None:
+        """Add the squared gradient of an output to the sums, in place."""
+        gradients = torch.autograd.grad(output, [*named.values()], allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            if gradient is not None:
+                sums[name] += gradient.double().square()
 
     def _compact(self, among: NDArray[np.int64] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The inputs in their compact form, and the labels, of all examples or those at `among`."""
@@ -165,3 +189,7 @@ class Evaluator:
     def load(self, model: nn.Module, weights: Weights) -> None:
         """Copy weights into a model; raises ModelError if they do not fit the architecture."""
         load_weights(model, weights, self.architecture.model)
+
+
+def _squared_error(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.mse_loss(outputs[:, 0], labels)

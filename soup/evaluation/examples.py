@@ -6,7 +6,7 @@ texts. The input of a model is one tensor in either case.
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ class Examples(Protocol):
     """Labelled examples, each addressed by its index."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class indices, (examples,)."""
+    def labels(self) -> NDArray[Any]:
+        """Class indices, int64 (examples,), or numbers to predict, float32 (examples,)."""
 
     @property
     def digest(self) -> str:

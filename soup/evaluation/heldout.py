@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from soup.evaluation import prediction_file
 from soup.evaluation.diagnosis.low_scores import RECORD
 from soup.evaluation.examples import Examples
-from soup.evaluation.metrics import Logits, correct
+from soup.evaluation.metrics import Correct, Labels, Logits, NumberLabels, correct
+from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, value
 from soup.evaluation.predict import predict
 from soup.models import DESCRIPTION_FILE, Architecture
 from soup.weights.checkpoint import save
 from soup.weights.shards import WEIGHTS_FILE
 
 PREDICTIONS_FILE = "heldout.npz"
+ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,17 @@ class Result:
     """The held-out score of a model, and its files.
 
     Attributes:
-        errors: number of held-out examples that the model classifies wrongly.
+        errors: number of held-out examples that the model classifies wrongly; for another measure
+            than accuracy, 1 less the score.
         examples: number of held-out examples.
         folder: holds the weights, the architecture and the held-out predictions.
+        measure: 'accuracy', or the score of predicted numbers.
     """
 
-    errors: int
+    errors: float
     examples: int
     folder: Path
+    measure: str = ACCURACY
 
     @property
     def weights(self) -> Path:
@@ -42,9 +48,37 @@ class Result:
         return self.folder / PREDICTIONS_FILE
 
     @property
-    def accuracy(self) -> float:
-        """The fraction of held-out examples that the model classifies correctly."""
-        return 1 - self.errors / self.examples
+    def score(self) -> float:
+        """The fraction of held-out examples that are correct, or the score of the numbers."""
+        return 1 - self.errors / (self.examples if self.measure == ACCURACY else 1)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The cost and the score by MLflow's names."""
+        cost = "errors" if self.measure == ACCURACY else "cost"
+        return {f"heldout/{cost}": self.errors, f"heldout/{self.measure}": self.score}
+
+    def facts(self) -> dict[str, Any]:
+        """What a record in JSON holds of it; see `result_from`."""
+        return {"errors": self.errors, "examples": self.examples, "measure": self.measure}
+
+
+def result_from(facts: Mapping[str, Any], folder: Path) -> Result:
+    """A result from `Result.facts`.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are damaged.
+    """
+    measure, errors = str(facts.get("measure", ACCURACY)), facts["errors"]
+    counted = int(errors) if measure == ACCURACY else float(errors)
+    return Result(counted, int(facts["examples"]), folder, measure)
+
+
+def heldout_score(logits: Logits, labels: Labels | NumberLabels) -> float:
+    """The accuracy of logits, or the score of predicted numbers (`number_scores.MEASURE`)."""
+    if labels.dtype.kind != "f":
+        return float(correct(logits, labels).mean())
+    return value(NUMBER_SCORES[MEASURE], [Numbers(labels, logits[:, 0])])
 
 
 def scored(
@@ -69,10 +103,15 @@ def scored(
     """
     if logits is None:
         logits = predict(model, heldout, batch_size)
-    right = correct(logits, heldout.labels)
-    result = Result(int((~right).sum()), len(heldout), folder)
+    right: Correct | None = None
+    if architecture.predicts_numbers:
+        cost = 1 - heldout_score(logits, heldout.labels)
+        result, record = Result(cost, len(heldout), folder, MEASURE), {}
+    else:
+        right = correct(logits, heldout.labels)
+        result = Result(int((~right).sum()), len(heldout), folder)
+        record = {RECORD: f"{result.score:.6f}"}
     architecture.save(folder / DESCRIPTION_FILE)
-    record = {RECORD: f"{result.accuracy:.6f}"}
     save(model.state_dict(), result.weights, {**(notes or {}), **record})
     prediction_file.write(result.predictions, logits, right)
     return result

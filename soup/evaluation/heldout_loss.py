@@ -40,6 +40,7 @@ class HeldoutLoss:
         seed: int = 0,
         autocast: torch.dtype | None = None,
         recalibration: Recalibration | None = None,
+        scaled: bool = True,
     ) -> None:
         """
         Args:
@@ -56,6 +57,7 @@ class HeldoutLoss:
                 the time; the dtypes of weights, loss and gradients do not change.
             recalibration: recomputes BatchNorm statistics whenever weights are loaded; no gradient
                 flows through them.
+            scaled: whether beta scales the outputs; if not, its gradient is 0.
 
         Raises:
             HeldoutError: inputs and labels differ in number, or no example is left to learn from.
@@ -76,7 +78,7 @@ class HeldoutLoss:
         self._inputs, self._labels = inputs, labels
         self._loss, self._prepare = loss, prepare
         self._batch_size, self._seed, self._autocast = batch_size, seed, autocast
-        self._recalibration = recalibration
+        self._recalibration, self._scaled = recalibration, scaled
 
     def batches(self, epoch: int, size: int | None = None) -> Iterator[Tensor]:
         """The indices of the examples to learn from, in batches, shuffled by (seed, epoch).
@@ -99,7 +101,7 @@ class HeldoutLoss:
         loss = self._mean(scale, batch)
         *gradients, slope = torch.autograd.grad(loss, [*named.values(), scale], allow_unused=True)
         used = {n: g for n, g in zip(named, gradients, strict=True) if g is not None}
-        return Gradients(loss.item(), used, slope.item())
+        return Gradients(loss.item(), used, 0.0 if slope is None else slope.item())
 
     @torch.no_grad()
     def check(self, weights: Weights, beta: float) -> float | None:
@@ -128,4 +130,5 @@ class HeldoutLoss:
         with torch.autocast(self.device.type, self._autocast, enabled):
             outputs = self._model(inputs)
         # A scale with an axis, unlike a scalar, promotes half-precision outputs to float32.
-        return self._loss(scale * outputs, self._labels[batch].to(self.device))
+        outputs = scale * outputs if self._scaled else outputs.float()
+        return self._loss(outputs, self._labels[batch].to(self.device))

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soup.evaluation.metrics import Correct, Logits
+from soup.evaluation.metrics import Correct, Logits, well_predicted
 from soup.evaluation.passes import Load, Loading, Passes, load_exactly
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights
@@ -48,6 +48,23 @@ class CountScore(Protocol):
         Args:
             table: of the examples seen.
             unseen: (classes,), how many examples of each label were not.
+        """
+
+
+@runtime_checkable
+class BoundedScore(Protocol):
+    """A score with a bound that follows from the outputs for some of the examples."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, /) -> float:
+        """As of a `CountScore`."""
+
+    def least(self, logits: Tensor, seen: Tensor, labels: Tensor, /) -> float:
+        """No more than the cost, whatever the outputs for the examples not seen are.
+
+        Args:
+            logits: of the examples seen.
+            seen: indices of these examples.
+            labels: of all examples.
         """
 
 
@@ -159,8 +176,8 @@ class ScoreJudge:
     """Any score of all logits, as a cost: lower is better.
 
     A score of counts (`CountScore`) stops as soon as not even right answers to all other examples
-    would bring the cost within the bound; its decision is that of a full pass. With any other score
-    every call visits all examples.
+    would bring the cost within the bound, a `BoundedScore` as soon as its bound says so; the
+    decision is that of a full pass. With any other score every call visits all examples.
 
     Attributes:
         examples_seen: for each call, the number of examples visited.
@@ -198,22 +215,16 @@ class ScoreJudge:
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
         """The cost; None if it is not at most `at_most`."""
-        counted = self._score if isinstance(self._score, CountScore) else None
+        least = self._least()
         outputs: list[Tensor] = []
-        table, unseen, seen = None, None, 0
+        seen = 0
         with closing(self._passes(weights)) as passes:
             for part, output in passes:
                 outputs.append(output.float().cpu())
                 seen += len(part)
-                if counted is None or at_most is None:
+                if least is None or at_most is None:
                     continue
-                labels, classes = self._labels[part.cpu()], output.shape[1]
-                if unseen is None:
-                    unseen = torch.bincount(self._labels, minlength=classes)
-                unseen = unseen - torch.bincount(labels, minlength=classes)
-                counts = counted.table(outputs[-1], labels)
-                table = counts if table is None else table + counts
-                if counted.least(table, unseen) > at_most + SLACK:
+                if least(part.cpu(), outputs) > at_most + SLACK:
                     self.examples_seen.append(seen)
                     return None
         self.examples_seen.append(seen)
@@ -221,9 +232,42 @@ class ScoreJudge:
         logits = torch.from_numpy(self.logits)
         cost = float(self._score(logits, self._labels))
         if at_most is not None and cost <= at_most and logits.ndim == 2 and self._labels.ndim == 1:
-            self._passes.follow((~TOP1_ERROR(logits, self._labels)).numpy())
+            self._passes.follow(well_predicted(self.logits, self._labels.numpy()))
         # Written so that the NaN of a diverged model exceeds every bound.
         return None if at_most is not None and not cost <= at_most else cost
+
+    def _least(self) -> Callable[[Tensor, list[Tensor]], float] | None:
+        """For one pass: (indices of a batch, outputs so far) -> the least cost that is possible.
+
+        None if the score has no bound.
+        """
+        score, every = self._score, self._labels
+        if isinstance(score, CountScore):
+            counts = score
+            table: Tensor | None = None
+            unseen: Tensor | None = None
+
+            def by_counts(part: Tensor, outputs: list[Tensor]) -> float:
+                nonlocal table, unseen
+                labels, classes = every[part], outputs[-1].shape[1]
+                if unseen is None:
+                    unseen = torch.bincount(every, minlength=classes)
+                unseen = unseen - torch.bincount(labels, minlength=classes)
+                more = counts.table(outputs[-1], labels)
+                table = more if table is None else table + more
+                return counts.least(table, unseen)
+
+            return by_counts
+        if isinstance(score, BoundedScore):
+            bounded = score
+            parts: list[Tensor] = []
+
+            def by_outputs(part: Tensor, outputs: list[Tensor]) -> float:
+                parts.append(part)
+                return bounded.least(torch.cat(outputs), torch.cat(parts), every)
+
+            return by_outputs
+        return None
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights whose cost a call computes: with recomputed BatchNorm statistics."""

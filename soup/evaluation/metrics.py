@@ -13,6 +13,7 @@ from numpy import ndarray
 
 Logits = Float[ndarray, "examples classes"]
 Labels = Int[ndarray, " examples"]
+NumberLabels = Float[ndarray, " examples"]  # labels of regression
 LabelSets = Int[ndarray, "examples most"]  # each label of a row is right; -1 fills short rows
 Correct = Bool[ndarray, " examples"]
 
@@ -22,6 +23,20 @@ ROWS = 2048  # examples whose probabilities are in memory at once
 class Interval(NamedTuple):
     low: float
     high: float
+
+
+class Compared(NamedTuple):
+    """A paired comparison by a score that is no mean over examples.
+
+    Attributes:
+        difference: difference of the mean scores over groups.
+        interval: interval of the difference, by the paired bootstrap.
+        p_value: two-sided p-value, by the paired permutation test.
+    """
+
+    difference: float
+    interval: Interval
+    p_value: float
 
 
 class Score(NamedTuple):
@@ -48,6 +63,18 @@ def correct(logits: Logits, labels: Labels | LabelSets) -> Correct:
     top = predicted(logits)
     right: Correct = (_rows(labels) == top[:, None]).any(axis=1) & (top >= 0)
     return right
+
+
+def well_predicted(logits: Logits, labels: Labels | NumberLabels) -> Correct:
+    """Which examples are correct; of predicted numbers, the half that is nearest to the labels.
+
+    It decides in which order examples are visited, and no score.
+    """
+    if labels.dtype.kind != "f":
+        return correct(logits, labels)
+    errors = np.abs(logits[:, 0] - labels)
+    near: Correct = errors <= np.median(errors)
+    return near
 
 
 def predicted(logits: Logits) -> Labels:
@@ -169,6 +196,15 @@ def bootstrap(
         total += draws @ values / len(scores)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(total / len(groups), tails)
+    return Interval(float(low), float(high))
+
+
+def quantiles(values: Float[ndarray, " resamples"], confidence: float) -> Interval:
+    """The central interval of resampled scores; those that are not defined are left out."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Interval(math.nan, math.nan)
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 
 

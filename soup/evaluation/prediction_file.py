@@ -43,8 +43,11 @@ def to_float16_keeping_argmax(logits: Logits, columns: Sequence[NDArray[np.int64
         columns: the sets of classes that the model chooses among; all classes by default.
 
     Returns:
-        float16 (examples, classes), or float32 if a logit is infinite in float16.
+        float16 (examples, classes), or float32 if a logit is infinite in float16. A single column,
+        which holds predicted numbers, stays float32: rounding would make equal ranks.
     """
+    if logits.shape[1] == 1:
+        return np.asarray(logits).astype(np.float32)
     with np.errstate(over="ignore"):
         rounded = np.asarray(logits).astype(np.float16)
         if _infinite(rounded):

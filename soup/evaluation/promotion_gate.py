@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from soup.evaluation.metrics import Correct, mcnemar
+from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, compare, value
 
 # Most examples whose results fit into a tag of MLflow's registry, which takes 100,000 characters.
 MOST = 8 * 74_000
@@ -29,12 +30,14 @@ class Scored:
         split: digest of the split whose held-out images the version was scored on.
         correct: which of them it classifies correctly, in the order of the split; None if unknown.
         rolled_back: who rolled the version back and why, if that was its latest change; else ''.
+        numbers: what it predicts for them, if it predicts numbers.
     """
 
     number: str
     split: str
     correct: Correct | None
     rolled_back: str = ""
+    numbers: Numbers | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Decision:
     """Whether to promote the challenger, and the reason with its figures.
 
     Attributes:
-        p: of the exact McNemar test against the champion; None if there was no test.
+        p: of the exact McNemar test against the champion, or of the permutation test of predicted
+            numbers; None if there was no test.
     """
 
     promote: bool
@@ -53,18 +57,18 @@ class Decision:
 def decide(
     challenger: Scored,
     champion: Scored | None,
-    rescore: Callable[[], Correct | None],
+    rescore: Callable[[], Correct | Numbers | None],
     largest_p: float = 1.0,
 ) -> Decision:
-    """Compare two versions by errors on the challenger's held-out images.
+    """Compare two versions by errors on the challenger's held-out images, or by predicted numbers.
 
     Args:
         challenger: the version that may be promoted.
         champion: the current champion; None if there is none.
         rescore: computes which of the challenger's held-out images the champion classifies
-            correctly; called if the champion was scored on other images. None: the champion has
-            other classes.
-        largest_p: the largest p of the exact McNemar test at which the champion is replaced.
+            correctly, or the numbers that it predicts; called if the champion was scored on other
+            images. None: the champion has other classes.
+        largest_p: the largest p of the test at which the champion is replaced.
 
     Raises:
         ValueError: the challenger has no held-out result.
@@ -75,16 +79,16 @@ def decide(
         return Decision(False, f"{challenger.rolled_back}: promote it by hand if meant")
     if champion is None:
         return Decision(True, "the first champion")
+    if challenger.numbers is not None:
+        return _by_numbers(challenger.numbers, champion.number, rescore(), largest_p)
     if challenger.correct is None:
         raise ValueError(f"version {challenger.number} has no held-out answers")
     theirs = champion.correct if champion.split == challenger.split else None
     if theirs is None or len(theirs) != len(challenger.correct):  # other images, or damaged tags
-        theirs = rescore()
+        again = rescore()
+        theirs = None if isinstance(again, Numbers) else again
     if theirs is None:
-        return Decision(
-            False,
-            f"champion {champion.number} knows other classes: promote it by hand if meant",
-        )
+        return _other_classes(champion.number)
     ours, fewer = challenger.correct, bool(challenger.correct.sum() > theirs.sum())
     p = mcnemar(ours, theirs)
     comparison = (
@@ -97,6 +101,34 @@ def decide(
     elif fewer and p >= NOISE:
         comparison += ", within noise"
     return Decision(fewer and p <= largest_p, comparison, p)
+
+
+def _other_classes(champion: str) -> Decision:
+    reason = f"champion {champion} knows other classes: promote it by hand if meant"
+    return Decision(False, reason)
+
+
+def _by_numbers(
+    ours: Numbers,
+    champion: str,
+    theirs: Correct | Numbers | None,
+    largest_p: float,
+) -> Decision:
+    """The challenger must have the higher score; the test is a permutation test."""
+    if not isinstance(theirs, Numbers):
+        return _other_classes(champion)
+    score = NUMBER_SCORES[MEASURE]
+    made = compare(score, [ours], [theirs], resamples=1, confidence=0.95, seed=0)
+    higher = made.difference > 0
+    comparison = (
+        f"held-out {MEASURE} {value(score, [ours]):.4f} against {value(score, [theirs]):.4f} of "
+        f"champion {champion}, of {len(ours.labels)} (p = {made.p_value:.2g}, permutation test)"
+    )
+    if higher and made.p_value > largest_p:
+        comparison += f": p is above the largest allowed, {largest_p:g}"
+    elif higher and made.p_value >= NOISE:
+        comparison += ", within noise"
+    return Decision(higher and made.p_value <= largest_p, comparison, made.p_value)
 
 
 def scored(number: str, tags: Mapping[str, str], rolled_back: str = "") -> Scored:

@@ -17,6 +17,7 @@ from soup.evaluation.metrics import (
     mcnemar,
     permutation,
 )
+from soup.evaluation.number_scores import NUMBER_SCORES, Numbers
 
 SHIFTS = "shifts"
 
@@ -48,7 +49,7 @@ class Model:
 
     name: str
     kind: str
-    scores: Mapping[str, Score]
+    scores: Mapping[str, Score | Numbers]
 
 
 def table(models: Sequence[Model], shifts: Sequence[str], resampling: Resampling) -> pd.DataFrame:
@@ -62,11 +63,12 @@ def table(models: Sequence[Model], shifts: Sequence[str], resampling: Resampling
     """
     rows: list[dict[str, Any]] = []
     for model in models:
-        for split, score in model.scores.items():
+        scores = _of_classes(model)
+        for split, score in scores.items():
             row = _row(model, split, [score.right], resampling)
             rows.append({**row, "nll": score.nll, "ece": score.ece})
         if shifts:
-            right = [model.scores[name].right for name in shifts]
+            right = [scores[name].right for name in shifts]
             rows.append(_row(model, SHIFTS, right, resampling))
     return pd.DataFrame(rows)
 
@@ -81,12 +83,18 @@ def paired(
     Columns: split, soup_only and single_only (examples that only this model classifies correctly),
     p_value, difference (in accuracy), low and high (its bounds by the paired bootstrap); fractions.
     """
-    right = {s: (score.right, single.scores[s].right) for s, score in soup.scores.items()}
+    ours, theirs = _of_classes(soup), _of_classes(single)
+    right = {split: (score.right, theirs[split].right) for split, score in ours.items()}
     rows = [_pair(split, [a], [b], mcnemar(a, b), resampling) for split, (a, b) in right.items()]
     if shifts:
         a, b = [right[s][0] for s in shifts], [right[s][1] for s in shifts]
         rows.append(_pair(SHIFTS, a, b, permutation(a, b, seed=resampling.seed), resampling))
     return pd.DataFrame(rows)
+
+
+def measure_of(results: pd.DataFrame) -> str:
+    """The column by which models are compared: 'accuracy', or that of predicted numbers."""
+    return next(name for name in ("accuracy", *NUMBER_SCORES) if name in results)
 
 
 def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[str, Any]:
@@ -98,11 +106,11 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
         recipe: kind of the soup, 'uniform' or 'greedy'.
 
     Returns:
-        split -> {best_single, median_ingredient, soup, ensemble, gain, p_value}; accuracies and
-        the gain over the best single model are fractions.
+        split -> {best_single, median_ingredient, soup, ensemble, gain, p_value}; accuracies (or
+        correlations) and the gain over the best single model are fractions.
     """
     kinds = {"best_single": "best single", "soup": recipe, "ensemble": "ensemble"}
-    by_kind = results.set_index(["kind", "split"])["accuracy"]
+    by_kind = results.set_index(["kind", "split"])[measure_of(results)]
     figures: dict[str, Any] = {}
     for test in tests.to_dict("records"):
         split = test["split"]
@@ -113,6 +121,10 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
         gain = {"gain": round(test["difference"], 6), "p_value": float(f"{test['p_value']:.3g}")}
         figures[split] = scores | gain
     return figures
+
+
+def _of_classes(model: Model) -> dict[str, Score]:
+    return {split: score for split, score in model.scores.items() if isinstance(score, Score)}
 
 
 def _row(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from soup.evaluation.count_tests import Answers, compare, interval, value
+from soup.evaluation.metrics import Score
 from soup.evaluation.result_tables import SHIFTS, Model, Resampling
 from soup.evaluation.scores import ConfusionScore
 from soup.evaluation.targets import Targets
@@ -93,7 +94,8 @@ def _groups(
     """The answers of a model to each split; empty if a split lacks classes."""
     groups = []
     for split in splits:
-        target, answers = targets[split], model.scores[split].answers
+        target, score = targets[split], model.scores[split]
+        answers = score.answers if isinstance(score, Score) else None
         if len(target.groups) != classes or target.labels.ndim != 1 or answers is None:
             return []
         groups.append(Answers(target.labels, answers))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, Score, top
 from soup.evaluation.metrics import predicted
+from soup.evaluation.number_scores import NUMBER_SCORES
 
 Table = Float[Tensor, "classes answers"]
 
@@ -166,4 +167,5 @@ SCORES: dict[str, Score] = {
     "f1": macro_f1,
     "matthews": matthews,
     "loss": _loss,
+    **NUMBER_SCORES,
 }

@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from soup.evaluation.metrics import Logits, Score, score
+from soup.evaluation.number_scores import Numbers
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.targets import Targets, columns_of
 
-Scores = dict[str, Score]
+Scores = dict[str, Score | Numbers]
 
 
 def score_splits(
@@ -46,7 +47,7 @@ def score_splits(
     def score_on(examples: str, name: str, raw: Logits) -> None:
         for split, target in targets.items():
             if target.of == examples:
-                scores[name][split] = score(target.project(raw), target.labels, bins)
+                scores[name][split] = _score(target, raw, bins)
 
     for examples in dict.fromkeys(target.of for target in targets.values()):
         sums: dict[str, Logits] = {}
@@ -69,3 +70,9 @@ def score_splits(
     return {
         name: {split: by_split[split] for split in targets} for name, by_split in scores.items()
     }
+
+
+def _score(target: Targets, raw: Logits, bins: int) -> Score | Numbers:
+    if target.labels.dtype.kind == "f":
+        return Numbers(target.labels, raw[:, 0])
+    return score(target.project(raw), target.labels, bins)

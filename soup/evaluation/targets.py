@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from soup.data.shifts.protocol import EvaluationProtocol, labels
-from soup.evaluation.metrics import Labels, LabelSets, Logits
+from soup.evaluation.metrics import Labels, LabelSets, Logits, NumberLabels
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Targets:
         of: the split whose logits are scored: the split itself, or one with the same images.
         groups: for each answer, the columns of the logits that stand for it.
         labels: int (examples,), index of the right answer; or (examples, most), indices of all
-            right answers, filled with -1.
+            right answers, filled with -1; or the numbers to predict, float (examples,).
         rows: int (examples,), which rows of the logits are scored, in order; None for all.
     """
 
     of: str
     groups: tuple[tuple[int, ...], ...]
-    labels: Labels | LabelSets
+    labels: Labels | LabelSets | NumberLabels
     rows: NDArray[np.int64] | None = None
 
     @property
@@ -59,12 +59,15 @@ def columns_of(targets: Mapping[str, Targets], examples: str) -> list[NDArray[np
     return [target.columns for target in targets.values() if target.of == examples]
 
 
-def among_present(split: str, classes: Labels) -> Targets:
+def among_present(split: str, classes: Labels | NumberLabels) -> Targets:
     """The default targets: the answers are the classes that occur in the split.
 
     Args:
-        classes: int (examples,), the column of the right class of each example.
+        classes: int (examples,), the column of the right class of each example; or the numbers to
+            predict, float (examples,).
     """
+    if classes.dtype.kind == "f":
+        return Targets(split, ((0,),), classes)
     present, renumbered = np.unique(classes, return_inverse=True)
     return Targets(split, tuple((int(column),) for column in present), renumbered)
 

@@ -20,7 +20,7 @@ CROP_MODES = ("center", "squash", "border")
 CROP_PCT = (0.25, 4.0)
 # How an input is made: of a model of images, and of texts. The others are not written.
 IMAGE_FIELDS = ("image_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
-TEXT_FIELDS = ("tokenizer", "max_length")
+TEXT_FIELDS = ("tokenizer", "max_length", "prompt")
 
 
 class ModelError(BadInput, ValueError):
@@ -34,7 +34,8 @@ class Architecture:
     Attributes:
         library: 'timm', 'open_clip' or 'transformers'.
         model: name of the model in the library, or path of an open_clip config.
-        classes: class names; the position of a name is its label.
+        classes: class names; the position of a name is its label. A text model with a single one
+            predicts a number of this name.
         image_size: height and width of the input, pixels.
         mean, std: per channel, of pixel values scaled to 0..1.
         interpolation: how images are resized ('bicubic', 'bilinear').
@@ -48,6 +49,8 @@ class Architecture:
         tokenizer: name of a file of a text model's tokenizer -> its content, as transformers writes
             it; empty for images, as the fields of images are unset for texts.
         max_length: tokens at which a text is cut.
+        prompt: what a model that writes labels reads, with {text} and {text_pair}; '' for a model
+            that reads the text or pair itself.
     """
 
     library: str
@@ -63,11 +66,25 @@ class Architecture:
     config: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Mapping[str, str] = field(default_factory=dict)
     max_length: int = 0
+    prompt: str = ""
 
     @property
     def of_text(self) -> bool:
         """Whether the model classifies texts, not images."""
         return self.library == "transformers"
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether the model has one output, a number, instead of one for each class.
+
+        It is so in transformers: a model with one label is one of regression.
+        """
+        return self.of_text and len(self.classes) == 1
+
+    @property
+    def writes_labels(self) -> bool:
+        """Whether the model writes labels as text (`soup.models.labels_as_text`)."""
+        return self.of_text and "label_token_ids" in self.config
 
     def save(self, path: Path) -> None:
         """Write the description as JSON; beside it, those files of a text model by which

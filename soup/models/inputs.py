@@ -39,4 +39,4 @@ def text_input_of(architecture: Architecture) -> TextInput:
         types = "token_type_ids" in settings.get("model_input_names", ["token_type_ids"])
     except (BadJson, AttributeError, TypeError) as error:
         raise ModelError(f"the description of {architecture.model}: {error}") from None
-    return text_input(tokenizer, architecture.max_length, pad, types)
+    return text_input(tokenizer, architecture.max_length, pad, types, architecture.prompt)

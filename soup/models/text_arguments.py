@@ -52,6 +52,9 @@ def unfit_text(fields: Mapping[str, Any]) -> str:
     length = fields.get("max_length", 1)
     if not 0 < length <= limits.WIDTH:
         problems.append(f"max_length {length} is not within 1 to {limits.WIDTH}")
+    prompt = fields.get("prompt", "")
+    if prompt and ("{text}" not in prompt or len(prompt) > limits.TEXT):
+        problems.append(f"prompt {prompt[:50]!r} has no {{text}}, or is longer than {limits.TEXT}")
     return some(problems, 5, "; ")
 
 

@@ -5,6 +5,7 @@ padding and cutting in the file are ignored, because they are those of the progr
 it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -49,8 +50,19 @@ class TextInput(NamedTuple):
     pad: int
 
 
+SLOT = re.compile(r"\{(text|text_pair)\}")
+
+
+def filled(prompt: str, text: str, pair: str | None) -> str:
+    """A prompt with a text and, if it has a place for it, the second text of a pair."""
+    given = {"text": text, "text_pair": pair or ""}
+    return SLOT.sub(lambda slot: given[slot[1]], prompt)
+
+
 @lru_cache(maxsize=8)
-def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) -> TextInput:
+def text_input(
+    tokenizer: str, max_length: int, pad: int, types: bool = True, prompt: str = ""
+) -> TextInput:
     """Make the input of a model.
 
     Args:
@@ -58,6 +70,7 @@ def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) ->
         max_length: maximum number of tokens, including special tokens.
         pad: id of the padding token.
         types: whether the model distinguishes the tokens of two texts; if not, all types are 0.
+        prompt: what the model reads, with {text} and {text_pair}; '' for the text or pair itself.
 
     Raises:
         TokenizerError: the tokenizer cannot be read.
@@ -70,7 +83,10 @@ def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) ->
     cutting.enable_truncation(max_length, strategy="longest_first", direction=side)
 
     def encode(texts: Sequence[tuple[str, str | None]]) -> list[Pieces]:
-        batch: Any = [text if pair is None else (text, pair) for text, pair in texts]
+        batch: Any = [
+            filled(prompt, text, pair) if prompt else text if pair is None else (text, pair)
+            for text, pair in texts
+        ]
         encodings = cutting.encode_batch(batch)
         cut = [i for i, encoding in enumerate(encodings) if encoding.overflowing]
         lengths = {i: len(whole.encode_batch([batch[i]])[0].ids) for i in cut}
@@ -83,7 +99,9 @@ def text_input(tokenizer: str, max_length: int, pad: int, types: bool = True) ->
             for i, encoding in enumerate(encodings)
         ]
 
-    return TextInput(encode, of_value([tokenizer, max_length, pad, types]), pad)
+    return TextInput(
+        encode, of_value([tokenizer, max_length, pad, types, *([prompt] if prompt else [])]), pad
+    )
 
 
 def opened(tokenizer: str) -> Any:

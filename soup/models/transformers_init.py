@@ -8,13 +8,18 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from soup.config.params import Base
 from soup.errors import some
 from soup.files import read_json
 from soup.models.architecture import Architecture, ModelError
 from soup.models.inputs import text_input_of
+from soup.models.labels_as_text import tokens_of_labels
 from soup.models.pretrained_tokenizer import first_line, max_length_of, tokenizer_of
 from soup.models.text_input import TOKENIZER_FILE, require_vocabulary
 from soup.models.transformers_models import (
@@ -26,10 +31,13 @@ from soup.models.transformers_models import (
     require_kind,
 )
 
+WRITERS = ("t5",)  # kinds of models that can write labels
 SEED = 0  # of the layers that the weights lack
 
 
-def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module, str]:
+def make_base(
+    base: Base, classes: tuple[str, ...], prompt: str = ""
+) -> tuple[Architecture, nn.Module, str]:
     """The initialisation of all fine-tunes, with a head of zeros unless the head is kept.
 
     The weights are converted to float32, so that small steps are not rounded away.
@@ -37,6 +45,7 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     Args:
         base: the parameters of the initialisation.
         classes: class names; the position of a name is its label.
+        prompt: what a model that writes labels reads, with {text} and {text_pair}.
 
     Returns:
         The architecture, the model in evaluation mode, and a line about the layers that the weights
@@ -49,9 +58,19 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     """
     with _quiet():
         values = _values(base)
+        writes = base.head == "text"
+        if writes and values["model_type"] not in WRITERS:
+            raise ModelError(
+                f"base.head: text: {base.model} is of type {values['model_type']}, which writes no "
+                f"text ({', '.join(WRITERS)} do); take head: new"
+            )
         config = config_from(values, classes)
-        model, note = _model(base, config, values, classes)
         tokenizer, pad = tokenizer_of(base)
+        if writes:
+            end = config.eos_token_id
+            words = tokens_of_labels(tokenizer[TOKENIZER_FILE], classes, end)
+            config.label_token_ids = words
+        model, note = _model(base, config, values, classes)
     name = Path(base.model).name
     rows = model.get_input_embeddings().num_embeddings
     require_vocabulary(tokenizer[TOKENIZER_FILE], rows, name)
@@ -69,6 +88,7 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         config=plain_config(config, original) | {"pad_token_id": pad},
         tokenizer=tokenizer,
         max_length=max_length_of(base, config, tokenizer),
+        prompt=prompt if writes else "",
     )
     text_input_of(architecture)
     return architecture, classifier, note
@@ -134,9 +154,11 @@ def _values(base: Base) -> dict[str, Any]:
 
 def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tuple[Any, str]:
     """The model of transformers with its weights, and a line about the tensors that they lack."""
+    writes = base.head == "text"
+    kind = AutoModelForSeq2SeqLM if writes else AutoModelForSequenceClassification
     if base.weights == "random":
         with _seeded():
-            made = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+            made = kind.from_config(config, dtype=torch.float32)
         return made, ""
     source = base.model if base.weights == "pretrained" else base.weights
     kept = base.head == "keep"
@@ -144,7 +166,7 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
         _require_kept(base, values, classes)
     try:
         with _seeded():
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            model, info = kind.from_pretrained(
                 source,
                 config=config,
                 dtype=torch.float32,
@@ -156,7 +178,7 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
         raise ModelError(
             f"base.weights: the weights of {source} cannot be had: {first_line(error)}"
         ) from None
-    wrong = _unfit(model, info, kept)
+    wrong = _unfit(model, info, kept or writes)
     if wrong:
         raise ModelError(
             f"the weights of {source} do not fit a {type(model).__name__} of this config:\n  "
@@ -164,6 +186,8 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
         )
     if kept:
         _reorder(head(model), values, classes)
+    if writes:
+        return model, ""
     # The last layer is set to zeros; other missing layers are initialised at random.
     first = head(model)
     last = {n for n, p in model.named_parameters() if any(p is q for q in first.parameters())}

@@ -6,7 +6,6 @@ so that `from_pretrained` reads the files that this project writes.
 """
 
 import copy
-import inspect
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -14,11 +13,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from soup.models.architecture import Architecture, ModelError
+from soup.models.labels_as_text import KEY, LabelsAsText
 from soup.models.onednn import multiply_by_onednn
 from soup.models.text_arguments import unfit_text
+from soup.models.text_model import TextClassifier
 
 CONFIG_FILE = "config.json"
 # Keys that this project sets itself, or that say where a configuration was stored.
@@ -26,50 +31,6 @@ OURS = (
     "_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "problem_type",
     "task_specific_params", "torch_dtype", "transformers_version",
 )  # fmt: skip
-
-
-class TextClassifier(nn.Module):
-    """The methods that this project adds to a model of transformers."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Whole numbers (batch, 2, length) -> logits (batch, classes)."""
-        ids, types = inputs[:, 0], inputs[:, 1]
-        named = {"input_ids": ids, "attention_mask": (types > 0).long()}
-        model: Any = self
-        if getattr(model.config, "type_vocab_size", 0) > 1 and _takes_types(_original(type(self))):
-            named["token_type_ids"] = (types - 1).clamp(min=0)
-        logits: Tensor = super().forward(**named, return_dict=True).logits
-        return logits
-
-    def group_matcher(self, coarse: bool = False) -> Any:  # noqa: ARG002 # timm names it
-        """The layer of each parameter, for layer-wise decay: embeddings, blocks, head.
-
-        Layers after the last block (norms, pooling) belong to that block, as in timm. The blocks
-        of T5's decoder come after those of its encoder.
-        """
-        blocks = r"^[\w.]*?(?:encoder\.layer|encoder\.block|transformer\.layer|layers"
-        blocks += r"|encoder\.albert_layer_groups)\.(\d+)"
-        return {
-            "stem": r"^[\w.]*?(?:embeddings|shared|embed_tokens|relative_attention_bias)",
-            "blocks": [
-                (r"^[\w.]*?decoder\.block\.(\d+)", (1,)),
-                (blocks, (0,)),
-                (r"^(?!classif|score)[\w.]*(?:pooler|final_layer_norm|final_norm)", (99999,)),
-            ],
-        }
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Switch gradient checkpointing on or off.
-
-        Raises:
-            AssertionError: the model does not support it.
-        """
-        model: Any = self
-        assert model.supports_gradient_checkpointing, "transformers has none for it"
-        if enable:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            model.gradient_checkpointing_disable()
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -81,7 +42,7 @@ def build(architecture: Architecture) -> nn.Module:
     config = config_of(architecture)
     try:
         # Not by the configuration's dtype, which is that of the original weights.
-        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        model = kind_of(architecture).from_config(config, dtype=torch.float32)
     except Exception as error:  # transformers raises many kinds; all mean the same here
         raise ModelError(
             f"transformers cannot make {architecture.model}: {type(error).__name__}: {error}"
@@ -89,10 +50,18 @@ def build(architecture: Architecture) -> nn.Module:
     return as_classifier(model)
 
 
+def kind_of(architecture: Architecture) -> Any:
+    """The class of transformers that makes a model."""
+    if architecture.writes_labels:
+        return AutoModelForSeq2SeqLM
+    return AutoModelForSequenceClassification
+
+
 def as_classifier(model: Any) -> nn.Module:
     """Change a model of transformers in place, so that it maps one tensor to logits."""
     kind: Any = type(model)
-    model.__class__ = _classifier(kind)
+    writes = getattr(model.config, KEY, None) is not None
+    model.__class__ = _classifier(kind, LabelsAsText if writes else TextClassifier)
     multiply_by_onednn(model)
     head(model)
     return cast(nn.Module, model)
@@ -110,12 +79,15 @@ def features(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """The last linear layer that has an output for each class.
+    """The last linear layer that has an output for each class, or for each token of a vocabulary.
 
     Raises:
         ModelError: there is no such layer.
     """
     named: Any = model
+    if getattr(named.config, "label_token_ids", None) is not None:
+        words: nn.Linear = named.lm_head
+        return words
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     found = next((m for m in reversed(layers) if m.out_features == named.config.num_labels), None)
     if found is None:
@@ -159,6 +131,8 @@ def config_from(values: Mapping[str, Any], classes: tuple[str, ...]) -> Any:
         plain.pop(key, None)
     plain["id2label"] = dict(enumerate(classes))
     plain["label2id"] = {name: index for index, name in enumerate(classes)}
+    if len(classes) == 1:
+        plain["problem_type"] = "regression"
     try:
         return AutoConfig.for_model(plain.pop("model_type"), **plain)
     except Exception as error:  # transformers raises many kinds; all mean the same here
@@ -181,19 +155,11 @@ def plain_config(config: Any, model: str) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     kept = {name: v for name, v in values.items() if name not in OURS or name.endswith("label")}
     kept = {name: v for name, v in kept.items() if not name.endswith("_implementation")}
-    return kept | {"architectures": [model], "dtype": "float32"}
+    kept |= {"architectures": [model], "dtype": "float32"}
+    return kept | ({"problem_type": "regression"} if config.num_labels == 1 else {})
 
 
 @cache
-def _classifier(kind: type) -> type:
-    """A subclass of a class of transformers, in which `TextClassifier`'s methods come first."""
-    return type(kind.__name__, (TextClassifier, kind), {"__module__": kind.__module__})
-
-
-def _original(kind: type) -> Any:
-    return kind.__mro__[kind.__mro__.index(TextClassifier) + 1]
-
-
-@cache
-def _takes_types(kind: Any) -> bool:
-    return "token_type_ids" in inspect.signature(kind.forward).parameters
+def _classifier(kind: type, methods: type) -> type:
+    """A subclass of a class of transformers, in which `methods` come first."""
+    return type(kind.__name__, (methods, kind), {"__module__": kind.__module__})

@@ -13,7 +13,7 @@ import torch
 from soup.config.recipe import Recipe
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import ErrorJudge, ScoreJudge
-from soup.evaluation.metrics import Logits
+from soup.evaluation.metrics import Logits, well_predicted
 from soup.evaluation.metrics import correct as correct_of
 from soup.files import of_code, of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build
@@ -113,7 +113,12 @@ class CandidatePool:
             self._batch_size,
             recalibration=recalibration,
         )
-        correct = [stored.correct for stored in ranked]
+        correct = [
+            well_predicted(stored.logits, self.heldout.labels)
+            if self.architecture.predicts_numbers
+            else stored.correct
+            for stored in ranked
+        ]
         judges: Sequence[ErrorJudge | ScoreJudge] = (
             evaluator.judges(correct)
             if self.score is None

@@ -2,6 +2,7 @@
 
 from soup.data.examples import examples
 from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
+from soup.data.text.examples import labels_of
 from soup.evaluation.examples import Examples
 from soup.evaluation.targets import Targets, among_present, targets_of
 from soup.models import Architecture
@@ -23,7 +24,11 @@ def sets_of(
         paths[split] = [row.path for row in rows]
         protocol = protocols.get(split, EvaluationProtocol())
         labelled = [(row.path, row.label) for row in rows]
-        targets[split] = targets_of(split, labelled, classes, protocol, paths)
+        if architecture.predicts_numbers:
+            numbers = labels_of([row.label for row in rows], classes)
+            targets[split] = among_present(split, numbers)
+        else:
+            targets[split] = targets_of(split, labelled, classes, protocol, paths)
         if not protocol.of:
             names = [*(protocol.answers or classes)]
             inputs = model_input(architecture, protocol.border)

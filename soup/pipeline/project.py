@@ -92,6 +92,21 @@ class Project:
         require_inside((row.path for row in manifest), self.images, bounds, file)
         return manifest
 
+    def classes(self) -> tuple[str, ...]:
+        """The class names of the development manifest; of numbers, the name of the one output.
+
+        Raises:
+            DataError: as `manifest`.
+        """
+        if self.predicts_numbers:
+            return ("number",)
+        return self.manifest(self.development).classes
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether the labels are numbers, not classes."""
+        return self.params.data.text is not None and self.params.data.text.predicts_numbers
+
     def image_store(self) -> ImageStore:
         """The images, and the cache of what is computed from them, within `compute.cache_gib`."""
         limit = self.params.compute.cache_gib

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from soup.config.params import Params
 from soup.data.text.glue import TASKS
 from soup.errors import BadInput
+from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, NumberScore
 from soup.evaluation.scores import ConfusionScore, task_score
 
 
-def score_of(params: Params, classes: Sequence[str]) -> tuple[str, ConfusionScore | None]:
+def score_of(
+    params: Params, classes: Sequence[str]
+) -> tuple[str, ConfusionScore | NumberScore | None]:
     """The score's name, and the score; None for accuracy, of which errors are counted.
 
-    The score is that of `soup.score`, or that of the GLUE task, or accuracy.
+    The score is that of `soup.score`, or that of the GLUE task, or accuracy (of predicted numbers
+    the mean of two correlations).
 
     Args:
         classes: class names; the position of a name is its label.
@@ -20,6 +24,9 @@ def score_of(params: Params, classes: Sequence[str]) -> tuple[str, ConfusionScor
         BadInput: the score is defined for two classes, and the data have others.
     """
     task = TASKS[params.data.text.task] if params.data.text and params.data.text.task else None
+    if len(classes) == 1:
+        name = params.soup.score or MEASURE
+        return name, NUMBER_SCORES[name]
     name = params.soup.score or (task.score if task else "accuracy")
     if name == "f1-accuracy" and len(classes) != 2:
         raise BadInput(f"soup.score: f1-accuracy is of two classes, and there are {len(classes)}")

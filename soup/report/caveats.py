@@ -14,12 +14,17 @@ Z = 1.96  # standard errors in half a 95% interval
 
 
 def caveats(
-    results: pd.DataFrame, ingredients: pd.DataFrame, trace: pd.DataFrame, recipe: str
+    results: pd.DataFrame,
+    ingredients: pd.DataFrame,
+    trace: pd.DataFrame,
+    recipe: str,
+    score: str = "accuracy",
 ) -> list[str]:
     """Return what a reader should know before believing the headline, one sentence or more each.
 
     Args:
         results, ingredients, trace, recipe: as in `soup.report.page.Report`.
+        score: that the candidates of the trace are judged by.
     """
     sentences = []
     tuned = ingredients[ingredients[settings(ingredients)].notna().any(axis=1)]  # not the probe
@@ -32,7 +37,7 @@ def caveats(
     if finished <= 1:
         sentences.append("Only one ingredient finished, so there was nothing to average it with.")
     elif recipe == "greedy" and int(ingredients["kept"].sum()) == 1:
-        reasons = _why_only_one(results, ingredients, trace)
+        reasons = _why_only_one(results, ingredients, trace, score)
         sentences.append(" ".join(["Greedy kept only the best model.", *reasons]))
     if not set(results["split"]) - formatting.SPLITS.keys():
         sentences.append("No shift was evaluated, so robustness to distribution shift is unknown.")
@@ -51,7 +56,7 @@ def caveats(
 
 
 def _why_only_one(
-    results: pd.DataFrame, ingredients: pd.DataFrame, trace: pd.DataFrame
+    results: pd.DataFrame, ingredients: pd.DataFrame, trace: pd.DataFrame, score: str
 ) -> list[str]:
     """Return likely reasons why no candidate helped, each with the number that supports it.
 
@@ -74,11 +79,12 @@ def _why_only_one(
     missed = missed[~trace["kept"].astype(bool)].dropna()
     if len(missed):
         name = trace["name"][missed.idxmin()]
-        reasons.append(
-            f"The closest candidate, {name}, missed by {formatting.count(float(missed.min()))} "
-            "images."
-        )
-    if len(trace) and ingredients["heldout_accuracy"].notna().any():
+        least = float(missed.min())
+        by = f"{formatting.count(least)} images"
+        if score != "accuracy":
+            by = f"{100 * least / float(trace['heldout_n'].max()):.2f} points of {score}"
+        reasons.append(f"The closest candidate, {name}, missed by {by}.")
+    if score == "accuracy" and len(trace) and ingredients["heldout_accuracy"].notna().any():
         images = int(trace["heldout_n"].max())
         best = float(ingredients["heldout_accuracy"].max())
         # Half of Wilson's interval, which is no single point where the accuracy is 0 or 1.

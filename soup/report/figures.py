@@ -39,7 +39,7 @@ LOGARITHMIC = ("lr", "weight_decay")
 
 
 @matplotlib.rc_context(STYLE)
-def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
+def accuracy_plane(results: pd.DataFrame, recipe: str, measure: str = "accuracy") -> Figure:
     """Draw each model's accuracy on test (x) and its mean accuracy under shift (y).
 
     It follows Figure 1 of Wortsman et al., 2022. Without shifts x is held-out accuracy and y is
@@ -49,19 +49,22 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
     Args:
         results: as in `soup.report.page.Report`.
         recipe: of the soup to emphasise.
+        measure: name of what the column 'accuracy' holds.
     """
     wide = results.pivot(index="model", columns="split", values=["accuracy", "low", "high"])
     kinds = results.drop_duplicates("model").set_index("model")["kind"]
     shifted = "shifts" in set(results.loc[results["accuracy"].notna(), "split"])
     across, up = ("test", "shifts") if shifted else ("heldout", "test")
-    figure = Figure(figsize=(6.2, 4.1), label="Accuracy of each model on two splits")
+    figure = Figure(
+        figsize=(6.2, 4.1), label=f"{formatting.title(measure)} of each model on two splits"
+    )
     if not {across, up} <= set(results["split"]):
         return empty(figure, f"No model was scored on both {formatting.split(across)} and {up}.")
     points = pd.DataFrame(
         {"x": 100 * wide["accuracy"][across], "y": 100 * wide["accuracy"][up], "kind": kinds}
     ).dropna()
     if points.empty:
-        return empty(figure, "No accuracy is known.")
+        return empty(figure, f"No {measure} is known.")
     axes = figure.add_axes((0.1, 0.13, 0.66, 0.84))
     shown = not_far_below(points["x"]) & not_far_below(points["y"])
     shown |= points["kind"].isin([recipe, "best single"])  # the page compares these two
@@ -90,8 +93,11 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
         axes.axvline(x, color=INK, linewidth=0.5, dashes=(1, 3), zorder=1)
         axes.axhline(y, color=INK, linewidth=0.5, dashes=(1, 3), zorder=1)
     axes.margins(0.07)
-    axes.set_xlabel(f"{formatting.split(across).capitalize()} accuracy (%)")
-    axes.set_ylabel(f"{'Mean accuracy under shift' if shifted else 'Test accuracy'} (%)")
+    shown_as = formatting.unit(measure)
+    axes.set_xlabel(f"{formatting.split(across).capitalize()} {measure} ({shown_as})")
+    axes.set_ylabel(
+        f"{f'Mean {measure} under shift' if shifted else f'Test {measure}'} ({shown_as})"
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     far = points[~shown]
@@ -105,7 +111,7 @@ def accuracy_plane(results: pd.DataFrame, recipe: str) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def hyperparameters(ingredients: pd.DataFrame) -> Figure:
+def hyperparameters(ingredients: pd.DataFrame, measure: str = "accuracy") -> Figure:
     """Draw held-out accuracy against each hyperparameter that varies.
 
     Marks of kept ingredients are filled. A failed ingredient is a cross on the x axis; one that is
@@ -113,6 +119,7 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
 
     Args:
         ingredients: as in `soup.report.page.Report`.
+        measure: name of what the column 'heldout_accuracy' holds.
     """
     varied = [name for name in settings(ingredients) if ingredients[name].nunique() > 1]
     # If each run has a different seed, accuracy against seed shows nothing.
@@ -122,7 +129,7 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
     rows = -(-len(names) // columns) or 1
     figure = Figure(
         figsize=(0.45 + 1.95 * max(columns, 3), 2.05 * rows + 0.15),
-        label="Held-out accuracy by hyperparameter",
+        label=f"Held-out {measure} by hyperparameter",
         layout=ConstrainedLayoutEngine(hspace=0.12, wspace=0.04),
     )
     if not names:
@@ -145,7 +152,7 @@ def hyperparameters(ingredients: pd.DataFrame) -> Figure:
             if mask.any():  # the layout engine cannot handle an empty plot that is not clipped
                 axes.plot(x[mask], np.zeros(int(mask.sum())), marker, color=INK, **floor, **size)
         axes.margins(0.12)
-    figure.supylabel("Held-out accuracy (%)", fontsize=9.5)
+    figure.supylabel(f"Held-out {measure} ({formatting.unit(measure)})", fontsize=9.5)
     return figure
 
 

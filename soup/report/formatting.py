@@ -15,6 +15,16 @@ SPLITS = {
 }
 
 
+def unit(measure: str) -> str:
+    """The unit in which a measure is shown: percent, or 100 times a score such as a correlation."""
+    return "%" if measure == "accuracy" else "times 100"
+
+
+def title(measure: str) -> str:
+    """A measure's name at the start of a sentence: "accuracy" -> "Accuracy"."""
+    return measure[:1].upper() + measure[1:]
+
+
 def split(name: str) -> str:
     """Return a split's name for a sentence: "heldout" -> "held-out"."""
     return SPLITS.get(name, name)

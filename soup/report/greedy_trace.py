@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from soup.report import formatting
 from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 
 
 @matplotlib.rc_context(STYLE)
-def greedy_trace(trace: pd.DataFrame) -> Figure:
+def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy") -> Figure:
     """Draw the held-out accuracy with each candidate, and the share of images it was judged on.
 
     A candidate whose errors were not counted to the end has no accuracy, only an upper bound: the
@@ -21,6 +22,7 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
 
     Args:
         trace: as in `soup.report.page.Report`.
+        measure: the score that candidates are judged by.
     """
     figure = Figure(figsize=(6.2, 4.0), label="Greedy soup, candidate by candidate")
     if trace.empty:
@@ -54,13 +56,13 @@ def greedy_trace(trace: pd.DataFrame) -> Figure:
             top.plot(steps[mask], height[mask], marker, zorder=3, **look, **size)
     top.margins(y=0.12)
     top.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, columnspacing=1.4)
-    top.set_ylabel("Held-out accuracy (%)")
+    top.set_ylabel(f"Held-out {measure} ({formatting.unit(measure)})")
     top.tick_params(axis="x", length=0)
     _draw_images_seen(bottom, trace, many)
     bottom.set_ylim(0, 100)
     bottom.set_yticks([0, 50, 100])
     bottom.set_ylabel("Images (%)")
-    bottom.set_xlabel("Candidate, best held-out accuracy first")
+    bottom.set_xlabel(f"Candidate, best held-out {measure} first")
     bottom.xaxis.set_major_locator(MaxNLocator(16, integer=True))
     if many:  # else the label of a tick beyond the last candidate would be cut off
         bottom.set_xlim(-0.02 * len(trace), 1.01 * len(trace))

@@ -69,11 +69,13 @@ def outcomes(tests: pd.DataFrame) -> dict[str, Outcome]:
     return {str(split): outcome(*row) for split, row in rows}
 
 
-def verdict(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> Verdict:
+def verdict(
+    results: pd.DataFrame, tests: pd.DataFrame, recipe: str, measure: str = "accuracy"
+) -> Verdict:
     """Compare the soup with the best single model, on test and on the mean of the shifts.
 
     Args:
-        results, tests, recipe: as in `soup.report.page.Report`.
+        results, tests, recipe, measure: as in `soup.report.page.Report`.
     """
     tested = outcomes(tests)
     shifts = set(results["split"]) - formatting.SPLITS.keys()
@@ -88,16 +90,17 @@ def verdict(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> Verdict:
         text += f" and {where['shifts']}"
     elif len(splits) == 2:
         text += f", but {PHRASES[last].format('it')} {where['shifts']}"
-    details = [_detail(results, tests, recipe, split, by_split[split]) for split in splits]
+    shown = (results, tests, recipe)
+    details = [_detail(*shown, split, by_split[split], measure) for split in splits]
     by_shift = {split: tested[split] for split in tested if split in shifts}
-    if median := _median(results, recipe, splits):
+    if median := _median(results, recipe, splits, measure):
         details.append(median)
     if len(by_shift) > 1:
         details.append(_shift_by_shift(by_shift))
     return Verdict(text + ".", tuple(details))
 
 
-def _median(results: pd.DataFrame, recipe: str, splits: list[str]) -> str:
+def _median(results: pd.DataFrame, recipe: str, splits: list[str], measure: str) -> str:
     """Return the gain over the median ingredient in a sentence; '' with fewer than two."""
     if results.loc[results["kind"] == "ingredient", "model"].nunique() < 2:
         return ""
@@ -108,7 +111,7 @@ def _median(results: pd.DataFrame, recipe: str, splits: list[str]) -> str:
         gain = float(rows.loc[rows["kind"] == recipe, "accuracy"].max()) - median
         if not math.isnan(gain):
             name = formatting.split(split)
-            parts.append(f"{formatting.points(gain)} on {name} ({formatting.percent(median)}%)")
+            parts.append(f"{formatting.points(gain)} on {name} ({_shown(median, measure)})")
     if not parts:
         return ""
     return (
@@ -128,12 +131,18 @@ def _shift_by_shift(by_shift: dict[str, Outcome]) -> str:
 
 
 def _detail(
-    results: pd.DataFrame, tests: pd.DataFrame, recipe: str, split: str, outcome: Outcome
+    results: pd.DataFrame,
+    tests: pd.DataFrame,
+    recipe: str,
+    split: str,
+    outcome: Outcome,
+    measure: str,
 ) -> str:
     rows = results[results["split"] == split].drop_duplicates("kind").set_index("kind")
     soup, single = (float(rows["accuracy"].get(kind, math.nan)) for kind in (recipe, "best single"))
     name = formatting.split(split).capitalize()
-    text = f"{name}: {formatting.percent(soup)}% against {formatting.percent(single)}%"
+    of = "" if measure == "accuracy" else f" {measure} (times 100)"
+    text = f"{name}:{of} {_shown(soup, measure)} against {_shown(single, measure)}"
     test = tests[tests["split"] == split]
     if outcome == "unknown" or test.empty:
         return f"{text}. There is no paired test, so nothing is claimed."
@@ -153,5 +162,10 @@ def _detail(
     if outcome == "within noise":
         images = float(rows["n"].get(recipe, math.nan))
         many = "these" if math.isnan(images) else formatting.count(images)
-        return f"{text}. This is within noise: {many} images cannot tell them apart."
+        what = "images" if measure == "accuracy" else "examples"
+        return f"{text}. This is within noise: {many} {what} cannot tell them apart."
     return f"{text}. This is more than noise."
+
+
+def _shown(score: float, measure: str) -> str:
+    return formatting.percent(score) + ("%" if measure == "accuracy" else "")

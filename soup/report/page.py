@@ -43,7 +43,10 @@ class Report:
     warnings: Sequence[str] = ()
     """What else a reader should know before believing the headline."""
     score: str = ""
-    """The score that the soup was chosen by, with columns in results and tests; "": accuracy."""
+    """The score that the soup was chosen by, with columns in results and tests; "": `measure`."""
+    measure: str = "accuracy"
+    """What the columns called accuracy hold: "accuracy", or the score of predicted numbers. In the
+    second case soup_only and single_only count the examples on which this model is closer."""
     studies: Sequence["Study"] = ()
     """The studies of the sweep that are done."""
 
@@ -72,9 +75,9 @@ STUDY_ROWS = 30  # of a study's table that are on the page
 def page(report: Report) -> str:
     """Return the report as one HTML document; the same report gives the same bytes."""
     drawn = {
-        "plane": figures.accuracy_plane(report.results, report.recipe),
-        "trace": greedy_trace(report.trace),
-        "settings": figures.hyperparameters(report.ingredients),
+        "plane": figures.accuracy_plane(report.results, report.recipe, report.measure),
+        "trace": greedy_trace(report.trace, report.score or report.measure),
+        "settings": figures.hyperparameters(report.ingredients, report.measure),
     }
     ingredients = report.ingredients
     if len(ingredients) > tables.UNFOLDED_ROWS:
@@ -83,10 +86,16 @@ def page(report: Report) -> str:
     seen, possible = (float(judged[name].sum()) for name in ("examples_seen", "heldout_n"))
     return _template().render(
         report=report,
-        verdict=verdict(report.results, report.tests, report.recipe),
+        verdict=verdict(report.results, report.tests, report.recipe, report.measure),
         caveats=[
             *report.warnings,
-            *caveats(report.results, report.ingredients, report.trace, report.recipe),
+            *caveats(
+                report.results,
+                report.ingredients,
+                report.trace,
+                report.recipe,
+                report.score or report.measure,
+            ),
         ],
         # Safe as markup, because `svg` escapes the names in a figure.
         figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},
@@ -145,6 +154,16 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {
         name: getattr(formatting, name)
-        for name in ("split", "percent", "points", "probability", "count", "duration", "setting")
+        for name in (
+            "split",
+            "unit",
+            "title",
+            "percent",
+            "points",
+            "probability",
+            "count",
+            "duration",
+            "setting",
+        )
     }
     return environment.get_template("page.html.j2")

@@ -24,7 +24,8 @@ class Row:
         model, kind: its name and its kind.
         cells: a row of the results for each split, with the differences from the best single
             model and, as `short`, from the best of the column; NaN if unknown.
-        nll, ece: negative log-likelihood and calibration error on test.
+        nll, ece: negative log-likelihood and calibration error on test; NaN of predicted numbers.
+        mse: mean squared error of predicted numbers on test; NaN of classes.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Row:
     cells: tuple[Any, ...]
     nll: float
     ece: float
+    mse: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
         cells = group.drop_duplicates("split").set_index("split").reindex(splits(results))
         test = cells.reindex(["test"]).iloc[0]
         kind = str(group["kind"].iloc[0])
-        rows.append(Row(str(model), kind, (*cells.itertuples(),), test["nll"], test["ece"]))
+        figures = (float(test.get(name, math.nan)) for name in ("nll", "ece", "mse"))
+        rows.append(Row(str(model), kind, (*cells.itertuples(),), *figures))
     return rows
 
 

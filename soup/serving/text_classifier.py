@@ -1,5 +1,6 @@
 """Classify texts or pairs of texts: a row for each, with label and probabilities, or an error."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from soup.data.text.texts import Text
 from soup.evaluation.predict import predict
 from soup.models import open_model
 from soup.models.inputs import text_input_of
-from soup.serving.classifier import Row, answers, as_frame, refused
+from soup.serving.classifier import answers, as_frame, refused
 
 BATCH = 64  # texts in one forward pass
 CHARACTERS = 100_000  # of a text; every model cuts texts far below this length
@@ -44,7 +45,8 @@ class TextClassifier:
                 'text_pair'.
 
         Returns:
-            A row for each text: 'label', its 'probability', 'probabilities' by class, and 'error'.
+            A row for each text: 'label', its 'probability', 'probabilities' by class, and 'error';
+            or 'number' and 'error', if the model predicts numbers.
             If a text cannot be used, its row has the reason in 'error' and None in the other
             columns; all other texts are classified.
 
@@ -52,7 +54,8 @@ class TextClassifier:
             ValueError: there are no texts.
         """
         del params
-        return as_frame(self.rows(self.read(text_entries(texts))))
+        rows = self.rows(self.read(text_entries(texts)))
+        return _number_frame(rows) if self.architecture.predicts_numbers else as_frame(rows)
 
     def read(self, entries: Iterable[Any]) -> list[Text | str]:
         """Check the entries of a request.
@@ -62,19 +65,47 @@ class TextClassifier:
         """
         return [_read(entry) for entry in entries]
 
-    def rows(self, texts: Sequence[Text | str]) -> list[Row]:
-        """Classify what `read` returned, in batches of similar length and bounded tokens."""
+    def rows(self, texts: Sequence[Text | str]) -> list[Any]:
+        """Classify what `read` returned, in batches of similar length and bounded tokens.
+
+        Returns:
+            A row for each, as `predict` describes them.
+        """
         usable = [text for text in texts if isinstance(text, Text)]
-        rows: list[Row] = []
+        numeric = self.architecture.predicts_numbers
+        rows: list[Any] = []
         if usable:
-            examples = as_text_examples(usable, self._inputs)
-            rows = answers(predict(self._model, examples, BATCH), self.architecture.classes)
+            logits = predict(self._model, as_text_examples(usable, self._inputs), BATCH)
+            rows = (
+                [_number(output) for output in logits[:, 0].tolist()]
+                if numeric
+                else [*answers(logits, self.architecture.classes)]
+            )
         remaining = iter(rows)
-        return [refused(text) if isinstance(text, str) else next(remaining) for text in texts]
+        no = _no_number if numeric else refused
+        return [no(text) if isinstance(text, str) else next(remaining) for text in texts]
 
     def try_out(self) -> None:
         """Classify a text, so that a model that cannot raises its error now."""
         self.rows([Text("a")])
+
+
+def _no_number(reason: object) -> dict[str, Any]:
+    return {"number": None, "error": str(reason)}
+
+
+def _number(output: float) -> dict[str, Any]:
+    if not math.isfinite(output):
+        return _no_number("the model's output is not a number")
+    return {"number": output, "error": None}
+
+
+def _number_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows of predicted numbers; a missing one is None, because JSON has no NaN."""
+    whole = not any(row["error"] for row in rows)
+    numbers = pd.Series([row["number"] for row in rows], dtype=float if whole else object)
+    errors = pd.Series([row["error"] for row in rows], dtype=object)
+    return pd.DataFrame({"number": numbers, "error": errors})
 
 
 def text_entries(texts: Any) -> list[Any]:

@@ -87,6 +87,6 @@ def ingredients(store: Store, run_ids: Sequence[str], cache: Path) -> list[Store
     for run in ranked:
         folder = model_folders[run.model_id]
         weights = Checkpoint(folder / WEIGHTS_FILE)
-        ingredient = Ingredient(run.name, weights, run.metrics["heldout/errors"])
+        ingredient = Ingredient(run.name, weights, run.cost)
         stored.append(Stored(ingredient, run, folder))
     return stored

@@ -43,6 +43,7 @@ from soup.tracking.server_check import TrackingError, answers, without_artifacts
 
 PREFIX = "soup."
 ERRORS = "heldout/errors"
+COST = "heldout/cost"  # where models predict numbers: 1 less their score
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Tracked:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+
+    @property
+    def cost(self) -> float:
+        """The number of held-out errors, or 1 less the score of predicted numbers; else NaN."""
+        return self.metrics.get(ERRORS, self.metrics.get(COST, math.nan))
 
 
 class Store:
@@ -176,8 +182,8 @@ class Store:
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
         """Runs by increasing held-out errors, equal ones by name; unscored (NaN) ones left out."""
         runs = self.get(run_ids)
-        scored = [run for run in runs if not math.isnan(run.metrics.get(ERRORS, math.nan))]
-        return sorted(scored, key=lambda run: (run.metrics[ERRORS], run.name))
+        scored = [run for run in runs if not math.isnan(run.cost)]
+        return sorted(scored, key=lambda run: (run.cost, run.name))
 
     def ranking(self, runs: Mapping[str, str]) -> list[tuple[str, float]]:
         """As `ranked`, but names and errors alone, at a small part of the cost.
@@ -190,7 +196,7 @@ class Store:
         """
         errors = bulk_queries.last(self.client, [*runs.values()], ERRORS)
         for run in self.get([run_id for run_id in runs.values() if run_id not in errors]):
-            errors |= {run.run_id: run.metrics[ERRORS]} if ERRORS in run.metrics else {}
+            errors |= {run.run_id: run.cost}
         named = [(name, errors.get(run_id, math.nan)) for name, run_id in runs.items()]
         return sorted((pair for pair in named if not math.isnan(pair[1])), key=lambda p: p[::-1])
 

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
         results = finetune(job, log, print, ranks)
         if isinstance(results, dict):
             for name, result in results.items():
-                print(f"{name or 'fine-tune'}: {result.accuracy:.2%} held-out, {result.folder}")
+                print(f"{name or 'fine-tune'}: {result.score:.2%} held-out, {result.folder}")
 
 
 if __name__ == "__main__":

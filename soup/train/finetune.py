@@ -15,8 +15,9 @@ from soup.data.loading.packed import training_images
 from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Manifest, Row
 from soup.data.text.examples import TextExamples
-from soup.evaluation.heldout import Result, scored
-from soup.evaluation.metrics import Logits, correct
+from soup.evaluation.heldout import ACCURACY, Result, heldout_score, result_from, scored
+from soup.evaluation.metrics import Logits
+from soup.evaluation.number_scores import MEASURE
 from soup.files import BadJson, read_json, write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, IMAGES, Recalibration, has_batchnorm, spread_evenly
@@ -28,12 +29,13 @@ from soup.train.distributed_predict import answers
 from soup.train.fsdp import gathered
 from soup.train.hyperparameters import Hyperparameters
 from soup.train.loop import Batch, Log, fit
-from soup.train.losses import cross_entropy, mixing
+from soup.train.losses import cross_entropy, label_likelihood, mixing, squared_error
 from soup.train.optimizer import StepConfig
 from soup.train.process_group import spread
 from soup.train.rank import ALONE, Rank
 from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
+from soup.train.step import Loss
 from soup.train.text_batches import tokens
 from soup.train.weight_averages import Averages, names
 from soup.weights.checkpoint import Checkpoint
@@ -111,7 +113,7 @@ def finetune(
         stop: asked after each step whether to stop.
 
     Returns:
-        The results (empty on all ranks but 0), or the held-out accuracy if the run paused at
+        The results (empty on all ranks but 0), or the held-out score if the run paused at
         `until`.
 
     Raises:
@@ -134,6 +136,7 @@ def finetune(
     steps = steps_per_epoch(len(rows), h.batch_size)
     flat_from = 1.0 if h.swa_start is None else h.swa_start
     schedule = Schedule(h.epochs, steps, h.lr, h.warmup, h.seed, flat_from, h.swa_lr, h.decay)
+    measure = MEASURE if architecture.predicts_numbers else ACCURACY
     sharded = ranks.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
     if ranks.world > 1:
@@ -153,17 +156,17 @@ def finetune(
         size = job.eval_batch_size
         return candidate, answers(candidate, heldout, len(classes), size, ranks)
 
-    def accuracy() -> float:
-        return float(correct(predicted(model)[1], heldout.labels).mean())
+    def score() -> float:
+        return heldout_score(predicted(model)[1], heldout.labels)
 
     def after_epoch(step: int) -> None:
         if step < schedule.steps and step // schedule.steps_per_epoch % -(-h.epochs // CURVE) == 0:
-            log(step, {"heldout/accuracy": accuracy()})
+            log(step, {f"heldout/{measure}": score()})
 
     complete = fit(
         model,
         _batches(job, rows, architecture, device, ranks, replaced),
-        cross_entropy(h.label_smoothing),
+        _loss(architecture, h),
         schedule,
         method,
         mix=mixing(len(classes), h.mixup, h.cutmix),
@@ -185,7 +188,7 @@ def finetune(
     )
     replaced.tell_total()
     if not complete:
-        return accuracy()
+        return score()
     # `soup inspect` and `soup explain` read these.
     notes = {"base": start.digest(), "lr": f"{h.lr:.6g}"}
     results = {}
@@ -199,9 +202,15 @@ def finetune(
             )
     if not ranks.first:
         return results
-    counts = {name: {"errors": r.errors, "examples": r.examples} for name, r in results.items()}
-    write_json(job.folder / "result.json", counts)
+    facts = {name: result.facts() for name, result in results.items()}
+    write_json(job.folder / "result.json", facts)
     return results
+
+
+def _loss(architecture: Architecture, h: Hyperparameters) -> Loss:
+    if architecture.predicts_numbers:
+        return squared_error
+    return label_likelihood if architecture.writes_labels else cross_entropy(h.label_smoothing)
 
 
 def _batches(
@@ -249,10 +258,7 @@ def finished(job: Job) -> Results | None:
     """The results on disk, or None; a pipeline may be killed before MLflow has stored them."""
     try:
         counts = read_json(job.folder / "result.json")
-        return {
-            name: Result(int(facts["errors"]), int(facts["examples"]), folder_of(job, name))
-            for name, facts in counts.items()
-        }
+        return {name: result_from(facts, folder_of(job, name)) for name, facts in counts.items()}
     except (OSError, BadJson, AttributeError, KeyError, TypeError, ValueError):
         return None  # damaged: it is trained again
 

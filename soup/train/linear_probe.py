@@ -62,15 +62,59 @@ def probe(
     train = examples(store, manifest.split("train"), classes, inputs)
     digest = of_file(start / WEIGHTS_FILE)
     train_features = kept_features(model, digest, train, architecture, batch_size, store)
-    fit_head(
-        torch.from_numpy(train_features),
-        torch.from_numpy(train.labels),
-        library(architecture.library).head(model),
-        penalty,
-        max_iterations,
-    )
+    features, labels = torch.from_numpy(train_features), torch.from_numpy(train.labels)
+    head = library(architecture.library).head(model)
+    if architecture.predicts_numbers:
+        fit_numbers(features, labels, head, penalty)
+    else:
+        fit_head(features, labels, head, penalty, max_iterations)
     heldout = examples(store, manifest.split("heldout"), classes, inputs)
     return scored(model, heldout, architecture, target, batch_size)
+
+
+@torch.no_grad()
+def fit_numbers(
+    inputs: Float[Tensor, "examples features"],
+    labels: Float[Tensor, " examples"],
+    head: nn.Linear,
+    penalty: float,
+    chunk: int = CHUNK,
+) -> float:
+    """Train a head of one output in place by ridge regression, and return its mean squared error.
+
+    Minimises mean squared error + penalty * |W - W_0|^2 exactly, in float64 on the CPU; W_0 is the
+    start. The bias is not penalised.
+
+    Args:
+        inputs: what the head sees; may be memory-mapped.
+        labels: the numbers to predict.
+        chunk: examples in memory at a time.
+
+    Raises:
+        Diverged: a feature or a label is not finite.
+    """
+    count, start = len(labels), head.weight[0].double().cpu()
+    parts = [*zip(inputs.split(chunk), labels.double().split(chunk), strict=True)]
+    centre, middle = torch.zeros_like(start), torch.zeros((), dtype=torch.float64)
+    if head.bias is not None:
+        centre = sum((x.double().sum(dim=0) for x, _ in parts), centre) / count
+        middle = labels.double().mean()
+    gram = torch.eye(len(start), dtype=torch.float64) * penalty
+    target = penalty * start
+    for x, y in parts:
+        centred = x.double() - centre
+        gram += centred.T @ centred / count
+        target += centred.T @ (y - middle) / count
+    # With collinear features and no penalty there are many solutions; this is the smallest.
+    weight = torch.linalg.lstsq(gram, target[:, None], driver="gelsd").solution[:, 0]
+    errors = [((x.double() - centre) @ weight + middle - y).square().sum() for x, y in parts]
+    error = float(torch.stack(errors).sum() / count)
+    if not math.isfinite(error):
+        raise Diverged("the linear probe is not finite: are the base model's weights whole?")
+    head.weight.copy_(weight[None])
+    if head.bias is not None:
+        head.bias.copy_(middle - centre @ weight)
+    return error
 
 
 def fit_head(

@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing; mixup and cutmix."""
+"""Cross-entropy with label smoothing; squared error; mixup and cutmix."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +22,22 @@ def cross_entropy(label_smoothing: float = 0.0) -> Loss:
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(model(images), labels, label_smoothing=label_smoothing)
 
+    return loss
+
+
+def squared_error(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean squared error of predicted numbers, a loss for `fit`; labels are (batch,)."""
+    outputs: Tensor = model(inputs)
+    return functional.mse_loss(outputs[:, 0], labels)
+
+
+def label_likelihood(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean negative log-likelihood of the labels' texts, a loss for `fit`.
+
+    Args:
+        model: writes labels (`soup.models.labels_as_text`).
+    """
+    loss: Tensor = -model(inputs, labels).mean()
     return loss
 
 

@@ -176,7 +176,7 @@ def test_a_probe_changes_the_head_alone_and_is_scored(tmp_path: Path) -> None:
         batch_size=8,
     )
     assert result.examples == 9
-    assert result.accuracy > 0.8
+    assert result.score > 0.8
     assert result.folder == tmp_path / "probe"
     read, probed = open_model(result.folder)
     assert read == made

@@ -5,9 +5,11 @@ training loop work for both. The tensor is whole numbers (batch, 2, length): the
 and 1 + their types, which is 0 behind the end of a text.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,13 +39,13 @@ class TextExamples:
     """Labelled texts, which are tokenised when the first batch is requested.
 
     Attributes:
-        labels: class indices, int64 (examples,).
+        labels: class indices, int64 (examples,), or numbers to predict, float32 (examples,).
         digest: identifies the texts, their order and their tokenizer; '' if unknown.
         pad: id of the padding token.
         open: returns the tokens.
     """
 
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     digest: str
     pad: int
     open: Callable[[], Tokens]
@@ -103,23 +105,50 @@ def text_examples(
     """The texts of one split, as a model takes them.
 
     Args:
-        classes: class names; the position of a name is its label.
+        classes: class names; the position of a name is its label. A single one is the name of the
+            number that the model predicts.
         inputs: the input of the model's architecture.
 
     Raises:
-        DataError: the label of a row is not among the classes.
+        DataError: the label of a row is not among the classes, or is no number.
     """
     encode, name, pad = inputs
-    position = {label: index for index, label in enumerate(classes)}
-    strange = sorted({row.label for row in rows} - {*classes})
-    if strange:
-        raise DataError(f"labels that the model does not know: {some(strange, 10)}")
     return TextExamples(
-        np.array([position[row.label] for row in rows], dtype=np.int64),
+        labels_of([row.label for row in rows], classes),
         digest(rows, store.root, name),
         pad,
         lambda: kept_tokens(store, rows, encode, name),
     )
+
+
+def labels_of(written: Sequence[str], classes: Sequence[str]) -> NDArray[Any]:
+    """The labels of texts: class indices, int64 (examples,), or numbers, float32 (examples,).
+
+    Args:
+        written: the labels as a manifest has them.
+        classes: as in `text_examples`.
+
+    Raises:
+        DataError: a label is not among the classes, or is no number.
+    """
+    if len(classes) == 1:
+        wrong = sorted({label for label in written if not is_number(label)})
+        if wrong:
+            raise DataError(f"the model predicts numbers, and labels are none: {some(wrong, 10)}")
+        return np.array([float(label) for label in written], dtype=np.float32)
+    position = {label: index for index, label in enumerate(classes)}
+    strange = sorted({*written} - {*classes})
+    if strange:
+        raise DataError(f"labels that the model does not know: {some(strange, 10)}")
+    return np.array([position[label] for label in written], dtype=np.int64)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def as_text_examples(texts: Sequence[Text], inputs: TextInput) -> TextExamples:

@@ -13,6 +13,8 @@ from pathlib import Path
 from soup.config.text import TaskName
 from soup.data.text.tables import Table, read_table
 
+PAIR = "sentence1: {text} sentence2: {text_pair}"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -26,6 +28,8 @@ class Task:
         positive: the class whose F1 is the score.
         test: name of the official development set's file.
         columns: number of columns of a file without a header.
+        prompt: what T5 reads, as it was trained (Raffel et al., JMLR 2020, appendix D); it was not
+            trained on WNLI.
     """
 
     text: tuple[str, ...]
@@ -35,21 +39,37 @@ class Task:
     positive: str = ""
     test: str = "dev.tsv"
     columns: int = 0
+    prompt: str = PAIR
 
 
 _ENTAILED = {"0": "not_entailment", "1": "entailment"}
 TASKS: dict[TaskName, Task] = {
-    "cola": Task(("3",), "1", "matthews", {"0": "unacceptable", "1": "acceptable"}, columns=4),
-    "sst2": Task(("sentence",), "label", names={"0": "negative", "1": "positive"}),
+    "cola": Task(
+        ("3",),
+        "1",
+        "matthews",
+        {"0": "unacceptable", "1": "acceptable"},
+        columns=4,
+        prompt="cola sentence: {text}",
+    ),
+    "sst2": Task(
+        ("sentence",),
+        "label",
+        names={"0": "negative", "1": "positive"},
+        prompt="sst2 sentence: {text}",
+    ),
     "mrpc": Task(
         ("#1 String", "#2 String"),
         "Quality",
         "f1-accuracy",
         {"0": "not_equivalent", "1": "equivalent"},
         "equivalent",
+        prompt=f"mrpc {PAIR}",
     ),
-    "rte": Task(("sentence1", "sentence2"), "label"),
-    "qnli": Task(("question", "sentence"), "label"),
+    "rte": Task(("sentence1", "sentence2"), "label", prompt=f"rte {PAIR}"),
+    "qnli": Task(
+        ("question", "sentence"), "label", prompt="qnli question: {text} sentence: {text_pair}"
+    ),
     "stsb": Task(("sentence1", "sentence2"), "score", "pearson-spearman"),
     "qqp": Task(
         ("question1", "question2"),
@@ -57,8 +77,14 @@ TASKS: dict[TaskName, Task] = {
         "f1-accuracy",
         {"0": "not_duplicate", "1": "duplicate"},
         "duplicate",
+        prompt="qqp question1: {text} question2: {text_pair}",
     ),
-    "mnli": Task(("sentence1", "sentence2"), "gold_label", test="dev_matched.tsv"),
+    "mnli": Task(
+        ("sentence1", "sentence2"),
+        "gold_label",
+        test="dev_matched.tsv",
+        prompt="mnli hypothesis: {text_pair} premise: {text}",
+    ),
     "wnli": Task(("sentence1", "sentence2"), "label", names=_ENTAILED),
 }
 

@@ -1,22 +1,20 @@
 """List the labelled texts of a source, and the rows that cannot be used."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from soup.config.data import Source
+from soup.config.text import NUMBER_TASKS, TextData
 from soup.config.text import TASKS as TASK_NAMES
-from soup.config.text import TextData
 from soup.data.errors import DataError
 from soup.data.sources.folders import Problem, relative
 from soup.data.text import glue
 from soup.data.text.columns import chosen, of_task, require
+from soup.data.text.examples import is_number
 from soup.data.text.tables import SUFFIXES, read_table
 from soup.data.text.texts import Text, address, at
 from soup.errors import some
-
-REGRESSION = ("pearson-spearman",)  # scores of tasks whose labels are numbers
 
 
 class Labelled(NamedTuple):
@@ -98,7 +96,7 @@ def listed(source: Source, text: TextData, root: Path, part: str) -> Listed:
     if not found:
         told = some([f"{p.path}: {p.reason}" for p in problems], 3)
         raise DataError(f"{file} has no text that can be used{': ' if told else ''}{told}")
-    if task and task.score in REGRESSION:
+    if name in NUMBER_TASKS if task else text.numbers:
         _require_numbers(found, file)
     elif task and task.names:
         strange = sorted({item.label for item in found} - {*task.names.values()})
@@ -119,16 +117,9 @@ def _unusable(text: Text, label: str, column: str) -> str:
 
 
 def _require_numbers(found: list[Labelled], file: Path) -> None:
-    wrong = [f"{item.path} ({item.label})" for item in found if not _is_number(item.label)]
+    wrong = [f"{item.path} ({item.label})" for item in found if not is_number(item.label)]
     if wrong:
         raise DataError(f"{file}: labels that are no numbers: {some(wrong, 5)}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _file(root: Path, written: str, split: str | None) -> Path:

@@ -16,7 +16,7 @@ from soup.data.split.manifest import Manifest, Row, in_order, order_note
 from soup.data.split.prepare import Prepared
 from soup.data.text.glue import TASKS
 from soup.data.text.holdout import by_content
-from soup.data.text.listing import REGRESSION, Labelled, Listed, listed
+from soup.data.text.listing import Labelled, Listed, listed
 from soup.data.text.tables import state
 from soup.errors import near, some
 from soup.files import of_value
@@ -55,7 +55,7 @@ def listing(data: Data, root: Path) -> str:
 
 def predicts_numbers(data: Data) -> bool:
     """Whether the labels are numbers (regression) instead of classes."""
-    return bool(data.text and data.text.task and TASKS[data.text.task].score in REGRESSION)
+    return data.text is not None and data.text.predicts_numbers
 
 
 def prepare_texts(data: Data, root: Path, advance: Callable[[], object] = lambda: None) -> Prepared:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from soup.data.text.glue import PAIR, TASKS
+from soup.data.text.texts import parts
 from soup.models import DESCRIPTION_FILE, head_weights, require_size
 from soup.pipeline.project import Project
 from soup.weights import Weights
@@ -19,7 +21,7 @@ def run(project: Project) -> dict[str, Any]:
         ModelError: unknown, cannot be fetched, its weights or the image size do not fit.
     """
     params = project.params
-    classes = project.manifest(project.development).classes
+    classes = project.classes()
     zero_shot: Weights = {}
     if params.base.weights == "embedded":
         from soup.pipeline.demo.pretrain import pretrained
@@ -29,7 +31,9 @@ def run(project: Project) -> dict[str, Any]:
     elif params.base.library == "transformers":
         from soup.models import transformers_init
 
-        architecture, model, note = transformers_init.make_base(params.base, classes)
+        architecture, model, note = transformers_init.make_base(
+            params.base, classes, _prompt(project)
+        )
         if note:
             project.say(note)
     elif params.base.library == "timm":
@@ -48,3 +52,14 @@ def run(project: Project) -> dict[str, Any]:
     save(zero_shot, project.out / "base" / "zeroshot.safetensors")
     count = sum(parameter.numel() for parameter in model.parameters())
     return {"summary": f"{architecture.library} {architecture.model}, {count:,} parameters"}
+
+
+def _prompt(project: Project) -> str:
+    """What a model that writes labels reads: as given, as T5 was trained, or the texts alone."""
+    text = project.params.data.text
+    if project.params.base.prompt or text is None:
+        return project.params.base.prompt or ""
+    if text.task is not None:
+        return TASKS[text.task].prompt
+    rows = project.manifest(project.development).rows
+    return PAIR if len(parts(rows[0].path)[1]) == 2 else "{text}"

@@ -41,7 +41,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     header = {"recipe": recipe.name, "ingredients": json.dumps(soup.kept)}
     header |= {"options": json.dumps(recipe.options, sort_keys=True)} if recipe.options else {}
     save(soup.weights, out / "soup" / WEIGHTS_FILE, header)
-    right = correct(soup.heldout, pool.heldout.labels)
+    numbers = pool.architecture.predicts_numbers
+    right = None if numbers else correct(soup.heldout, pool.heldout.labels)
     prediction_file.write(project.soup_heldout, soup.heldout, right)
     write_text(out / "trace.csv", soup.trace.to_csv(index=False, lineterminator="\n"))
 
@@ -74,13 +75,15 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         told += f"; early rejection saved {1 - seen.sum() / passes:.0%} of the passes"
     store.describe(run_id, f"{told}. Kept: {some([run.name for run in kept], 20, last=' ')}.")
     store.log_input_models(run_id, [run.model_id for run in kept])
-    errors = int((~right).sum())
-    figures = {"heldout/errors": errors, "heldout/accuracy": 1 - errors / examples}
+    errors = None if right is None else int((~right).sum())
+    figures: dict[str, float] = {}
+    if errors is not None:
+        figures = {"heldout/errors": errors, "heldout/accuracy": 1 - errors / examples}
     figures |= {} if pool.score is None else {f"heldout/{pool.score_name}": score}
     store.log(run_id, 0, figures | cost_metrics(soup.cost))
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
-    _log_trace(store, run_id, soup.trace)
+    _log_trace(store, run_id, soup.trace, pool.score_name if numbers else "accuracy")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         save_pyfunc(out / "soup", model, tags[WEIGHTS_DIGEST])
@@ -100,10 +103,10 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     }
 
 
-def _log_trace(store: Store, run_id: str, trace: pd.DataFrame) -> None:
+def _log_trace(store: Store, run_id: str, trace: pd.DataFrame, measure: str) -> None:
     """The trace in MLflow: metrics by step, a table and a figure."""
     for row in trace.to_dict("records"):
-        metrics = {"trace/heldout_accuracy": row["heldout_accuracy"]}
+        metrics = {f"trace/heldout_{measure}": row["heldout_accuracy"]}
         metrics["trace/images_looked_at"] = row["examples_seen"]
         known = {key: value for key, value in metrics.items() if not math.isnan(value)}
         store.log(run_id, int(row["step"]), known)
@@ -111,5 +114,5 @@ def _log_trace(store: Store, run_id: str, trace: pd.DataFrame) -> None:
     store.log_table(run_id, columns, "trace.json")
     with tempfile.TemporaryDirectory() as folder:
         figure = Path(folder) / "trace.png"
-        figure.write_bytes(png(greedy_trace(trace)))
+        figure.write_bytes(png(greedy_trace(trace, measure)))
         store.log_files(run_id, [figure], "plots")

@@ -16,10 +16,13 @@ from soup.evaluation import ensemble
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits, predicted
+from soup.evaluation.number_scores import NUMBER_SCORES
+from soup.evaluation.number_tables import number_table, number_tests
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import PredictionCache, Source
-from soup.evaluation.result_tables import Model, Resampling, headline, paired, table
+from soup.evaluation.result_tables import Model, Resampling, headline, measure_of, paired, table
 from soup.evaluation.score_table import score_figures, with_score, with_score_test
+from soup.evaluation.scores import ConfusionScore
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import Targets
 from soup.files import write_json, write_text
@@ -41,7 +44,7 @@ from soup.tracking import Store, prediction_store
 from soup.weights import Weights
 
 SMALL = 8 * 2**20  # bytes
-NAMED_SCORES = ("matthews", "f1", "f1-accuracy")
+NAMED_SCORES = ("matthews", "f1", "f1-accuracy", *NUMBER_SCORES, "mse")
 SINGLES = ("zero-shot", "probe", "ingredient")
 ENSEMBLES = ("ensemble", "greedy ensemble")
 
@@ -87,7 +90,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         for label, (_, result) in others.items():
             store.log(runs[f"{label} soup"], 0, cost_metrics(result.cost))
     figures = headline(results, tests, cooked["recipe"])
-    if pool.score is not None:
+    if isinstance(pool.score, ConfusionScore):
         scores = score_figures(results, tests, cooked["recipe"], pool.score_name)
         for split, of_split in scores.items():
             figures[split][pool.score_name] = of_split
@@ -164,7 +167,12 @@ def _scored(
         "bf16" if params.bf16 else "",
     )
     members = [stored.ingredient.name for stored in pool.ranked]
-    chosen = ensemble.greedy((stored.logits for stored in pool.ranked), pool.heldout.labels)
+    numbers = pool.architecture.predicts_numbers
+    chosen = ensemble.greedy(
+        (stored.logits for stored in pool.ranked),
+        pool.heldout.labels,
+        pool.score if numbers else None,
+    )
     ensembles = dict(zip(ENSEMBLES, [members, [members[at] for at in chosen]], strict=True))
     by_name = {source.name: source for source in models}
     answers: dict[str, Answers] = {}
@@ -172,7 +180,7 @@ def _scored(
     def logits(name: str, split: str) -> Logits:
         found = predictions(by_name[name], split)
         # The zero-shot model was not trained on these classes, and a soup may not work.
-        if split == "heldout" and by_name[name].kind in ("probe", "ingredient"):
+        if split == "heldout" and by_name[name].kind in ("probe", "ingredient") and not numbers:
             answers[name] = Answers(predicted(found))
         return found
 
@@ -221,22 +229,29 @@ def _tables(
     out, shifts = project.out, [*project.params.data.shifts]
     resampling = resampling_of(project)
     by_kind = {row.kind: row for row in rows}
-    results = table(rows, shifts, resampling)
     name, score = pool.score_name, pool.score
-    if score is not None:
+    numbers = pool.architecture.predicts_numbers
+    if numbers:
+        results = number_table(rows, shifts, resampling, name)
+    else:
+        results = table(rows, shifts, resampling)
+    if isinstance(score, ConfusionScore):
         results = with_score(results, rows, shifts, name, score, targets, resampling)
     of_soups = {}
     for kind in soups:
         pair = by_kind[kind], by_kind["best single"]
+        if numbers:
+            of_soups[kind] = number_tests(*pair, shifts, resampling, name)
+            continue
         of_soups[kind] = paired(*pair, shifts, resampling)
-        if score is not None:
+        if isinstance(score, ConfusionScore):
             of_soups[kind] = with_score_test(
                 of_soups[kind], *pair, shifts, name, score, targets, resampling
             )
     compared = pd.concat([tests.assign(recipe=kind) for kind, tests in of_soups.items()])
     # For DVC's scatter plot: test against the mean of the shifts.
     across = "shifts" if shifts else "heldout"
-    wide = results.pivot_table("accuracy", ["model", "kind"], "split", sort=False)
+    wide = results.pivot_table(measure_of(results), ["model", "kind"], "split", sort=False)
     plane = wide[["test", across]].rename(columns={across: "shifts"}).reset_index()
     frames = {"results": results, "tests": of_soups[recipe], "plane": plane}
     for name, frame in (frames | {"compared": compared}).items():
@@ -275,7 +290,7 @@ def _log(
     for name, run_id in runs.items():
         metrics = named(results[results["model"] == name])
         if scored:  # it has a curve over training steps, of which this would be no part
-            del metrics["heldout/accuracy"]
+            metrics.pop(f"heldout/{measure_of(results)}", None)
         store.log(run_id, 0, metrics)
 
 

@@ -12,6 +12,8 @@ from soup import tracking
 from soup.errors import BadInput, some
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.metrics import Logits, predicted
+from soup.evaluation.number_scores import MEASURE
+from soup.evaluation.number_tables import number_table
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.result_tables import Model, table
@@ -46,7 +48,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     target = project.cache / "versions" / f"{version.model}-{version.number}"
     folder = tracking.fetch(store, version, target)
     architecture, network = open_model(folder)
-    classes = project.manifest(project.development).classes
+    classes = project.classes()
     if {*architecture.classes} != {*classes}:
         raise BadInput(
             f"{model} version {version.number} knows {_few(architecture.classes)}; the images of "
@@ -55,6 +57,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     manifests = (project.development, project.evaluation, project.protocols)
     how = [_digest(version, folder), architecture.text(), *map(of_file, manifests)]
     digest = of_value(["evaluation", model, version.number, how, params.evaluate.model_dump()])
+    measure = (params.soup.score or MEASURE) if project.predicts_numbers else "accuracy"
     known = store.find(digest)
     if known is None:
         sets, keys = sets_of(project, architecture, heldout_of(project, architecture))
@@ -63,7 +66,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
 
         def logits(_: str, split: str) -> Logits:
             exact = predict(network, sets[split], size, bf16 and split != "heldout")
-            if split == "heldout":
+            if split == "heldout" and not project.predicts_numbers:
                 answers = {name: Answers(predicted(exact))}
                 for warning in low_scores(answers, sets[split].labels, classes):
                     project.say(f"warning: {warning}")
@@ -74,12 +77,17 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
         with project.track("evaluating", sum(map(len, sets.values()))) as advance:
             by_name = score_splits([name], {}, keys, logits, params.evaluate.ece_bins, advance)
         row = Model(name, "registered", by_name[name])
-        results = table([row], [*params.data.shifts], resampling_of(project))
+        shifts, resampling = [*params.data.shifts], resampling_of(project)
+        results = (
+            number_table([row], shifts, resampling, measure)
+            if project.predicts_numbers
+            else table([row], shifts, resampling)
+        )
         known = _logged(project, store, version, digest, results)
     figures = {
-        split: known.metrics[f"{split}/accuracy"]
+        split: known.metrics[f"{split}/{measure}"]
         for split in ("heldout", "test", "shifts")
-        if f"{split}/accuracy" in known.metrics
+        if f"{split}/{measure}" in known.metrics
     }
     place = f"evaluation.{params.experiment}"
     scores = {f"{place}.{split}": f"{value:.6f}" for split, value in figures.items()}
@@ -89,7 +97,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
         "model": model,
         "version": version.number,
         "run_id": known.run_id,
-        "accuracy": figures,
+        measure: figures,
         "summary": f"{model} version {version.number}: {told}",
     }
 

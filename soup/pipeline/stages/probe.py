@@ -14,7 +14,10 @@ def run(project: Project) -> dict[str, Any]:
 
     Without iterations the base's own head is scored, and no training image is looked at.
     """
-    if project.params.probe.max_iterations == 0:
+    writes = project.params.base.head == "text"
+    if writes:
+        project.say("the model writes labels and has no head to train: it answers as it is")
+    if writes or project.params.probe.max_iterations == 0:
         return _facts(_as_it_is(project))
     result = probe(
         project.params.probe.penalty,
@@ -39,7 +42,6 @@ def _as_it_is(project: Project) -> Result:
 
 def _facts(result: Result) -> dict[str, Any]:
     return {
-        "errors": result.errors,
-        "examples": result.examples,
-        "summary": f"{result.accuracy:.2%} held-out",
+        **result.facts(),
+        "summary": f"{result.score:.2%} held-out",
     }

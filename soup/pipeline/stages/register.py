@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from soup import tracking
+from soup.data.text.examples import labels_of
 from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Correct, correct
+from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, value
 from soup.evaluation.predict import predict
 from soup.evaluation.promotion_gate import NOISE, Decision, Scored, decide, packed, scored
 from soup.files import parse_json
@@ -35,17 +37,16 @@ def run(project: Project) -> dict[str, Any]:
     every = read_record(project.out / "scores.json", test=dict)
     metrics = {split: figures.get(cooked.get("score"), figures) for split, figures in every.items()}
     soup = store.get([cooked["run_id"]])[0]
-    right = prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
+    by_accuracy = cooked.get("score", "accuracy") == "accuracy"
+    heldout = answers_in(project)
     inherited = ("base", "split", "sweep", "recipe", "ingredients", "digest", "commit")
     tags = {
         **project.lineage(),
         **{key: soup.tags[key] for key in (*inherited, tracking.WEIGHTS_DIGEST)},
         "kept": str(len(cooked["kept"])),
         "run": soup.run_id,
-        "errors": str(int((~right).sum())),
-        "examples": str(len(right)),
-        "correct": packed(right),
-        "test_accuracy": str(metrics["test"]["soup"]),
+        **_heldout_tags(heldout),
+        "test_accuracy" if by_accuracy else "test_score": str(metrics["test"]["soup"]),
         "test_gain": str(metrics["test"]["gain"]),
         "test_p": str(metrics["test"]["p_value"]),
     }
@@ -59,7 +60,7 @@ def run(project: Project) -> dict[str, Any]:
         tags,
         description,
     )
-    decision = promote(project, store, version, right)
+    decision = promote(project, store, version, heldout)
     return {
         "model": version.model,
         "version": version.number,
@@ -74,28 +75,53 @@ def run(project: Project) -> dict[str, Any]:
     }
 
 
+def answers_in(project: Project) -> Correct | Numbers:
+    """Which held-out examples the soup gets right, or the numbers that it predicts for them."""
+    if not project.predicts_numbers:
+        return prediction_file.read(project.soup_heldout, "correct").astype(np.bool_)
+    rows = project.manifest(project.development).split("heldout")
+    labels = labels_of([row.label for row in rows], project.classes())
+    outputs = prediction_file.read(project.soup_heldout)[:, 0]
+    return Numbers(labels, outputs.astype(np.float32))
+
+
+def _heldout_tags(heldout: Correct | Numbers) -> dict[str, str]:
+    """The held-out result of a version, for its tags."""
+    if isinstance(heldout, Numbers):
+        score = value(NUMBER_SCORES[MEASURE], [heldout])
+        return {"examples": str(len(heldout.labels)), MEASURE: f"{score:.6f}"}
+    errors = int((~heldout).sum())
+    return {
+        "errors": str(errors),
+        "examples": str(len(heldout)),
+        "correct": packed(heldout),
+    }
+
+
 def promote(
-    project: Project, store: tracking.Store, challenger: tracking.Version, right: Correct
+    project: Project,
+    store: tracking.Store,
+    challenger: tracking.Version,
+    heldout: Correct | Numbers,
 ) -> Decision:
     """Put a version to the gate; the champion answers anew if it is known on other images only.
 
     Args:
-        right: which held-out images of the project the challenger gets right.
+        heldout: which held-out images of the project the challenger gets right, or the numbers that
+            it predicts.
     """
+    numbers = heldout if isinstance(heldout, Numbers) else None
+    right = None if isinstance(heldout, Numbers) else heldout
 
     def judge(holder: tracking.Version | None) -> Decision:
-        def rescore() -> Correct | None:
+        def rescore() -> Correct | Numbers | None:
             assert holder is not None
             target = project.cache / "champions" / f"{holder.model}-{holder.number}"
             return answered(project, tracking.fetch(store, holder, target))
 
+        split, back = challenger.tags["split"], tracking.rolled_back(store, challenger)
         return decide(
-            Scored(
-                challenger.number,
-                challenger.tags["split"],
-                right,
-                tracking.rolled_back(store, challenger),
-            ),
+            Scored(challenger.number, split, right, back, numbers),
             scored(holder.number, holder.tags) if holder else None,
             rescore,
             project.params.registry.largest_p,
@@ -104,14 +130,19 @@ def promote(
     return tracking.promote(store, challenger, judge)
 
 
-def answered(project: Project, folder: Path) -> Correct | None:
-    """Which held-out images the model in a folder gets right; None if it knows other classes."""
+def answered(project: Project, folder: Path) -> Correct | Numbers | None:
+    """Which held-out images the model in a folder gets right, or the numbers that it predicts.
+
+    None if it knows other classes.
+    """
     architecture, model = open_model(folder)
-    if {*architecture.classes} != {*project.manifest(project.development).classes}:
+    if {*architecture.classes} != {*project.classes()}:
         return None
     heldout = heldout_of(project, architecture)
     model = model.to(project.device())
     logits = predict(model, heldout, project.params.compute.eval_batch_size)
+    if architecture.predicts_numbers:
+        return Numbers(heldout.labels, logits[:, 0])
     return correct(logits, heldout.labels)
 
 

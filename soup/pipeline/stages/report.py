@@ -30,15 +30,18 @@ def run(project: Project) -> dict[str, Any]:
     cooked = read_record(out / "cook.json", run_id=str, recipe=str, kept=list)
     registered = read_record(out / "register.json", model=str, version=str, reason=str)
     soup = store.get([cooked["run_id"]])[0]
+    results = pd.read_csv(out / "results.csv")
+    measure = str(results.columns[results.columns.get_loc("n") + 1])
+    names = {measure: "accuracy", "soup_closer": "soup_only", "single_closer": "single_only"}
     content = page(
         Report(
             title=f"Model soup: {project.params.experiment}",
             recipe=cooked["recipe"],
             # The probe had another name before.
-            results=pd.read_csv(out / "results.csv").replace({"kind": {"initialisation": "probe"}}),
-            ingredients=_ingredients(store, sweep, cooked["kept"]),
+            results=results.rename(columns=names).replace({"kind": {"initialisation": "probe"}}),
+            ingredients=_ingredients(store, sweep, cooked["kept"], measure),
             trace=_trace(project),
-            tests=pd.read_csv(out / "tests.csv"),
+            tests=pd.read_csv(out / "tests.csv").rename(columns=names),
             lineage={
                 "Registered": f"{registered['model']} version {registered['version']}",
                 "Champion": registered["reason"],
@@ -52,7 +55,8 @@ def run(project: Project) -> dict[str, Any]:
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
             use=_use(project, registered),
-            score="" if cooked.get("score", "accuracy") == "accuracy" else cooked["score"],
+            score="" if cooked.get("score", measure) == measure else cooked["score"],
+            measure=measure,
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
             studies=studies(project),
             stage_seconds={name: record["seconds"] for name, record in records.items()},
@@ -107,9 +111,11 @@ def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:
         f"model.predict({example})",
     }
     if of_text:
+        writes = project.params.base.head == "text"
+        kind = "Seq2SeqLM" if writes else "SequenceClassification"
         use["transformers"] = (
-            "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
-            f"model = AutoModelForSequenceClassification.from_pretrained({str(soup)!r})\n"
+            f"from transformers import AutoModelFor{kind}, AutoTokenizer\n\n"
+            f"model = AutoModelFor{kind}.from_pretrained({str(soup)!r})\n"
             f"tokenizer = AutoTokenizer.from_pretrained({str(soup)!r})"
         )
     return use
@@ -136,7 +142,9 @@ def _trace(project: Project) -> pd.DataFrame:
     return trace
 
 
-def _ingredients(store: Store, sweep: Mapping[str, Any], kept: list[str]) -> pd.DataFrame:
+def _ingredients(
+    store: Store, sweep: Mapping[str, Any], kept: list[str], measure: str
+) -> pd.DataFrame:
     def row(run: Tracked) -> dict[str, Any]:
         facts = {
             "name": run.name,
@@ -145,7 +153,7 @@ def _ingredients(store: Store, sweep: Mapping[str, Any], kept: list[str]) -> pd.
             "status": "finished",
             "reason": "",
             "kept": run.name in kept,
-            "heldout_accuracy": run.metrics["heldout/accuracy"],
+            "heldout_accuracy": run.metrics[f"heldout/{measure}"],
         }
         return facts | {name: _value(text) for name, text in run.params.items()}
 

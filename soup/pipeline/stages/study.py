@@ -4,6 +4,7 @@ from typing import Any
 
 from soup.config.studies import StudyOptions
 from soup.config.study_names import STUDIES
+from soup.errors import BadInput
 from soup.files import atomic_write, write_text
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
@@ -26,6 +27,8 @@ def run(project: Project, name: str, file: str = "FILE") -> dict[str, Any]:
     Raises:
         BadInput: the sweep lacks what the study needs.
     """
+    if project.predicts_numbers:
+        raise BadInput("studies compare accuracies, and the labels of this sweep are numbers")
     require(project, name, file)
     study, options = study_of(name), project.params.studies.get(name, StudyOptions())
     bench = bench_of(project, options.images or study.images, file)

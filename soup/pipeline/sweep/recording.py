@@ -1,6 +1,7 @@
 """Scored models kept in MLflow as ingredients of a sweep."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from soup.config.params import Params
@@ -62,7 +63,7 @@ def record_ingredient(
     digests = {f"sha256.{f.name}": of_file(f) for f in (result.weights, result.predictions)}
     store.tag(run_id, digests)
     store.log_weights(run_id, name, result.weights.parent, {**tags, **digests}, step)
-    store.log(run_id, step, {"heldout/errors": result.errors, "heldout/accuracy": result.accuracy})
+    store.log(run_id, step, result.metrics)
     store.end(run_id)
 
 
@@ -95,8 +96,8 @@ def finish_sweep(
             # A grid may hold one configuration twice; it is one ingredient.
             runs |= {name: run for name, run in outcome.items() if run not in runs.values()}
     store.end(sweep)
-    best, errors = store.ranking(runs)[0]
-    return runs, f"best {best} {1 - errors / probe.examples:.2%} held-out"
+    best, cost = store.ranking(runs)[0]
+    return runs, f"best {best} {replace(probe, errors=cost).score:.2%} held-out"
 
 
 def still_valid(project: Project, record: Mapping[str, Any]) -> bool:

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 from filelock import FileLock
 
-from soup.evaluation.heldout import Result
+from soup.evaluation.heldout import Result, result_from
 from soup.files import of_file, of_value, write_json
 from soup.models import DESCRIPTION_FILE
 from soup.pipeline.project import Project
@@ -107,7 +108,7 @@ class Sweep:
         tags |= {key: shared[key] for key in ("base", "model", "split")}
         known = store.find(digest)
         run_id = known.run_id if known else start_sweep(store, project.params, digest, tags)
-        probed = read_record(project.out / "probe.json", errors=int, examples=int)
+        probed = read_record(project.out / "probe.json", errors=Real, examples=int)
         stored = store.finished(run_id)
         if known is None:
             tell_unused(store, parts.values(), project.say)
@@ -119,7 +120,7 @@ class Sweep:
                 }
                 shutil.rmtree(part.folder, ignore_errors=True)
         listing = imported_pool.listing(project) if imported else ""
-        probe = Result(probed["errors"], probed["examples"], start)
+        probe = result_from(probed, start)
         return Sweep(store, run_id, parts, finished, imported, listing, tags, probe)
 
     @property
@@ -168,7 +169,7 @@ class Sweep:
                 final = results[FINAL_WEIGHTS]
                 record_ingredient(self.store, run_id, name, final, self._tags_of(part), part.steps)
             shutil.rmtree(part.folder, ignore_errors=True)
-            scores = ", ".join(f"{a} {r.accuracy:.2%}".strip() for a, r in results.items())
+            scores = ", ".join(f"{a} {r.score:.2%}".strip() for a, r in results.items())
             watcher.done(name, f"{scores} held-out in {seconds:.0f} s")
         return {**ids, part.names[FINAL_WEIGHTS]: run_id}
 
@@ -193,7 +194,7 @@ class Sweep:
             with self._ended_by_error(run_id, name, watcher):
                 accuracy = self._make(part, run_id, name, devices, watcher, share)
             if not isinstance(accuracy, float):  # so short a run that the rung is its end
-                return accuracy[FINAL_WEIGHTS].accuracy
+                return accuracy[FINAL_WEIGHTS].score
             # For when it is finished, and others are compared with it.
             self.store.log(run_id, part.steps, {metric: accuracy})
             write_json(rung, {"accuracy": accuracy})
