@@ -36,12 +36,17 @@ class Cook(Strict):
         True,
         description="the LP model is a candidate too, of recipes that do not start from it",
     )
+    batchnorm: Literal["average", "recalibrate", "best"] = Field(
+        "recalibrate",
+        description="BatchNorm statistics of soups: averaged, recomputed on training images, or "
+        "both ways, of which the better on held-out is kept. Of no effect on models without "
+        "BatchNorm, or whose fine-tunes left its statistics as they were",
+    )
     recalibrate: int = Field(
         256,
         ge=0,
         description="training images on which each candidate's BatchNorm statistics are recomputed "
-        "before it is judged, a pass over them each; 0 averages the statistics. Of no effect on "
-        "models without BatchNorm, or whose fine-tunes left its statistics as they were",
+        "before it is judged, a pass over them each; 0 averages the statistics",
     )
 
     @field_validator("recalibrate")
@@ -58,6 +63,17 @@ class Cook(Strict):
         if twice:
             raise ValueError(f"compare has {', '.join(twice)} twice")
         return self
+
+    @model_validator(mode="after")
+    def best_of_two_ways(self) -> Self:
+        if self.batchnorm == "best" and not self.recalibrate:
+            raise ValueError("batchnorm: best needs training images, and recalibrate is 0")
+        return self
+
+    @property
+    def recalibrated_on(self) -> int:
+        """Training images that BatchNorm statistics are recomputed on; 0: they are averaged."""
+        return 0 if self.batchnorm == "average" else self.recalibrate
 
     @property
     def recipes(self) -> list[Recipe]:

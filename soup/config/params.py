@@ -173,6 +173,9 @@ class Sweep(Strict):
     )
     compile: bool = Field(False, description="torch.compile: minutes first, faster then")
     grad_checkpointing: bool = Field(False, description="less memory, a third more time")
+    frozen_batchnorm: bool = Field(
+        False, description="BatchNorm layers keep the statistics of the base, in training too"
+    )
     ema: Annotated[list[Fraction], one_of()] = Field(
         [], description="decays of moving averages, each of which is one more ingredient a run"
     )

@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from soup.evaluation.metrics import correct as correct_of
 from soup.files import of_code, of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
-from soup.pipeline.cooking.cost import Meter
+from soup.pipeline.cooking.cost import CountedObjective, Meter
 from soup.pipeline.cooking.kept_soups import KeptSoups
-from soup.pipeline.cooking.result import SoupResult, WatchedJudge, trace_table
+from soup.pipeline.cooking.result import SoupResult, WatchedJudge, better, trace_table
 from soup.pipeline.cooking.supplies import PROBE, call, starts_from_base
 from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
@@ -31,6 +32,8 @@ from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, ingredie
 from soup.weights import Weights, materialize
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.shards import WEIGHTS_FILE
+
+FISHER_EXAMPLES = 512
 
 
 class CandidatePool:
@@ -92,20 +95,31 @@ class CandidatePool:
         Raises:
             Unusable: the recipe cannot be cooked from these ingredients; the message says why.
         """
-        recipe = self._project.params.soup.with_tie(recipe)
+        options = self._project.params.soup
+        recipe = options.with_tie(recipe)
+        if options.batchnorm != "best" or not self._batchnorm:
+            return self._found_or_made(recipe, options.recalibrated_on)
+        averaged = self._found_or_made(recipe, 0)
+        recomputed = self._found_or_made(recipe, options.recalibrate)
+        scores = map(self.score_from, (averaged.errors, recomputed.errors))
+        return better(averaged, recomputed, *scores)
+
+    def _found_or_made(self, recipe: Recipe, images: int) -> SoupResult:
+        """The soup whose BatchNorm statistics are recomputed on so many images; 0 averages them."""
+        images = images if self._batchnorm else 0
         kept = KeptSoups(self._project.cache / "soups", self._project.params.compute.cache_gib)
-        digest = self._digest(recipe)
+        digest = self._digest(recipe, images)
         found = kept.find(digest)
         if found is not None:
             return found
         with tempfile.TemporaryDirectory(prefix=".cook-", dir=self._project.cache) as scratch:
-            return kept.keep(digest, self._cook(recipe, Path(scratch)))
+            return kept.keep(digest, self._cook(recipe, images, Path(scratch)))
 
-    def _cook(self, recipe: Recipe, scratch: Path) -> SoupResult:
+    def _cook(self, recipe: Recipe, images: int, scratch: Path) -> SoupResult:
         """Cook; the judge visits first what most ingredients got wrong."""
         ranked = self._candidates(recipe)
         ingredients = [stored.ingredient for stored in ranked]
-        recalibration = self.recalibration()
+        recalibration = self.recalibration(images)
         evaluator = Evaluator(
             self.heldout,
             self.architecture,
@@ -124,18 +138,21 @@ class CandidatePool:
             if self.score is None
             else evaluator.score_judges(self.score, correct)
         )
-        judge = WatchedJudge(judges[0])
+        n = len(self.heldout)
+        meter = Meter(n)
+        judge = WatchedJudge(judges[0], meter.count)
         supplies: dict[str, Callable[[], Any]] = {
             "judge": lambda: judge,
             "base": self._base,
-            "objective": evaluator.objective,
-            "fishers": lambda: _fishers(evaluator, ingredients, scratch),
+            "objective": lambda: CountedObjective(evaluator.objective(), n, meter.count),
+            "fishers": lambda: _fishers(evaluator, ingredients, scratch, meter.count),
         }
-        n = len(self.heldout)
-        with Meter((self.model,), n) as meter:
+        with meter:
             soup = call(recipe, ingredients, supplies)
             weights = materialize(soup.weights)
             heldout, errors = self._judged(soup, weights, judge, ranked, evaluator)
+        if recalibration is not None:
+            meter.count(recalibration.models * len(recalibration.inputs))
         told = "" if recalibration is None else str(recalibration)
         each = 1 if self.score is None else n  # the cost of one example
         return SoupResult(
@@ -192,9 +209,9 @@ class CandidatePool:
             )
         return Checkpoint(file)
 
-    def _digest(self, recipe: Recipe) -> str:
+    def _digest(self, recipe: Recipe, images: int) -> str:
         """Of all that decides a soup."""
-        options, project = self._project.params.soup, self._project
+        project = self._project
         made_by = of_code("soup.recipes", "soup.weights", "soup.models", "soup.evaluation")
         imported = project.params.sweep.imported is not None
         return of_value(
@@ -206,34 +223,45 @@ class CandidatePool:
                 ],
                 "heldout": [self.shared["split"], self.heldout.digest, self.score_name],
                 "base": of_file(project.out / "base" / WEIGHTS_FILE) if imported else "",
-                "batchnorm": [options.recalibrate],
+                "batchnorm": images,
                 "model": self.architecture.text(),
                 "how": [self._batch_size, project.device(), made_by],
             }
         )
 
-    def recalibration(self) -> Recalibration | None:
+    @cached_property
+    def _batchnorm(self) -> list[str]:
+        """The BatchNorm layers whose statistics differ between the ingredients."""
+        return layers_that_differ(self.model, [s.ingredient.weights for s in self.ranked])
+
+    def recalibration(self, most: int | None = None) -> Recalibration | None:
         """What recomputes BatchNorm statistics on training images; None where they do not differ.
+
+        Args:
+            most: training images; 0 for none. Default: what the parameters say.
 
         Raises:
             ModelError: fewer training images than two are asked for or there.
         """
-        most = self._project.params.soup.recalibrate
-        weights = [stored.ingredient.weights for stored in self.ranked]
-        layers = layers_that_differ(self.model, weights) if most else []
-        if not layers:
+        most = self._project.params.soup.recalibrated_on if most is None else most
+        if not most or not self._batchnorm:
             return None
         images = training_of(self._project, self.architecture, most)
         inputs = images.compact(np.arange(len(images)))
-        return Recalibration(inputs, images.prepare, min(self._batch_size, BATCH), layers)
+        size = min(self._batch_size, BATCH)
+        return Recalibration(inputs, images.prepare, size, self._batchnorm)
 
 
 def _fishers(
-    evaluator: Evaluator, ingredients: Sequence[Ingredient], folder: Path
+    evaluator: Evaluator,
+    ingredients: Sequence[Ingredient],
+    folder: Path,
+    count: Callable[[int], None],
 ) -> list[Weights]:
     """The Fisher information of each ingredient, in files: they are as large as the models."""
     files = []
     for number, ingredient in enumerate(ingredients):
         files.append(folder / f"fisher-{number}.safetensors")
-        save(evaluator.fisher(ingredient.weights), files[-1])
+        save(evaluator.fisher(ingredient.weights, FISHER_EXAMPLES), files[-1])
+        count(min(FISHER_EXAMPLES, len(evaluator)))
     return [Checkpoint(file) for file in files]

@@ -244,7 +244,7 @@ def _recalibrate(
     averaged: Collection[nn.Module], job: Job, train: Sequence[Row], architecture: Architecture
 ) -> None:
     """Recompute the BatchNorm statistics of averages, as those of candidate soups are."""
-    if not any(map(has_batchnorm, averaged)):
+    if job.hyperparameters.frozen_batchnorm or not any(map(has_batchnorm, averaged)):
         return
     rows = [train[index] for index in spread_evenly(len(train), IMAGES)]
     some = examples(job.images, rows, architecture.classes, model_input(architecture))

@@ -32,6 +32,7 @@ class Hyperparameters:
         precision: of the model's passes; weights are kept and updated in float32.
         compile: whether torch.compile builds the model.
         grad_checkpointing: whether activations are computed again in the backward pass.
+        frozen_batchnorm: whether BatchNorm layers keep the statistics of the initialisation.
         ema: decays of moving averages of the weights, each of which becomes one more ingredient.
         swa_start: share of the run after which stochastic weight averaging begins; None for never.
         swa_lr: the constant rate from there on, as a share of the peak.
@@ -59,6 +60,7 @@ class Hyperparameters:
     precision: Precision = "float32"
     compile: bool = False
     grad_checkpointing: bool = False
+    frozen_batchnorm: bool = False
     ema: tuple[float, ...] = ()
     swa_start: float | None = None
     swa_lr: float = 0.5
@@ -66,8 +68,14 @@ class Hyperparameters:
     flip: float = 0.5
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
-        return asdict(self) | {"ema": [*self.ema]}
+        """Plain values by name, for JSON.
+
+        Without `frozen_batchnorm` unless it is set: digests from before it was an option stay.
+        """
+        values = asdict(self) | {"ema": [*self.ema]}
+        if not self.frozen_batchnorm:
+            del values["frozen_batchnorm"]
+        return values
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Hyperparameters":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from soup.errors import Failure
+from soup.models.batchnorm import layers_of
 from soup.models.transforms import seed_all, seeds
 from soup.train.losses import Mix
 from soup.train.optimizer import StepConfig, make_optimizer
@@ -27,6 +28,13 @@ LOWER = "lower sweep.space.lr or sweep.clip"
 
 class Diverged(Failure, RuntimeError):
     """The loss or a weight became NaN or infinite; the message says at which step."""
+
+
+def _training(model: nn.Module, frozen_batchnorm: bool) -> None:
+    """Put a model into training mode, its BatchNorm layers excepted if they are frozen."""
+    model.train()
+    for layer in layers_of(model).values() if frozen_batchnorm else ():
+        layer.eval()
 
 
 def fit(
@@ -97,7 +105,7 @@ def fit(
         return float(values[-1])
 
     last = min(schedule.steps, schedule.steps if until is None else until)
-    model.train()
+    _training(model, method.frozen_batchnorm)
     while step < last:
         epoch, done = divmod(step, schedule.steps_per_epoch)
         for images, labels in batches(epoch, done):
@@ -120,7 +128,7 @@ def fit(
         model.eval()
         if step % schedule.steps_per_epoch == 0:
             after_epoch(step)
-        model.train()
+        _training(model, method.frozen_batchnorm)
     model.eval()
     if step < schedule.steps:
         return False

@@ -27,6 +27,7 @@ class StepConfig:
         accumulate: parts that a batch is computed in, one after the other: memory for time.
         sam: radius rho of sharpness-aware minimisation; 0 is plain descent.
         precision: of the model's passes; the weights are kept and updated in float32.
+        frozen_batchnorm: whether BatchNorm layers use, and keep, the statistics that they have.
     """
 
     optimizer: str = "adamw"
@@ -36,6 +37,7 @@ class StepConfig:
     accumulate: int = 1
     sam: float = 0.0
     precision: Precision = "float32"
+    frozen_batchnorm: bool = False
 
 
 def require(name: str) -> None:

@@ -51,13 +51,13 @@ def test_every_problem_of_a_file_is_listed_with_its_key_and_what_it_got(tmp_path
             "experiment, data, base, probe, sweep, soup, evaluate, register, studies, compute",
         ),
         ("soup__ties", "did you mean tie?; "
-         "known here: recipe, compare, score, tie, include_probe, recalibrate"),
+         "known here: recipe, compare, score, tie, include_probe, batchnorm, recalibrate"),
         ("data__heldout__share", "known here: fraction, per_class, index, folder"),
         ("data__shapes__colour", "known here: seed, train, test, shift, upstream"),
         ("sweep__space__lr__low", "known here: min, max, scale, zero"),
         ("sweep__space__lr__maxx", "did you mean max?; known here: min, max, scale, zero"),
         ("soup__runs", "did you mean sweep.runs?; "
-         "known here: recipe, compare, score, tie, include_probe, recalibrate"),
+         "known here: recipe, compare, score, tie, include_probe, batchnorm, recalibrate"),
         ("data__heldout__lr", "did you mean base.pretrain.lr, sweep.swa.lr, sweep.space.lr?; "
          "known here: fraction, per_class, index, folder"),
     ],

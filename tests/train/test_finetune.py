@@ -19,6 +19,7 @@ from soup.models import ModelError, open_model
 from soup.models.batchnorm import recalibrate, spread_evenly
 from soup.models.transforms import image_input
 from soup.train.finetune import FINAL_WEIGHTS, Job, Result, finetune, finished, ingredients_of
+from soup.train.hyperparameters import Hyperparameters
 from soup.train.loop import Log
 from soup.weights.checkpoint import Checkpoint
 from tests.worlds import draw, job, put, silent, tiny, world
@@ -230,3 +231,33 @@ def test_gradient_checkpointing_changes_memory_and_not_the_result(root: Path) ->
     one, two = Checkpoint(usual.weights), Checkpoint(other.weights)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value)
+
+
+def test_frozen_batchnorm_keeps_the_statistics_of_the_start(root: Path) -> None:
+    put(root / "start", tiny(norm_layer="batchnorm"))
+    start = Checkpoint(root / "start" / "model.safetensors")
+    statistics = [name for name in start if "running" in name or "num_batches" in name]
+    assert statistics
+    weights = {}
+    for frozen in (True, False):
+        options = {"frozen_batchnorm": frozen, "ema": (0.5,), "folder": root / str(frozen)}
+        results = finetune(job(root, options), silent)
+        assert isinstance(results, dict)
+        for name, result in results.items():
+            weights[frozen, name] = Checkpoint(result.weights)
+    for name in ("", "ema-0.5"):
+        for statistic in statistics:
+            assert torch.equal(weights[True, name][statistic], start[statistic])
+        moved = [s for s in statistics if not torch.equal(weights[False, name][s], start[s])]
+        assert moved == statistics
+        trained = [n for n in start if not torch.equal(weights[True, name][n], start[n])]
+        assert {n for n in start if n.endswith(("weight", "bias"))} == {*trained}
+
+
+def test_a_digest_has_frozen_batchnorm_only_where_it_is_set() -> None:
+    plain = Hyperparameters(lr=1e-3, weight_decay=0.0, epochs=1)
+    frozen = replace(plain, frozen_batchnorm=True)
+    assert "frozen_batchnorm" not in plain.as_dict()
+    for each in (plain, frozen):
+        assert Hyperparameters.from_dict(each.as_dict()) == each
+    assert frozen.as_dict()["frozen_batchnorm"]

@@ -2,14 +2,16 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 import torch
-from torch import Tensor, nn
+
+from soup.recipes.learned import Gradients, Objective
+from soup.weights import Weights
 
 EVERY = 0.02  # seconds between two looks at the memory
 
@@ -39,19 +41,20 @@ def cost_metrics(cost: Cost) -> dict[str, float]:
 class Meter:
     """Measures the cost of what is done while it is entered."""
 
-    def __init__(self, models: Sequence[nn.Module], heldout: int) -> None:
+    def __init__(self, heldout: int) -> None:
         """
         Args:
-            models: whose passes are counted.
             heldout: number of held-out examples.
         """
-        self._models, self._heldout = models, heldout
-        self._examples = 0
+        self._heldout, self._examples = heldout, 0
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._sample, daemon=True)
 
+    def count(self, examples: int) -> None:
+        """Add examples that were put through a model."""
+        self._examples += examples
+
     def __enter__(self) -> Self:
-        self._hooks = [model.register_forward_pre_hook(self._count) for model in self._models]
         self._process = psutil.Process()
         self._peak = self._before = self._held()
         self._started = time.perf_counter()
@@ -68,17 +71,12 @@ class Meter:
         self._ended.set()
         self._watch.join()
         self._peak = max(self._peak, self._held())
-        for hook in self._hooks:
-            hook.remove()
 
     @property
     def cost(self) -> Cost:
         """The cost, once the work is done."""
         memory = max(0, self._peak - self._before)
         return Cost(self._examples / self._heldout, round(self._seconds, 3), memory)
-
-    def _count(self, _model: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._examples += len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) else 0
 
     def _held(self) -> int:
         info = self._process.memory_info()
@@ -90,3 +88,28 @@ class Meter:
     def _sample(self) -> None:
         while not self._ended.wait(EVERY):
             self._peak = max(self._peak, self._held())
+
+
+class CountedObjective:
+    """A held-out loss whose passes are counted. See `soup.recipes.learned.Objective`."""
+
+    def __init__(self, objective: Objective, heldout: int, count: Callable[[int], None]) -> None:
+        """
+        Args:
+            heldout: number of held-out examples; those that are not learned from are checked.
+            count: called with the number of examples of each pass.
+        """
+        self._objective, self._count = objective, count
+        self.device = objective.device
+        self._checked = heldout - sum(map(len, objective.batches(0)))
+
+    def batches(self, epoch: int, size: int | None = None) -> Iterable[Any]:
+        return self._objective.batches(epoch, size)
+
+    def __call__(self, weights: Weights, beta: float, batch: Any) -> Gradients:
+        self._count(len(batch))
+        return self._objective(weights, beta, batch)
+
+    def check(self, weights: Weights, beta: float) -> float | None:
+        self._count(self._checked)
+        return self._objective.check(weights, beta)

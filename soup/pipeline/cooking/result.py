@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -50,6 +50,29 @@ class SoupResult:
     cost: Cost
 
 
+def better(
+    averaged: SoupResult, recomputed: SoupResult, score_averaged: float, score_recomputed: float
+) -> SoupResult:
+    """The better of two soups on held-out, by how their BatchNorm statistics were made.
+
+    Of equally good ones it is that with averaged statistics, which needs no training images. The
+    cost is that of both.
+    """
+    best = recomputed if recomputed.errors < averaged.errors else averaged
+    told = (
+        f"BatchNorm statistics on held-out: averaged {score_averaged:.2%}, recomputed on "
+        f"{recomputed.recalibrated_on} training images {score_recomputed:.2%}; the "
+        f"{'recomputed' if best is recomputed else 'averaged'} are kept"
+    )
+    costs = averaged.cost, recomputed.cost
+    cost = Cost(
+        sum(cost.passes for cost in costs),
+        round(sum(cost.seconds for cost in costs), 3),
+        max(cost.memory for cost in costs),
+    )
+    return replace(best, batchnorm=told, cost=cost)
+
+
 class Call(NamedTuple):
     """A candidate that was judged: its errors (None if they exceed `at_most`), the bound, and the
     number of examples seen."""
@@ -67,14 +90,21 @@ class WatchedJudge:
         last: errors and held-out logits of the last candidate within its bound; None before.
     """
 
-    def __init__(self, judge: ErrorJudge | ScoreJudge) -> None:
-        self._judge = judge
+    def __init__(
+        self, judge: ErrorJudge | ScoreJudge, count: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """
+        Args:
+            count: called with the number of examples of each pass.
+        """
+        self._judge, self._count = judge, count
         self.calls: list[Call] = []
         self.last: tuple[float, Logits] | None = None
 
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
         errors = self._judge(weights, at_most)
         self.calls.append(Call(errors, at_most, self._judge.examples_seen[-1]))
+        self._count(self.calls[-1].seen)
         if errors is not None and self._judge.logits is not None:
             self.last = errors, self._judge.logits
         return errors

@@ -100,8 +100,11 @@ class Sweep:
             identity: dict[str, Any] = {"import": {name: p.digest for name, p in parts.items()}}
         else:
             parts = fine_tunes(project, shared, threads)
-            # Not how many runs there are, nor which of them are stopped: that changes none.
-            identity = {"settings": settings.model_dump(mode="json", exclude={"runs", "halving"})}
+            # Not how many runs there are, nor which of them are stopped: that changes none. What is
+            # off leaves the digests from before it was an option.
+            off = set() if settings.frozen_batchnorm else {"frozen_batchnorm"}
+            told = settings.model_dump(mode="json", exclude={"runs", "halving"} | off)
+            identity = {"settings": told}
         digest = of_value({"sweep": shared, **identity})
         store = project.store()
         tags = project.lineage() | {"sweep": digest}

@@ -82,3 +82,26 @@ def test_a_model_without_batchnorm_never_reads_training_images(tmp_path: Path) -
     assert (project.out / "soup" / "model.safetensors").read_bytes() == weights
     own = {"run_id": "", "model_id": "", "cost": plain["cost"]["passes"]}
     assert {**facts, **own, "cost": facts["cost"]["passes"]} == {**plain, **own}
+
+
+@pytest.mark.slow
+def test_the_better_of_averaged_and_recomputed_statistics_is_kept(tmp_path: Path) -> None:
+    project = swept(probed(tmp_path, norm_layer="batchnorm"))
+    made = {}
+    for way in ("average", "recalibrate", "best"):
+        chosen = changed(project, recipe=Recipe(name="uniform"), batchnorm=way, recalibrate=24)
+        facts = cook.run(chosen, way)
+        made[way] = facts, (project.out / "soup" / "model.safetensors").read_bytes()
+    averaged, recomputed = made["average"][0], made["recalibrate"][0]
+    assert averaged["errors"] != recomputed["errors"]
+    better = min(("average", "recalibrate"), key=lambda way: made[way][0]["errors"])
+    best, weights = made["best"]
+    assert weights == made[better][1]
+    assert best["errors"] == made[better][0]["errors"]
+    for facts in (averaged, recomputed):
+        assert f"{1 - facts['errors'] / facts['examples']:.2%}" in best["batchnorm"]
+    kept = {"average": "averaged", "recalibrate": "recomputed"}[better]
+    assert best["batchnorm"].endswith(f"the {kept} are kept")
+    assert best["cost"]["passes"] == averaged["cost"]["passes"] + recomputed["cost"]["passes"]
+    old = cook.run(changed(project, recipe=Recipe(name="uniform"), recalibrate=0), "old key")
+    assert old["errors"] == averaged["errors"]

@@ -48,7 +48,7 @@ def test_every_setting_of_the_sweep_that_is_no_search_setting_is_a_hyperparamete
     names = {field.name for field in fields(Hyperparameters)}
     assert Sweep.model_fields.keys() - search - {"swa"} <= names
     changed = {"optimizer": "sgd", "batch_size": 7, "accumulate": 3, "warmup": 0.3, "clip": None}
-    changed |= {"decay": "linear"}
+    changed |= {"decay": "linear", "frozen_batchnorm": True}
     changed |= {"precision": "bfloat16", "compile": True, "grad_checkpointing": True}
     changed |= {"ema": [0.5], "crop": 0.4, "flip": 0.1}
     assert changed.keys() == Sweep.model_fields.keys() - search - {"swa"}
