@@ -21,7 +21,7 @@ from soup.studies.pairs import MARKS, OTHER, SEVERAL, differs, in_order, pairs_o
 from soup.studies.point import mean, only
 from soup.studies.statistics import mean_interval, pair_correlation
 from soup.studies.study import Findings, Study
-from soup.studies.wording import points
+from soup.studies.wording import place, points
 
 
 def run(bench: Bench, options: StudyOptions) -> Findings:
@@ -113,7 +113,7 @@ def sentence(table: pd.DataFrame, seed: int) -> str:
         low, high = mean_interval([*of_split["gain"]], pairs, seed)
         gain = float(of_split["gain"].mean())
         parts.append(
-            f"On {formatting.split(str(split))} averaging two fine-tunes gains {points(gain)} "
+            f"On {place(str(split))} averaging two fine-tunes gains {points(gain)} "
             f"points over the mean of the two ({points(low)} to {points(high)}), and the rank "
             f"correlation of the gain with the angle is {found}."
         )
@@ -125,8 +125,8 @@ def sentence(table: pd.DataFrame, seed: int) -> str:
         for kind in in_order(one["differs"])
     ]
     parts.append(f"The mean angle is {', '.join(means)}.")
-    held = [formatting.split(split) for split, does in shows.items() if does]
-    missing = [formatting.split(split) for split, does in shows.items() if not does]
+    held = [place(split) for split, does in shows.items() if does]
+    missing = [place(split) for split, does in shows.items() if not does]
     finding = "The paper's finding, that a larger angle goes with a larger gain,"
     if held:
         parts.append(f"{finding} shows on {' and '.join(held)}.")

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from soup.report import formatting
 from soup.report.methods import mark as mark_of
 from soup.report.style import INK, STYLE
 
@@ -43,6 +45,14 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
     """The legend of the labelled marks of an axes, below all panels."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.0)
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic horizontal axis, with numbers as the report writes them."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: formatting.setting(float(x))))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def zero(axes: Axes, horizontal: bool = True) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from soup.config.studies import StudyOptions
@@ -154,7 +155,9 @@ def draw(table: pd.DataFrame, plane: Plane, side: int) -> Figure:
         if len(levels) > 2:
             axes.contourf(xs, ys, values, levels, cmap="cividis", extend="both")
             lines = axes.contour(xs, ys, values, levels[1:-1:2], colors="#ffffff", linewidths=0.6)
-            axes.clabel(lines, fmt="%.2g" if split == TRAIN else "%.1f", fontsize=7.5)
+            labels = axes.clabel(lines, fmt="%.2g" if split == TRAIN else "%.1f", fontsize=7.5)
+            for label in labels:  # to be read on any colour
+                label.set_path_effects([withStroke(linewidth=1.6, foreground="#303236")])
         kinds = ("probe", "best single", "best single")
         for (x, y), kind in zip(plane.places, kinds, strict=True):
             mark(axes, kind, x, y, markeredgecolor="#ffffff", markeredgewidth=0.8)
@@ -175,17 +178,18 @@ def draw(table: pd.DataFrame, plane: Plane, side: int) -> Figure:
 def _sentence(bench: Bench, table: pd.DataFrame, corners: Sequence[str]) -> str:
     """The point that is best on held-out, compared on test and shifts with the better fine-tune."""
     heldout = table[table["split"] == "heldout"]
-    best = heldout.loc[heldout["error"].idxmin()]
+    best = heldout.sort_values(["error", "loss"], kind="stable").iloc[0]
     shares = [float(best[end]) for end in ENDS]
     point = combination(dict(zip(corners, shares, strict=True)))
     between = shares[1] > 0 and shares[2] > 0
     told = ", ".join(
         f"{name} {percent(share, 0)} %" for name, share in zip(corners, shares, strict=True)
     )
-    where = "between the two fine-tunes" if between else "not between the two fine-tunes"
+    where = "lies between" if between else "does not lie between"
     single = max(corners[1:], key=lambda name: bench.accuracy(only(name), "heldout"))
     parts = [
-        f"Of {len(heldout):,} points the one with the fewest held-out errors lies {where} ({told})."
+        f"Of {len(heldout):,} points the one with the fewest held-out errors {where} the two "
+        f"fine-tunes ({told})."
     ]
     holds = between
     for split in ["test", *([SHIFTS] if bench.shifts else [])]:

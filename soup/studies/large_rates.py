@@ -23,10 +23,11 @@ from soup.report import formatting
 from soup.report.methods import mark
 from soup.report.style import INK
 from soup.studies.bench import Bench
-from soup.studies.drawing import panels, styled, zero
+from soup.studies.drawing import logarithmic, panels, styled, zero
 from soup.studies.point import between, mean, only
-from soup.studies.statistics import pair_correlation, share
+from soup.studies.statistics import correlation, share
 from soup.studies.study import Findings, Study
+from soup.studies.wording import place
 
 POINTS = 5  # among them those that `soup-ensemble` uses
 
@@ -91,11 +92,11 @@ def middle_rise(bench: Bench, first: str, second: str, split: str) -> dict[str, 
 def draw(table: pd.DataFrame) -> Figure:
     """The rise at the middle with its interval, and the barrier, against the learning rate."""
     pairs = table.drop_duplicates(["first", "second", "split"])
-    splits = [*dict.fromkeys(pairs["split"])]
+    splits = [split for split in dict.fromkeys(pairs["split"]) if split != "heldout"]
     figure, grid = panels(
         "Barrier between fine-tunes against their learning rate",
         rows=len(splits),
-        height=2.1,
+        height=2.4,
         sharex=True,
     )
     _, colour, _ = mark("uniform")
@@ -105,7 +106,7 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.vlines(of_split["rate"], low, high, color=colour, linewidth=0.9, alpha=0.65)
         axes.plot(of_split["rate"], middle, "o", color=colour, markersize=4.5)
         axes.plot(of_split["rate"], 100 * of_split["barrier"], "_", color=INK, markersize=9)
-        axes.set_xscale("log")
+        logarithmic(axes)
         axes.set_title(formatting.split(split).capitalize())
         axes.set_ylabel("Rise (points)")
         zero(axes)
@@ -121,19 +122,19 @@ def sentence(table: pd.DataFrame, seed: int) -> str:
         of_split = per_pair[per_pair["split"] == split]
         if of_split.empty:
             continue
-        pairs = [*zip(of_split["first"], of_split["second"], strict=True)]
-        found = pair_correlation(pairs, [*of_split["rate"]], [*of_split["middle"]], seed)
+        pairs = len(of_split)
+        found = correlation([*of_split["rate"]], [*of_split["middle"]], seed)
         high = of_split[of_split["low"] > 0]
         none = of_split[of_split["high"] < 0]
         told = (
-            f"the lowest at a rate of {formatting.setting(float(high['rate'].min()))}"
+            f", the lowest at a rate of {formatting.setting(float(high['rate'].min()))}"
             if len(high)
-            else "at none of the rates"
+            else ""
         )
         parts.append(
-            f"On {formatting.split(split)} the error at the middle is above the mean of the ends, "
-            f"beyond noise, for {share(len(high), len(pairs))} pairs of neighbouring rates, "
-            f"{told}; it is below for {share(len(none), len(pairs))}. The rise and the rate have "
+            f"On {place(split)} the error at the middle is above the mean of the ends, "
+            f"beyond noise, for {share(len(high), pairs)} pairs of neighbouring rates"
+            f"{told}; it is below for {share(len(none), pairs)}. The rise and the rate have "
             f"rank correlation {found}."
         )
         if split == "test":

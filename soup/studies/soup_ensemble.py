@@ -29,6 +29,7 @@ from soup.studies.pairs import pairs_of
 from soup.studies.point import between, only
 from soup.studies.statistics import pair_correlation, share
 from soup.studies.study import Findings, Study
+from soup.studies.wording import place
 
 POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Of the second derivative at the middle of five values at steps of h: sum(c f) / (12 h^2).
@@ -145,7 +146,7 @@ def sentence(table: pd.DataFrame, seed: int) -> str:
         fewer = int((of_split["error_soup"] < of_split["error_ensemble"]).sum())
         more = int((of_split["error_soup"] > of_split["error_ensemble"]).sum())
         parts.append(
-            f"On {formatting.split(str(split))} the approximated and the measured difference of "
+            f"On {place(str(split))} the approximated and the measured difference of "
             f"the losses have rank correlation {found}; their signs agree for "
             f"{share(signs, len(pairs))} pairs. The average has fewer errors than the ensemble for "
             f"{share(fewer, len(pairs))} pairs, and more for {share(more, len(pairs))}."

@@ -13,12 +13,12 @@ Numbers = NDArray[np.float64]
 
 
 class Correlation(NamedTuple):
-    """Spearman's rank correlation over pairs of models.
+    """Spearman's rank correlation, mostly over pairs of models.
 
     Attributes:
         value: NaN if one of the two quantities is the same for all pairs.
         low, high: the 95% interval of the bootstrap over models.
-        p: of the permutation test, in which the models' names are shuffled (Mantel, 1967).
+        p: of the permutation test; over pairs the models' names are shuffled (Mantel, 1967).
         pairs: number of pairs.
     """
 
@@ -71,6 +71,26 @@ def pair_correlation(
     extreme = int((np.abs(null) >= abs(value) - 1e-12).sum())
     p = (extreme + 1) / (len(null) + 1)
     return Correlation(value, float(low), float(high), p, len(pairs))
+
+
+def correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correlation:
+    """The rank correlation of two quantities of things that have nothing in common.
+
+    The interval is of the bootstrap over things, and p of the test that shuffles `y`.
+    """
+    from scipy.stats import rankdata
+
+    ranks_x, ranks_y, n = rankdata(x), rankdata(y), len(x)
+    value = float(_weighted(ranks_x, ranks_y, np.ones(n)))
+    if math.isnan(value):
+        return Correlation(value, math.nan, math.nan, math.nan, n)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n, [1 / n] * n, size=DRAWS).astype(np.float64)
+    low, high = np.nanquantile(_weighted(ranks_x, ranks_y, counts), [0.025, 0.975])
+    shuffled = rng.permuted(np.tile(ranks_y, (DRAWS, 1)), axis=1)
+    null = _weighted(ranks_x, shuffled, np.ones((DRAWS, n)))
+    extreme = int((np.abs(null) >= abs(value) - 1e-12).sum())
+    return Correlation(value, float(low), float(high), (extreme + 1) / (DRAWS + 1), n)
 
 
 def share(count: int, of: int) -> str:

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from soup.evaluation.metrics import Correct, bootstrap, mcnemar, permutation
 from soup.report import formatting
 from soup.report.formatting import percent
-from soup.studies.bench import Bench
+from soup.studies.bench import SHIFTS, Bench
 
-__all__ = ["Difference", "difference", "percent", "points"]
+__all__ = ["Difference", "difference", "percent", "place", "points"]
 points = formatting.points
+
+
+def place(split: str) -> str:
+    """A split for a sentence that says "on ...": "shifts" -> "the mean of shifts"."""
+    return f"the {formatting.split(split)}" if split == SHIFTS else formatting.split(split)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Difference:
     def sentence(self, split: str, name: str, other: str) -> str:
         """The accuracies of the two on a split, and whether they differ, without a full stop."""
         return (
-            f"On {formatting.split(split)} {name} has {percent(self.first, 2)} % accuracy, {other} "
+            f"On {place(split)} {name} has {percent(self.first, 2)} % accuracy, {other} "
             f"{percent(self.second, 2)} % (difference {points(self.value)}, interval "
             f"{points(self.low)} to {points(self.high)}, p {_p(self.p)})"
         )

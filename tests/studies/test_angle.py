@@ -12,7 +12,7 @@ from soup.config.studies import StudyOptions
 from soup.studies.angle import STUDY
 from soup.studies.pairs import differs
 from soup.studies.point import mean, only
-from soup.studies.statistics import mean_interval, pair_correlation, share
+from soup.studies.statistics import correlation, mean_interval, pair_correlation, share
 from tests.studies.sweeps import Predictions, accuracy, sweep
 
 
@@ -89,6 +89,17 @@ def test_a_correlation_has_an_interval_over_models_and_a_test_that_shuffles_them
     assert pair_correlation(pairs, odd, noisy).p > 0.05
     assert np.isnan(pair_correlation(pairs, x, [1.0] * len(pairs)).value)
     assert "same for all 28 pairs" in str(pair_correlation(pairs, x, [1.0] * len(pairs)))
+
+
+def test_a_correlation_of_single_things_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=12)
+    y = x + 0.5 * rng.normal(size=12)
+    found, expected = correlation(x, y), spearmanr(x, y)
+    assert found.value == pytest.approx(expected.statistic)
+    assert found.p == pytest.approx(expected.pvalue, abs=0.02)
+    assert 0 < found.low < found.value < found.high <= 1
+    assert np.isnan(correlation(x, np.ones(12)).value)
 
 
 def test_shares_and_means_have_intervals() -> None:
