@@ -113,7 +113,8 @@ def compare(
             )
         ]
         if not as_json:
-            _show(f"{folder}, {len(first)} images", result[str(folder)])
+            unit = evaluator.architecture.unit
+            _show(f"{folder}, {len(first)} {unit}", result[str(folder)])
     if as_json:
         print_json(result)
 

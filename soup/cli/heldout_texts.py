@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soup.cli.terminal import warn
 from soup.config.data import Source
 from soup.config.text import TextData
 from soup.data.errors import DataError
 from soup.data.text.examples import TextExamples, labels_of
 from soup.data.text.listing import listed
-from soup.data.text.tokens import tokens_of
+from soup.data.text.tokens import Tokens, tokens_of
 from soup.errors import some
 from soup.evaluation.evaluator import Evaluator
 from soup.files import of_value
@@ -55,7 +57,14 @@ def open_text_evaluator(
     texts = [item.text for item in table.found]
     encode, name, pad = text_input_of(architecture)
     digest = of_value([name, [text.content for text in texts]])
-    examples = TextExamples(labels, digest, pad, lambda: tokens_of(texts, encode))
+
+    def tokenised() -> Tokens:
+        made = tokens_of(texts, encode)
+        if made.cut:
+            _warn_once(f"{file}: {made.cut}")
+        return made
+
+    examples = TextExamples(labels, digest, pad, tokenised)
     first = build(architecture, weights)
     models = (first, *(deepcopy(first) for _ in devices[1:]))
     built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
@@ -79,3 +88,9 @@ def _labels(written: Sequence[str], classes: Sequence[str], file: Path) -> NDArr
     if strange:  # numbers of the head's rows
         labels = [int(label) for label in written]
     return np.array(labels, np.int64)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn, but not again for each of the models that are compared."""
+    warn(text)

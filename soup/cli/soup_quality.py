@@ -53,15 +53,16 @@ def judged(
         ("best single", best.name, percent(scored.correct[best.name].mean()), ""),
         ("soup", models_in(cooked.soup.kept), percent(right.mean()), _plus_minus(gain)),
     ]
-    table(f"held-out, {n} images", ["", "", ">accuracy, %", ">gain"], rows)
+    unit = scored.evaluator.architecture.unit
+    table(f"held-out, {n} {unit}", ["", "", ">accuracy, %", ">gain"], rows)
     if set(cooked.soup.kept) == {best.name}:
         warn(f"{best.name} is kept alone: 'soup explain', given the same, says why")
     elif gain.gain < 0 and not gain.within_noise:
         warn(f"the soup is worse than {best.name} alone: 'soup explain', given the same, says why")
     elif gain.within_noise:
         warn(
-            f"the gain is within the noise of {n} held-out images "
-            f"(p = {gain.p:.2g}, exact McNemar): more images would tell"
+            f"the gain is within the noise of {n} held-out {unit} "
+            f"(p = {gain.p:.2g}, exact McNemar): more {unit} would tell"
         )
     figures: dict[str, Any] = {
         "examples": n,

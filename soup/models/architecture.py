@@ -86,6 +86,11 @@ class Architecture:
         """Whether the model writes labels as text (`soup.models.labels_as_text`)."""
         return self.of_text and "label_token_ids" in self.config
 
+    @property
+    def unit(self) -> str:
+        """What the model classifies, for people: 'images' or 'texts'."""
+        return "texts" if self.of_text else "images"
+
     def save(self, path: Path) -> None:
         """Write the description as JSON; beside it, those files of a text model by which
         transformers opens the folder.

@@ -130,3 +130,40 @@ def test_compare_gives_each_model_its_share_of_right_answers(
         with torch.inference_mode():
             answers = model(**tokens).logits.argmax(dim=1).numpy()
         assert row["accuracy"] == pytest.approx(((np.array(labels) == "yes") == answers).mean())
+
+
+def test_inspect_counts_errors_between_text_models_and_says_what_was_cut(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "held.csv"
+    lines = (pool[0].parent / "test.csv").read_text().splitlines()
+    table.write_text("\n".join([*lines, f"{FIRST + ' now' * 60},yes"]) + "\n")
+    said = soup("inspect", *pool, "--heldout", table, "--json")
+    assert said.code in (0, 1), said.err  # the models are far apart
+    report = json.loads(said.out)
+    assert {file["model"] for file in report["files"]} == {"ft0", "ft1", "ft2"}
+    assert len(report["lines"]) == 2
+    judged = soup("compare", *pool, "--on", table, "--json")
+    accuracies = [model["accuracy"] for model in json.loads(judged.out)[str(table)]]
+    errors = {
+        name: round((1 - a) * len(lines))
+        for name, a in zip(("ft0", "ft1", "ft2"), accuracies, strict=True)
+    }
+    for ends, costs in report["lines"].items():
+        start, end = ends.split(" to ")
+        assert (costs[0], costs[-1]) == (errors[start], errors[end])
+    assert "held.csv: 1 of 61 texts are cut to the 32 tokens" in said.err
+
+
+def test_explain_names_causes_for_text_models(soup: Command, pool: list[Path]) -> None:
+    base = pool[0].parent / "base"
+    table = pool[0].parent / "test.csv"
+    said = soup("explain", *pool, "--base", base, "--heldout", table, "--json")
+    assert said.code == 0, said.err
+    findings = json.loads(said.out)
+    assert findings
+    assert all(finding["kind"] and finding["summary"] for finding in findings)
+    assert "image" not in said.out
+    plain = soup("explain", *pool, "--heldout", table)
+    assert plain.code == 0, plain.err
+    assert "1. " in plain.err

@@ -42,9 +42,15 @@ class Tokens:
         return len(self.lengths)
 
     @property
-    def cut(self) -> int:
-        """The number of texts that were cut."""
-        return int((self.uncut > self.lengths).sum())
+    def cut(self) -> str:
+        """How many texts were cut, in a sentence; '' if none was."""
+        cut = int((self.uncut > self.lengths).sum())
+        if not cut:
+            return ""
+        return (
+            f"{cut} of {len(self)} texts are cut to the {self.lengths.max()} tokens that the model "
+            f"takes (base.max_length); the longest has {self.uncut.max()}"
+        )
 
     def padded(self, indices: NDArray[np.int64], pad: int) -> NDArray[np.int32]:
         """Some texts, padded to the longest of them.
@@ -99,13 +105,9 @@ def kept_tokens(store: ImageStore, rows: Sequence[Row], encode: Encode, name: st
     def tokenised() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         with store.progress("tokenising", len(rows)) as advance:
             made = _tokenised(open_texts(store.root, rows), encode, advance)
-        cut = int((made[0][:, 1] > made[0][:, 0]).sum())
-        if cut:
-            _log.warning(
-                "%d of %d texts are cut to the %d tokens that the model takes (base.max_length); "
-                "the longest has %d",
-                *(cut, len(rows), made[0][:, 0].max(), made[0][:, 1].max()),
-            )
+        told = Tokens(made[1], made[0][:, 0], made[0][:, 1]).cut
+        if told:
+            _log.warning("%s", told)
         return made
 
     def array(what: str, count: int, part: int) -> NDArray[Any]:

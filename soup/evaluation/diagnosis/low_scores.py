@@ -74,15 +74,15 @@ def low_scores(answers: Mapping[str, Answers], labels: Labels, classes: Sequence
             by_chance[name] = chance
         elif model.recorded is not None and _far_below(accuracy, model.recorded, len(labels)):
             forgotten[name] = (
-                f"right on {accuracy:.1%} of {len(labels)} images, and on {model.recorded:.1%} by "
-                "its own record"
+                f"right on {accuracy:.1%} of {len(labels)} examples, and on {model.recorded:.1%} "
+                "by its own record"
             )
     return [
         _sentence(models, remedy)
         for models, remedy in (
             (shuffled, ORDER),
             (by_chance, f"{INPUT}, and the order of classes? Is the head trained?"),
-            (forgotten, f"{INPUT}, and are the images of the same kind?"),
+            (forgotten, f"{INPUT}, and are the examples of the same kind?"),
         )
         if models
     ]
@@ -104,7 +104,9 @@ def _chance(predicted: Labels, labels: Labels, classes: Sequence[str]) -> str:
         return ""
     if _p_value(right, n, (1 + chance) / 2, "less") >= ALPHA:
         return ""  # too few examples to tell
-    text = f"right on {right / n:.1%} of {n} images, which is no better than chance ({chance:.1%})"
+    text = (
+        f"right on {right / n:.1%} of {n} examples, which is no better than chance ({chance:.1%})"
+    )
     most = int(shares[0].argmax())
     if shares[0][most] > 0.9 and len(classes) > 1:
         said = "nothing" if most == len(classes) else repr(classes[most])
@@ -132,7 +134,7 @@ def _order(predicted: Labels, labels: Labels, classes: Sequence[str]) -> str:
         if said != meant and np.count_nonzero(predicted == said)
     ]
     return (
-        f"right on {right.mean():.1%} of {len(labels)} images, and on {better.mean():.1%} if the "
+        f"right on {right.mean():.1%} of {len(labels)} examples, and on {better.mean():.1%} if the "
         f"classes are exchanged: it says {some(exchanged, 3, last=' ')}"
     )
 

@@ -88,7 +88,9 @@ def test_a_pair_is_told_apart_and_cut_where_the_longer_text_is_longer() -> None:
     assert uncut == 12
     made = tokens_of([Text("the cat"), Text("the cat " * 6)], inputs.encode)
     assert made.lengths.tolist() == [4, 8]
-    assert made.cut == 1
+    told = "1 of 2 texts are cut to the 8 tokens that the model takes (base.max_length)"
+    assert made.cut == f"{told}; the longest has 14"
+    assert not tokens_of([Text("the cat")], inputs.encode).cut
 
 
 def test_padding_and_cutting_of_the_tokenizers_own_file_are_not_used() -> None:
@@ -151,7 +153,7 @@ def test_texts_that_are_cut_are_counted_once(
     for _ in range(2):
         made = examples(store, rows, ["no"], text_input(TOKENIZER, 6, 0))
         assert isinstance(made, TextExamples)
-        assert made.tokens.cut == 1
+        assert made.tokens.cut.startswith("1 of 2 texts")
     told = (
         "1 of 2 texts are cut to the 6 tokens that the model takes (base.max_length); the longest"
     )

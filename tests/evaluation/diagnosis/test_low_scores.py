@@ -30,7 +30,7 @@ def test_classes_in_another_order_are_told(classes: int, accuracy: float) -> Non
     assert "if the classes are exchanged: it says " in line
     assert "is the order of classes that of the training?" in line
     if classes == 12 and accuracy == 1:
-        assert "right on 16.7% of 240 images, and on 100.0%" in line
+        assert "right on 16.7% of 240 examples, and on 100.0%" in line
         assert "it says '2' for '10', '3' for '11', '4' for '2' and 7 more" in line
 
 
@@ -70,7 +70,7 @@ def test_a_score_far_below_the_record_is_told() -> None:
     labels = np.arange(400) % 10
     half = np.where(np.arange(400) % 20 < 11, labels, (labels + 1) % 10)
     (line,) = said(half, labels, 10, record=0.75)
-    assert line.startswith("run-1 is right on 55.0% of 400 images, and on 75.0% by its own")
+    assert line.startswith("run-1 is right on 55.0% of 400 examples, and on 75.0% by its own")
     assert said(half, labels, 10, record=0.6) == []
     assert said(half[:8], labels[:8], 10, record=0.9) == []
     assert said(labels, labels, 10, record=0.2) == []
