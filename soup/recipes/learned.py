@@ -107,7 +107,12 @@ def learned(
     The soup is mixed with the trained shares in float64, from the ingredients.
 
     Args:
-        ingredients, objective, by, epochs, memory: see `learn`.
+        ingredients: all of them get a share.
+        objective: the held-out loss.
+        by: "global" for one share of each ingredient, "layer" for one in each layer, "tensor" for
+            one in each tensor.
+        epochs: the most passes over the training part of the held-out set.
+        memory: bytes of ingredients to keep on the objective's device; the others are read again.
         judge: counts the errors of the soup, if given.
 
     Raises:

@@ -62,11 +62,21 @@ def mehl(
     mixed with the shares in float64, from the ingredients.
 
     Args:
-        ingredients, objective, m, epochs, lr, batch, seed, units: see `descend`.
+        ingredients: all of them take part, m at a time.
+        objective: the held-out loss.
         judge: counts the errors of the soup, if given.
+        m: how many models are trained on at a time; all, if there are no more.
+        epochs: the most passes over the training part of the held-out set for each m models.
+        lr: the highest learning rate.
+        batch: examples in a step.
+        seed: of the order of models.
+        units: of the rate: "norm" (as published) moves a tensor by `lr`, "distance" by this share
+            of the mean distance of its models from the centre.
 
     Raises:
-        Unusable, Incompatible, NotFinite: see `descend`.
+        Unusable: there are no ingredients, two have the same name, or a number is out of range.
+        Incompatible: names or shapes differ.
+        NotFinite: a tensor or the loss holds NaN or infinite numbers.
     """
     result = descend(ingredients, objective, m, epochs, lr, batch, seed, units)
     return soup_of_shares(ingredients, result, judge)
@@ -85,23 +95,13 @@ def descend(
     """Find shares of the ingredients, of any sign, that minimise the objective.
 
     Args:
-        ingredients: all of them take part, m at a time.
-        objective: the held-out loss.
-        m: how many models are trained on at a time; all, if there are no more.
-        epochs: the most passes over the training part of the held-out set for each m models.
-        lr: the highest learning rate.
-        batch: examples in a step.
-        seed: of the order of models.
-        units: of the rate: "norm" (as published) moves a tensor by `lr`, "distance" by this share
-            of the mean distance of its models from the centre.
+        ingredients, objective, m, epochs, lr, batch, seed, units: see `mehl`.
 
     Returns:
         A group for each tensor; the beta is 1.
 
     Raises:
-        Unusable: there are no ingredients, two have the same name, or a number is out of range.
-        Incompatible: names or shapes differ.
-        NotFinite: a tensor or the loss holds NaN or infinite numbers.
+        Unusable, Incompatible, NotFinite: see `mehl`.
     """
     names, models = [i.name for i in ingredients], weights_of(ingredients)
     for option, value in {"m": m, "epochs": epochs, "lr": lr, "batch": batch}.items():
@@ -190,6 +190,7 @@ class Descent:
                 for name, products in directions.products(gradients.weights).items():
                     x.grad[rows[name]] = products
                 x.grad *= length * min(1.0, CLIP / norm_of(gradients.weights))
+                del gradients  # else there would be two at a time
                 optimizer.param_groups[0]["lr"] = self._lr * rate(step, self._epochs * len(batches))
                 optimizer.step()
                 step += 1

@@ -219,6 +219,25 @@ def test_recipes_are_listed_with_what_they_need(soup: Command) -> None:
     assert all(len(one["when"]) > 20 for one in found.values())
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_explained_with_each_of_its_options(soup: Command, name: str) -> None:
+    found = json.loads(soup("recipes", name, "--json").out)
+    assert len(found["about"].splitlines()) > 2
+    for option in found["options"]:
+        assert option["meaning"], option["option"]
+        assert option["value"] != "text"
+
+
+def test_a_recipe_is_explained_for_people_and_an_unknown_one_is_named(soup: Command) -> None:
+    said = soup("recipes", "monosoup").err.replace("\n", " ")
+    assert "arXiv 2602.09689" in said
+    assert "l_high = 1 - l_low" in said
+    assert "spectral, norm" in said
+    said = soup("recipes", "stew")
+    assert said.code == 2
+    assert "unknown recipe 'stew'; known: uniform, greedy" in said.err
+
+
 @pytest.mark.parametrize(
     "verb", ["", "cook", "inspect", "explain", "import", "compare", "predict", "recipes"]
 )

@@ -1,6 +1,8 @@
 """MEHL-Soup+ follows autograd's gradient through the explicit sum of normalised directions."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -190,3 +192,66 @@ def test_a_number_out_of_range_is_refused(option: str) -> None:
 def test_unknown_units_are_refused() -> None:
     with pytest.raises(Unusable, match="unknown units 'x'; known: norm"):
         mehl(pool([{"w": torch.zeros(1)}]), Target({}), units="x")  # type: ignore[arg-type]
+
+
+MEASURED = """
+import sys, threading
+from pathlib import Path
+import torch
+from soup.recipes.ingredient import Ingredient
+from soup.recipes.learned import Gradients
+from soup.recipes.mehl import descend
+from soup.weights.checkpoint import Checkpoint
+
+def private():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon:")).split()[1]) / 1024
+
+class Pass:
+    device = torch.device("cpu")
+    model = {}
+
+    def batches(self, epoch, size=None):
+        return range(2)
+
+    def __call__(self, weights, beta, batch):
+        for name, tensor in self.model.items():
+            tensor.copy_(weights[name])
+        return Gradients(1.0, {n: t + 1 for n, t in self.model.items()}, 0.0)
+
+    def check(self, weights, beta):
+        return None
+
+files = [Checkpoint(path) for path in sys.argv[1:]]
+pool = [Ingredient(str(i), file, 0.0) for i, file in enumerate(files)]
+torch.set_num_threads(1)
+small = [Ingredient(name, {n: torch.zeros(1) for n in "abcd"}, 0.0) for name in "xy"]
+Pass.model = {n: torch.zeros(1) for n in "abcd"}
+descend(small, Pass())  # what is imported on first use counts for nothing
+Pass.model = {n: torch.zeros(1000, 2500) for n in "abcd"}  # 40 MB
+start, peak, over = private(), [0.0], threading.Event()
+for tensor in Pass.model.values():
+    tensor.fill_(0.5)
+def watch():
+    while not over.wait(0.001):
+        peak[0] = max(peak[0], private())
+watcher = threading.Thread(target=watch)
+watcher.start()
+descend(pool, Pass(), m=int(len(files) / 2), epochs=1)
+over.set()
+watcher.join()
+print((peak[0] - start) / (4 * 2.5e6 * 4 / 2**20))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_ten_models_take_the_memory_of_three_and_of_a_few_blocks(tmp_path: Path) -> None:
+    """The network, its gradient and the centre; a tensor is a quarter of a model."""
+    torch.manual_seed(0)
+    files = [tmp_path / f"{index}.safetensors" for index in range(10)]
+    for file in files:
+        save({name: torch.randn(1000, 2500) for name in "abcd"}, file)
+    command = [sys.executable, "-c", MEASURED, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 1.5 < float(done.stdout) < 3.2
