@@ -36,6 +36,16 @@ def study(
     orders: Annotated[
         int | None, typer.Option(min=1, help="Random orders of the fine-tunes.")
     ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(metavar="SPLIT", help="What an ensemble is distilled on: train or heldout."),
+    ] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Parameters of another finished project; may be repeated."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn.")] = None,
     results: Annotated[
         Path | None,
@@ -75,6 +85,7 @@ def study(
         return
     given: dict[str, Any] = {"images": images, "points": points, "models": model}
     given |= {"pairs": pairs, "orders": orders, "seed": seed}
+    given |= {"examples": examples, "others": other}
     _run(name, params, {k: v for k, v in given.items() if v not in (None, [])}, as_json)
 
 
@@ -97,6 +108,10 @@ def _run(name: str, file: Path, given: dict[str, Any], as_json: bool) -> None:
     params = load(file)
     old = params.studies.get(name, StudyOptions())
     options = check(StudyOptions, {**old.model_dump(exclude_unset=True), **given}, "options")
+    if given.get("others"):
+        from soup.pipeline.study_others import existing
+
+        options = options.model_copy(update={"others": existing(options.others, root_of(file))})
     params = params.model_copy(update={"studies": {**params.studies, name: options}})
     project = Project(root_of(file), params, say=say, track=_track)
     stages.require(project, name, str(file))

@@ -1,6 +1,6 @@
 """The options of studies of a finished sweep."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
@@ -57,5 +57,11 @@ class StudyOptions(Strict):
     )
     orders: PositiveInt | None = Field(
         None, description="random orders of the fine-tunes; default: 5"
+    )
+    examples: Literal["train", "heldout"] | None = Field(
+        None, description="what an ensemble is distilled on, without labels; default: train"
+    )
+    others: list[str] = Field(
+        [], description="parameter files of other finished projects, relative to the checkout"
     )
     seed: Seed = Field(0, description="of what is drawn, and of the intervals")

@@ -9,6 +9,11 @@ STUDIES: dict[str, str] = {
     "best single model, before and after temperature scaling?",
     "hyperparameters": "What do soups of fine-tunes gain that differ in one hyperparameter only?",
     "averages": "Do soups add to EMA, SWA and SAM?",
+    "distillation": "Is one model distilled from the ensemble better than the soup, at the same "
+    "cost to run?",
+    "weak-pretraining": "Do soups gain less from a base that was pretrained on less?",
+    "other-data": "Is the average of fine-tunes on other data sets better than zero-shot, on one "
+    "that none saw?",
     "landscape": "Where in the plane through the initialisation and two fine-tunes are loss and "
     "error lowest?",
     "angle": "Does averaging two fine-tunes gain more if they moved in more different directions?",

@@ -19,6 +19,7 @@ from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import training_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
+from soup.pipeline.study_student import Students
 from soup.studies.bench import TRAIN, Bench
 from soup.studies.kept import Kept
 from soup.studies.model import Model
@@ -105,6 +106,12 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         averaged=_statistics(recalibration),
         resampling=Resampling(wanted.bootstrap, wanted.confidence, wanted.seed),
         track=project.track,
+        teach=Students(
+            project.cache / "studies" / "students",
+            pool.architecture,
+            lambda: models[BASE].weights,
+            project.device(),
+        ),
     )
 
 

@@ -14,7 +14,12 @@ def definition(project: Project, name: str) -> Stage:
     """
     params = project.params
     listed = {name: StudyOptions()} | params.studies
-    return stage(f"study@{name}", params.model_copy(update={"studies": listed}), project.root)
+    plain = stage(f"study@{name}", params.model_copy(update={"studies": listed}), project.root)
+    if not listed[name].others:
+        return plain
+    from soup.pipeline.study_others import with_records
+
+    return with_records(plain, project, listed[name].others)
 
 
 def redraw_report(project: Project) -> None:

@@ -37,13 +37,15 @@ MARKERS = {
     "ties": ("^", MERGED, 7.5),
     "dare": ("v", MERGED, 7.5),
     "monosoup": ("D", MERGED, 6.5),
+    "distilled": ("X", ENSEMBLE, 7.5),
     "ensemble": ("s", ENSEMBLE, 6.5),
     "greedy ensemble": ("p", ENSEMBLE, 8.0),
 }
 # Of a recipe that is not among them.
 UNKNOWN = ("8", MERGED, 7.5)
 MODELS = (
-    "ingredient", "zero-shot", "probe", "best single", "ensemble", "greedy ensemble", "registered",
+    "ingredient", "zero-shot", "probe", "best single", "distilled", "ensemble", "greedy ensemble",
+    "registered",
 )  # fmt: skip
 
 

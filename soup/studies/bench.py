@@ -23,7 +23,7 @@ from soup.evaluation.targets import Targets, columns_of
 from soup.files import of_value
 from soup.models import Architecture
 from soup.studies.kept import Kept, number, packed, unpacked
-from soup.studies.model import Model
+from soup.studies.model import Model, Teach, cannot_teach
 from soup.studies.point import Point, mean, only
 from soup.studies.subset import Subset, spread, targets_of_rows
 from soup.weights import Weights, combine
@@ -46,6 +46,7 @@ class Bench:
         shifts: names of the shifts.
         resampling: how intervals are drawn.
         track: shows the progress of a piece of work.
+        name, others: of the experiment; benches of other finished projects that were asked for.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Bench:
         averaged: str = "",
         resampling: Resampling = RESAMPLING,
         track: Track = no_progress,
+        teach: Teach | None = None,
     ) -> None:
         """
         Args:
@@ -80,12 +82,13 @@ class Bench:
             find: split, digest -> logits of a model that the pipeline has stored, or None.
             how: any setting that changes all logits, as in `PredictionCache`.
             averaged: any setting that changes the logits of combinations.
+            teach: trains a model on the probabilities of others, and keeps it.
         """
         self.models, self.base, self.ranked = dict(models), base, tuple(ranked)
         self.shifts, self.resampling, self.track = tuple(shifts), resampling, track
         self.candidates, self._soups = tuple(candidates), dict(soups or {})
-        self.kept = kept
-        self._all = sets
+        self.name, self.others = "this sweep", dict[str, Bench]()
+        self._all, self.kept, self.teach = sets, kept, teach or cannot_teach
         self._rows = {
             split: spread(examples.labels, images)
             for split, examples in sets.items()
@@ -102,7 +105,7 @@ class Bench:
             for split, target in targets.items()
         }
         self._predict, self._find = predict, find
-        self._architecture, self._how, self._averaged = architecture, how, averaged
+        self.architecture, self._how, self._averaged = architecture, how, averaged
         self._loaded: tuple[Point, Weights] | None = None
         self._recent = lru_cache(maxsize=6)(self._answers)
         self._digests: dict[str, str] = {}
@@ -273,7 +276,7 @@ class Bench:
         self, point: Point, examples: Examples, columns: Sequence[NDArray[np.int64]]
     ) -> str:
         weights = self.digest(point)
-        return digest_of_logits(weights, examples.digest, self._architecture, self._how, columns)
+        return digest_of_logits(weights, examples.digest, self.architecture, self._how, columns)
 
     def _asked(self, split: str) -> str:
         """Identifies the examples of a split, their right answers, and how logits are made."""
@@ -283,7 +286,7 @@ class Bench:
             examples = self.sets[target.of].digest
             self._digests[split] = of_value(
                 [
-                    digest_of_logits("", examples, self._architecture, self._how, columns),
+                    digest_of_logits("", examples, self.architecture, self._how, columns),
                     target.labels.tolist(),
                     None if target.rows is None else target.rows.tolist(),
                     [*target.groups],

@@ -4,6 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from soup.errors import BadInput
+from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.weights import Weights
 
@@ -25,3 +30,13 @@ class Model:
     digest: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     heldout: Callable[[], Logits] | None = None
+
+
+# Digest of the lesson, examples, the teacher's probabilities (examples, classes), settings of the
+# training, seed -> the student.
+Teach = Callable[[str, Examples, NDArray[np.floating], Mapping[str, Any], int], Model]
+
+
+def cannot_teach(*_lesson: object) -> Model:
+    """The `Teach` of a bench that has no means to train."""
+    raise BadInput("this sweep cannot train a further model")

@@ -39,6 +39,7 @@ class Study:
         fine_tunes: fewest fine-tunes that it can be made of.
         base: whether it needs the initialisation.
         shifts: whether it needs distribution shifts.
+        transplants: whether it gets models of other projects under this one's text classifier.
         images: most examples of each split, unless the options say another number; None for all.
     """
 
@@ -48,6 +49,7 @@ class Study:
     base: bool = False
     shifts: bool = False
     images: int | None = None
+    transplants: bool = False
 
     def require(
         self, name: str, options: StudyOptions, models: Sequence[str], shifts: int, file: str

@@ -9,6 +9,7 @@ from soup.files import atomic_write, write_text
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.study_bench import bench_of, models_of
+from soup.pipeline.study_others import add_others
 from soup.report import png, svg
 from soup.studies import study_of
 
@@ -31,7 +32,9 @@ def run(project: Project, name: str, file: str = "FILE") -> dict[str, Any]:
         raise BadInput("studies compare accuracies, and the labels of this sweep are numbers")
     require(project, name, file)
     study, options = study_of(name), project.params.studies.get(name, StudyOptions())
-    bench = bench_of(project, options.images or study.images, file)
+    images = options.images or study.images
+    bench = bench_of(project, images, file)
+    add_others(bench, project, options.others, images, study.transplants)
     found = study.run(bench, options)
     folder = project.out / FOLDER
     write_text(folder / f"{name}.csv", found.table.to_csv(index=False, lineterminator="\n"))

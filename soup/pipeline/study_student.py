@@ -1,0 +1,62 @@
+"""The distilled models of studies: trained once, and kept by digest beside what studies keep."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soup.evaluation.examples import Examples
+from soup.files import of_code, of_file, of_value
+from soup.models import Architecture, build
+from soup.studies.model import Model
+from soup.train.distil import Lesson, distil, hyperparameters_of
+from soup.weights import Weights
+from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.shards import WEIGHTS_FILE, CheckpointError
+
+
+@dataclass(frozen=True)
+class Students:
+    """Trains and keeps distilled models.
+
+    Attributes:
+        folder: of the models, one below it for each.
+        architecture: of teacher and student.
+        start: reads the initialisation.
+        device: that they are trained on.
+    """
+
+    folder: Path
+    architecture: Architecture
+    start: Callable[[], Weights]
+    device: str
+
+    def __call__(
+        self,
+        digest: str,
+        examples: Examples,
+        probabilities: NDArray[np.floating],
+        settings: Mapping[str, Any],
+        seed: int,
+    ) -> Model:
+        """The student of a lesson, trained now or before; see `soup.studies.bench.Teach`."""
+        digest = of_value([digest, of_code("soup.train.distil", "soup.train.loop", "soup.models")])
+        folder = self.folder / digest
+        file = folder / WEIGHTS_FILE
+        try:
+            weights = Checkpoint(file)
+        except (OSError, CheckpointError):
+            student = build(self.architecture, self.start()).to(self.device)
+            distil(
+                student,
+                Lesson(examples, probabilities, hyperparameters_of(settings, seed)),
+                folder / "state",
+            )
+            save(student.state_dict(), file)
+            shutil.rmtree(folder / "state", ignore_errors=True)
+            weights = Checkpoint(file)
+        return Model("distilled", weights, of_file(file))

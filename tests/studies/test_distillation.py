@@ -1,0 +1,105 @@
+"""The study of distillation: what the student is taught, and how it is compared."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from soup.config.studies import StudyOptions
+from soup.models import build
+from soup.pipeline.study_student import Students
+from soup.report import svg
+from soup.studies.distillation import STUDENT, STUDY
+from soup.studies.model import Model
+from tests import worlds
+from tests.studies.mlp_pool import Pool, pool
+
+
+@pytest.fixture(scope="module")
+def made() -> Pool:
+    settings = {f"run-{n}": {"lr": 0.1 * (n + 1), "epochs": 2} for n in range(4)}
+    return pool(4, settings=settings, seed=6)
+
+
+class School:
+    """Gives a fixed model as the student, and remembers the lessons."""
+
+    def __init__(self, made: Pool, weights: dict[str, Any]) -> None:
+        self.made, self.weights, self.lessons = made, weights, []
+
+    def __call__(self, digest: str, examples: Any, probabilities: Any, *rest: Any) -> Model:
+        self.lessons.append((digest, examples, probabilities, *rest))
+        return Model(STUDENT, self.weights, "digest of the student")
+
+
+def ensemble(made: Pool, split: str) -> Any:
+    logits = sum(made.logits(made.models[name], split) for name in made.ranked) / 4
+    chances = np.exp(logits - logits.max(1, keepdims=True))
+    return chances / chances.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_student_is_taught_the_ensembles_probabilities(
+    made: Pool, tmp_path: Path, split: str
+) -> None:
+    school = School(made, made.models["probe"])
+    options = StudyOptions() if split == "train" else StudyOptions(examples="heldout")
+    STUDY.run(made.bench(tmp_path, teach=school), options)
+    ((_, examples, probabilities, settings, _),) = school.lessons
+    assert examples.digest == made.sets[split].digest
+    np.testing.assert_allclose(probabilities, ensemble(made, split), atol=1e-9)
+    assert settings == made.settings[made.ranked[0]]
+
+
+def test_the_student_is_scored_beside_soups_and_ensemble(made: Pool, tmp_path: Path) -> None:
+    school = School(made, made.models["probe"])
+    found = STUDY.run(made.bench(tmp_path, teach=school), StudyOptions())
+    table = found.table.set_index(["method", "split"])
+    for split in ("heldout", "test"):
+        count = len(made.sets[split])
+        right = 1 - made.errors(made.models["probe"], split) / count
+        assert table.loc[(STUDENT, split), "accuracy"] == pytest.approx(right)
+        soup = 1 - made.errors(made.average(made.ranked), split) / count
+        assert table.loc[("uniform", split), "accuracy"] == pytest.approx(soup)
+        voted = ensemble(made, split).argmax(1) == made.sets[split].labels
+        assert table.loc[("ensemble", split), "accuracy"] == pytest.approx(voted.mean())
+    assert set(found.table.loc[found.table["method"] == "ensemble", "passes"]) == {4}
+    assert set(found.table.loc[found.table["method"] != "ensemble", "passes"]) == {1}
+    # The initialisation itself is the student here, and is worse than the soup.
+    assert "the better one is: the soup on test" in found.sentence
+    assert svg(found.figure).startswith("<svg")
+
+
+def test_another_seed_is_another_lesson_and_the_same_is_the_same(
+    made: Pool, tmp_path: Path
+) -> None:
+    school = School(made, made.models["probe"])
+    for seed in (0, 0, 1):
+        STUDY.run(made.bench(tmp_path, teach=school), StudyOptions(seed=seed))
+    first, second, third = (lesson[0] for lesson in school.lessons)
+    assert first == second != third
+
+
+def test_a_student_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture, model = worlds.tiny()
+    lessons = []
+
+    def trains(student: Any, lesson: Any, folder: Path) -> None:
+        lessons.append(lesson)
+        with np.errstate(all="ignore"):
+            next(student.parameters()).data.add_(1)
+
+    monkeypatch.setattr("soup.pipeline.study_student.distil", trains)
+    students = Students(tmp_path, architecture, model.state_dict, "cpu")
+    settings = {"lr": 0.1, "epochs": 2}
+    given = ("digest", None, np.zeros((2, 3)), settings, 0)
+    first = students(*given)  # type: ignore[arg-type]
+    second = students(*given)  # type: ignore[arg-type]
+    assert len(lessons) == 1
+    assert first.digest == second.digest
+    name = next(iter(dict(model.named_parameters())))
+    assert (first.weights[name] == model.state_dict()[name] + 1).all()
+    build(architecture, second.weights)
+    students("another", *given[1:])  # type: ignore[arg-type]
+    assert len(lessons) == 2
