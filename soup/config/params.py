@@ -99,8 +99,6 @@ class Base(Strict):
         bad = [t for t in given if "{}" not in t]
         if bad:
             raise ValueError(f"templates without {{}} for the class name: {bad}")
-        if self.head == "zeroshot" and self.library == "transformers":
-            raise ValueError("head: zeroshot is of open_clip; a text model takes new or keep")
         if self.head == "text" and self.library != "transformers":
             raise ValueError("head: text is of library: transformers alone")
         if self.prompt is not None and (self.head != "text" or "{text}" not in self.prompt):

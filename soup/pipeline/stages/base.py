@@ -36,6 +36,8 @@ def run(project: Project) -> dict[str, Any]:
         )
         if note:
             project.say(note)
+        if params.base.head == "zeroshot":
+            zero_shot = head_weights(architecture, model)
     elif params.base.library == "timm":
         from soup.models import timm_init
 
