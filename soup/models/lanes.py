@@ -31,7 +31,7 @@ from soup.models.thread_safety import safe
 T = TypeVar("T")
 S = TypeVar("S")
 Part = TypeVar("Part", NDArray[np.int64], Tensor)
-VALUES = 1 << 20  # of a batch's inputs: the activations of most models then stay in the caches
+VALUES = 1_048_576  # of a batch's inputs: the activations of most models then stay in the caches
 SMALLEST, LARGEST = 16, 64
 TEXTS = 32
 FEW = 2  # examples that a model is tried out on

@@ -6,7 +6,7 @@ from torch import nn
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
-from soup.evaluation.predict import predict
+from soup.evaluation.predict import batches_of, predict, split
 from soup.train.rank import Rank
 
 
@@ -25,10 +25,9 @@ def answers(
     if ranks.world == 1:
         return predict(model, examples, batch_size)
     everything = np.arange(len(examples))
-    batches = examples.groups(everything, batch_size)
-    if batches is None:
-        starts = range(0, len(everything), batch_size)
-        batches = [everything[start : start + batch_size] for start in starts]
+    device = next(model.parameters()).device
+    size = batches_of(examples, everything, batch_size, device).size
+    batches = split(examples, everything, size)
     bounds = [ranks.of(len(batches), rank) for rank in range(ranks.world)]
     none = np.zeros(0, np.int64)
     parts = [np.concatenate([none, *batches[part.start : part.stop]]) for part in bounds]

@@ -17,7 +17,7 @@ from tests.worlds import tiny
 
 
 @pytest.mark.parametrize(
-    ("count", "batch", "world"), [(23, 4, 2), (23, 4, 3), (5, 4, 4), (3, 8, 2)]
+    ("count", "batch", "world"), [(23, 4, 2), (23, 4, 3), (5, 4, 4), (3, 8, 2), (130, 100, 2)]
 )
 def test_ranks_give_the_same_answers_in_the_same_order_as_one(
     count: int, batch: int, world: int
