@@ -153,9 +153,9 @@ def sentence(
         better.append(compared.low > 0)
         parts.append(f"{compared.sentence(split, 'the first', 'the second')}.")
     finding = "The paper's finding, that soups lie beyond every single model's curve,"
-    if reach == 0 and any(better):
+    if reach == 0 and back and any(better):
         parts.append(f"{finding} shows here.")
-    elif reach == 0:
+    elif reach == 0 and back:
         parts.append(f"{finding} shows in the accuracies, but not beyond noise.")
     else:
         parts.append(f"{finding} does not show here.")
