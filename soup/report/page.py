@@ -25,7 +25,7 @@ class Report:
 
     title: str
     recipe: str
-    """The chosen soup: "greedy" or "uniform"."""
+    """The kind of the chosen soup in `results`: its recipe, with options in brackets."""
     results: pd.DataFrame
     """A row for each model and split: model, kind, split, n, accuracy, low, high, nll, ece."""
     ingredients: pd.DataFrame
@@ -47,6 +47,8 @@ class Report:
     measure: str = "accuracy"
     """What the columns called accuracy hold: "accuracy", or the score of predicted numbers. In the
     second case soup_only and single_only count the examples on which this model is closer."""
+    costs: Mapping[str, Mapping[str, formatting.Number]] = field(default_factory=dict)
+    """Kind of soup -> passes (of all held-out examples), seconds and bytes that making it took."""
     studies: Sequence["Study"] = ()
     """The studies of the sweep that are done."""
 

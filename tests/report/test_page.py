@@ -254,3 +254,11 @@ def test_what_a_stage_warned_of_stands_among_the_caveats(make: Make) -> None:
     text = page(replace(make(), warnings=["run-1 is right on 8.3% of 120 images"]))
     aside = text[text.index("<aside") : text.index("</aside>")]
     assert "run-1 is right on 8.3% of 120 images" in aside
+
+
+def test_what_each_soup_took_is_in_a_table(make: Make) -> None:
+    costs = {"greedy": {"passes": 3.25, "seconds": 75.0, "memory": 3 * 2**20}}
+    text = Document(page(replace(make(), costs=costs))).text("td")
+    for told in ("3.2", "1 min 15 s"):
+        assert told in text
+    assert "What making each soup took" not in page(make())

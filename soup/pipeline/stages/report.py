@@ -58,6 +58,7 @@ def run(project: Project) -> dict[str, Any]:
             score="" if cooked.get("score", measure) == measure else cooked["score"],
             measure=measure,
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
+            costs=records["evaluate"].get("costs", {}),
             studies=studies(project),
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
