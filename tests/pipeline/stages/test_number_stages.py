@@ -13,7 +13,9 @@ from scipy import stats
 from soup.config.params import parse
 from soup.config.validation import ParamsError
 from soup.data.split.manifest import Manifest
+from soup.evaluation.number_scores import Numbers
 from soup.evaluation.predict import predict
+from soup.evaluation.promotion_gate import Scored, decide
 from soup.models import open_model
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
@@ -175,9 +177,17 @@ def test_the_registered_version_answers_numbers_and_is_gated_and_evaluated_by_th
         pytest.approx(rows["number"][0], abs=1e-4),
         None,
     ]
-    again = register.run(cooked)  # against itself, scored anew
-    assert not again["promoted"]
-    assert f"held-out {MEASURE}" in again["reason"]
+    ours, anew = register.answers_in(cooked), register.answered(cooked, cooked.out / "soup")
+    assert isinstance(ours, Numbers)
+    assert isinstance(anew, Numbers)
+    assert np.abs(ours.outputs - anew.outputs).max() < 1e-4
+    worse = Numbers(ours.labels, ours.outputs[::-1].copy())
+    versions = [Scored("2", "split", None, numbers=ours), Scored("1", "split", None)]
+    decision = decide(*versions, lambda: worse)
+    assert decision.promote
+    assert f"held-out {MEASURE}" in decision.reason
+    assert not decide(*versions, lambda: ours).promote
+    assert "knows other classes" in decide(*versions, lambda: None).reason
     found = evaluate_version.evaluate(cooked, name, number)
     assert found[MEASURE]["test"] == pytest.approx(row[MEASURE], abs=1e-6)
 
