@@ -69,3 +69,11 @@ def test_both_ways_learn_the_same_shares_and_all_soups_are_scored(
     assert len(scores) == 7
     assert all(0 < float(score) <= 100 for pair in scores for score in pair)
     assert (world / "figure.png").stat().st_size > 1000
+    work = peer.Work(world / "cache", 3, 6, 2, 1)
+    out = world / "cache" / "soup-small-3.safetensors"
+    peer.prepared("small", work)(out)
+    assert work.steps == 1
+    assert work.reached == sorted(work.reached)
+    files = [out.with_suffix(f".{number}.safetensors") for number in (1, 2)]
+    assert len(work.reached) == len(files)
+    assert all(file.exists() for file in [out, *files])

@@ -71,12 +71,12 @@ def literal(
 @pytest.mark.parametrize("m", [2, 3, 5])
 def test_it_takes_the_steps_of_autograd_through_the_explicit_sum(m: int, units: Units) -> None:
     models, inputs, labels = networks(5)
-    objective = HeldoutLoss(network(), 10 * inputs, labels, checked=0)
+    objective = HeldoutLoss(network(), 100 * inputs, labels, checked=0)
     order = torch.randperm(5, generator=torch.Generator().manual_seed(3)).tolist()
     pools = [order[start : start + m] for start in range(0, 5, m)]
     batches = [
         [
-            (10 * inputs[b], labels[b])
+            (100 * inputs[b], labels[b])
             for epoch in range(4)
             for b in objective.batches(4 * number + epoch, 16)
         ]
