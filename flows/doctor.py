@@ -5,7 +5,6 @@ python -m flows.doctor --free     and free the slots of limits that nobody holds
 """
 
 import json
-import os
 import runpy
 import shutil
 import sys
@@ -23,6 +22,7 @@ from flows.limits import holders
 from flows.limits.device_limit import PREFIX
 from flows.project import console, default_params, root
 from flows.server.client import PrefectError, require_server
+from soup.cores import cores
 from soup.errors import BadInput
 
 PURPOSE = "Say what is wrong with the machines and servers that a sweep needs, and what to do."
@@ -76,7 +76,7 @@ def _machine() -> Iterator[Finding]:
     import torch
 
     gpus = torch.cuda.device_count()
-    yield Finding(f"this machine: {os.cpu_count()} cores, {gpus} GPUs")
+    yield Finding(f"this machine: {cores()} cores, {gpus} GPUs")
     left = shutil.disk_usage(root()).free / 2**30
     yield Finding(f"disk of {root()}: {left:,.0f} GiB free", fine=left >= ENOUGH_DISK)
 

@@ -1,6 +1,5 @@
 """The checkpoints that a verb is given: opened, named, and compared."""
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from soup.cli.terminal import warn
+from soup.cores import cores
 from soup.errors import BadInput, some
 from soup.files import of_file
 from soup.weights import Weights
@@ -67,7 +67,7 @@ def open_pool(paths: Sequence[str], advance: Callable[[], object] = lambda: None
         advance()
         return value
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         digests = list(threads.map(digest, opened.values()))
     return Pool(opened, dict(zip(opened, digests, strict=True)))
 

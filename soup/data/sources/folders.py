@@ -9,6 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
 from unicodedata import normalize
 
+from soup.cores import cores
 from soup.data.errors import DataError
 from soup.data.reading.formats import IMAGE_SUFFIXES, unread
 from soup.data.reading.image_file import examined, fingerprint
@@ -179,7 +180,7 @@ def check(
             advance()
 
     # Threads suffice: Pillow releases the interpreter's lock while it decodes.
-    with ThreadPoolExecutor(min(16, (os.cpu_count() or 1) * 2)) as pool:
+    with ThreadPoolExecutor(min(16, 2 * cores())) as pool:
         results = list(pool.map(attempt, found))
     good = [result for result in results if isinstance(result, Checked)]
     return good, [result for result in results if isinstance(result, Problem)]

@@ -12,6 +12,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from soup.config.compute import Compute
+from soup.cores import cores
 from soup.errors import BadInput
 
 Devices = tuple[str, ...]
@@ -48,10 +49,10 @@ def groups(compute: Compute, runs: int) -> Groups:
     import torch
 
     gpus = torch.cuda.device_count() if compute.device != "cpu" else 0
-    cores = os.cpu_count() or 1
+    have_cores = cores()
     if compute.device == "cuda" and gpus == 0:
         raise NoDevices("compute.device is cuda, but torch sees no GPU; set it to auto or cpu")
-    per_run, have = compute.devices_per_run, gpus or cores
+    per_run, have = compute.devices_per_run, gpus or have_cores
     what = "GPUs" if gpus else "CPU cores"
     if per_run > have:
         raise NoDevices(
@@ -71,7 +72,7 @@ def groups(compute: Compute, runs: int) -> Groups:
         else ""
     )
     chosen = tuple(device_groups[index % room] for index in range(count))
-    return Groups(chosen, max(1, cores // (count * per_run)), note)
+    return Groups(chosen, max(1, have_cores // (count * per_run)), note)
 
 
 @dataclass(frozen=True)

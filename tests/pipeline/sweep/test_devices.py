@@ -1,6 +1,5 @@
 """Which devices a fine-tune gets."""
 
-import os
 import stat
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from soup.config.compute import Compute
+from soup.pipeline.sweep import devices
 from soup.pipeline.sweep.devices import Capacity, NoDevices, Worker, groups, locked_gpus, room
 
 
@@ -18,7 +18,7 @@ from soup.pipeline.sweep.devices import Capacity, NoDevices, Worker, groups, loc
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     def has(gpus: int, cores: int) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        monkeypatch.setattr(devices, "cores", lambda: cores)
 
     return has
 
