@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from soup.config.recipe import Recipe
+from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Logits, well_predicted
@@ -146,6 +148,11 @@ class CandidatePool:
             "base": self._base,
             "objective": lambda: CountedObjective(evaluator.objective(), n, meter.count),
             "fishers": lambda: _fishers(evaluator, ingredients, scratch, meter.count),
+            "predictions": lambda: AveragedLogits(
+                {stored.ingredient.name: stored.logits for stored in ranked},
+                self.heldout.labels,
+                self.score or _error_count,
+            ),
         }
         with meter:
             soup = call(recipe, ingredients, supplies)
@@ -250,6 +257,10 @@ class CandidatePool:
         inputs = images.compact(np.arange(len(images)))
         size = min(self._batch_size, BATCH)
         return Recalibration(inputs, images.prepare, size, self._batchnorm)
+
+
+def _error_count(logits: Tensor, labels: Tensor) -> int:
+    return int((~correct_of(logits.numpy(), labels.numpy())).sum())
 
 
 def _fishers(

@@ -59,7 +59,7 @@ def refused(candidates: Candidates, tmp_path: Path) -> dict[str, tuple[list[obje
         "no base": (["-r", "ties", "-o", out, *good], "needs the models' initialisation: give --b"),
         "unknown option": (
             [*uniform, "-s", "depth=3", "-o", out, *good],
-            "uniform has no option 'depth'; it has none",
+            "uniform has no option 'depth'; it has schedule",
         ),
         "no number": (
             ["-r", "ties", "-s", "density=much", "--base", candidates.base, "-o", out, *good],

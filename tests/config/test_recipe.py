@@ -42,7 +42,7 @@ def test_what_is_read_from_the_source_is_what_the_function_takes(name: str) -> N
     [
         ("gredy", "unknown recipe 'gredy'; did you mean greedy?; known: uniform, greedy"),
         ({"name": "learned", "epoch": 5}, "learned has no option 'epoch'; it has by, epochs"),
-        ({"name": "uniform", "epochs": 5}, "uniform has no option 'epochs'; it has none"),
+        ({"name": "stock", "epochs": 5}, "stock has no option 'epochs'; it has none"),
         ({"name": "learned", "epochs": "five"}, "learned: epochs: must be a whole number, got"),
         ({"name": "learned", "by": "leyer"}, "learned: by: must be 'global', 'layer' or 'tensor'"),
         ({"epochs": 3}, "a recipe needs a name, one of uniform, greedy"),

@@ -46,7 +46,7 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
     names = {path.name for path in result.folder.iterdir()}
     assert names == {"model.json", "model.safetensors", "heldout.npz"}
     written = json.loads((given.folder / "result.json").read_text())
-    assert written == {"": {"errors": result.errors, "examples": 9}}
+    assert written == {"": {"errors": result.errors, "examples": 9, "measure": "accuracy"}}
 
     notes = Checkpoint(result.weights).metadata
     assert notes["base"] == Checkpoint(given.start / "model.safetensors").digest()

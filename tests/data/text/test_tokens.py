@@ -131,15 +131,15 @@ def rows_of(root: Path, texts: list[str]) -> list[Row]:
 def test_texts_are_tokenised_once_and_then_mapped_from_the_cache(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, ["the cat", "a dog likes the owl"])
     store, inputs = ImageStore(tmp_path, tmp_path / "cache", 1), text_input(TOKENIZER, 16, 0)
-    first = examples(store, rows, ["no"], inputs)
+    first = examples(store, rows, ["no", "yes"], inputs)
     assert isinstance(first, TextExamples)
     made = first.compact(np.arange(2))
     (tmp_path / "a.tsv").unlink()  # not needed any more
-    again = examples(store, rows, ["no"], inputs)
+    again = examples(store, rows, ["no", "yes"], inputs)
     assert isinstance(again, TextExamples)
     assert torch.equal(again.compact(np.arange(2)), made)
     assert isinstance(again.tokens.flat, np.memmap)
-    other = examples(store, rows, ["no"], text_input(TOKENIZER, 15, 0))
+    other = examples(store, rows, ["no", "yes"], text_input(TOKENIZER, 15, 0))
     assert other.digest != first.digest
     with pytest.raises(DataError, match=r"a\.tsv cannot be read"):
         other.compact(np.arange(2))
@@ -151,7 +151,7 @@ def test_texts_that_are_cut_are_counted_once(
     rows = rows_of(tmp_path, ["the cat", "a dog likes the owl today and then"])
     store = ImageStore(tmp_path, tmp_path / "cache", 1)
     for _ in range(2):
-        made = examples(store, rows, ["no"], text_input(TOKENIZER, 6, 0))
+        made = examples(store, rows, ["no", "yes"], text_input(TOKENIZER, 6, 0))
         assert isinstance(made, TextExamples)
         assert made.tokens.cut.startswith("1 of 2 texts")
     told = (
@@ -163,14 +163,16 @@ def test_texts_that_are_cut_are_counted_once(
 def test_a_cache_without_room_is_done_without(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, ["the cat", "a dog"])
     store = ImageStore(tmp_path, tmp_path / "cache", 1e-9)
-    made = examples(store, rows, ["no"], text_input(TOKENIZER, 16, 0))
+    made = examples(store, rows, ["no", "yes"], text_input(TOKENIZER, 16, 0))
     assert made.compact(np.arange(2)).shape == (2, 2, 4)
 
 
 def test_labels_that_the_model_does_not_know_are_told(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, ["the cat"])
     with pytest.raises(DataError, match="labels that the model does not know: no"):
-        examples(ImageStore(tmp_path, tmp_path, 1), rows, ["yes"], text_input(TOKENIZER, 16, 0))
+        examples(
+            ImageStore(tmp_path, tmp_path, 1), rows, ["yes", "well"], text_input(TOKENIZER, 16, 0)
+        )
 
 
 def test_nothing_is_trimmed_to_nothing() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from soup.config.recipe import Recipe
+from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.predict import predict
 from soup.models import build
@@ -44,6 +45,10 @@ def asked(project: Project, recipe: str, compare: list[Any]) -> Project:
     return replace(project, params=project.params.model_copy(update={"soup": made}))
 
 
+def errors(logits: torch.Tensor, labels: torch.Tensor) -> int:
+    return int((logits.argmax(dim=1) != labels).sum())
+
+
 @pytest.mark.parametrize("name", [*RECIPES])
 def test_a_soup_is_that_of_the_library_called_directly(
     project: Project, pool: CandidatePool, name: str, monkeypatch: pytest.MonkeyPatch
@@ -62,6 +67,9 @@ def test_a_soup_is_that_of_the_library_called_directly(
         "objective": evaluator.objective,
         "fishers": lambda: [evaluator.fisher(i.weights) for i in ingredients],
     }
+    if name == "radin":  # repetition has them too, and proposes by them only where it is asked to
+        logits = {s.ingredient.name: s.logits for s in ranked}
+        supplies["predictions"] = lambda: AveragedLogits(logits, pool.heldout.labels, errors)
     given = {need: make() for need, make in supplies.items() if need in parameters}
     expected = RECIPES[name](ingredients, **given)
     result = pool.cook(Recipe(name=name))
