@@ -41,7 +41,10 @@ def finetune(params: Params) -> Record:
     def work(project: Project, stage: Stage) -> dict[str, Any]:
         warm(params)
         sweep = Sweep.open(project, stage.code, threads_here(params))
-        progress = SweepProgress(sweep.steps, params.sweep.batch_size, display(), params.experiment)
+        batch, score = params.sweep.batch_size, sweep.score.name
+        progress = SweepProgress(
+            sweep.steps, batch, display(), params.experiment, score, project.unit
+        )
         with (
             sweep.machine(project),
             log_context(sweep=sweep.run_id),
@@ -72,7 +75,7 @@ def successive_halving(
         names = [name for name in sweep.steps if name not in stopped]
         scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None
-        for name, reason in runs_to_stop(scores, halving.keep, share).items():
+        for name, reason in runs_to_stop(scores, halving.keep, share, sweep.score.name).items():
             if name not in sweep.finished:  # to stop it would save nothing
                 stopped[name] = sweep.stop(name, reason, watcher)
         stopped |= {n: score for n, score in scores.items() if isinstance(score, BaseException)}

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from flows.terminal import logs
 from flows.terminal.progress import Display
 from soup.config.params import Params, load
-from soup.pipeline.project import Project
+from soup.pipeline.project import Project, unit_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +61,8 @@ def open_project(params: Params) -> Project:
     """The project; its MLflow runs get the Prefect flow run as a tag, if one is under way."""
     run_id = flow_run.get_id()
     tags = {"flow_run": run_id} if run_id else {}
-    return Project(root(), params, tags, say, display().track)
+    track = partial(display().track, unit=unit_of(params))
+    return Project(root(), params, tags, say, track)
 
 
 def in_prefect() -> bool:

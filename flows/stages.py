@@ -14,8 +14,9 @@ from flows.preflight import require_experiment
 from flows.project import Record, in_prefect, open_project
 from flows.stage import reuse
 from soup.config.params import Params
+from soup.evaluation.score_text import ACCURACY, score_text
 from soup.pipeline.project import Project
-from soup.pipeline.stage_record import Stage
+from soup.pipeline.stage_record import Stage, read_record
 
 
 def _stage(
@@ -88,24 +89,23 @@ def show_results(params: Params, reported: Record) -> None:
         return
     import pandas as pd
 
-    from soup.evaluation.result_tables import measure_of
-
-    results = pd.read_csv(open_project(params).out / "results.csv")
-    measure = measure_of(results)
-    table = results.pivot_table(index="model", columns="split", values=measure, sort=False)
+    out = open_project(params).out
+    results = pd.read_csv(out / "results.csv")
+    score = read_record(out / "cook.json").get("score", ACCURACY)
+    table = results.pivot_table(index="model", columns="split", values=score, sort=False)
     rows = [
-        {"model": model} | {split: f"{100 * score:.2f}" for split, score in scores.items()}
+        {"model": model} | {split: score_text(score, value) for split, value in scores.items()}
         for model, scores in table.to_dict("index").items()
     ]
-    told = "Accuracy, %" if measure == "accuracy" else f"{measure}, times 100"
+    what = "Accuracy" if score == ACCURACY else f"{score.capitalize()} (times 100)"
     link = f" [In MLflow]({reported['soup']})" if reported["soup"] else ""
-    create_table_artifact(rows, key="results", description=f"{told}, {params.experiment}.{link}")
+    create_table_artifact(rows, key="results", description=f"{what}, {params.experiment}.{link}")
 
 
 _FLOWS = (
     _stage(
         "prepare",
-        "Check the images and split them; draw the embedded set first, if it is asked for.",
+        "Check the images or texts and split them; draw the embedded set first, if asked for.",
         checks_images=True,
     ),
     _stage(

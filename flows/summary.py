@@ -1,5 +1,6 @@
 """The end of a pipeline run: update dvc.lock, print the results and where to look next."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from flows.project import Record, console, default_params, open_project, root
 from flows.server import temporary
 from flows.terminal.tables import Row, fitting
 from soup.config.params import Params
-from soup.evaluation.result_tables import measure_of
+from soup.evaluation.score_text import ACCURACY
 from soup.pipeline.stage_record import read_record
 
 SHOWN = {"heldout": "held-out", "shifts": "mean of shifts"}  # split -> its name in a table
@@ -44,7 +45,8 @@ def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
 
 
 def _row(name: str, scores: pd.Series, splits: list[str], style: str = "") -> Row:
-    return Row(name, [f"{100 * scores[s]:.2f}" for s in splits], style)
+    shown = ["—" if math.isnan(scores[s]) else f"{100 * scores[s]:.2f}" for s in splits]
+    return Row(name, shown, style)
 
 
 def _print(title: str, columns: list[str], rows: list[Row]) -> None:
@@ -63,34 +65,35 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
     splits = list(dict.fromkeys(results["split"]))
     soup, rows = records["cook"]["recipe"], []
     single = results["kind"] == "ingredient"
-    measure = measure_of(results)
-    medians = results[single].groupby("split")[measure].median()
+    score = records["cook"].get("score", ACCURACY)
+    medians = results[single].groupby("split")[score].median()
     for (kind, model), of_model in results[~single].groupby(["kind", "model"], sort=False):
-        scores = of_model.set_index("split")[measure]
+        scores = of_model.set_index("split")[score]
         if kind == "best single" and len(medians):
             rows.append(_row("median ingredient", medians, splits))
         rows.append(_row(str(model), scores, splits, "bold" if kind == soup else ""))
     columns = [SHOWN.get(split, split) for split in splits]
-    _print(
-        f"{params.experiment}: {measure}, {'%' if measure == 'accuracy' else 'times 100'}",
-        columns,
-        rows,
-    )
+    what = "accuracy, %" if score == ACCURACY else f"{score}, times 100"
+    _print(f"{params.experiment}: {what}", columns, rows)
     kept = records["cook"]["kept"]
     wrapped: dict[str, Any] = {"soft_wrap": not console().is_terminal}
     console().print(f"The {soup} soup averages {len(kept)}: {', '.join(kept)}", **wrapped)
     tests = pd.read_csv(open_project(params).out / "tests.csv").set_index("split")
-    for split in [s for s in ("test", "shifts") if s in tests.index]:
-        row = tests.loc[split]
+    # Of predicted numbers there is one score, whose columns have no name before them.
+    of_score = f"{score}_" if f"{score}_difference" in tests else ""
+    known = tests.index[tests[f"{of_score}difference"].notna()]
+    for split in [s for s in ("test", "shifts") if s in known]:
+        figures = [f"{of_score}{name}" for name in ("difference", "low", "high")]
+        difference, low, high = (100 * tests.loc[split, name] for name in figures)
+        p = tests.loc[split, f"{score}_p" if of_score else "p_value"]
         console().print(
-            f"  {split:7}{100 * row['difference']:+.2f} points over the best single model, "
-            f"{params.evaluate.confidence:.0%} interval {100 * row['low']:+.2f} to "
-            f"{100 * row['high']:+.2f}, p = {row['p_value']:.2g}",
+            f"  {split:7}{difference:+.2f} points over the best single model, "
+            f"{params.evaluate.confidence:.0%} interval {low:+.2f} to {high:+.2f}, p = {p:.2g}",
             **wrapped,
         )
         if split in medians.index:
             of_soup = results.loc[(results["kind"] == soup) & (results["split"] == split)]
-            gain = 100 * (float(of_soup[measure].iloc[0]) - medians[split])
+            gain = 100 * (float(of_soup[score].iloc[0]) - medians[split])
             console().print(f"         {gain:+.2f} over the median ingredient", **wrapped)
     registered = records["register"]
     stages = sum(record["seconds"] for record in records.values())

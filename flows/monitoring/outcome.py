@@ -9,6 +9,7 @@ from flows.monitoring.prometheus import export_outcome
 from flows.monitoring.webhook import ADDRESS, notify
 from flows.project import Record, open_project, say
 from soup.config.params import Params
+from soup.evaluation.score_text import ACCURACY, score_text
 from soup.pipeline.stage_record import read_record
 
 Records = Mapping[str, Record]
@@ -37,11 +38,14 @@ def report_outcome(params: Params) -> Iterator[Callable[[Records], None]]:
 
 def _success(params: Params, records: Records) -> None:
     soup = records["register"]
-    metrics = read_record(open_project(params).out / "metrics.json")
+    out = open_project(params).out
+    metrics, scores = (read_record(out / f"{name}.json") for name in ("metrics", "scores"))
+    score = records["cook"].get("score", ACCURACY)
+    names = {split: score if score in scores.get(split, {}) else ACCURACY for split in metrics}
     text = (
         f"{params.experiment}: the pipeline is done. {soup['summary']}. "
         f"The {records['cook']['recipe']} soup averages {len(records['cook']['kept'])}"
-        f"{_scores(metrics)}."
+        f"{_scores(metrics, names)}."
     )
     notify("success", text, say, _links(params, soup["run_id"]), metrics)
 
@@ -62,9 +66,10 @@ def _harmless(tell: Callable[[], object]) -> None:
         say(f"those who watch were not told: {error}", style="yellow")
 
 
-def _scores(metrics: Mapping[str, Any]) -> str:
+def _scores(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     scores = [
-        f"{split} {metrics[split]['soup']:.2%} ({100 * metrics[split]['gain']:+.2f})"
+        f"{split} {score_text(names[split], metrics[split]['soup'])} "
+        f"({100 * metrics[split]['gain']:+.2f})"
         for split in ("test", "shifts")
         if split in metrics
     ]

@@ -13,14 +13,17 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from flows.monitoring.sweep_state import SweepState
+from soup.evaluation.score_text import ACCURACY
 
 FOLDER = "MODELSOUP_METRICS"
 SWEEP = {
     "finetunes": "Fine-tunes of the last sweep, by state.",
     "steps": "Training steps of the last sweep.",
     "steps_done": "Training steps that are done.",
-    "images_per_second": "Training images a second, of the last half minute.",
-    "best_heldout_accuracy": "Best held-out accuracy so far, a fraction; of numbers, their score.",
+    "images_per_second": "Training images (or texts) a second, of the last half minute.",
+    "best_heldout_accuracy": "Best held-out accuracy of a fine-tune so far, a fraction; NaN where "
+    "fine-tunes are compared by another score.",
+    "best_heldout_score": "Best held-out score of a fine-tune so far, a fraction, by its name.",
     "eta_seconds": "Seconds until the last fine-tune is done; NaN while that is not known.",
     "slots_used": "Fine-tunes under way at once.",
     "running": "1 while the sweep is under way; it stays so if its process is killed.",
@@ -31,11 +34,12 @@ SWEEP = {
 def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
     """Write the figures of a sweep, if MODELSOUP_METRICS names a folder for them."""
     registry = CollectorRegistry()
+    best = float("nan") if state.best is None else state.best
     values = {
         "steps": state.steps,
         "steps_done": state.steps_done,
         "images_per_second": state.rate if running else 0,
-        "best_heldout_accuracy": float("nan") if state.best is None else state.best,
+        "best_heldout_accuracy": best if state.score == ACCURACY else float("nan"),
         "eta_seconds": float("nan") if state.eta is None else state.eta,
         "slots_used": state.counts["running"] if running else 0,
         "running": int(running),
@@ -44,6 +48,13 @@ def export_sweep(experiment: str, state: SweepState, running: bool) -> None:
     for name, value in values.items():
         gauge = Gauge(f"modelsoup_sweep_{name}", SWEEP[name], ["experiment"], registry=registry)
         gauge.labels(experiment).set(value)
+    by_score = Gauge(
+        "modelsoup_sweep_best_heldout_score",
+        SWEEP["best_heldout_score"],
+        ["experiment", "score"],
+        registry=registry,
+    )
+    by_score.labels(experiment, state.score).set(best)
     by_state = Gauge(
         "modelsoup_sweep_finetunes", SWEEP["finetunes"], ["experiment", "state"], registry=registry
     )

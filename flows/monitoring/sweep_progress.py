@@ -16,10 +16,11 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from rich.text import Text
 
 from flows.monitoring.prometheus import export_sweep
-from flows.monitoring.sweep_state import SweepState, heldout_score
+from flows.monitoring.sweep_state import SweepState
 from flows.project import in_prefect
 from flows.terminal.logs import log
 from flows.terminal.progress import Display, Task
+from soup.evaluation.score_text import ACCURACY, score_text
 
 SELDOM = 60.0  # seconds between the lines of one fine-tune, and between updates of the table
 OFTEN = 5.0  # seconds between the figures for Prometheus
@@ -34,15 +35,20 @@ class SweepProgress:
         batch_size: int,
         display: Display,
         experiment: str = "",
+        score: str = ACCURACY,
+        unit: str = "images",
     ) -> None:
         """
         Args:
             steps: by fine-tune, how many steps it takes.
-            batch_size: images in a step.
+            batch_size: examples in a step.
             display: shows the bars.
             experiment: label of the figures.
+            score: name of the score that fine-tunes are compared by.
+            unit: what the examples are, for people.
         """
-        self.state = SweepState(steps, batch_size, display.clock)
+        self.state = SweepState(steps, batch_size, display.clock, score, unit)
+        self._metric, self._unit = f"heldout/{score}", unit
         self._experiment = experiment
         self._table: UUID | None = None
         self._updated = {"table": -SELDOM, "figures": -OFTEN}
@@ -61,7 +67,7 @@ class SweepProgress:
             rows, sentence = self.state.rows(), self.state.sentence()
             table = create_table_artifact(rows, key="fine-tunes", description=sentence)
             self._table = cast(UUID, table)
-        self._sweep = self._display.begin("sweep", self.state.steps * self._batch)
+        self._sweep = self._display.begin("sweep", self.state.steps * self._batch, self._unit)
         self._publish()
         return self
 
@@ -77,9 +83,10 @@ class SweepProgress:
             begun = name in self._tasks
             if not begun:
                 total = self.state.fine_tunes[name].steps * self._batch
-                self._tasks[name] = self._display.begin(name, total, every=SELDOM)
-            score = heldout_score(metrics)
-            note = None if score is None else f"held-out {score:.2%}"
+                self._tasks[name] = self._display.begin(name, total, self._unit, SELDOM)
+            note = None
+            if self._metric in metrics:
+                note = f"held-out {score_text(self.state.score, metrics[self._metric])}"
             self._tasks[name].to(step * self._batch, note, worked=begun)
             self.state.step(name, step, metrics)
             log.info("step", extra={"fine_tune": name, "step": step, **metrics})

@@ -1,5 +1,6 @@
 """The state of a sweep: of each fine-tune, the pace of all, the time that is left."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -7,14 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows.terminal.progress import Pace, duration
+from soup.evaluation.score_text import ACCURACY, score_text
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 STATES: tuple[State, ...] = ("waiting", "running", "finished", "failed", "stopped")
-
-
-def heldout_score(metrics: Mapping[str, float]) -> float | None:
-    """The held-out accuracy of a step, or the score of predicted numbers; None if it has none."""
-    return next((value for name, value in metrics.items() if name.startswith("heldout/")), None)
 
 
 @dataclass
@@ -25,14 +22,14 @@ class FineTune:
         steps: how many steps it takes.
         state: where it stands.
         step: how many steps are done.
-        accuracy: its last accuracy on held-out, a fraction; of predicted numbers, their score.
+        score: its last score on held-out, a fraction.
         note: how it ended.
     """
 
     steps: int
     state: State = "waiting"
     step: int = 0
-    accuracy: float | None = None
+    score: float | None = None
     note: str = ""
 
     @property
@@ -48,7 +45,18 @@ class SweepState:
         steps: Mapping[str, int],
         batch_size: int,
         clock: Callable[[], float] = time.monotonic,
+        score: str = ACCURACY,
+        unit: str = "images",
     ) -> None:
+        """
+        Args:
+            steps: by fine-tune, how many steps it takes.
+            batch_size: examples in a step.
+            clock: in seconds.
+            score: name of the score that fine-tunes are compared by.
+            unit: what the examples are, for people.
+        """
+        self.score, self._unit = score, unit
         self.fine_tunes = {name: FineTune(total) for name, total in steps.items()}
         self._batch = batch_size
         self._pace = Pace(clock)
@@ -66,8 +74,7 @@ class SweepState:
         if fine_tune.state == "waiting":  # it may begin at the step of its checkpoint
             self._pace.skip((step - fine_tune.step) * self._batch)
         fine_tune.state, fine_tune.step, fine_tune.note = "running", step, ""
-        score = heldout_score(metrics)
-        fine_tune.accuracy = fine_tune.accuracy if score is None else score
+        fine_tune.score = metrics.get(f"heldout/{self.score}", fine_tune.score)
         self._pace.to(self.steps_done * self._batch)
 
     def done(self, name: str, message: str) -> None:
@@ -108,13 +115,13 @@ class SweepState:
 
     @property
     def best(self) -> float | None:
-        """The best accuracy (or score of numbers) on held-out so far; None before the first."""
-        accuracies = [fine_tune.accuracy for fine_tune in self.fine_tunes.values()]
-        return max((a for a in accuracies if a is not None), default=None)
+        """The best score on held-out so far, a fraction; None before the first."""
+        scores = [fine_tune.score for fine_tune in self.fine_tunes.values()]
+        return max((s for s in scores if s is not None and not math.isnan(s)), default=None)
 
     @property
     def rate(self) -> float:
-        """Training images a second, over the last half minute."""
+        """Training examples a second, over the last half minute."""
         return self._pace.rate or 0.0
 
     @property
@@ -132,7 +139,9 @@ class SweepState:
                 "fine-tune": name,
                 "state": fine_tune.state,
                 "steps": f"{fine_tune.step:,} of {fine_tune.steps:,}",
-                "held-out": "" if fine_tune.accuracy is None else f"{fine_tune.accuracy:.2%}",
+                "held-out": ""
+                if fine_tune.score is None
+                else score_text(self.score, fine_tune.score),
                 "note": fine_tune.note,
             }
             for name, fine_tune in self.fine_tunes.items()
@@ -145,7 +154,7 @@ class SweepState:
         others: tuple[State, ...] = ("running", "failed", "stopped")
         parts += [f"{counts[state]} {state}" for state in others if counts[state]]
         if self.best is not None:
-            parts.append(f"best {self.best:.2%} held-out")
+            parts.append(f"best {score_text(self.score, self.best)} held-out")
         if self.eta:
-            parts.append(f"{self.rate:,.0f} images a second, {duration(self.eta)} left")
+            parts.append(f"{self.rate:,.0f} {self._unit} a second, {duration(self.eta)} left")
         return ", ".join(parts)

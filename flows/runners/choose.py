@@ -12,7 +12,8 @@ from soup.config.compute import Compute
 from soup.config.params import Params
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import groups
-from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.watcher import Watcher
 
 Require = Callable[[Compute, int], object]
 Open = Callable[[Project, str, Sweep, Watcher], AbstractContextManager[Runner]]

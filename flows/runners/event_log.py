@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from soup.errors import BadInput
 from soup.files import parse_json
-from soup.pipeline.sweep.sweep import Watcher
+from soup.pipeline.sweep.watcher import Watcher
 from soup.train.worker_process import Crashed, Failed
 
 BEAT = 10.0  # seconds between two signs of life

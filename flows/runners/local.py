@@ -8,7 +8,8 @@ from typing import Any
 from flows.runners.runner import Runner
 from soup.config.params import Params
 from soup.pipeline.sweep.devices import Devices
-from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.watcher import Watcher
 
 
 def warm(params: Params) -> None:

@@ -17,7 +17,8 @@ from soup.config.compute import Compute
 from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Worker, groups, room
-from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.watcher import Watcher
 
 
 class RayError(BadInput, RuntimeError):

@@ -13,7 +13,8 @@ from flows.runners.job_file import JobFile
 from flows.runners.runner import Runner
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Capacity
-from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.watcher import Watcher
 from soup.train.worker_process import Crashed
 
 STALE = 60.0  # seconds for which a file system that hosts share may show what was before

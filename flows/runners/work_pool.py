@@ -25,7 +25,8 @@ from soup.config.compute import Compute
 from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import NoDevices
-from soup.pipeline.sweep.sweep import Sweep, Watcher
+from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.watcher import Watcher
 from soup.train.worker_process import Failed
 
 POLL = 3.0  # seconds between two questions to the server about one flow run

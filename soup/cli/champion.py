@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
@@ -11,7 +11,6 @@ from soup.errors import BadInput, Failure
 
 if TYPE_CHECKING:
     from soup.config.params import Params
-    from soup.evaluation.metrics import Correct
     from soup.evaluation.promotion_gate import Decision
     from soup.tracking import Registry, Version
 
@@ -21,7 +20,8 @@ HELP = """Show or change the champion: the registered version that is in use.
 
 Of a registered model, 'challenger' is the newest version, 'champion' the one in use, 'previous' the
 champion before. A version is promoted if it makes fewer errors than the champion on the same
-held-out images; every promotion, refusal, roll-back and copy is kept with who, when and why."""
+held-out examples (or has the higher score, if it was chosen by a score such as Matthews); every
+promotion, refusal, roll-back and copy is kept with who, when and why."""
 EPILOG = (
     "The registry is MLFLOW_TRACKING_URI, or mlflow.db of the project in this folder; the model is "
     "that of its params.yaml. MODELSOUP_ACTOR says who acts, else user@host. "
@@ -74,7 +74,8 @@ def show(model: Name = None, registry: Uri = None, as_json: Json = False) -> Non
             }
         )
         return
-    figures = [">held-out errors", ">test, %", ">test gain"]
+    heldout = ">held-out" if any("score" in version for version in facts) else ">held-out errors"
+    figures = [heldout, ">test, %", ">test gain"]
     columns = ["version", "is", *figures, "recipe", "of", "commit"]
     table(f"{name} in {store.uri}", columns, [row_of(version) for version in facts])
     if events:
@@ -100,8 +101,8 @@ def promote(
             metavar="P",
             min=0,
             max=1,
-            help="Promote only if the exact McNemar test gives this p or less. [default: that of "
-            "params.yaml, else 1]",
+            help="Promote only if the paired test (exact McNemar of errors, by permutation of a "
+            "score) gives this p or less. [default: that of params.yaml, else 1]",
         ),
     ] = None,
     sign: Annotated[
@@ -116,7 +117,8 @@ def promote(
 ) -> None:
     """Promote a version if it makes fewer errors than the champion.
 
-    Both are compared on the held-out images.
+    Both are compared on the held-out examples. A version that was chosen by another score, such as
+    Matthews, must have the higher score.
 
     soup champion promote --sign private.pem
 
@@ -125,7 +127,8 @@ def promote(
     from soup import tracking
     from soup.cli.terminal import bold, print_json, say
     from soup.evaluation.number_scores import MEASURE
-    from soup.evaluation.promotion_gate import Decision, decide, scored
+    from soup.evaluation.promotion_gate import Decision, scored
+    from soup.evaluation.score_gate import decide_from_tags
 
     if force and not why:
         raise BadInput("--force goes past the gate: say why, with --why")
@@ -135,9 +138,9 @@ def promote(
     candidate = tracking.version(store, name, version)
     signature = _signature(store, candidate, sign) if sign else ""
 
-    def unknown() -> "Correct | None":
+    def unknown() -> Never:
         raise BadInput(
-            f"{candidate} and the champion were not scored on the same held-out images; to score "
+            f"{candidate} and the champion were not scored on the same held-out examples; to score "
             "both, run 'python -m flows register' in the project, or promote with --force --why"
         )
 
@@ -145,17 +148,18 @@ def promote(
         if force:
             return Decision(holder is None or holder.number != candidate.number, f"by hand: {why}")
         rolled_back = tracking.rolled_back(store, candidate)
-        score = scored(candidate.number, candidate.tags, rolled_back)
         if holder is not None and MEASURE in candidate.tags:
             raise BadInput(
                 f"{candidate} predicts numbers, and the registry does not hold them: to compare it "
                 "with the champion, run 'python -m flows register' in the project, or promote with "
                 "--force --why"
             )
-        if holder is not None and score.correct is None:
-            unknown()
-        other = scored(holder.number, holder.tags) if holder else None
-        decision = decide(score, other, unknown, largest_p)
+        ours = scored(candidate.number, candidate.tags, rolled_back)
+        theirs = scored(holder.number, holder.tags) if holder else None
+        try:
+            decision = decide_from_tags(candidate.tags, ours, theirs, unknown, largest_p)
+        except ValueError as error:
+            raise BadInput(f"{candidate}: {error}") from None
         reason = f"{decision.reason}; {why}" if why else decision.reason
         return replace(decision, reason=reason)
 

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from soup.evaluation.score_text import score_text
+
 if TYPE_CHECKING:
     from soup.tracking import Event, Version
 
 TAGS = (
-    "errors", "examples", "test_accuracy", "test_score", "test_gain", "test_p",
+    "errors", "examples", "score", "heldout_score", "test_accuracy", "test_score", "test_gain",
+    "test_p",
     "recipe", "kept", "ingredients", "commit", "run", "copied_from",
 )  # fmt: skip
 
@@ -21,10 +24,12 @@ def facts_of(version: "Version", aliases: dict[str, str]) -> dict[str, Any]:
 
 def row_of(facts: dict[str, Any]) -> tuple[Any, ...]:
     """The facts of a version, as a row of the table."""
-    errors = f"{facts['errors']} of {facts.get('examples', '?')}" if "errors" in facts else ""
-    test = _figure(
-        facts.get("test_accuracy", facts.get("test_score")), lambda value: f"{100 * value:.2f}"
-    )
+    heldout = f"{facts['errors']} of {facts.get('examples', '?')}" if "errors" in facts else ""
+    test = _figure(facts.get("test_accuracy"), lambda value: f"{100 * value:.2f}")
+    if "score" in facts:  # other than accuracy: by it the version was chosen, and is promoted
+        name = facts["score"]
+        heldout = _figure(facts.get("heldout_score"), lambda value: score_text(name, value))
+        test = _figure(facts.get("test_score"), lambda value: score_text(name, value))
     kept = facts.get("kept")
     if kept is None and "ingredients" in facts:  # registered before it was counted
         kept = facts["ingredients"].count(",") + 1
@@ -35,7 +40,7 @@ def row_of(facts: dict[str, Any]) -> tuple[Any, ...]:
     if "test_gain" in facts:
         gain = _figure(facts["test_gain"], lambda value: f"{100 * value:+.2f}")
         gain += _figure(facts.get("test_p"), lambda value: f" (p = {value:.2g})")
-    return (facts["version"], aliases, errors, test, gain, recipe, made_of, commit)
+    return (facts["version"], aliases, heldout, test, gain, recipe, made_of, commit)
 
 
 def _figure(text: str | None, write: Callable[[float], str]) -> str:

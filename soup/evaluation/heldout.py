@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from soup.evaluation import prediction_file
 from soup.evaluation.diagnosis.low_scores import RECORD
 from soup.evaluation.examples import Examples
+from soup.evaluation.judges import Score
 from soup.evaluation.metrics import Correct, Labels, Logits, NumberLabels, correct
 from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, value
 from soup.evaluation.predict import predict
+from soup.evaluation.scores import task_score
 from soup.models import DESCRIPTION_FILE, Architecture
 from soup.weights.checkpoint import save
 from soup.weights.shards import WEIGHTS_FILE
@@ -79,6 +83,30 @@ def heldout_score(logits: Logits, labels: Labels | NumberLabels) -> float:
     if labels.dtype.kind != "f":
         return float(correct(logits, labels).mean())
     return value(NUMBER_SCORES[MEASURE], [Numbers(labels, logits[:, 0])])
+
+
+def named_score(name: str, positive: int = 1) -> Score | None:
+    """The score of a name, of classes or of numbers; None for accuracy."""
+    return NUMBER_SCORES[name] if name in NUMBER_SCORES else task_score(name, positive)
+
+
+def heldout_figures(
+    logits: Logits, labels: Labels | NumberLabels, name: str = ACCURACY, positive: int = 1
+) -> tuple[float, dict[str, float]]:
+    """The score of logits on held-out, and all figures by MLflow's names.
+
+    Args:
+        name: of the score; accuracy stands for the measure of numbers, if they are predicted.
+        positive: index of the class that the F1 score of 'f1-accuracy' is of.
+    """
+    measure = MEASURE if labels.dtype.kind == "f" else ACCURACY
+    figures = {f"heldout/{measure}": heldout_score(logits, labels)}
+    score = None if name == measure else named_score(name, positive)
+    if score is None:
+        return figures[f"heldout/{measure}"], figures
+    exact = torch.from_numpy(logits.astype(np.float32))
+    value_of = 1 - score(exact, torch.from_numpy(labels))
+    return value_of, {**figures, f"heldout/{name}": value_of}
 
 
 def scored(

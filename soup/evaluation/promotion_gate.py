@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from soup.evaluation.answers_tag import unpacked_answers
+from soup.evaluation.count_tests import Answers
 from soup.evaluation.metrics import Correct, mcnemar
 from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, compare, value
 
@@ -31,6 +33,7 @@ class Scored:
         correct: which of them it classifies correctly, in the order of the split; None if unknown.
         rolled_back: who rolled the version back and why, if that was its latest change; else ''.
         numbers: what it predicts for them, if it predicts numbers.
+        answers: the labels of these examples and the version's answers; None if unknown.
     """
 
     number: str
@@ -38,6 +41,7 @@ class Scored:
     correct: Correct | None
     rolled_back: str = ""
     numbers: Numbers | None = None
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def decide(
         again = rescore()
         theirs = None if isinstance(again, Numbers) else again
     if theirs is None:
-        return _other_classes(champion.number)
+        return other_classes(champion.number)
     ours, fewer = challenger.correct, bool(challenger.correct.sum() > theirs.sum())
     p = mcnemar(ours, theirs)
     comparison = (
@@ -96,14 +100,20 @@ def decide(
         f"{champion.number}, of {len(ours)} (right alone: {int((ours & ~theirs).sum())} against "
         f"{int((theirs & ~ours).sum())}; p = {p:.2g}, exact McNemar)"
     )
-    if fewer and p > largest_p:
+    return finding(fewer, comparison, p, largest_p)
+
+
+def finding(better: bool, comparison: str, p: float, largest_p: float) -> Decision:
+    """The decision after a paired test."""
+    if better and p > largest_p:
         comparison += f": p is above the largest allowed, {largest_p:g}"
-    elif fewer and p >= NOISE:
+    elif better and p >= NOISE:
         comparison += ", within noise"
-    return Decision(fewer and p <= largest_p, comparison, p)
+    return Decision(better and p <= largest_p, comparison, p)
 
 
-def _other_classes(champion: str) -> Decision:
+def other_classes(champion: str) -> Decision:
+    """The decision where the champion cannot answer."""
     reason = f"champion {champion} knows other classes: promote it by hand if meant"
     return Decision(False, reason)
 
@@ -116,7 +126,7 @@ def _by_numbers(
 ) -> Decision:
     """The challenger must have the higher score; the test is a permutation test."""
     if not isinstance(theirs, Numbers):
-        return _other_classes(champion)
+        return other_classes(champion)
     score = NUMBER_SCORES[MEASURE]
     made = compare(score, [ours], [theirs], resamples=1, confidence=0.95, seed=0)
     higher = made.difference > 0
@@ -124,17 +134,14 @@ def _by_numbers(
         f"held-out {MEASURE} {value(score, [ours]):.4f} against {value(score, [theirs]):.4f} of "
         f"champion {champion}, of {len(ours.labels)} (p = {made.p_value:.2g}, permutation test)"
     )
-    if higher and made.p_value > largest_p:
-        comparison += f": p is above the largest allowed, {largest_p:g}"
-    elif higher and made.p_value >= NOISE:
-        comparison += ", within noise"
-    return Decision(higher and made.p_value <= largest_p, comparison, made.p_value)
+    return finding(higher, comparison, made.p_value, largest_p)
 
 
 def scored(number: str, tags: Mapping[str, str], rolled_back: str = "") -> Scored:
     """A version from its tags in the registry."""
     correct = unpacked(tags.get("correct", ""))
-    return Scored(number, tags.get("split", ""), correct, rolled_back)
+    answers = unpacked_answers(tags.get("answers", ""))
+    return Scored(number, tags.get("split", ""), correct, rolled_back, answers=answers)
 
 
 def packed(correct: Correct) -> str:

@@ -49,6 +49,11 @@ class Project:
         return self.root / self.params.data.root
 
     @property
+    def unit(self) -> str:
+        """What the examples are, for people: 'images' or 'texts'."""
+        return unit_of(self.params)
+
+    @property
     def development(self) -> Path:
         """The manifest of training and held-out images."""
         return self.out / "split" / "development.csv"
@@ -120,7 +125,8 @@ class Project:
         """
         from soup.tracking import Store, default_uri
 
-        return Store(default_uri(self.root), self.params.experiment, self.root / "mlruns")
+        uri, score = default_uri(self.root), score_name(self.params)
+        return Store(uri, self.params.experiment, self.root / "mlruns", score)
 
     def lineage(self) -> dict[str, str]:
         """Tags of every run: the commit, DVC's hash (an MD5) of the split, and those given."""
@@ -135,6 +141,26 @@ class Project:
         if wanted == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return wanted
+
+
+def unit_of(params: Params) -> str:
+    """What the examples of an experiment are, for people: 'images' or 'texts'."""
+    return "images" if params.data.text is None else "texts"
+
+
+def score_name(params: Params) -> str:
+    """The name of the score by which the soups of an experiment are selected.
+
+    The score is that of `soup.score`, or that of the GLUE task, or accuracy (of predicted numbers
+    the mean of two correlations).
+    """
+    from soup.data.text.glue import TASKS
+
+    text = params.data.text
+    if text and text.predicts_numbers:
+        return params.soup.score or "pearson-spearman"
+    task = TASKS[text.task] if text and text.task else None
+    return params.soup.score or (task.score if task else "accuracy")
 
 
 def git_commit(root: Path) -> str:

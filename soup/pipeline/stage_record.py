@@ -21,7 +21,11 @@ from soup.files import BadJson, of_file, of_files, of_value, read_json, write_js
 
 # This code decides which fine-tunes there are, and how they are stored, but not their results: the
 # digest of a fine-tune has its hyperparameters. So the code counts for the stage alone.
-LAYS_OUT = {Path("soup/config"), Path("soup/pipeline/sweep")}
+LAYS_OUT = {
+    Path("soup/config"),
+    Path("soup/pipeline/sweep"),
+    Path("soup/pipeline/task_score.py"),
+}
 # Keys that a stage does not read though they stand in a section that it does.
 UNREAD = {("cook", "soup"): ("compare",)}
 
@@ -99,6 +103,28 @@ def read_record(path: Path, **kinds: type) -> dict[str, Any]:
     if wrong:
         raise DamagedRecord(f"{path} has no usable {some(wrong, 5, last=' ')}; {remedy}")
     return facts
+
+
+def read_rows(path: Path, **kinds: type) -> list[dict[str, Any]]:
+    """A table that a stage wrote as JSON, a row after the other.
+
+    Args:
+        path: the file.
+        kinds: the keys that each row needs, and the type of each.
+
+    Raises:
+        FileNotFoundError: the stage has not run.
+        DamagedRecord: the file is damaged, or a row lacks a key.
+    """
+    remedy = "delete it and start the pipeline again, which writes it anew"
+    try:
+        rows = read_json(path)
+    except BadJson as error:
+        raise DamagedRecord(f"{error}; {remedy}") from None
+    whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    if not whole or not all(isinstance(r.get(k), kind) for r in rows for k, kind in kinds.items()):
+        raise DamagedRecord(f"{path} is no table of {', '.join(kinds)}; {remedy}")
+    return [*rows]
 
 
 def stage(name: str, params: Params, root: Path) -> Stage:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from soup.config.params import Params
 from soup.data.text.glue import TASKS
 from soup.errors import BadInput
-from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, NumberScore
+from soup.evaluation.number_scores import NUMBER_SCORES, NumberScore
 from soup.evaluation.scores import ConfusionScore, task_score
+from soup.pipeline.project import score_name
 
 
 def score_of(
@@ -23,14 +24,25 @@ def score_of(
     Raises:
         BadInput: the score is defined for two classes, and the data have others.
     """
-    task = TASKS[params.data.text.task] if params.data.text and params.data.text.task else None
     if len(classes) == 1:
-        name = params.soup.score or MEASURE
+        name = score_name(params)
         return name, NUMBER_SCORES[name]
-    name = params.soup.score or (task.score if task else "accuracy")
-    if name == "f1-accuracy" and len(classes) != 2:
-        raise BadInput(f"soup.score: f1-accuracy is of two classes, and there are {len(classes)}")
-    positive = classes.index(task.positive) if task and task.positive in classes else 1
+    name, positive = score_settings(params, classes)
     score = task_score(name, positive)
     assert score is None or isinstance(score, ConfusionScore)
     return name, score
+
+
+def score_settings(params: Params, classes: Sequence[str]) -> tuple[str, int]:
+    """The score's name, and the index of the class that the F1 score of 'f1-accuracy' is of.
+
+    Arguments and errors are those of `score_of`.
+    """
+    text, name = params.data.text, score_name(params)
+    task = TASKS[text.task] if text and text.task else None
+    if len(classes) == 1:  # numbers
+        return name, 1
+    if name == "f1-accuracy" and len(classes) != 2:
+        raise BadInput(f"soup.score: f1-accuracy is of two classes, and there are {len(classes)}")
+    positive = classes.index(task.positive) if task and task.positive in classes else 1
+    return name, positive

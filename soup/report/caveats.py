@@ -19,12 +19,13 @@ def caveats(
     trace: pd.DataFrame,
     recipe: str,
     score: str = "accuracy",
+    unit: str = "images",
 ) -> list[str]:
     """Return what a reader should know before believing the headline, one sentence or more each.
 
     Args:
-        results, ingredients, trace, recipe: as in `soup.report.page.Report`.
-        score: that the candidates of the trace are judged by.
+        results, ingredients, trace, recipe, unit: as in `soup.report.page.Report`.
+        score: that the candidates of the trace are judged by, and that the accuracies are of.
     """
     sentences = []
     tuned = ingredients[ingredients[settings(ingredients)].notna().any(axis=1)]  # not the probe
@@ -37,30 +38,29 @@ def caveats(
     if finished <= 1:
         sentences.append("Only one ingredient finished, so there was nothing to average it with.")
     elif recipe == "greedy" and int(ingredients["kept"].sum()) == 1:
-        reasons = _why_only_one(results, ingredients, trace, score)
+        reasons = _why_only_one(results, ingredients, trace, score, unit)
         sentences.append(" ".join(["Greedy kept only the best model.", *reasons]))
     if not set(results["split"]) - formatting.SPLITS.keys():
         sentences.append("No shift was evaluated, so robustness to distribution shift is unknown.")
     uniform, worst = _uniform_and_worst(results)
     if uniform < worst:
         sentences.append(
-            f"The uniform soup ({formatting.percent(uniform)}% held-out) is worse than its worst "
-            f"ingredient ({formatting.percent(worst)}%): some do not share a basin. Check that all "
-            "start from the same initialisation, and lower the learning rates."
+            f"The uniform soup ({formatting.measured(uniform, score)} held-out) is worse than its "
+            f"worst ingredient ({formatting.measured(worst, score)}): some do not share a basin. "
+            "Check that all start from the same initialisation, and lower the learning rates."
         )
     if not len(results) or bool(results["accuracy"].isna().any()):
-        sentences.append(
-            f"Some accuracies are missing; the tables show {formatting.MISSING} for them."
-        )
+        what = "accuracies" if score == "accuracy" else "figures"
+        sentences.append(f"Some {what} are missing; the tables show {formatting.MISSING} for them.")
     return sentences
 
 
 def _why_only_one(
-    results: pd.DataFrame, ingredients: pd.DataFrame, trace: pd.DataFrame, score: str
+    results: pd.DataFrame, ingredients: pd.DataFrame, trace: pd.DataFrame, score: str, unit: str
 ) -> list[str]:
     """Return likely reasons why no candidate helped, each with the number that supports it.
 
-    How early a candidate was dropped supports nothing: the judge shows the hardest images first,
+    How early a candidate was dropped supports nothing: the judge shows the hardest examples first,
     so that a good candidate is dropped about as early as a bad one.
     """
     reasons = []
@@ -72,15 +72,15 @@ def _why_only_one(
         )
     elif uniform >= worst:
         reasons.append(
-            f"The uniform soup holds up ({formatting.percent(uniform)}% held-out), so these models "
-            "can be averaged."
+            f"The uniform soup holds up ({formatting.measured(uniform, score)} held-out), so these "
+            "models can be averaged."
         )
     missed = (trace["heldout_errors"] - trace["at_most"]).astype(float)
     missed = missed[~trace["kept"].astype(bool)].dropna()
     if len(missed):
         name = trace["name"][missed.idxmin()]
         least = float(missed.min())
-        by = f"{formatting.count(least)} images"
+        by = f"{formatting.count(least)} {unit}"
         if score != "accuracy":
             by = f"{100 * least / float(trace['heldout_n'].max()):.2f} points of {score}"
         reasons.append(f"The closest candidate, {name}, missed by {by}.")
@@ -91,7 +91,7 @@ def _why_only_one(
         spread = math.sqrt(best * (1 - best) / images + (Z / images) ** 2 / 4)
         noise = Z * spread / (1 + Z**2 / images)
         reasons.append(
-            f"With {images:,} held-out images an accuracy is known to "
+            f"With {images:,} held-out {unit} an accuracy is known to "
             f"±{formatting.percent(noise)} points; if candidates differ by less, hold out more."
         )
     rates = ingredients["lr"].dropna() if "lr" in ingredients else pd.Series(dtype=float)

@@ -44,6 +44,12 @@ def points(difference: Number) -> str:
     return f"{rounded:+.2f}".replace("-", "\u2212") if rounded else "0.00"
 
 
+def measured(fraction: Number, measure: str) -> str:
+    """Return a score for a sentence: "91.4%" of an accuracy, "52.1" of another score."""
+    known = measure == "accuracy" and not math.isnan(fraction)
+    return percent(fraction) + ("%" if known else "")
+
+
 def probability(p: Number) -> str:
     """Format a p-value; small ones become "< 0.001"."""
     if math.isnan(p):
@@ -52,7 +58,7 @@ def probability(p: Number) -> str:
 
 
 def count(value: Number) -> str:
-    """Format a number of images: 12345.0 -> "12,345"."""
+    """Format a number of examples: 12345.0 -> "12,345"."""
     return MISSING if math.isnan(value) else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The figure of a greedy search: which candidates were kept, and how many images each took."""
+"""The figure of a greedy search: which candidates were kept, and how many examples each took."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 
 
 @matplotlib.rc_context(STYLE)
-def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy") -> Figure:
+def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy", unit: str = "images") -> Figure:
     """Draw the held-out accuracy with each candidate, and the share of images it was judged on.
 
     A candidate whose errors were not counted to the end has no accuracy, only an upper bound: the
@@ -21,7 +21,7 @@ def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy") -> Figure:
     are no triangles, and the shares of images are means over neighbouring candidates.
 
     Args:
-        trace: as in `soup.report.page.Report`.
+        trace, unit: as in `soup.report.page.Report`.
         measure: the score that candidates are judged by.
     """
     figure = Figure(figsize=(6.2, 4.0), label="Greedy soup, candidate by candidate")
@@ -61,7 +61,7 @@ def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy") -> Figure:
     _draw_images_seen(bottom, trace, many)
     bottom.set_ylim(0, 100)
     bottom.set_yticks([0, 50, 100])
-    bottom.set_ylabel("Images (%)")
+    bottom.set_ylabel(f"{unit.capitalize()} (%)")
     bottom.set_xlabel(f"Candidate, best held-out {measure} first")
     bottom.xaxis.set_major_locator(MaxNLocator(16, integer=True))
     if many:  # else the label of a tick beyond the last candidate would be cut off

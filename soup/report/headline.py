@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -18,6 +18,18 @@ PHRASES: dict[Outcome, str] = {
     "the same": "answers exactly like {}",
     "unknown": "could not be compared with {}",
 }
+
+
+class Words(NamedTuple):
+    """What the figures and the examples are called.
+
+    Attributes:
+        measure: name of the score, such as 'accuracy'.
+        unit: 'images' or 'texts'.
+    """
+
+    measure: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ def outcome(
         difference: accuracy of the soup less that of the single model, as a fraction.
         low, high: bounds of the 95% interval of the difference; NaN if unknown.
         p_value: of a paired test; NaN if unknown.
-        differing: number of images that exactly one of the two models classifies correctly.
+        differing: number of examples that exactly one of the two models classifies correctly.
     """
     if differing == 0 and difference == 0:
         return "the same"
@@ -70,12 +82,17 @@ def outcomes(tests: pd.DataFrame) -> dict[str, Outcome]:
 
 
 def verdict(
-    results: pd.DataFrame, tests: pd.DataFrame, recipe: str, measure: str = "accuracy"
+    results: pd.DataFrame,
+    tests: pd.DataFrame,
+    recipe: str,
+    measure: str = "accuracy",
+    unit: str = "images",
 ) -> Verdict:
     """Compare the soup with the best single model, on test and on the mean of the shifts.
 
     Args:
-        results, tests, recipe, measure: as in `soup.report.page.Report`.
+        results, tests, recipe, unit: as in `soup.report.page.Report`.
+        measure: what the accuracies are, if they are of another score.
     """
     tested = outcomes(tests)
     shifts = set(results["split"]) - formatting.SPLITS.keys()
@@ -90,8 +107,8 @@ def verdict(
         text += f" and {where['shifts']}"
     elif len(splits) == 2:
         text += f", but {PHRASES[last].format('it')} {where['shifts']}"
-    shown = (results, tests, recipe)
-    details = [_detail(*shown, split, by_split[split], measure) for split in splits]
+    shown, words = (results, tests, recipe), Words(measure, unit)
+    details = [_detail(*shown, split, by_split[split], words) for split in splits]
     by_shift = {split: tested[split] for split in tested if split in shifts}
     if median := _median(results, recipe, splits, measure):
         details.append(median)
@@ -136,8 +153,9 @@ def _detail(
     recipe: str,
     split: str,
     outcome: Outcome,
-    measure: str,
+    words: Words,
 ) -> str:
+    measure, unit = words
     rows = results[results["split"] == split].drop_duplicates("kind").set_index("kind")
     soup, single = (float(rows["accuracy"].get(kind, math.nan)) for kind in (recipe, "best single"))
     name = formatting.split(split).capitalize()
@@ -147,7 +165,7 @@ def _detail(
     if outcome == "unknown" or test.empty:
         return f"{text}. There is no paired test, so nothing is claimed."
     if outcome == "the same":
-        return f"{text}. Both give the same answer to every image."
+        return f"{text}. Both give the same answer to every {words.unit[:-1]}."
     difference, low, high, p = (
         float(test[column].iloc[0]) for column in ("difference", "low", "high", "p_value")
     )
@@ -162,8 +180,7 @@ def _detail(
     if outcome == "within noise":
         images = float(rows["n"].get(recipe, math.nan))
         many = "these" if math.isnan(images) else formatting.count(images)
-        what = "images" if measure == "accuracy" else "examples"
-        return f"{text}. This is within noise: {many} {what} cannot tell them apart."
+        return f"{text}. This is within noise: {many} {unit} cannot tell them apart."
     return f"{text}. This is more than noise."
 
 

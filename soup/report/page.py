@@ -29,7 +29,8 @@ class Report:
     results: pd.DataFrame
     """A row for each model and split: model, kind, split, n, accuracy, low, high, nll, ece."""
     ingredients: pd.DataFrame
-    """name, run_id, url, status, reason, kept, heldout_accuracy; the rest are hyperparameters."""
+    """name, run_id, url, status, reason, kept, heldout_accuracy (or the score, if there is one);
+    the rest are hyperparameters."""
     trace: pd.DataFrame
     """step, name, heldout_errors (NaN: dropped early), at_most, kept, examples_seen, heldout_n."""
     tests: pd.DataFrame
@@ -42,6 +43,11 @@ class Report:
     """How to use the soup: label to a command or code, in the order to show."""
     warnings: Sequence[str] = ()
     """What else a reader should know before believing the headline."""
+    examples: Sequence[Mapping[str, Any]] = ()
+    """Test examples that exactly one of the two answers rightly: kind ("mended", "broken"), text
+    and pair or image (a data URI), label, soup, single, soup_probability, single_probability."""
+    unit: str = "images"
+    """What the examples are: "images" or "texts"."""
     score: str = ""
     """The score that the soup was chosen by, with columns in results and tests; "": `measure`."""
     measure: str = "accuracy"
@@ -76,10 +82,12 @@ STUDY_ROWS = 30  # of a study's table that are on the page
 
 def page(report: Report) -> str:
     """Return the report as one HTML document; the same report gives the same bytes."""
+    shown, unit = report.score or report.measure, report.unit
+    results, tests = _by_score(report)  # with the score in the place of the accuracy
     drawn = {
-        "plane": figures.accuracy_plane(report.results, report.recipe, report.measure),
-        "trace": greedy_trace(report.trace, report.score or report.measure),
-        "settings": figures.hyperparameters(report.ingredients, report.measure),
+        "plane": figures.accuracy_plane(results, report.recipe, shown),
+        "trace": greedy_trace(report.trace, shown, unit),
+        "settings": figures.hyperparameters(report.ingredients, shown),
     }
     ingredients = report.ingredients
     if len(ingredients) > tables.UNFOLDED_ROWS:
@@ -88,16 +96,11 @@ def page(report: Report) -> str:
     seen, possible = (float(judged[name].sum()) for name in ("examples_seen", "heldout_n"))
     return _template().render(
         report=report,
-        verdict=verdict(report.results, report.tests, report.recipe, report.measure),
+        chosen_by=shown,
+        verdict=verdict(results, tests, report.recipe, shown, unit),
         caveats=[
             *report.warnings,
-            *caveats(
-                report.results,
-                report.ingredients,
-                report.trace,
-                report.recipe,
-                report.score or report.measure,
-            ),
+            *caveats(results, report.ingredients, report.trace, report.recipe, shown, unit),
         ],
         # Safe as markup, because `svg` escapes the names in a figure.
         figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},
@@ -105,7 +108,7 @@ def page(report: Report) -> str:
         compared=tables.accuracies(report.results, tables.compared(report.results)),
         singles=tables.accuracies(report.results, ["ingredient"]),
         comparisons=tables.comparisons(report.tests),
-        scored=_by_score(report),
+        scored=_tables(results, tests) if report.score else {},
         studies=[
             {
                 "name": study.name,
@@ -128,20 +131,22 @@ def page(report: Report) -> str:
     )
 
 
-def _by_score(report: Report) -> dict[str, Any]:
-    """The tables of the score that the soup was chosen by; none if that is accuracy."""
-    score = report.score
+def _by_score(report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results and tests in which the score, if there is one, takes the place of the accuracy."""
+    score, results, tests = report.score, report.results, report.tests
     if not score:
-        return {}
-    results, tests = report.results, report.tests
+        return results, tests
     bounds = {"low": results[f"{score}_low"], "high": results[f"{score}_high"]}
     names = {"difference": "difference", "low": "low", "high": "high", "p_value": "p"}
     columns = {name: tests[f"{score}_{figure}"] for name, figure in names.items()}
+    return results.assign(accuracy=results[score], **bounds), tests.assign(**columns)
+
+
+def _tables(results: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
+    """The tables of the score that the soup was chosen by."""
     return {
-        "compared": tables.accuracies(
-            results.assign(accuracy=results[score], **bounds), tables.compared(results)
-        ),
-        "comparisons": tables.comparisons(tests.assign(**columns)),
+        "compared": tables.accuracies(results, tables.compared(results)),
+        "comparisons": tables.comparisons(tests),
     }
 
 

@@ -12,19 +12,22 @@ from soup.tracking.limits import LONGEST_LOCATION
 from soup.tracking.server_check import TrackingError, away
 
 VIEW = "modelsoup"  # a view of MLflow's UI, which the tag of its name defines
-_ACCURACIES = ["heldout/accuracy", "test/accuracy", "shifts/accuracy"]
-_STATE = {
-    "orderByKey": "metrics.`heldout/accuracy`",
-    "orderByAsc": False,
-    "selectedColumns": [f"metrics.`{name}`" for name in _ACCURACIES],
-}
-TAGS = {
-    # The UI opens on runs, not on traces of language models.
-    "mlflow.experimentKind": "custom_model_development",
-    f"mlflow.sharedViewState.{VIEW}": json.dumps(
-        {"name": VIEW, "createdAt": 0, "state": json.dumps(_STATE)}
-    ),
-}
+
+
+def tags_of(score: str) -> dict[str, str]:
+    """The tags of an experiment, which choose what MLflow's UI shows first.
+
+    Args:
+        score: by which the experiment's models are ordered.
+    """
+    columns = [f"metrics.`{split}/{score}`" for split in ("heldout", "test", "shifts")]
+    state = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns}
+    view = {"name": VIEW, "createdAt": 0, "state": json.dumps(state)}
+    return {
+        # The UI opens on runs, not on traces of language models.
+        "mlflow.experimentKind": "custom_model_development",
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+    }
 
 
 def default_uri(root: Path) -> str:
@@ -51,17 +54,22 @@ def page(uri: str, experiment_id: str) -> str:
     return f"{address}&viewStateShareKey={VIEW}" if address else ""
 
 
-def opened(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
+def opened(
+    client: MlflowClient, uri: str, name: str, artifacts: Path, score: str = "accuracy"
+) -> str:
     """The id of the experiment of this name, which is made if there is none.
+
+    Args:
+        score: by which the experiment's models are ordered.
 
     Raises:
         TrackingError: it was deleted, or its artifacts have too long an address.
     """
-    found = client.get_experiment_by_name(name)
+    found, tags = client.get_experiment_by_name(name), tags_of(score)
     if found is not None:
         require_not_deleted(found, uri)
-        for key in TAGS.keys() - found.tags.keys():  # made by an earlier version
-            client.set_experiment_tag(found.experiment_id, key, TAGS[key])
+        for key in tags.keys() - found.tags.keys():  # made by an earlier version
+            client.set_experiment_tag(found.experiment_id, key, tags[key])
         return str(found.experiment_id)
     location = None if is_server(uri) else (artifacts.resolve() / name).as_uri()
     if location and not uri.startswith("sqlite") and len(location) > LONGEST_LOCATION:
@@ -69,7 +77,7 @@ def opened(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
             f"{uri} holds no address of artifacts as long as {location}: choose a shorter name of "
             "the experiment, or a project folder with a shorter path"
         )
-    return str(client.create_experiment(name, location, TAGS))
+    return str(client.create_experiment(name, location, tags))
 
 
 def require_experiment(uri: str, name: str) -> None:

@@ -26,6 +26,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 
 from soup.errors import some
+from soup.evaluation.score_text import ACCURACY
 from soup.tracking import bulk_queries
 from soup.tracking.experiment import is_server, link, opened, page, require_not_deleted
 from soup.tracking.limits import (
@@ -78,20 +79,21 @@ class Store:
         TrackingError: the server does not answer, refuses, or is of another version.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
+    def __init__(self, uri: str, experiment: str, artifacts: Path, score: str = ACCURACY) -> None:
         """
         Args:
             uri: of the tracking store.
             experiment: its name; made if it does not exist.
             artifacts: folder for weights and plots, where the store is a database on this machine
                 (a server keeps them itself).
+            score: by which MLflow's UI orders the models of a new experiment.
         """
         self.uri = uri
         if is_server(uri):
             answers(uri)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-            self.experiment_id = opened(self.client, uri, experiment, artifacts)
+            self.experiment_id = opened(self.client, uri, experiment, artifacts, score)
         except MlflowException as error:
             raise TrackingError(f"MLflow at {uri} refused: {error}") from None
 
@@ -185,18 +187,20 @@ class Store:
         scored = [run for run in runs if not math.isnan(run.cost)]
         return sorted(scored, key=lambda run: (run.cost, run.name))
 
-    def ranking(self, runs: Mapping[str, str]) -> list[tuple[str, float]]:
+    def ranking(self, runs: Mapping[str, str], metric: str = ERRORS) -> list[tuple[str, float]]:
         """As `ranked`, but names and errors alone, at a small part of the cost.
 
         Args:
             runs: name -> run id.
+            metric: that is ranked by, the lowest first.
 
         Raises:
             TrackingError: a run is missing.
         """
-        errors = bulk_queries.last(self.client, [*runs.values()], ERRORS)
+        errors = bulk_queries.last(self.client, [*runs.values()], metric)
         for run in self.get([run_id for run_id in runs.values() if run_id not in errors]):
-            errors |= {run.run_id: run.cost}
+            known = run.cost if metric == ERRORS else run.metrics.get(metric, math.nan)
+            errors |= {run.run_id: known}
         named = [(name, errors.get(run_id, math.nan)) for name, run_id in runs.items()]
         return sorted((pair for pair in named if not math.isnan(pair[1])), key=lambda p: p[::-1])
 

@@ -15,9 +15,8 @@ from soup.data.loading.packed import training_images
 from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Manifest, Row
 from soup.data.text.examples import TextExamples
-from soup.evaluation.heldout import ACCURACY, Result, heldout_score, result_from, scored
+from soup.evaluation.heldout import ACCURACY, Result, heldout_figures, result_from, scored
 from soup.evaluation.metrics import Logits
-from soup.evaluation.number_scores import MEASURE
 from soup.files import BadJson, read_json, write_json
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, IMAGES, Recalibration, has_batchnorm, spread_evenly
@@ -69,6 +68,8 @@ class Job:
         checkpoint_steps: also save the state after every so many steps; None: do not.
         until: share of the run after which it pauses; 1 for all of it.
         limits: of the size of a picture; None: those of the environment.
+        score: name of the score on held-out that is logged on the way, and compared at a pause.
+        positive: index of the class that the F1 score of 'f1-accuracy' is of.
     """
 
     hyperparameters: Hyperparameters
@@ -86,6 +87,8 @@ class Job:
     checkpoint_steps: int | None = None
     until: float = 1.0
     limits: Limits | None = None
+    score: str = ACCURACY
+    positive: int = 1
 
     @property
     def images(self) -> ImageStore:
@@ -136,7 +139,6 @@ def finetune(
     steps = steps_per_epoch(len(rows), h.batch_size)
     flat_from = 1.0 if h.swa_start is None else h.swa_start
     schedule = Schedule(h.epochs, steps, h.lr, h.warmup, h.seed, flat_from, h.swa_lr, h.decay)
-    measure = MEASURE if architecture.predicts_numbers else ACCURACY
     sharded = ranks.world > 1 and job.sharding == "full"
     network: nn.Module | None = None
     if ranks.world > 1:
@@ -156,12 +158,12 @@ def finetune(
         size = job.eval_batch_size
         return candidate, answers(candidate, heldout, len(classes), size, ranks)
 
-    def score() -> float:
-        return heldout_score(predicted(model)[1], heldout.labels)
+    def score() -> tuple[float, dict[str, float]]:
+        return heldout_figures(predicted(model)[1], heldout.labels, job.score, job.positive)
 
     def after_epoch(step: int) -> None:
         if step < schedule.steps and step // schedule.steps_per_epoch % -(-h.epochs // CURVE) == 0:
-            log(step, {f"heldout/{measure}": score()})
+            log(step, score()[1])
 
     complete = fit(
         model,
@@ -188,7 +190,7 @@ def finetune(
     )
     replaced.tell_total()
     if not complete:
-        return score()
+        return score()[0]
     # `soup inspect` and `soup explain` read these.
     notes = {"base": start.digest(), "lr": f"{h.lr:.6g}"}
     results = {}

@@ -85,7 +85,7 @@ def test_versions_of_other_images_are_compared_by_the_pipeline(soup: Command, st
     registered(store, "splits", range(3), split="another")
     said = soup("champion", "promote", "--model", "splits")
     assert said.code == 2
-    assert "were not scored on the same held-out images" in said.err
+    assert "were not scored on the same held-out examples" in said.err
     assert "python -m flows register" in said.err
     assert aliases(store, "splits")["champion"] == "1"
 

@@ -84,7 +84,7 @@ def test_fine_tunes_are_children_of_the_sweep_and_inputs_of_the_soup(done: Path,
     cooked = json.loads((done / "out/tiny/cook.json").read_text())
     inputs = client.get_run(cooked["run_id"]).inputs.model_inputs
     assert len(inputs) == len(cooked["kept"])
-    assert "trace/images_looked_at" in client.get_run(cooked["run_id"]).data.metrics
+    assert "trace/examples_seen" in client.get_run(cooked["run_id"]).data.metrics
     logged = {file.path for file in client.list_artifacts(cooked["run_id"])}
     assert {"trace.json", "plots", "report.html"} <= logged
 

@@ -13,7 +13,7 @@ from soup.report import Report, page
 
 Make = Callable[..., Report]
 
-VOID = {"meta", "link", "br", "path", "circle", "use"}
+VOID = {"meta", "link", "br", "path", "circle", "use", "img"}
 
 
 class Document(HTMLParser):

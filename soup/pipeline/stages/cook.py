@@ -12,6 +12,7 @@ import pandas as pd
 from soup.errors import some
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import correct
+from soup.evaluation.score_text import score_text
 from soup.files import of_file, write_text
 from soup.models import DESCRIPTION_FILE
 from soup.pipeline.candidate_pool import CandidatePool
@@ -64,10 +65,9 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     settings |= {"recalibrated_on": soup.recalibrated_on} if soup.recalibrated_on else {}
     run_id = store.start("soup", digest, name, tags, settings)
     score, single = map(pool.score_from, (soup.errors, pool.ranked[0].ingredient.errors))
-    named = "" if pool.score is None else f"{pool.score_name} "
     told = (
-        f"{recipe.label} keeps {len(kept)} of {len(pool.ranked)}: "
-        f"held-out {named}{score:.2%}, best single {single:.2%}"
+        f"{recipe.label} keeps {len(kept)} of {len(pool.ranked)}: held-out "
+        f"{score_text(pool.score_name, score)}, best single {score_text(pool.score_name, single)}"
     )
     seen = soup.trace["examples_seen"]
     if pool.score is not None and seen.sum():
@@ -83,7 +83,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     store.log(run_id, 0, figures | cost_metrics(soup.cost))
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
-    _log_trace(store, run_id, soup.trace, pool.score_name if numbers else "accuracy")
+    _log_trace(store, run_id, soup.trace, pool.score_name, project.unit)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         save_pyfunc(out / "soup", model, tags[WEIGHTS_DIGEST])
@@ -97,22 +97,23 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "errors": errors,
         "examples": examples,
         "score": pool.score_name,
+        "heldout_score": score,
         "cost": asdict(soup.cost),
         **batchnorm,
         "summary": "; ".join([told, *batchnorm.values()]),
     }
 
 
-def _log_trace(store: Store, run_id: str, trace: pd.DataFrame, measure: str) -> None:
+def _log_trace(store: Store, run_id: str, trace: pd.DataFrame, score: str, unit: str) -> None:
     """The trace in MLflow: metrics by step, a table and a figure."""
     for row in trace.to_dict("records"):
-        metrics = {f"trace/heldout_{measure}": row["heldout_accuracy"]}
-        metrics["trace/images_looked_at"] = row["examples_seen"]
+        metrics = {f"trace/heldout_{score}": row["heldout_accuracy"]}
+        metrics["trace/examples_seen"] = row["examples_seen"]
         known = {key: value for key, value in metrics.items() if not math.isnan(value)}
         store.log(run_id, int(row["step"]), known)
     columns = trace.astype(object).where(trace.notna(), None).to_dict("list")
     store.log_table(run_id, columns, "trace.json")
     with tempfile.TemporaryDirectory() as folder:
         figure = Path(folder) / "trace.png"
-        figure.write_bytes(png(greedy_trace(trace, measure)))
+        figure.write_bytes(png(greedy_trace(trace, score, unit)))
         store.log_files(run_id, [figure], "plots")

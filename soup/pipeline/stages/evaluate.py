@@ -1,6 +1,5 @@
 """evaluate: every model on held-out, test and the shifts; the first stage that sees these two."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,13 +9,12 @@ from typing import Any
 import pandas as pd
 
 from soup.config.recipe import Recipe
-from soup.data.shifts.protocol import REAL
 from soup.errors import BadInput
 from soup.evaluation import ensemble
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
+from soup.evaluation.disagreements import Opinion, opinion
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits, predicted
-from soup.evaluation.number_scores import NUMBER_SCORES
 from soup.evaluation.number_tables import number_table, number_tests
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import PredictionCache, Source
@@ -33,18 +31,24 @@ from soup.pipeline.cooking.result import COLUMNS, SoupResult
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
+from soup.pipeline.stages.evaluated_figures import (
+    CURVES,
+    gains_of,
+    main_figures,
+    named,
+)
 from soup.pipeline.stages.evaluated_models import (
     compared_soup,
     cooked_soup,
+    kept_splits,
     single,
     zero_shot,
     zero_shot_head,
 )
+from soup.pipeline.stages.examples import examples
 from soup.tracking import Store, prediction_store
 from soup.weights import Weights
 
-SMALL = 8 * 2**20  # bytes
-NAMED_SCORES = ("matthews", "f1", "f1-accuracy", *NUMBER_SCORES, "mse")
 SINGLES = ("zero-shot", "probe", "ingredient")
 ENSEMBLES = ("ensemble", "greedy ensemble")
 
@@ -80,8 +84,11 @@ def run(project: Project, digest: str) -> dict[str, Any]:
             for label in labels
         ]
         baselines = [zero_shot(project, runs[name]) for name in runs if name == "zero-shot"]
-        rows, targets, low = _scored(project, store, pool, [*baselines, *singles, *soups])
+        kept: list[dict[str, Any]] = []
+        models = [*baselines, *singles, *soups]
+        rows, targets, low = _scored(project, store, pool, models, cooked["recipe"], kept)
         warnings += low
+        write_json(project.out / "examples.json", kept)
         results, tests = _tables(project, rows, cooked["recipe"], labels, pool, targets)
         # These have a curve over training steps already, of held-out accuracy.
         earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
@@ -95,15 +102,8 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         for split, of_split in scores.items():
             figures[split][pool.score_name] = of_split
     write_json(project.out / "scores.json", figures)
-    # What `dvc metrics show` shows: few, to be compared at a glance.
-    metrics = {
-        split: _main(figures[split], pool.score_name)
-        for split in ("heldout", "test", "shifts")
-        if split in figures
-    }
+    metrics = main_figures(figures, pool.score_name)
     write_json(project.out / "metrics.json", metrics)
-    told = [s for s in ("test", "shifts") if s in metrics]
-    gains = [f"{s} {metrics[s]['soup']:.2%} ({100 * metrics[s]['gain']:+.2f})" for s in told]
     for warning in warnings:
         project.say(f"warning: {warning}")
     costs = {label: asdict(result.cost) for label, (_, result) in others.items()}
@@ -112,7 +112,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "runs": earlier | runs,
         "warnings": warnings,
         "costs": {label: costs[label] for label in labels if label in costs},
-        "summary": ", ".join(gains),
+        "summary": gains_of(metrics, figures, pool.score_name),
     }
 
 
@@ -135,17 +135,21 @@ def _compared(
     return soups, warnings
 
 
-def _main(figures: Mapping[str, Any], score: str) -> dict[str, float]:
-    """The soup and its gain over the best single model, in the score that it was selected by."""
-    chosen = figures.get(score, figures)
-    return {"soup": chosen["soup"], "gain": chosen["gain"]}
-
-
 def _scored(
-    project: Project, store: Store, pool: CandidatePool, models: list[Source]
+    project: Project,
+    store: Store,
+    pool: CandidatePool,
+    models: list[Source],
+    recipe: str,
+    kept: list[dict[str, Any]],
 ) -> tuple[list[Model], dict[str, Targets], list[str]]:
     """The rows of the result (models, best single, ensembles), the splits' right answers, and
-    warnings about the scores."""
+    warnings about the scores.
+
+    Args:
+        recipe: of the soup whose answers are compared with the best single model's.
+        kept: gets the test examples that these two answer differently.
+    """
     params = project.params.evaluate
     sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
@@ -161,7 +165,7 @@ def _scored(
         keys,
         pool.architecture,
         compute,
-        _kept(params.keep_predictions, sets, len(pool.architecture.classes)),
+        kept_splits(params.keep_predictions, sets, len(pool.architecture.classes)),
         partial(prediction_store.find, store),
         partial(prediction_store.keep, store),
         "bf16" if params.bf16 else "",
@@ -176,12 +180,16 @@ def _scored(
     ensembles = dict(zip(ENSEMBLES, [members, [members[at] for at in chosen]], strict=True))
     by_name = {source.name: source for source in models}
     answers: dict[str, Answers] = {}
+    opinions: dict[str, Opinion] = {}
+    compared = next(source.name for source in models if source.kind == recipe), members[0]
 
     def logits(name: str, split: str) -> Logits:
         found = predictions(by_name[name], split)
         # The zero-shot model was not trained on these classes, and a soup may not work.
         if split == "heldout" and by_name[name].kind in ("probe", "ingredient") and not numbers:
             answers[name] = Answers(predicted(found))
+        if not numbers and split == keys["test"].of == "test" and name in compared:
+            opinions[name] = opinion(found, keys["test"])
         return found
 
     images = len(models) * sum(map(len, sets.values()))
@@ -194,6 +202,10 @@ def _scored(
             params.ece_bins,
             advance,
         )
+    if opinions:
+        of_soup, of_single = (opinions[name] for name in compared)
+        classes = pool.architecture.classes
+        kept += examples(project, keys["test"], of_soup, of_single, classes)
     rows = [Model(source.name, source.kind, scores[source.name]) for source in models]
     best = Model("best single", "best single", scores[members[0]])
     ordered = [
@@ -203,17 +215,6 @@ def _scored(
         *(Model(name, name, scores[name]) for name in ENSEMBLES),
     ]
     return ordered, keys, low_scores(answers, pool.heldout.labels, pool.architecture.classes)
-
-
-def _kept(wanted: list[str] | None, sets: Mapping[str, Examples], classes: int) -> list[str]:
-    """The splits whose logits are stored: those asked for, or those whose float16 logits are few.
-
-    Held-out logits are stored with each run in any case.
-    """
-    if wanted is not None:
-        return wanted
-    small = [split for split, examples in sets.items() if 2 * len(examples) * classes <= SMALL]
-    return [split for split in small if split != "heldout"]
 
 
 def _tables(
@@ -289,18 +290,7 @@ def _log(
 ) -> None:
     for name, run_id in runs.items():
         metrics = named(results[results["model"] == name])
-        if scored:  # it has a curve over training steps, of which this would be no part
-            metrics.pop(f"heldout/{measure_of(results)}", None)
+        if scored:  # they have curves over training steps, of which this would be no part
+            for score in CURVES:
+                metrics.pop(f"heldout/{score}", None)
         store.log(run_id, 0, metrics)
-
-
-def named(rows: pd.DataFrame) -> dict[str, float]:
-    """A model's figures by MLflow's names: test/accuracy, shift/<name>/nll, shifts/accuracy."""
-    metrics = {}
-    for row in rows.to_dict("records"):
-        split = row["split"]
-        prefix = split if split in ("heldout", "test", REAL, "shifts") else f"shift/{split}"
-        for figure in ("accuracy", "nll", "ece", *NAMED_SCORES):
-            if not math.isnan(row.get(figure, math.nan)):
-                metrics[f"{prefix}/{figure}"] = row[figure]
-    return metrics

@@ -12,11 +12,14 @@ from soup import tracking
 from soup.errors import BadInput, some
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.metrics import Logits, predicted
-from soup.evaluation.number_scores import MEASURE
+from soup.evaluation.number_scores import NumberScore
 from soup.evaluation.number_tables import number_table
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.result_tables import Model, table
+from soup.evaluation.score_table import with_score
+from soup.evaluation.score_text import ACCURACY, score_text
+from soup.evaluation.scores import ConfusionScore
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import columns_of
 from soup.files import of_file, of_value
@@ -24,7 +27,9 @@ from soup.models import open_model
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
-from soup.pipeline.stages.evaluate import named, resampling_of
+from soup.pipeline.stages.evaluate import resampling_of
+from soup.pipeline.stages.evaluated_figures import named
+from soup.pipeline.task_score import score_of
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
 
@@ -51,13 +56,15 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     classes = project.classes()
     if {*architecture.classes} != {*classes}:
         raise BadInput(
-            f"{model} version {version.number} knows {_few(architecture.classes)}; the images of "
-            f"{params.experiment} are of {_few(classes)}: give the parameters it was made with"
+            f"{model} version {version.number} knows {_few(architecture.classes)}; the "
+            f"{project.unit} of {params.experiment} are of {_few(classes)}: give the parameters "
+            "it was made with"
         )
+    score_name, score = score_of(params, architecture.classes)
     manifests = (project.development, project.evaluation, project.protocols)
     how = [_digest(version, folder), architecture.text(), *map(of_file, manifests)]
+    how += [] if score is None else [score_name]
     digest = of_value(["evaluation", model, version.number, how, params.evaluate.model_dump()])
-    measure = (params.soup.score or MEASURE) if project.predicts_numbers else "accuracy"
     known = store.find(digest)
     if known is None:
         sets, keys = sets_of(project, architecture, heldout_of(project, architecture))
@@ -78,26 +85,28 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
             by_name = score_splits([name], {}, keys, logits, params.evaluate.ece_bins, advance)
         row = Model(name, "registered", by_name[name])
         shifts, resampling = [*params.data.shifts], resampling_of(project)
-        results = (
-            number_table([row], shifts, resampling, measure)
-            if project.predicts_numbers
-            else table([row], shifts, resampling)
-        )
+        if isinstance(score, NumberScore):
+            results = number_table([row], shifts, resampling, score_name)
+        else:
+            results = table([row], shifts, resampling)
+        if isinstance(score, ConfusionScore):
+            results = with_score(results, [row], shifts, score_name, score, keys, resampling)
         known = _logged(project, store, version, digest, results)
-    figures = {
-        split: known.metrics[f"{split}/{measure}"]
-        for split in ("heldout", "test", "shifts")
-        if f"{split}/{measure}" in known.metrics
-    }
+    splits = ("heldout", "test", "shifts")
+    accuracies, by_score = (
+        {s: known.metrics[f"{s}/{name}"] for s in splits if f"{s}/{name}" in known.metrics}
+        for name in (ACCURACY, score_name)
+    )
     place = f"evaluation.{params.experiment}"
-    scores = {f"{place}.{split}": f"{value:.6f}" for split, value in figures.items()}
+    scores = {f"{place}.{split}": f"{value:.6f}" for split, value in by_score.items()}
     tracking.annotate(store, version, {place: known.run_id, **scores})
-    told = ", ".join(f"{split} {value:.2%}" for split, value in figures.items())
+    told = ", ".join(f"{split} {score_text(score_name, x)}" for split, x in by_score.items())
     return {
         "model": model,
         "version": version.number,
         "run_id": known.run_id,
-        measure: figures,
+        **({ACCURACY: accuracies} if accuracies else {}),
+        score_name: by_score,
         "summary": f"{model} version {version.number}: {told}",
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from soup.config.recipe import Recipe
 from soup.evaluation import prediction_file
+from soup.evaluation.examples import Examples
 from soup.evaluation.prediction_cache import Source, digest_of
 from soup.pipeline.cooking.result import SoupResult
 from soup.pipeline.project import Project
@@ -13,6 +14,8 @@ from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError
 from soup.weights import Weights, materialize
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
+
+SMALL = 8 * 2**20  # bytes
 
 
 def zero_shot_head(project: Project) -> dict[str, Any]:
@@ -77,3 +80,14 @@ def compared_soup(recipe: Recipe, result: SoupResult, run_id: str) -> Source:
         lambda: digest_of(result.weights),
         lambda: result.heldout,
     )
+
+
+def kept_splits(wanted: list[str] | None, sets: Mapping[str, Examples], classes: int) -> list[str]:
+    """The splits whose logits are stored: those asked for, or those whose float16 logits are few.
+
+    Held-out logits are stored with each run in any case.
+    """
+    if wanted is not None:
+        return wanted
+    small = [split for split, examples in sets.items() if 2 * len(examples) * classes <= SMALL]
+    return [split for split in small if split != "heldout"]

@@ -10,7 +10,7 @@ from soup.config.study_names import STUDIES
 from soup.errors import BadInput, without_password
 from soup.files import of_file, write_text
 from soup.pipeline.project import Project
-from soup.pipeline.stage_record import read_record
+from soup.pipeline.stage_record import read_record, read_rows
 from soup.report import Report, Study, page
 from soup.tracking import Store, Tracked
 
@@ -28,6 +28,7 @@ def run(project: Project) -> dict[str, Any]:
     records = {name: read_record(out / f"{name}.json") for name in BEFORE}
     sweep = read_record(out / "finetune.json", sweep=str, runs=dict, failed=dict)
     cooked = read_record(out / "cook.json", run_id=str, recipe=str, kept=list)
+    score = cooked.get("score", "accuracy")
     registered = read_record(out / "register.json", model=str, version=str, reason=str)
     soup = store.get([cooked["run_id"]])[0]
     results = pd.read_csv(out / "results.csv")
@@ -39,7 +40,7 @@ def run(project: Project) -> dict[str, Any]:
             recipe=cooked["recipe"],
             # The probe had another name before.
             results=results.rename(columns=names).replace({"kind": {"initialisation": "probe"}}),
-            ingredients=_ingredients(store, sweep, cooked["kept"], measure),
+            ingredients=_ingredients(store, sweep, cooked["kept"], score),
             trace=_trace(project),
             tests=pd.read_csv(out / "tests.csv").rename(columns=names),
             lineage={
@@ -55,7 +56,9 @@ def run(project: Project) -> dict[str, Any]:
                 "Prefect flow run": soup.tags.get("flow_run", "none"),
             },
             use=_use(project, registered),
-            score="" if cooked.get("score", measure) == measure else cooked["score"],
+            examples=_examples(project),
+            unit=project.unit,
+            score="" if score == measure else score,
             measure=measure,
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
             costs=records["evaluate"].get("costs", {}),
@@ -132,6 +135,23 @@ def _champion(registered: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _examples(project: Project) -> list[dict[str, Any]]:
+    """The test examples that the soup and the best single model answer differently.
+
+    Raises:
+        DamagedRecord: the file is none of `evaluate`'s.
+    """
+    return read_rows(
+        project.out / "examples.json",
+        kind=str,
+        label=str,
+        soup=str,
+        single=str,
+        soup_probability=float,
+        single_probability=float,
+    )
+
+
 def _trace(project: Project) -> pd.DataFrame:
     path = project.out / "trace.csv"
     trace = pd.read_csv(path)
@@ -144,7 +164,7 @@ def _trace(project: Project) -> pd.DataFrame:
 
 
 def _ingredients(
-    store: Store, sweep: Mapping[str, Any], kept: list[str], measure: str
+    store: Store, sweep: Mapping[str, Any], kept: list[str], score: str
 ) -> pd.DataFrame:
     def row(run: Tracked) -> dict[str, Any]:
         facts = {
@@ -154,7 +174,7 @@ def _ingredients(
             "status": "finished",
             "reason": "",
             "kept": run.name in kept,
-            "heldout_accuracy": run.metrics[f"heldout/{measure}"],
+            "heldout_accuracy": run.metrics.get(f"heldout/{score}", math.nan),
         }
         return facts | {name: _value(text) for name, text in run.params.items()}
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from soup.files import of_value
 from soup.pipeline.project import Project
 from soup.pipeline.sweep.devices import Devices
+from soup.pipeline.sweep.heldout_score import HeldoutScore
 from soup.pipeline.sweep.part import Part
 from soup.pipeline.sweep.sampling import sample
 from soup.train.batches import steps_per_epoch
@@ -39,12 +40,15 @@ class FineTune(Part):
         return run(replace(self.job, devices=devices, until=until), log, say)
 
 
-def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dict[str, FineTune]:
+def fine_tunes(
+    project: Project, shared: Mapping[str, str], threads: int, score: HeldoutScore
+) -> dict[str, FineTune]:
     """The fine-tunes that the parameters ask for, by name.
 
     Args:
         shared: digests of what all of them are made of: code, base, model, split.
         threads: CPU threads of each process.
+        score: that fine-tunes are compared by on the way.
 
     Raises:
         ParamsError: the search space has fewer points than runs.
@@ -73,6 +77,8 @@ def fine_tunes(project: Project, shared: Mapping[str, str], threads: int) -> dic
             checkpoint_seconds=compute.checkpoint_seconds,
             checkpoint_steps=compute.checkpoint_steps,
             limits=project.limits,
+            score=score.name,
+            positive=score.positive,
         )
         steps = steps_per_epoch(examples, hyperparameters.batch_size)
         total = hyperparameters.epochs * steps

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from soup.errors import Failure
 from soup.files import of_value
 from soup.pipeline.sweep.devices import Devices
@@ -57,6 +59,11 @@ class Part(ABC):
         """The digests of the ingredients, by their names."""
         return {name: self.digest_of(average) for average, name in self.names.items()}
 
+    def lock(self) -> FileLock:
+        """Two pipelines on one store: the second waits, and then finds the part finished."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder.with_suffix(".lock"))
+
     def results(self) -> Results | None:
         """Results on disk, of a part whose pipeline was killed before MLflow had them."""
         return None
@@ -68,7 +75,7 @@ class Part(ABC):
         """Make the ingredients, or, for `until` below 1, go that share of the way and pause.
 
         Returns:
-            The results by average, or the held-out accuracy at the pause.
+            The results by average, or the held-out score at the pause.
 
         Raises:
             Failed: this part cannot be made; the others can.

@@ -1,16 +1,19 @@
 """Scored models kept in MLflow as ingredients of a sweep."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from soup.config.params import Params
-from soup.evaluation.heldout import Result
+from soup.evaluation.heldout import PREDICTIONS_FILE, Result
+from soup.evaluation.score_text import ACCURACY
 from soup.files import of_file, of_value
-from soup.pipeline.project import Project
+from soup.pipeline.project import Project, score_name
 from soup.pipeline.sweep import imported_pool
+from soup.pipeline.sweep.heldout_score import BY_ACCURACY, HeldoutScore
 from soup.pipeline.sweep.part import Part
-from soup.tracking import Store
+from soup.tracking import Store, ingredients
 
 
 def start_sweep(store: Store, params: Params, digest: str, tags: Mapping[str, str]) -> str:
@@ -57,24 +60,32 @@ def tell_unused(store: Store, parts: Iterable[Part], say: Callable[[str], None])
 
 
 def record_ingredient(
-    store: Store, run_id: str, name: str, result: Result, tags: Mapping[str, str], step: int
+    store: Store,
+    run_id: str,
+    name: str,
+    result: Result,
+    tags: Mapping[str, str],
+    step: int,
+    score: HeldoutScore = BY_ACCURACY,
 ) -> None:
     """Store weights, answers and score of an ingredient in its run, and end the run."""
     digests = {f"sha256.{f.name}": of_file(f) for f in (result.weights, result.predictions)}
     store.tag(run_id, digests)
     store.log_weights(run_id, name, result.weights.parent, {**tags, **digests}, step)
-    store.log(run_id, step, result.metrics)
+    store.log(run_id, step, score.metrics(result))
     store.end(run_id)
 
 
-def record_probe(store: Store, sweep: str, probe: Result, tags: Mapping[str, str]) -> str:
+def record_probe(
+    store: Store, sweep: str, probe: Result, tags: Mapping[str, str], score: HeldoutScore
+) -> str:
     """The linear probe as an ingredient of a sweep, as in the paper; its run id."""
     digest = of_value({"probe": tags["base"], "sweep": tags["sweep"]})
     known = store.find(digest)
     if known is not None:
         return known.run_id
     run_id = store.start("ingredient", digest, "probe", tags, parent=sweep)
-    record_ingredient(store, run_id, "probe", probe, tags, step=0)
+    record_ingredient(store, run_id, "probe", probe, tags, step=0, score=score)
     return run_id
 
 
@@ -84,28 +95,53 @@ def finish_sweep(
     probe: Result,
     tags: Mapping[str, str],
     outcomes: Iterable[Mapping[str, str] | BaseException],
+    score: HeldoutScore,
+    cache: Path,
 ) -> tuple[dict[str, str], str]:
     """End a sweep: the run ids of its ingredients by name, and which of them is the best.
 
     Args:
         outcomes: the run ids, by name, of what each part of it made; or what it raised.
+        score: that ingredients are ranked by.
+        cache: folder for downloaded models.
     """
-    runs = {"probe": record_probe(store, sweep, probe, tags)}
+    runs = {"probe": record_probe(store, sweep, probe, tags, score)}
     for outcome in outcomes:
         if not isinstance(outcome, BaseException):
             # A grid may hold one configuration twice; it is one ingredient.
             runs |= {name: run for name, run in outcome.items() if run not in runs.values()}
     store.end(sweep)
-    best, cost = store.ranking(runs)[0]
-    return runs, f"best {best} {replace(probe, errors=cost).score:.2%} held-out"
+    if score.score is None:
+        best, errors = store.ranking(runs)[0]
+        return runs, f"best {best} {score.text(1 - errors / probe.examples)} held-out"
+    ranked = store.ranking(runs, score.metric)
+    if len(ranked) < len(runs):
+        _score_again(store, [*runs.values()], score, cache)
+        ranked = store.ranking(runs, score.metric)
+    if not ranked:  # a score that is not defined on this held-out set
+        return runs, f"held-out {score.text(math.nan)}"
+    best, value = ranked[-1]
+    return runs, f"best {best} {score.text(value)} held-out"
+
+
+def _score_again(store: Store, run_ids: list[str], score: HeldoutScore, cache: Path) -> None:
+    """Log the score of the ingredients that were finished when another score was asked for."""
+    for stored in ingredients(store, run_ids, cache):
+        if score.metric not in stored.run.metrics:
+            value = score.of_file(stored.folder / PREDICTIONS_FILE)
+            store.log(stored.run.run_id, 0, {score.metric: value})
 
 
 def still_valid(project: Project, record: Mapping[str, Any]) -> bool:
     """Whether a finished sweep's record still holds.
 
-    It does not where a part was killed or its files are damaged, or the imported folder changed.
+    It does not where a part was killed or its files are damaged, or where the imported folder or
+    the score that soups are chosen by changed.
     """
     imported = project.params.sweep.imported is not None
     if imported and record.get("listing") != imported_pool.listing(project):
+        return False
+    # Another score may stop other fine-tunes, and name another best.
+    if record.get("score", ACCURACY) != score_name(project.params):
         return False
     return not record.get("crashed") and project.store().all_finished(record["runs"].values())

@@ -17,6 +17,7 @@ from soup.config.named_spaces import resolved
 from soup.config.params import Sweep
 from soup.config.search_space import Epochs, RandAugment, Range, Space
 from soup.config.validation import ParamsError
+from soup.evaluation.score_text import ACCURACY, score_text
 from soup.train.hyperparameters import Hyperparameters
 
 
@@ -40,7 +41,10 @@ def sample(sweep: Sweep) -> list[Hyperparameters]:
 
 
 def runs_to_stop(
-    scores: Mapping[str, float | BaseException], keep: float, share: float
+    scores: Mapping[str, float | BaseException],
+    keep: float,
+    share: float,
+    score_name: str = ACCURACY,
 ) -> dict[str, str]:
     """Which runs successive halving stops at a rung, and why.
 
@@ -48,17 +52,18 @@ def runs_to_stop(
     that goes on for their half. Equal scores go on together.
 
     Args:
-        scores: held-out accuracies; what failed, or is finished (infinity), is not compared.
+        scores: on held-out; what failed, or is finished (infinity), is not compared.
         keep: share that goes on, at least one.
         share: of a run, where the rung is.
+        score_name: name of the score.
     """
     known = {n: s for n, s in scores.items() if isinstance(s, float) and math.isfinite(s)}
     if not known:
         return {}
     enough = sorted(known.values(), reverse=True)[max(1, math.ceil(keep * len(known))) - 1]
     return {
-        name: f"stopped after {share:.0%} of the run: {score:.2%} held-out, "
-        f"{enough:.2%} needed to go on"
+        name: f"stopped after {share:.0%} of the run: {score_text(score_name, score)} held-out, "
+        f"{score_text(score_name, enough)} needed to go on"
         for name, score in known.items()
         if score < enough
     }

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Protocol, runtime_checkable
-
-from filelock import FileLock
+from pathlib import Path
+from typing import Any
 
 from soup.evaluation.heldout import Result, result_from
 from soup.files import of_file, of_value, write_json
@@ -23,6 +22,7 @@ from soup.pipeline.stage_record import read_record
 from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
+from soup.pipeline.sweep.heldout_score import HeldoutScore
 from soup.pipeline.sweep.part import Part, StoppedEarly, SweepError
 from soup.pipeline.sweep.recording import (
     finish_sweep,
@@ -30,6 +30,7 @@ from soup.pipeline.sweep.recording import (
     start_sweep,
     tell_unused,
 )
+from soup.pipeline.sweep.watcher import Watcher
 from soup.tracking import Store, end_with, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.run_state import Stopped
@@ -37,17 +38,6 @@ from soup.train.worker_process import Crashed, Failed
 from soup.weights.shards import WEIGHTS_FILE
 
 log = logging.getLogger("modelsoup")
-
-
-@runtime_checkable
-class Watcher(Protocol):
-    """Is told how the parts of a sweep go on."""
-
-    def step(self, name: str, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def done(self, name: str, message: str) -> None: ...
-
-    def say(self, message: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +52,7 @@ class Sweep:
             ingredients, by name.
         imported: whether the parts are checkpoints that were fine-tuned elsewhere.
         listing: a digest of the folder that these are in; '' for fine-tunes.
+        score: that ingredients are ranked by.
     """
 
     store: Store
@@ -70,6 +61,8 @@ class Sweep:
     finished: dict[str, dict[str, str]]
     imported: bool
     listing: str
+    score: HeldoutScore
+    _cache: Path
     _tags: dict[str, str]
     _probe: Result
 
@@ -94,12 +87,13 @@ class Sweep:
             "split": of_file(project.development),
         }
         imported = settings.imported is not None
+        score = HeldoutScore.of(project)
         parts: Mapping[str, Part]
         if imported:
             parts = imported_pool.checkpoints(project, shared)
             identity: dict[str, Any] = {"import": {name: p.digest for name, p in parts.items()}}
         else:
-            parts = fine_tunes(project, shared, threads)
+            parts = fine_tunes(project, shared, threads, score)
             # Not how many runs there are, nor which of them are stopped: that changes none. What is
             # off leaves the digests from before it was an option.
             off = set() if settings.frozen_batchnorm else {"frozen_batchnorm"}
@@ -124,7 +118,8 @@ class Sweep:
                 shutil.rmtree(part.folder, ignore_errors=True)
         listing = imported_pool.listing(project) if imported else ""
         probe = result_from(probed, start)
-        return Sweep(store, run_id, parts, finished, imported, listing, tags, probe)
+        cache = project.cache / "models"
+        return Sweep(store, run_id, parts, finished, imported, listing, score, cache, tags, probe)
 
     @property
     def steps(self) -> dict[str, int]:
@@ -153,7 +148,7 @@ class Sweep:
             Failed: it diverged or its process ended; the run is marked failed, with the reason.
         """
         part = self.parts[name]
-        with _lock(part):
+        with part.lock():
             if self.store.find(part.digest) is not None:
                 shutil.rmtree(part.folder, ignore_errors=True)
                 watcher.done(name, "finished before")
@@ -170,9 +165,9 @@ class Sweep:
                 ids = {part.names[a]: self._record_average(part, a, results[a]) for a in averages}
                 # The part itself is stored last: if it is there, so are its averages.
                 final = results[FINAL_WEIGHTS]
-                record_ingredient(self.store, run_id, name, final, self._tags_of(part), part.steps)
+                self._record(part, run_id, name, final)
+            scores = ", ".join(f"{a} {self.score.text_of(r)}".strip() for a, r in results.items())
             shutil.rmtree(part.folder, ignore_errors=True)
-            scores = ", ".join(f"{a} {r.score:.2%}".strip() for a, r in results.items())
             watcher.done(name, f"{scores} held-out in {seconds:.0f} s")
         return {**ids, part.names[FINAL_WEIGHTS]: run_id}
 
@@ -180,28 +175,29 @@ class Sweep:
         """Train a share of a fine-tune's steps, and pause it.
 
         Returns:
-            Its held-out accuracy there; infinity if it finished without having been asked there.
+            Its held-out score there; infinity if it finished without having been asked there.
 
         Raises:
             Failed: as `run`.
         """
         part = self.parts[name]
-        rung, metric = part.folder / f"rung-{share:g}.json", f"rung/{share:g}"
-        with _lock(part):
+        metric = self.score.rung(share)
+        rung = part.folder / f"{metric.replace('/', '-')}.json"
+        with part.lock():
             finished = self.store.find(part.digest)
             if finished is not None:
                 return finished.metrics.get(metric, math.inf)
             if rung.is_file():
-                return float(read_record(rung, accuracy=float)["accuracy"])
+                return float(read_record(rung, score=float)["score"])
             run_id = self._start(part, FINAL_WEIGHTS)
             with self._ended_by_error(run_id, name, watcher):
-                accuracy = self._make(part, run_id, name, devices, watcher, share)
-            if not isinstance(accuracy, float):  # so short a run that the rung is its end
-                return accuracy[FINAL_WEIGHTS].score
+                reached = self._make(part, run_id, name, devices, watcher, share)
+            if not isinstance(reached, float):  # so short a run that the rung is its end
+                return self.score.value(reached[FINAL_WEIGHTS])
             # For when it is finished, and others are compared with it.
-            self.store.log(run_id, part.steps, {metric: accuracy})
-            write_json(rung, {"accuracy": accuracy})
-        return accuracy
+            self.store.log(run_id, part.steps, {metric: reached})
+            write_json(rung, {"score": reached})
+        return reached
 
     def stop(self, name: str, reason: str, watcher: Watcher) -> StoppedEarly:
         """Mark a fine-tune as stopped early, with the reason; its state stays for another day."""
@@ -233,7 +229,9 @@ class Sweep:
                 else f"all {len(failed)} fine-tunes failed, the last because {last}"
             )
         done = outcomes.values()
-        runs, best = finish_sweep(self.store, self.run_id, self._probe, self._tags, done)
+        runs, best = finish_sweep(
+            self.store, self.run_id, self._probe, self._tags, done, self.score, self._cache
+        )
         what = "checkpoints imported" if self.imported else f"fine-tunes, {len(runs)} ingredients"
         summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} {what}, {best}"
         self.store.describe(self.run_id, summary)
@@ -243,6 +241,7 @@ class Sweep:
             "failed": failed,
             "crashed": [n for n, o in outcomes.items() if isinstance(o, Crashed)],
             "listing": self.listing,
+            "score": self.score.name,
             "summary": summary,
         }
 
@@ -286,14 +285,12 @@ class Sweep:
         if stored is not None:  # before what was interrupted
             return stored.run_id
         run_id, name = self._start(part, average), part.names[average]
-        record_ingredient(self.store, run_id, name, result, self._tags_of(part), part.steps)
+        self._record(part, run_id, name, result)
         return run_id
+
+    def _record(self, part: Part, run_id: str, name: str, result: Result) -> None:
+        tags = self._tags_of(part)
+        record_ingredient(self.store, run_id, name, result, tags, part.steps, self.score)
 
     def _tags_of(self, part: Part) -> dict[str, str]:
         return {**self._tags, **part.tags}
-
-
-def _lock(part: Part) -> FileLock:
-    """Two pipelines on one store: the second waits, and then finds the part finished."""
-    part.folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(part.folder.with_suffix(".lock"))

@@ -117,3 +117,23 @@ def test_a_failure_does_not_forget_the_last_success(
     found = read(tmp_path)
     assert found["modelsoup_pipeline_last_success_timestamp_seconds", ""] == success
     assert found["modelsoup_pipeline_last_failure_timestamp_seconds", ""] >= success
+
+
+def test_a_sweep_of_texts_is_told_by_its_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    state = SweepState(STEPS, 10, clock, "matthews", "texts")
+    state.step("ft-001", 20, {"heldout/accuracy": 0.9, "heldout/matthews": 0.31})
+    clock.now = 10.0
+    state.step("ft-003", 5, {"heldout/accuracy": 0.8, "heldout/matthews": 0.42})
+    state.step("ft-003", 6, {"heldout/matthews": math.nan})  # not defined: no best
+    state.step("ft-001", 40, {})
+    assert state.best == 0.31
+    assert "best matthews 31.00 held-out" in state.sentence()
+    assert "texts a second" in state.sentence()
+    assert state.rows()[1]["held-out"] == "matthews 31.00"
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    export_sweep("cola", state, running=True)
+    text = next(tmp_path.glob("*.prom")).read_text()
+    assert 'best_heldout_score{experiment="cola",score="matthews"} 0.31' in text
+    assert 'best_heldout_accuracy{experiment="cola"} NaN' in text

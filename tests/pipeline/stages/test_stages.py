@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from soup import tracking
 from soup.config.recipe import Recipe
 from soup.data.sources.folders import DataError
 from soup.errors import BadInput
+from soup.evaluation.count_tests import Answers
 from soup.evaluation.promotion_gate import packed, unpacked
 from soup.pipeline.project import Project
 from soup.pipeline.stages import cook, evaluate, probe, register, report
@@ -186,8 +188,10 @@ def test_a_champion_known_on_other_images_answers_again(swept: Project) -> None:
     assert right is not None
     store.client.set_model_version_tag(model, held.number, "soup.split", "another")
     store.client.set_model_version_tag(model, held.number, "soup.correct", packed(~right))
-    decision = register.promote(swept, store, challenger, right)
+    labels = np.zeros(len(right), dtype=np.int64)
+    own = register.Answered(right, Answers(labels, labels))
+    decision = register.promote(swept, store, challenger, own)
     assert f"against {held.tags['errors']} of champion {held.number}" in decision.reason
     weights = next((swept.cache / "champions").rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")  # of the cache: it is fetched again
-    assert register.promote(swept, store, challenger, right) == decision
+    assert register.promote(swept, store, challenger, own) == decision

@@ -17,6 +17,7 @@ from soup.config.params import parse
 from soup.config.recipe import Recipe
 from soup.config.validation import ParamsError
 from soup.data.split.manifest import Manifest
+from soup.evaluation.answers_tag import unpacked_answers
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.predict import predict
 from soup.models import open_model
@@ -27,11 +28,12 @@ from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report
 from soup.pipeline.sweep.sweep import Sweep
 from soup.recipes.learned import learned
+from soup.tracking.ingredients import ingredients
 from soup.train.finetune import Job, finetune
 from soup.train.hyperparameters import Hyperparameters
 from soup.train.worker_process import start_fork_server
 from tests import homes, text_worlds
-from tests.pipeline.projects import Silent, record
+from tests.pipeline.projects import Silent, champion_of, record
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +74,40 @@ def test_the_soup_is_judged_by_matthews(cooked: Project) -> None:
     soup = trace.loc[trace["kept"], "heldout_accuracy"].iloc[-1]
     assert soup == pytest.approx(matthews_corrcoef(heldout.labels, answers))
     assert json.loads((cooked.out / "cook.json").read_text())["score"] == "matthews"
+
+
+def test_the_sweep_ranks_and_registers_by_matthews(
+    cooked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = json.loads((cooked.out / "finetune.json").read_text())
+    labels = heldout_of(cooked, open_model(cooked.out / "soup")[0]).labels
+    stored = ingredients(cooked.store(), [*facts["runs"].values()], cooked.cache / "models")
+    scores = {s.run.name: matthews_corrcoef(labels, s.logits.argmax(axis=1)) for s in stored}
+    assert {s.run.name: s.run.metrics["heldout/matthews"] for s in stored} == pytest.approx(scores)
+    best = max(scores, key=lambda name: scores[name])
+    assert facts["score"] == "matthews"
+    assert f"matthews {100 * scores[best]:.2f} held-out" in facts["summary"]
+
+    version = champion_of(cooked, "1")
+    answers = unpacked_answers(version.tags["answers"])
+    assert answers is not None
+    soup = float(version.tags["heldout_score"])
+    assert soup == pytest.approx(matthews_corrcoef(answers.labels, answers.answers))
+    # A challenger of the same answers is no better.
+    own = register.Answered(answers.labels == answers.answers, answers)
+    challenger = replace(version, number="2")
+    monkeypatch.setattr(
+        register.tracking, "promote", lambda _store, _new, judge: judge(champion_of(cooked, "1"))
+    )
+    decision = register.promote(cooked, cooked.store(), challenger, own)
+    assert not decision.promote
+    told = f"held-out matthews (times 100) of {100 * soup:.2f} against {100 * soup:.2f} of champion"
+    assert decision.reason.startswith(told)
+    # A champion of another split answers anew: with the answers that its tags have.
+    cooked.store().client.set_model_version_tag(version.model, "1", "soup.split", "another")
+    again = register.promote(cooked, cooked.store(), challenger, own)
+    assert again.reason.startswith(told)
+    assert "right alone" not in again.reason
 
 
 def test_every_model_has_the_score_with_its_interval_on_every_split(cooked: Project) -> None:

@@ -160,3 +160,9 @@ def test_equal_scores_go_on_together_and_one_always_does() -> None:
 def test_a_grid_has_no_ranges() -> None:
     with pytest.raises(ValueError, match=r"needs lists of choices, not ranges: lr, augment$"):
         grid(1, lr=Range(min=1e-6, max=1e-4), augment=RandAugment())
+
+
+def test_fine_tunes_are_stopped_by_the_score_that_is_named() -> None:
+    stopped = runs_to_stop({"a": 0.3, "b": -0.1}, 0.5, 0.25, "matthews")
+    told = "matthews -10.00 held-out, matthews 30.00 needed to go on"
+    assert stopped == {"b": f"stopped after 25% of the run: {told}"}
