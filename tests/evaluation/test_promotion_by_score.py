@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from soup.evaluation.answers_tag import LONGEST, packed_answers, unpacked_answer
 from soup.evaluation.count_tests import Answers, compare
 from soup.evaluation.metrics import mcnemar
 from soup.evaluation.promotion_gate import Decision, Scored, scored
-from soup.evaluation.score_gate import decide_by_score
+from soup.evaluation.score_gate import decide_by_score, decide_from_tags
 from soup.evaluation.scores import f1_accuracy, macro_f1, matthews
 
 LABELS = np.array([1] * 80 + [0] * 20)
@@ -162,3 +163,25 @@ def test_answers_that_no_tag_can_hold_are_left_out() -> None:
     assert packed_answers(Answers(many, many[::-1])) == ""
     assert packed_answers(Answers(np.array([70_000]), np.array([0]))) == ""
     assert 0 < len(packed_answers(Answers(many[:10_000], many[10_000:20_000]))) <= LONGEST
+
+
+class Unknown(Exception):
+    """Raised where tags do not say enough."""
+
+
+def unknown() -> NoReturn:
+    raise Unknown
+
+
+def test_tags_alone_decide_by_the_score_that_they_name() -> None:
+    tags = {"score": "matthews", "positive": "1"}
+    better, worse = one("2", SPREAD), one("1", RARE)
+    assert decide_from_tags(tags, better, worse, unknown).promote
+    assert not decide_from_tags({}, better, worse, unknown).promote  # by errors
+    assert decide_from_tags({"score": "pearson"}, better, None, unknown).promote  # the first
+    with pytest.raises(Unknown):
+        decide_from_tags(tags, Scored("2", "s", better.correct), worse, unknown)
+    with pytest.raises(Unknown):
+        decide_from_tags(tags, better, Scored("1", "s", worse.correct), unknown)
+    with pytest.raises(ValueError, match=r"the tag 'score' or 'positive' is damaged: no score, 1"):
+        decide_from_tags({"score": "no score"}, better, worse, unknown)
