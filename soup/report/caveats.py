@@ -5,7 +5,6 @@ import math
 import pandas as pd
 
 from soup.report import formatting
-from soup.report.tables import settings
 
 # Our threshold: a ratio of the largest to the smallest learning rate that deserves a remark. The
 # paper (Wortsman et al., 2022) reports that averaging stops helping at high learning rates.
@@ -28,7 +27,8 @@ def caveats(
         score: that the candidates of the trace are judged by, and that the accuracies are of.
     """
     sentences = []
-    tuned = ingredients[ingredients[settings(ingredients)].notna().any(axis=1)]  # not the probe
+    probe = results.loc[results["kind"] == "probe", "model"]
+    tuned = ingredients[~ingredients["name"].isin(probe)]
     failed = int((tuned["status"] == "failed").sum())
     finished = len(tuned) - failed
     if failed:

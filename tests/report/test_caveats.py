@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from soup.report import Report
 from soup.report.caveats import caveats
@@ -59,3 +60,10 @@ def test_one_finished_ingredient_leaves_nothing_to_average(make: Make) -> None:
     found = noted(report)
     assert found[0].startswith("8 of 9 ingredients failed")
     assert found[1].startswith("Only one ingredient finished")
+
+
+def test_imported_ingredients_count_without_hyperparameters(make: Make) -> None:
+    report = make()
+    told = ["name", "run_id", "url", "status", "reason", "kept", "heldout_accuracy"]
+    imported = replace(report, ingredients=report.ingredients[told])
+    assert noted(imported) == noted(report)

@@ -26,7 +26,7 @@ ALPHA = 0.01  # our level for a test of each model
 FAR = 0.15  # our threshold: a difference from the record that other images alone rarely make
 ORDER = "is the order of classes that of the training? A model.json with its classes settles it."
 MOST = 4096  # classes: the assignment takes their square in memory and their cube in time
-INPUT = "is the input (size, crop, mean, std) that of the training"
+INPUT = "is the input (image size, crop, mean, std; tokenizer of texts) that of the training"
 
 
 class Answers(NamedTuple):

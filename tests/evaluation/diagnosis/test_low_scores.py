@@ -39,7 +39,10 @@ def test_answers_that_tell_nothing_are_told(classes: int) -> None:
     labels = np.arange(400) % classes
     (line,) = said(noisy(labels, classes, 0.0), labels, classes)
     assert "no better than chance" in line
-    assert "is the input (size, crop, mean, std) that of the training" in line
+    assert (
+        "is the input (image size, crop, mean, std; tokenizer of texts) that of the training"
+        in line
+    )
     (line,) = said(np.full(400, 1), labels, classes)
     assert f"no better than chance ({1 / classes:.1%}): it answers '1' to 100%" in line
     (line,) = said(np.full(400, -1), labels, classes)
