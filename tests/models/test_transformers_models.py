@@ -17,6 +17,7 @@ from soup.evaluation.predict import predict
 from soup.models import Architecture, ModelError, building, head_weights, open_model
 from soup.models.inputs import text_input_of
 from soup.models.layer_groups import checkpoint_gradients, parameter_groups, set_drop_path
+from soup.models.text_input import TokenizerError
 from soup.models.transformers_init import make_base, require
 from soup.models.transformers_models import features, head
 from soup.weights.checkpoint import save
@@ -24,7 +25,7 @@ from tests import text_worlds
 
 KINDS = (
     "bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta", "deberta-v2",
-    "modernbert", "t5",
+    "modernbert", "camembert", "xlm-roberta", "t5",
 )  # fmt: skip
 CLASSES = ("no", "perhaps", "yes")
 TEXTS = [
@@ -246,6 +247,15 @@ def test_weights_of_another_architecture_are_refused(bert: Path, tmp_path: Path)
 def test_what_cannot_be_had_is_told(bert: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         make_base(base_of(bert, **change), CLASSES)
+
+
+def test_a_tokenizer_of_another_model_is_refused_with_both_vocabularies(
+    bert: Path, tmp_path: Path
+) -> None:
+    other = text_worlds.tiny(tmp_path, vocab_size=len(text_worlds.WORDS) - 5)
+    sizes = r"belong to .*it has 37 tokens, the model's vocabulary 32"
+    with pytest.raises(TokenizerError, match=sizes):
+        make_base(base_of(other, tokenizer=str(bert)), CLASSES)
 
 
 def test_a_folder_without_a_config_is_told(tmp_path: Path) -> None:

@@ -230,6 +230,14 @@ def test_a_pair_task_with_one_column_says_so(tmp_path: Path) -> None:
         prepared(tmp_path, text="rte")
 
 
+def test_a_file_of_a_task_without_labels_says_so(tmp_path: Path) -> None:
+    glue(tmp_path, "rte")
+    write(tmp_path / "test.tsv", "index\tsentence1\tsentence2", "1\ta\tb")
+    told = r"test: .*test\.tsv lacks the column 'label' of rte \(GLUE\): it has index, sentence1"
+    with pytest.raises(DataError, match=told):
+        prepared(tmp_path, text="rte", test="test.tsv")
+
+
 def test_a_table_without_a_column_of_labels_asks_for_its_name(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "text,kind", "a,b")
     write(tmp_path / "test.csv", "text,label", "a,b")
