@@ -22,7 +22,7 @@ from soup.files import of_value
 from soup.models import ModelError, build
 from soup.models.by_name import INPUT, Resolved
 from soup.models.inputs import text_input_of
-from soup.models.text_by_folder import text_architecture
+from soup.models.text_by_folder import text_architecture, unsupported
 from soup.weights.checkpoint import Checkpoint
 
 
@@ -48,7 +48,7 @@ def open_text_evaluator(
     if architecture is None:
         raise ModelError(
             f"{weights.path} is judged on texts ({file}), and does not say that it is of a text "
-            "model: give its folder, with config.json and tokenizer.json beside the weights"
+            f"model: {unsupported(weights) or 'its description is of another'}"
         )
     tell(Resolved(architecture, True, dict.fromkeys(INPUT, "")))
     numeric = architecture.predicts_numbers

@@ -108,11 +108,14 @@ def _predict_texts(
 ) -> None:
     from soup.cli.predict_texts import predict_texts
     from soup.cli.terminal import percent, print_json, table, tell_left_out
-    from soup.models.text_by_folder import text_architecture
+    from soup.models.text_by_folder import text_architecture, unsupported
 
     architecture = text_architecture(checkpoint)
     if architecture is None:
-        raise BadInput(f"{tables[0]} is a table of texts, and {checkpoint.path} no text model")
+        raise BadInput(
+            f"{tables[0]} is a table of texts, and {checkpoint.path} no text model: "
+            f"{unsupported(checkpoint) or 'its description is of another'}"
+        )
     answers, left_out = predict_texts(checkpoint, architecture, tables, top, device)
     tell_left_out(left_out)
     if as_json:

@@ -25,7 +25,7 @@ REFUSED = re.compile(
 FILES = re.compile(r"(?!config|model)[a-z_]+\.json")  # the files of a tokenizer
 
 
-def _unfit_kind(config: Mapping[str, Any]) -> str:
+def unfit_kind(config: Mapping[str, Any]) -> str:
     """Why the kind of model of a configuration is not supported; '' if it is."""
     kind = config.get("model_type")
     if kind in KINDS:
@@ -45,7 +45,7 @@ def unfit_text(fields: Mapping[str, Any]) -> str:
     config = fields.get("config")
     problems = [f"kwargs.{name[:50]} is of images" for name in fields.get("kwargs") or {}]
     if config is not None:
-        kind = _unfit_kind(config)
+        kind = unfit_kind(config)
         problems += [kind] if kind else [*_unfit(config, "config")]
     strange = [name for name in fields.get("tokenizer") or {} if not FILES.fullmatch(name)]
     problems += [f"no file of a tokenizer is named {name[:50]!r}" for name in strange[:5]]

@@ -6,7 +6,7 @@ from soup.config.params import Base
 from soup.files import BadJson, read_json
 from soup.models.architecture import Architecture, ModelError
 from soup.models.stored_description import stored
-from soup.models.text_arguments import KINDS
+from soup.models.text_arguments import unfit_kind
 from soup.models.text_input import TOKENIZER_FILE
 from soup.weights.checkpoint import Checkpoint
 
@@ -36,12 +36,21 @@ def text_architecture(weights: Checkpoint) -> Architecture | None:
 
 def folder_of(weights: Checkpoint) -> Path | None:
     """The folder of a text model in Hugging Face's layout; None for any other checkpoint."""
+    return None if unsupported(weights) else Path(weights.files[0]).parent
+
+
+def unsupported(weights: Checkpoint) -> str:
+    """Why a checkpoint is in no folder of a text model in Hugging Face's layout; '' if it is.
+
+    Raises:
+        ModelError: its config.json cannot be read.
+    """
     folder = Path(weights.files[0]).parent
     file = folder / "config.json"
     if not file.is_file() or not (folder / TOKENIZER_FILE).is_file():
-        return None
+        return f"give its folder, with config.json and {TOKENIZER_FILE} beside the weights"
     try:
         values = read_json(file)
     except (OSError, BadJson) as error:
         raise ModelError(f"{file} cannot be read: {error}") from None
-    return folder if isinstance(values, dict) and values.get("model_type") in KINDS else None
+    return unfit_kind(values) if isinstance(values, dict) else f"{file} is no JSON object"

@@ -143,13 +143,14 @@ def described(base: Base) -> Architecture:
 
     Raises:
         ModelError: the config or the tokenizer cannot be loaded, or the kind is not supported.
-        TokenizerError: the tokenizer cannot be used.
+        TokenizerError: the tokenizer cannot be used, or belongs to another model.
     """
     with _quiet():
         values = _values(base)
         classes = tuple(_names(values))
         config = config_from(values, classes)
         tokenizer, pad = tokenizer_of(base)
+    require_vocabulary(tokenizer[TOKENIZER_FILE], config.vocab_size, Path(base.model).name)
     kind = AutoModelForSequenceClassification._model_mapping[type(config)].__name__
     return Architecture(
         library="transformers",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import matthews_corrcoef
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -14,6 +15,7 @@ from tests import text_worlds
 from tests.cli.conftest import Command
 
 FIRST = "the cat likes a dog"
+WORDS = len(text_worlds.WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,45 @@ def test_models_of_other_tokenizers_are_not_averaged(
     assert said.code == 2
     assert "other cannot be averaged with ft0: their tokenizers (tokenizer.json) differ" in said.err
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_models_of_other_vocabularies_are_not_averaged(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    other = shutil.copytree(pool[1], tmp_path / "other")
+    name = "bert.embeddings.word_embeddings.weight"
+    tensors = load_file(other / "model.safetensors")
+    tensors[name] = torch.cat([tensors[name], tensors[name][:9]])
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "out.safetensors", pool[0], other)
+    assert said.code == 2
+    assert f"other cannot be averaged with ft0: {name} is ({WORDS}, 32) in the first" in said.err
+    assert f"({WORDS + 9}, 32) in the second" in said.err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_folder_with_the_tokenizer_of_another_model_is_refused(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    odd = shutil.copytree(pool[0], tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(config | {"vocab_size": WORDS - 9}))
+    table = pool[0].parent / "test.csv"
+    said = soup("compare", odd, pool[1], "--on", table)
+    assert said.code == 2
+    told = f"does not belong to odd: it has {WORDS} tokens, the model's vocabulary {WORDS - 9}"
+    assert told in said.err
+
+
+def test_a_folder_of_another_kind_of_model_is_refused_by_its_kind(
+    soup: Command, pool: list[Path], tmp_path: Path
+) -> None:
+    odd = shutil.copytree(pool[0], tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
+    said = soup("compare", odd, pool[1], "--on", pool[0].parent / "test.csv")
+    assert said.code == 2
+    assert "of a model of type 'gpt2'; text classifiers of albert, bert" in said.err
 
 
 def test_a_table_with_labels_that_the_model_does_not_know_is_refused(
