@@ -267,7 +267,7 @@ def test_deploying_again_adds_nothing(served: Served) -> None:
     ran = served.run("infra/prefect/deploy.sh")
     assert ran.returncode == 0, ran.stderr
     assert there() == before
-    assert len(before) == 2 + 6
+    assert len(before) == 2 + 7
 
 
 def mlflow_of(served: Served) -> Any:

@@ -34,6 +34,7 @@ def client(done: Path):
 
 def test_every_stage_leaves_what_dvc_yaml_says(done: Path) -> None:
     stages = yaml.safe_load((checkouts.REPO / "dvc.yaml").read_text())["stages"]
+    del stages["study"]  # one for each study that is listed, and none is
     for name, stage in stages.items():
         record = json.loads((done / "out" / "tiny" / f"{name}.json").read_text())
         assert record["stage"] == name

@@ -96,7 +96,8 @@ def soup_of(store: Store, run_ids: list[str], splits: int) -> tuple[str, str]:
     run = store.start("soup", f"soup of {len(run_ids)}", "uniform soup", tags)
     scores = {"best_single": 0.7, "soup": 0.71, "gain": 0.01}
     metrics = {"test": scores} | {f"a-shift-of-a-long-name-{n}": scores for n in range(splits)}
-    return run, _description(store, store.get([run])[0], {"recipe": "uniform"}, metrics)
+    names = dict.fromkeys(metrics, "accuracy")
+    return run, _description(store, store.get([run])[0], {"recipe": "uniform"}, metrics, names)
 
 
 @pytest.mark.parametrize(
