@@ -16,8 +16,10 @@ from soup.pipeline import evaluation_sets, heldout
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, prepare
 from soup.pipeline.sweep.fine_tunes import fine_tunes
+from soup.pipeline.sweep.heldout_score import HeldoutScore
 from tests import checkouts, worlds
 
+BY_ACCURACY = HeldoutScore("accuracy", 0, None, np.zeros(0, np.int64))
 HELDOUT: Any = SimpleNamespace(labels=np.zeros(1, np.int64))  # the examples of the held-out split
 
 
@@ -34,7 +36,7 @@ def test_raised_limits_reach_every_stage(tmp_path: Path) -> None:
     project = made(tmp_path, limits=given)
     prepare.run(project)
     assert project.limits == project.image_store().limits == Limits(**given)
-    jobs = [part.job for part in fine_tunes(project, {}, 1).values()]
+    jobs = [part.job for part in fine_tunes(project, {}, 1, BY_ACCURACY).values()]
     assert jobs
     assert all(job.limits == job.images.limits == Limits(**given) for job in jobs)
 
@@ -57,8 +59,11 @@ def test_limits_change_no_digest_of_what_was_trained(tmp_path: Path) -> None:
     project = made(tmp_path)
     prepare.run(project)
     other = made(tmp_path, limits={"megapixels": 200})
-    assert [*fine_tunes(project, {}, 1)] == [*fine_tunes(other, {}, 1)]
-    digests = [{p.digest for p in fine_tunes(which, {}, 1).values()} for which in (project, other)]
+    assert [*fine_tunes(project, {}, 1, BY_ACCURACY)] == [*fine_tunes(other, {}, 1, BY_ACCURACY)]
+    digests = [
+        {p.digest for p in fine_tunes(which, {}, 1, BY_ACCURACY).values()}
+        for which in (project, other)
+    ]
     assert digests[0] == digests[1]
 
 
@@ -82,7 +87,7 @@ def test_no_stage_reads_an_image_that_a_changed_manifest_names_elsewhere(
 
     ways = {
         "base": lambda: base.run(project),
-        "fine-tunes": lambda: fine_tunes(project, {}, 1),
+        "fine-tunes": lambda: fine_tunes(project, {}, 1, BY_ACCURACY),
         "held-out": lambda: heldout.heldout_of(project, made_of),
         "training": lambda: heldout.training_of(project, made_of, 4),
         "evaluation": lambda: evaluation_sets.sets_of(project, made_of, HELDOUT),
