@@ -12,7 +12,7 @@ import torch
 from soup.cli.terminal import warn
 from soup.cores import cores
 from soup.errors import BadInput, some
-from soup.files import of_file
+from soup.files import BadJson, of_file, read_json
 from soup.weights import Weights
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences, shapes
@@ -20,6 +20,9 @@ from soup.weights.mergeable import MergeWarning, notes, require_mergeable
 from soup.weights.remedies import encoder_prefix, remedy
 
 TOKENIZER = "tokenizer.json"  # beside the weights of a text model
+CONFIG = "config.json"  # of transformers or timm, beside the weights
+# Its keys that say what is computed with tensors of given shapes.
+COMPUTES = ("model_type", "architecture", "num_attention_heads", "hidden_act")
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,29 @@ def require_alike(pool: Pool) -> None:
             + "\n"
             + "\n".join(dict.fromkeys(remedies))
         )
+    _require_one_config(pool)
     _require_one_tokenizer(pool)
     require_mergeable([*pool.checkpoints.values()])
+
+
+def _require_one_config(pool: Pool) -> None:
+    """Raise `Incompatible` if models of the same shapes compute different things with them."""
+    configs = {}
+    for name, model in pool.checkpoints.items():
+        file = Path(model.files[0]).parent / CONFIG
+        try:
+            values = read_json(file) if file.is_file() else None
+        except (OSError, BadJson):
+            continue  # it may be of anything, and nobody asked for it
+        if isinstance(values, dict):
+            configs[name] = {key: values.get(key) for key in COMPUTES}
+    first = next(iter(configs), "")
+    for name, values in configs.items():
+        if key := next((key for key in COMPUTES if values[key] != configs[first][key]), ""):
+            raise Incompatible(
+                f"{name} cannot be averaged with {first}: {key} in {CONFIG} is {values[key]!r} "
+                f"in the former and {configs[first][key]!r} in the latter"
+            )
 
 
 def _require_one_tokenizer(pool: Pool) -> None:

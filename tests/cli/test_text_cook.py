@@ -82,6 +82,20 @@ def test_models_of_other_tokenizers_are_not_averaged(
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.parametrize(("key", "value"), [("model_type", "roberta"), ("num_attention_heads", 1)])
+def test_models_that_compute_other_things_are_not_averaged(
+    soup: Command, pool: list[Path], tmp_path: Path, key: str, value: object
+) -> None:
+    other = shutil.copytree(pool[1], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    assert config[key] != value
+    (other / "config.json").write_text(json.dumps({**config, key: value, "_name_or_path": "x"}))
+    said = soup("cook", "-r", "uniform", "-o", tmp_path / "out.safetensors", pool[0], other)
+    assert said.code == 2
+    assert f"other cannot be averaged with ft0: {key} in config.json is {value!r}" in said.err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_models_of_other_vocabularies_are_not_averaged(
     soup: Command, pool: list[Path], tmp_path: Path
 ) -> None:
