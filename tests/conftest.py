@@ -11,6 +11,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.faults.ground import Ground
+    from tests.laned import Lanes
 
 # Hypothesis without a clock, and the same examples on every run of CI.
 settings.register_profile("soup", deadline=None, derandomize="CI" in os.environ)
@@ -81,3 +82,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Ground]":
 
     with ground(tmp_path_factory.mktemp("ground"), **PATIENT) as made:
         yield made
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Lanes]":
+    """Gives this process so many cores."""
+    import torch
+
+    def give(count: int) -> None:
+        monkeypatch.setattr("soup.models.lanes.cores", lambda: count)
+        torch.set_num_threads(count)
+
+    yield give
+    torch.set_num_threads(1)
