@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from soup.models import Architecture, ModelError, build, library, load_weights, open_model
+from soup.models import Architecture, ModelError, build, building, library, load_weights, open_model
 from soup.weights.shards import CheckpointError
 from tests.worlds import architecture, put, tiny
 
@@ -103,3 +103,16 @@ def test_building_does_not_touch_the_given_weights() -> None:
         for parameter in other.parameters():
             parameter.add_(1)
     assert all(torch.equal(t, weights[n]) for n, t in model.state_dict().items())
+
+
+def test_without_transformers_the_extra_that_has_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="transformers")
+
+    monkeypatch.setattr(building, "import_module", missing)
+    with pytest.raises(
+        ModelError, match=r"transformers, which is not installed.*modelsoup\[text\]"
+    ):
+        building.library("transformers")

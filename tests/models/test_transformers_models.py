@@ -14,7 +14,7 @@ from soup.data.text.examples import as_text_examples
 from soup.data.text.texts import Text
 from soup.errors import BadInput
 from soup.evaluation.predict import predict
-from soup.models import Architecture, ModelError, building, head_weights, open_model
+from soup.models import Architecture, ModelError, head_weights, open_model
 from soup.models.inputs import text_input_of
 from soup.models.layer_groups import checkpoint_gradients, parameter_groups, set_drop_path
 from soup.models.text_input import TokenizerError
@@ -267,19 +267,6 @@ def test_there_is_no_drop_path(bert: Path) -> None:
     architecture, model, _ = make_base(base_of(bert), CLASSES)
     with pytest.raises(ModelError, match="has no drop path; set it to 0"):
         set_drop_path(model, architecture, 0.1)
-
-
-def test_without_transformers_the_extra_that_has_it_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name="transformers")
-
-    monkeypatch.setattr(building, "import_module", missing)
-    with pytest.raises(
-        ModelError, match=r"transformers, which is not installed.*modelsoup\[text\]"
-    ):
-        building.library("transformers")
 
 
 @pytest.mark.parametrize(
