@@ -159,19 +159,9 @@ def _model(stored: Stored) -> Model:
         name=stored.ingredient.name,
         weights=stored.ingredient.weights,
         digest=stored.run.tags[WEIGHTS_DIGEST],
-        settings={key: setting(text) for key, text in stored.run.params.items()},
+        settings=stored.run.settings,
         heldout=lambda: stored.logits,
     )
-
-
-def setting(text: str) -> str | float | int:
-    """A hyperparameter of a run, which MLflow keeps as text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _statistics(recalibration: Recalibration | None) -> str:

@@ -28,5 +28,6 @@ from soup.tracking.registry import (
     versions,
 )
 from soup.tracking.server_check import TrackingError
-from soup.tracking.store import Store, Tracked
+from soup.tracking.store import Store
 from soup.tracking.system_metrics import log_system_metrics
+from soup.tracking.tracked import Tracked

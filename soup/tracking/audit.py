@@ -19,7 +19,7 @@ from soup.errors import presentable, without_password
 from soup.files import parse_json
 from soup.tracking.limits import shortened
 from soup.tracking.registry import Registry, Version, versions
-from soup.tracking.store import PREFIX
+from soup.tracking.tracked import PREFIX
 
 AUDIT = "audit."
 WHAT = ("promoted", "refused", "rolled back", "copied")

@@ -13,7 +13,8 @@ from soup.evaluation.metrics import Correct, Logits
 from soup.recipes.ingredient import Ingredient
 from soup.tracking.model_files import Damaged, folders
 from soup.tracking.server_check import TrackingError
-from soup.tracking.store import Store, Tracked
+from soup.tracking.store import Store
+from soup.tracking.tracked import Tracked
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
 

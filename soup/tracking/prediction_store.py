@@ -10,7 +10,8 @@ from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Logits
 from soup.files import of_file
 from soup.tracking.server_check import TrackingError
-from soup.tracking.store import PREFIX, Store
+from soup.tracking.store import Store
+from soup.tracking.tracked import PREFIX
 
 FOLDER = "predictions"
 

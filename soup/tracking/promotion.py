@@ -21,7 +21,7 @@ from soup.evaluation.promotion_gate import Decision
 from soup.tracking.audit import Event, Unreadable, event, facts_of, note, tell
 from soup.tracking.registry import Registry, Version, aliases, champion, version
 from soup.tracking.server_check import TrackingError
-from soup.tracking.store import PREFIX
+from soup.tracking.tracked import PREFIX
 
 MOVING = "moving."
 DAMAGED = "damaged."  # in the place of MOVING: what is set aside

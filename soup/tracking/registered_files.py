@@ -21,7 +21,8 @@ from soup.models.allowed_files import (
 from soup.tracking.model_files import WEIGHTS_DIGEST
 from soup.tracking.registry import Registry, Version, annotate, create, of_digest, version
 from soup.tracking.server_check import TrackingError
-from soup.tracking.store import PREFIX, Store
+from soup.tracking.store import Store
+from soup.tracking.tracked import PREFIX
 from soup.weights.shards import WEIGHTS_FILE
 
 FILES = "files"  # the tag with the digests of all files

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from soup.tracking.limits import shortened
 from soup.tracking.server_check import TrackingError, answers
-from soup.tracking.store import PREFIX
+from soup.tracking.tracked import PREFIX
 
 SIGNATURE = "signature"  # the tag of a signature of all files
 

@@ -8,7 +8,6 @@ import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -20,7 +19,6 @@ from mlflow.entities import (
     LoggedModelStatus,
     Metric,
     Param,
-    Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
@@ -41,35 +39,7 @@ from soup.tracking.limits import (
 )
 from soup.tracking.open_runs import begun, ended
 from soup.tracking.server_check import TrackingError, answers, without_artifacts
-
-PREFIX = "soup."
-ERRORS = "heldout/errors"
-COST = "heldout/cost"  # where models predict numbers: 1 less their score
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """A run as MLflow knows it.
-
-    Attributes:
-        run_id, name, status: MLflow's.
-        model_id: the logged model that holds its weights, '' if there is none.
-        tags: those with our prefix, without it.
-        params, metrics: as logged, metrics with their last value.
-    """
-
-    run_id: str
-    name: str
-    status: str
-    model_id: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-    @property
-    def cost(self) -> float:
-        """The number of held-out errors, or 1 less the score of predicted numbers; else NaN."""
-        return self.metrics.get(ERRORS, self.metrics.get(COST, math.nan))
+from soup.tracking.tracked import ERRORS, PREFIX, Tracked, tracked
 
 
 class Store:
@@ -150,7 +120,7 @@ class Store:
             max_results=1,
             order_by=["attributes.start_time DESC"],
         )
-        return _tracked(runs[0]) if runs else None
+        return tracked(runs[0]) if runs else None
 
     def get(self, run_ids: Sequence[str]) -> list[Tracked]:
         """Runs by id, in the given order.
@@ -159,7 +129,7 @@ class Store:
             TrackingError: one is missing.
         """
         runs = bulk_queries.runs(self.client, self.experiment_id, [*dict.fromkeys(run_ids)])
-        found = {run.info.run_id: _tracked(run) for run in runs}
+        found = {run.info.run_id: tracked(run) for run in runs}
         missing = [run_id for run_id in run_ids if run_id not in found]
         if missing:
             raise TrackingError(
@@ -178,7 +148,7 @@ class Store:
 
     def finished(self, parent: str = "") -> dict[str, Tracked]:
         """The newest finished run of each digest, of a parent or of the whole experiment."""
-        runs = map(_tracked, bulk_queries.finished(self.client, self.experiment_id, parent))
+        runs = map(tracked, bulk_queries.finished(self.client, self.experiment_id, parent))
         return {run.tags["digest"]: run for run in runs if "digest" in run.tags}
 
     def ranked(self, run_ids: Sequence[str]) -> list[Tracked]:
@@ -292,16 +262,3 @@ class Store:
     def link(self, run_id: str) -> str:
         """A run's page in MLflow's UI; '' for a store without one."""
         return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
-
-
-def _tracked(run: Run) -> Tracked:
-    tags = run.data.tags
-    return Tracked(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        status=run.info.status,
-        model_id=tags.get(PREFIX + "model_id", ""),
-        tags={k.removeprefix(PREFIX): v for k, v in tags.items() if k.startswith(PREFIX)},
-        params=run.data.params,
-        metrics=run.data.metrics,
-    )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from benchmarks import grown
 from soup.tracking import Store, Tracked, TrackingError, bulk_queries, folders, ingredients
-from soup.tracking.store import _tracked
+from soup.tracking.tracked import tracked
 from tests.registries import open_store
 from tests.servers import MlflowServer, running
 
@@ -75,7 +75,7 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def one_by_one(full: Full, run_ids: Any) -> list[Tracked]:
-    return [_tracked(full.store.client.get_run(run_id)) for run_id in run_ids]
+    return [tracked(full.store.client.get_run(run_id)) for run_id in run_ids]
 
 
 def by_the_book(runs: list[Tracked]) -> list[Tracked]:

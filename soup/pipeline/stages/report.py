@@ -176,7 +176,7 @@ def _ingredients(
             "kept": run.name in kept,
             "heldout_accuracy": run.metrics.get(f"heldout/{score}", math.nan),
         }
-        return facts | {name: _value(text) for name, text in run.params.items()}
+        return facts | run.settings
 
     def lost(name: str, reason: str) -> dict[str, Any]:
         facts = {"name": name, "run_id": "", "url": "", "status": "failed", "reason": reason}
@@ -184,13 +184,3 @@ def _ingredients(
 
     finished = [row(run) for run in store.get([*sweep["runs"].values()])]
     return pd.DataFrame([*finished, *(lost(n, r) for n, r in sweep["failed"].items())])
-
-
-def _value(text: str) -> str | float | int:
-    """MLflow keeps parameters as text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
