@@ -19,6 +19,7 @@ from soup.models.text_input import opened
 from soup.models.text_model import TextClassifier
 
 KEY = "label_token_ids"  # in the configuration: the tokens of each class's label
+WRITERS = ("t5",)  # kinds of models that can write labels
 
 
 class LabelsAsText(TextClassifier):

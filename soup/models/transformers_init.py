@@ -1,6 +1,6 @@
 """The initialisation from transformers: a model by name or folder, its tokenizer, a new head."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,20 @@ from soup.config.params import Base
 from soup.errors import some
 from soup.files import read_json
 from soup.models.architecture import Architecture, ModelError
+from soup.models.head_from_names import head_from_names, require_pooled
 from soup.models.inputs import text_input_of
-from soup.models.labels_as_text import tokens_of_labels
+from soup.models.labels_as_text import WRITERS, tokens_of_labels
 from soup.models.pretrained_tokenizer import first_line, max_length_of, tokenizer_of
-from soup.models.text_input import TOKENIZER_FILE, TextInput, require_vocabulary
+from soup.models.text_input import TOKENIZER_FILE, require_vocabulary
 from soup.models.transformers_models import (
     CONFIG_FILE,
     as_classifier,
     config_from,
-    features,
     head,
     plain_config,
     require_kind,
 )
 
-WRITERS = ("t5",)  # kinds of models that can write labels
 SEED = 0  # of the layers that the weights lack
 
 
@@ -93,49 +92,12 @@ def make_base(
     )
     inputs = text_input_of(architecture)
     if base.head == "zeroshot":
-        _require_pooled(base, values, note)
+        require_pooled(base, values, note)
         given = len(base.class_names or classes)
         if given != len(classes):
             raise ModelError(f"base.class_names: {given} class_names for {len(classes)} classes")
-        _from_names(classifier, linear, inputs, base.class_names or classes)
+        head_from_names(classifier, linear, inputs, base.class_names or classes)
     return architecture, classifier, note
-
-
-def _require_pooled(base: Base, values: Any, lacking: str) -> None:
-    """Check that the head's input is something that the model was trained to compute.
-
-    Raises:
-        ModelError: a layer before the head would be random, or the model is an encoder-decoder.
-    """
-    reason = "its weights are random" if base.weights == "random" else lacking
-    if values["model_type"] in WRITERS:
-        reason = "an encoder-decoder writes its labels: take head: text"
-    if reason:
-        raise ModelError(
-            f"base.head: zeroshot compares texts with class names by {base.model}'s pooled output, "
-            f"and {reason}; or take head: new"
-        )
-
-
-@torch.no_grad()
-def _from_names(
-    model: nn.Module, linear: nn.Linear, inputs: TextInput, names: Sequence[str]
-) -> None:
-    """Make the rows of the head from the features of the class names, in place.
-
-    A row is the name's features less the mean of all names, with a length of 1.
-    """
-    pieces = inputs.encode([(name.replace("_", " "), None) for name in names])
-    tokens = torch.zeros(len(pieces), 2, max(len(piece.ids) for piece in pieces), dtype=torch.long)
-    tokens[:, 0] = inputs.pad
-    for row, piece in zip(tokens, pieces, strict=True):
-        row[0, : len(piece.ids)] = torch.tensor(piece.ids)
-        row[1, : len(piece.ids)] = 1 + torch.tensor(piece.types)
-    rows = features(model, tokens)
-    rows = rows - rows.mean(dim=0)
-    linear.weight.copy_(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12))
-    if linear.bias is not None:
-        nn.init.zeros_(linear.bias)
 
 
 def described(base: Base) -> Architecture:
