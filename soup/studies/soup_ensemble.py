@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from soup.config.studies import StudyOptions
 from soup.evaluation.metrics import Labels, LabelSets, Logits, score
@@ -128,6 +129,7 @@ def draw(table: pd.DataFrame) -> Figure:
         ends = [min(x.min(), y.min()), max(x.max(), y.max())]
         axes.plot(ends, ends, color=INK, linewidth=0.6, dashes=(2, 3))
         axes.set_title(f"{formatting.split(split).capitalize()} (dashed: equal)")
+        axes.xaxis.set_major_locator(MaxNLocator(5))  # long numbers run into each other
         axes.set_ylabel("Measured (nats)")
     grid[-1, 0].set_xlabel("Approximated (nats)")
     return figure
