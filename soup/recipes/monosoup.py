@@ -14,8 +14,9 @@ Other tensors, and those with norm(D) < 1e-6 norm(theta_base), are the fine-tune
 The control that the paper lacks: shrinking each D by one number, to the norm that MonoSoup leaves.
 With a judge the trace has its errors beside MonoSoup's; `shrink="norm"` makes it.
 
-Our decisions: theta is the mean of the ingredients, one or many, and alpha makes the result the end
-of a WiSE-FT line: theta_base + alpha (theta - theta_base). S and U are those of the smaller Gram
+Our decisions: theta is the mean of the ingredients, one or many, or (`of="best"`) the best single
+model on held-out, as in the paper; alpha makes the result the end of a WiSE-FT line: theta_base +
+alpha (theta - theta_base). S and U are those of the smaller Gram
 matrix of D, by which singular values below 1e-8 s_1 count as 0. Where exp of the entropy is an
 integer but for rounding, k is this integer.
 """
@@ -31,6 +32,7 @@ from torch import Tensor
 from soup.recipes.blending import mean, soup_of_all, weights_of
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
 from soup.recipes.judge import Judge
+from soup.recipes.ranking import ranked
 from soup.weights import Weights
 from soup.weights.merged import Merged, materialize_if_eager
 from soup.weights.numbers import fitted, numbers, shared_infinities
@@ -40,6 +42,7 @@ SMALLEST_CHANGE = 1e-6  # of the base's norm
 ROUNDING = 1e-9  # of exp(entropy) and of shares of energy
 
 Shrink = Literal["spectral", "norm"]
+Of = Literal["all", "best"]
 
 
 def monosoup(
@@ -49,6 +52,7 @@ def monosoup(
     energy: float | None = None,
     shrink: Shrink = "spectral",
     alpha: float = 1.0,
+    of: Of = "all",
 ) -> Soup:
     """Damp the weak directions of the change from the base: robustness from a single model.
 
@@ -60,12 +64,18 @@ def monosoup(
             number of directions by spectral entropy.
         shrink: "norm" makes the control: each tensor's change by one number, to the same norm.
         alpha: position on the line from the base (0) to the result (1).
+        of: the mean of all ingredients, or the best of them on held-out.
 
     Raises:
-        Unusable: there are no ingredients, two have the same name, or `energy` is not in (0, 1].
+        Unusable: there are no ingredients, two have the same name, an option is out of range, or
+            the best is asked for where none was scored.
         Incompatible: names or shapes differ among the ingredients and the base.
         NotFinite: a tensor holds NaN or infinite numbers (raised when it is computed).
     """
+    if of not in ("all", "best"):
+        raise Unusable(f"unknown of {of!r}; known: all, best")
+    if of == "best":
+        ingredients = ranked(ingredients)[:1]
     models = weights_of(ingredients)
     if energy is not None and not 0 < energy <= 1:
         raise Unusable(f"energy is the share to keep, above 0 to 1, not {energy}")
@@ -76,16 +86,14 @@ def monosoup(
         merged = _Damped(models, base, energy, how, alpha)
         return materialize_if_eager(merged, [*models, base])
 
-    soup = soup_of_all(ingredients, merged(shrink), judge)
     if judge is None:
-        return soup
+        return soup_of_all(ingredients, merged(shrink), judge)
     other: Shrink = "norm" if shrink == "spectral" else "spectral"
     labels = {"spectral": "monosoup", "norm": "control: one number a tensor, same norms"}
-    trials = (
-        Trial(labels[shrink], soup.errors, at_most=None, kept=True),
-        Trial(labels[other], judge(merged(other)), at_most=None, kept=False),
-    )
-    return replace(soup, trace=trials)
+    beside = Trial(labels[other], judge(merged(other)), at_most=None, kept=False)
+    # Judged last, as the caller takes the judge's last answers for those of the soup.
+    soup = soup_of_all(ingredients, merged(shrink), judge)
+    return replace(soup, trace=(beside, Trial(labels[shrink], soup.errors, None, kept=True)))
 
 
 class _Damped(Merged):

@@ -1,6 +1,7 @@
 """MonoSoup damps singular directions as the paper's formula says, literally and slowly."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -133,10 +134,27 @@ def test_a_judge_counts_the_errors_of_the_result_and_of_the_control_beside_it() 
         return len(asked)
 
     soup = monosoup(named([model]), base, judge)
-    assert (soup.errors, soup.kept) == (1, ("model 0",))
-    assert [(t.errors, t.kept) for t in soup.trace] == [(1, True), (2, False)]
-    assert [t.name for t in soup.trace] == ["monosoup", "control: one number a tensor, same norms"]
-    assert same(asked[1], monosoup(named([model]), base, shrink="norm").weights)
+    assert (soup.errors, soup.kept) == (2, ("model 0",))
+    assert [(t.errors, t.kept) for t in soup.trace] == [(1, False), (2, True)]
+    assert [t.name for t in soup.trace] == ["control: one number a tensor, same norms", "monosoup"]
+    # The pipeline keeps the judge's last answers as those of the soup: equal errors do not tell.
+    assert same(asked[1], soup.weights)
+    assert same(asked[0], monosoup(named([model]), base, shrink="norm").weights)
+
+
+def test_it_can_be_that_of_the_best_model_on_heldout_alone() -> None:
+    torch.manual_seed(0)
+    base, *models = ({"w": torch.randn(4, 3)} for _ in range(4))
+    ingredients = [
+        replace(one, errors=errors) for one, errors in zip(named(models), [3, 1, 2], strict=True)
+    ]
+    soup = monosoup(ingredients, base, of="best")
+    assert soup.kept == ("model 1",)
+    assert same(soup.weights, monosoup(named([models[1]]), base).weights)
+    with pytest.raises(Unusable, match="no ingredient with a held-out score"):
+        monosoup([replace(one, errors=math.nan) for one in ingredients], base, of="best")
+    with pytest.raises(Unusable, match="unknown of 'x'; known: all, best"):
+        monosoup(ingredients, base, of="x")  # type: ignore[arg-type]
 
 
 def test_equal_singular_values_and_a_single_one_are_counted_without_rounding() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from soup.models.building import mismatch_message
+from soup.models.conversion import efficientnet_names
 from soup.models.conversion.errors import FormatError
 
 
@@ -16,7 +17,8 @@ def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """Weights under the tensor names of a timm model; their head may have any number of classes.
 
     Weights that fit the model are returned as they are. Otherwise timm's `checkpoint_filter_fn` for
-    the family of the model renames them; it may also merge or resample tensors.
+    the family of the model renames them; it may also merge or resample tensors. Names of the
+    EfficientNet-PyTorch package, which timm does not translate, are translated here.
 
     Args:
         weights: tensor name -> tensor.
@@ -31,6 +33,8 @@ def fit(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     model = _model(name)
     if not _misfits(weights, model, name):
         return dict(weights)
+    if efficientnet_names.is_foreign(weights):
+        weights = efficientnet_names.renamed(weights, model.state_dict())
     entry = timm.model_entrypoint(name)
     remap = getattr(sys.modules[entry.__module__], "checkpoint_filter_fn", None)
     if remap is not None:
