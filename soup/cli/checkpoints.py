@@ -14,6 +14,7 @@ from soup.cores import cores
 from soup.errors import BadInput, some
 from soup.files import BadJson, of_file, read_json
 from soup.weights import Weights
+from soup.weights.adapters import Adapted, Adapter, is_adapter, named_base, require_one_base
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences, shapes
 from soup.weights.mergeable import MergeWarning, notes, require_mergeable
@@ -37,6 +38,11 @@ class Pool:
     digests: Mapping[str, str]
 
     @property
+    def has_adapters(self) -> bool:
+        """Whether some are adapters, merged into their base."""
+        return any(isinstance(model, Adapted) for model in self.checkpoints.values())
+
+    @property
     def twice(self) -> list[list[str]]:
         """Groups of names whose checkpoints have the same bytes."""
         groups: dict[str, list[str]] = {}
@@ -45,21 +51,25 @@ class Pool:
         return [names for names in groups.values() if len(names) > 1]
 
 
-def open_pool(paths: Sequence[str], advance: Callable[[], object] = lambda: None) -> Pool:
+def open_pool(
+    paths: Sequence[str], advance: Callable[[], object] = lambda: None, base: str | None = None
+) -> Pool:
     """Open checkpoints and compute their digests.
 
     Args:
-        paths: files, shard indexes, folders or URLs.
+        paths: files, shard indexes, folders or URLs; with a base, also adapters of PEFT.
         advance: called once a checkpoint that was read.
+        base: what adapters are merged into.
 
     Raises:
         BadInput: some cannot be read; all of those are named.
     """
     opened: dict[str, Checkpoint] = {}
     problems = []
+    merged = merger([path for path in paths if is_adapter(path)], base)
     for name, path in zip(names_of(paths), paths, strict=True):
         try:
-            opened[name] = Checkpoint(path)
+            opened[name] = merged(path) if is_adapter(path) else Checkpoint(path)
         except BadInput as error:
             problems.append(str(error))
     if problems:
@@ -73,6 +83,30 @@ def open_pool(paths: Sequence[str], advance: Callable[[], object] = lambda: None
     with ThreadPoolExecutor(cores()) as threads:
         digests = list(threads.map(digest, opened.values()))
     return Pool(opened, dict(zip(opened, digests, strict=True)))
+
+
+def merger(adapters: Sequence[str], base: str | None) -> Callable[[str], Checkpoint]:
+    """A function that opens an adapter as the model that it makes of its base.
+
+    Args:
+        adapters: all that will be opened.
+        base: the model that they were trained on.
+
+    Raises:
+        BadInput: there are adapters, and no base is given, or they name several.
+    """
+    if not adapters:
+        return Checkpoint
+    if base is None:
+        named = named_base(adapters[0])
+        raise BadInput(
+            f"{adapters[0]} is an adapter of PEFT, which is no model without its base: give the "
+            f"weights that it was trained on{f' ({named})' if named else ''} by --base"
+        )
+    require_one_base(adapters)
+    weights = Checkpoint(base)
+    digest = weights.digest()
+    return lambda path: Adapted(Adapter.open(path), weights, digest)
 
 
 def names_of(paths: Sequence[str]) -> list[str]:

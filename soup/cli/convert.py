@@ -12,10 +12,17 @@ from soup.cli.options import Json
 @with_model
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A .pt, .pth, .bin or .ckpt file, or a folder with shards.")
+        str,
+        typer.Argument(
+            help="A .pt, .pth, .bin or .ckpt file, or a folder with shards or an adapter."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.")],
     model: ModelOptions,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Of an adapter of PEFT: the weights it was trained on."),
+    ] = None,
     ema: Annotated[
         bool,
         typer.Option("--ema", help="Take the exponential moving average that the file holds."),
@@ -34,14 +41,21 @@ def convert(
 
     Files of torch, Lightning, timm, open_clip and Hugging Face are known. With --model timm:NAME,
     the names of the tensors become those of timm. What timm's checkpoint says of the size and
-    colours of its images is kept, and so is what the options say.
+    colours of its images is kept, and so is what the options say. With --base, an adapter's folder
+    becomes the whole model that it makes of its base.
     """
     from dataclasses import asdict
 
     from soup.cli.terminal import bold, print_json, say, warn
-    from soup.errors import some
+    from soup.errors import BadInput, some
     from soup.models.conversion import convert as to_safetensors
+    from soup.weights.adapters import is_adapter
 
+    if is_adapter(source):
+        _merge(source, base, out, as_json)
+        return
+    if base is not None:
+        raise BadInput(f"--base is for adapters of PEFT, and {source} is none: leave it out")
     new_folder = not out.parent.exists()
     imported = to_safetensors(source, out, ema=ema, key=key, model=model.model, given=model.given())
     if imported.others and not key:
@@ -68,3 +82,20 @@ def convert(
     if imported.renamed:
         old, new = next(iter(imported.renamed.items()))
         say(f"  {len(imported.renamed)} renamed, such as {old} to {new}")
+
+
+def _merge(source: str, base: str | None, out: Path, as_json: bool) -> None:
+    """Write the model that an adapter makes of its base."""
+    from soup.cli.checkpoints import merger
+    from soup.cli.terminal import bold, print_json, say
+    from soup.errors import BadInput
+    from soup.weights import save
+
+    merged = merger([source], base)(source)
+    if out.exists() and any(out.samefile(file) for file in merged.files):
+        raise BadInput(f"--out {out} is one of the inputs: give another name")
+    digest = merged.digest()
+    save(merged, out, {**merged.metadata, "source": Path(source).name, "sha256": digest})
+    if as_json:
+        print_json({"path": out, "layout": "PEFT", "tensors": len(merged), "sha256": digest})
+    say(bold(out), f" {source} merged into {base}, {out.stat().st_size / 1e6:.1f} MB")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def cook(**given: Any) -> None:
     recipe = recipe_of(options)
     arguments = arguments_of(recipe, options)
     with progress("reading", len(options.models)) as advance:
-        pool = open_pool(options.models, advance)
+        pool = open_pool(options.models, advance, options.base)
     _require_other_output(options, pool)
     if options.mlflow:
         from soup.cli.mlflow_run import log, require
@@ -51,9 +51,7 @@ def cook(**given: Any) -> None:
     warn_of_merge(pool, options.dtype)
     for names in pool.twice:
         warn(f"{' and '.join(names)} are the same model, which then counts twice")
-    base = None if options.base is None else _base(options.base, pool)
-    if base is not None and "base" in parameters_of(recipe):
-        arguments["base"] = base
+    arguments |= _base_of(recipe, options, pool)
     ingredients = [Ingredient(n, c, math.nan) for n, c in pool.checkpoints.items()]
     report: dict[str, Any] = {"out": str(options.out), "recipe": options.recipe}
     scored: Scored | None = None
@@ -115,6 +113,18 @@ def _require_other_output(options: CookOptions, pool: "Pool") -> None:
         inputs |= {Path(file).resolve() for file in Checkpoint(options.base).files}
     if options.out.resolve() in inputs:
         raise BadInput(f"--out {options.out} is one of the inputs: give another name")
+
+
+def _base_of(
+    recipe: "Callable[..., Soup]", options: CookOptions, pool: "Pool"
+) -> dict[str, "Checkpoint"]:
+    """The base that is given, as the recipe's argument if it takes one."""
+    wanted = "base" in parameters_of(recipe)
+    # The base of adapters may be a published encoder: it lacks the head that each of them brings.
+    if options.base is None or (pool.has_adapters and not wanted):
+        return {}
+    base = _base(options.base, pool)
+    return {"base": base} if wanted else {}
 
 
 def _base(path: str, pool: "Pool") -> "Checkpoint":

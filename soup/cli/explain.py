@@ -50,7 +50,7 @@ def explain(
 
     chosen = devices(device)
     with progress("reading", len(models)) as advance:
-        pool = open_pool(models, advance)
+        pool = open_pool(models, advance, base)
     require_alike(pool)
     origin, digest = (None, "") if base is None else open_origin(base, pool)
     metadata = {name: dict(weights.metadata) for name, weights in pool.checkpoints.items()}

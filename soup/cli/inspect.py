@@ -68,7 +68,7 @@ def inspect(
 
     chosen = devices(device)
     with progress("reading", len(models)) as advance:
-        pool = open_pool(models, advance)
+        pool = open_pool(models, advance, base)
     files = [_facts(name, pool) for name in pool.checkpoints]
     if not as_json:
         columns = ["model", ">tensors", ">parameters", "dtypes", "SHA-256", "says of itself"]

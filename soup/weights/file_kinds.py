@@ -63,8 +63,8 @@ FOLDERS: list[tuple[str, str]] = [
     ),
     (
         "adapter_model.*",
-        "an adapter of PEFT, not a whole model; merge it first, model.merge_and_unload(), and save "
-        "the model",
+        "an adapter of PEFT, not a whole model; soup cook --base BASE averages adapters, and "
+        "soup import {path} --base BASE --out NEW.safetensors makes a whole model of one",
     ),
     ("saved_model.pb", "a SavedModel of TensorFlow; its network is not one of torch"),
     (

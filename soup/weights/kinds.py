@@ -121,8 +121,9 @@ KINDS = (
         "low-rank factors",
         "the name has a part such as `lora_A`, `lora_B`, `lora_down`, `hada_w1`, `vera_lambda_b`",
         "equal",
-        "the mean of factors is not the mean of their products: merge each adapter into its model "
-        "(peft: merge_and_unload), and average those",
+        "the mean of factors is not the mean of their products: give the folders of the adapters "
+        "(with adapter_config.json) and their base, soup cook --base BASE A B, or merge each into "
+        "its model (peft: merge_and_unload) and average those",
         lambda name, _: LORA.search(name) is not None,
     ),
     Kind(

@@ -72,7 +72,7 @@ FOLDERS: dict[str, tuple[list[str], str]] = {
         "zero_to_fp",
     ),
     "a step of DeepSpeed": (["bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "zero_to_fp32.py"),
-    "PEFT": (["adapter_config.json", "adapter_model.safetensors"], "adapter of PEFT.*merge_and"),
+    "PEFT": (["adapter_config.json", "adapter_model.safetensors"], "adapter of PEFT.*--base"),
     "TensorFlow": (["saved_model.pb", "variables/variables.index"], "a SavedModel of TensorFlow"),
     "Orbax": (["_CHECKPOINT_METADATA", "manifest.ocdbt"], "a checkpoint of Orbax"),
 }

@@ -91,17 +91,17 @@ REFUSED: dict[str, tuple[Callable[[], Model], list[str], str]] = {
     "kohya": (
         lambda: {f"lora_unet_q.lora_{f}.weight": torch.randn(2, 2) for f in ("down", "up")},
         ["lora_unet_q.lora_down.weight"],
-        "merge each adapter",
+        "soup cook --base BASE A B",
     ),
     "diffusers": (
         lambda: {f"q_lora.{f}.weight": torch.randn(2, 2) for f in ("down", "up")},
         ["q_lora.down.weight"],
-        "merge each adapter",
+        "soup cook --base BASE A B",
     ),
     "LoHa": (
         lambda: {f"q.hada_w{i}_{f}": torch.randn(2, 2) for i in "12" for f in "ab"},
         ["q.hada_w1_a", "q.hada_w2_b"],
-        "merge each adapter",
+        "soup cook --base BASE A B",
     ),
     "weight norm": (
         lambda: layer(parametrizations.weight_norm, nn.Conv1d(2, 3, 3)),

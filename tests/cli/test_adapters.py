@@ -1,0 +1,83 @@
+"""soup cook, inspect and import on the folders of PEFT adapters."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import soup as library
+from tests.cli.conftest import Command
+from tests.weights.adapters.peft_models import adapter, base, largest_gap
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A base and two adapters of it."""
+    start = base(tmp_path)
+    for seed, name in enumerate("ab"):
+        merged = adapter(start, tmp_path / name, seed=seed, r=4 + seed)
+        library.save(merged, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+def test_adapters_are_averaged_as_the_models_they_stand_for(soup: Command, world: Path) -> None:
+    out = world / "out.safetensors"
+    words = ("--base", world / "base.safetensors", world / "a", world / "b")
+    said = soup("cook", "-r", "uniform", "-o", out, *words)
+    assert said.code == 0, said.err
+    models = [library.Checkpoint(world / f"{name}.safetensors") for name in "ab"]
+    assert largest_gap(library.Checkpoint(out), library.average(models)) < 1e-6
+    notes = library.Checkpoint(out).metadata
+    assert notes["base"] == library.Checkpoint(world / "base.safetensors").digest()
+    assert set(json.loads(notes["ingredients"])) == {"a", "b"}
+    assert soup("inspect", *words).code == 0
+    stock = soup("cook", "-r", "stock", "-o", out, *words)
+    assert stock.code == 0, stock.err
+
+
+def test_the_file_of_an_adapter_stands_for_its_folder(soup: Command, world: Path) -> None:
+    file = world / "a" / "adapter_model.safetensors"
+    words = ("--base", world / "base.safetensors", "-o", world / "out.safetensors")
+    assert soup("cook", "-r", "uniform", *words, file, world / "b").code == 0
+
+
+def test_an_adapter_becomes_a_whole_model(soup: Command, world: Path) -> None:
+    out = world / "whole.safetensors"
+    said = soup("import", world / "a", "--base", world / "base.safetensors", "-o", out)
+    assert said.code == 0, said.err
+    assert largest_gap(load_file(out), load_file(world / "a.safetensors")) < 1e-6
+    refused = soup("import", out, "--base", out, "-o", world / "x.safetensors")
+    assert refused.code == 2
+    assert "--base is for adapters" in refused.err
+
+
+def test_what_is_wrong_is_said_and_nothing_is_written(soup: Command, world: Path) -> None:
+    out = world / "out.safetensors"
+    start = world / "base.safetensors"
+
+    def refusal(*words: object) -> str:
+        said = soup(*words, "-o", out)
+        assert said.code == 2
+        assert not out.exists()
+        return said.err
+
+    assert "a is an adapter of PEFT, which is no model without its base" in refusal(
+        "cook", "-r", "uniform", world / "a", world / "b"
+    )
+    assert "no model without its base" in refusal("import", world / "a")
+    for name, named in (("a", "org/one"), ("b", "org/two")):
+        file = world / name / "adapter_config.json"
+        values = json.loads(file.read_text()) | {"base_model_name_or_path": named}
+        file.write_text(json.dumps(values))
+    assert "org/one and org/two" in refusal(
+        "cook", "-r", "uniform", "--base", start, world / "a", world / "b"
+    )
+    assert "adapter of PEFT" in soup("compare", world / "a", "--on", world).err
+    shutil.copy(start, world / "other.safetensors")
+    library.save({"x": torch.ones(2)}, world / "other.safetensors")
+    assert "other.safetensors, which lacks" in refusal(
+        "cook", "-r", "uniform", "--base", world / "other.safetensors", world / "a"
+    )
