@@ -18,7 +18,7 @@ PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MAKEFLAGS= $(BIN)/python -m pyt
 	--dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast lint ui deploy services services-down services-status doctor repro audit lock clean
+.PHONY: help setup demo test test-all test-fast lint docs ui deploy services services-down services-status doctor repro audit lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ lint: setup ## Check style, types and the architecture
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary soup flows
 	@PATH="$(BIN):$$PATH" $(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+
+docs: setup ## Build the site of docs/ into site/ (open site/index.html)
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH="$(CURDIR)" $(BIN)/mkdocs build --quiet --clean
 
 ui: setup ## Start MLflow and Prefect on what was run (Ctrl-C stops both)
 	@PATH="$(BIN):$$PATH" infra/ui.sh
