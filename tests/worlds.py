@@ -14,7 +14,7 @@ from torch import nn
 from soup.config.data import Data, HeldOut
 from soup.data.loading.image_store import ImageStore
 from soup.data.split.prepare import prepare
-from soup.models import Architecture, build
+from soup.models import Architecture, build, write_description
 from soup.train.finetune import Job
 from soup.train.hyperparameters import Hyperparameters
 from soup.weights.checkpoint import save
@@ -87,7 +87,7 @@ def tiny(seed: int = 0, size: int = 20, **kwargs: Any) -> tuple[Architecture, nn
 
 def put(folder: Path, made: tuple[Architecture, nn.Module]) -> Path:
     """Write a model as a stage does."""
-    made[0].save(folder / "model.json")
+    write_description(made[0], folder)
     save(made[1].state_dict(), folder / "model.safetensors")
     return folder
 

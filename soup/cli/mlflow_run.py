@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from soup.files import of_file, of_value
-from soup.models import DESCRIPTION_FILE, Architecture, ModelError
+from soup.models import Architecture, ModelError, write_description
 from soup.models.stored_description import NOTE
 from soup.tracking import WEIGHTS_DIGEST, Store, runs_end_with_block, save_pyfunc
 from soup.weights.shards import WEIGHTS_FILE
@@ -65,7 +65,7 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
         files.mkdir()
         (files / WEIGHTS_FILE).write_bytes(out.read_bytes())
         try:
-            Architecture.parse(notes.get(NOTE, "{}"), str(out)).save(files / DESCRIPTION_FILE)
+            write_description(Architecture.parse(notes.get(NOTE, "{}"), str(out)), files)
             save_pyfunc(files, model, digest)
         except ModelError:  # not a whole description: the class names are not known
             model = files

@@ -17,7 +17,7 @@ from soup.evaluation.metrics import Correct, Labels, Logits, NumberLabels, corre
 from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, value
 from soup.evaluation.predict import predict
 from soup.evaluation.scores import task_score
-from soup.models import DESCRIPTION_FILE, Architecture
+from soup.models import Architecture, write_description
 from soup.weights.checkpoint import save
 from soup.weights.shards import WEIGHTS_FILE
 
@@ -139,7 +139,7 @@ def scored(
         right = correct(logits, heldout.labels)
         result = Result(int((~right).sum()), len(heldout), folder)
         record = {RECORD: f"{result.score:.6f}"}
-    architecture.save(folder / DESCRIPTION_FILE)
+    write_description(architecture, folder)
     save(model.state_dict(), result.weights, {**(notes or {}), **record})
     prediction_file.write(result.predictions, logits, right)
     return result

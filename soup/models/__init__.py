@@ -9,6 +9,7 @@ from soup.models.building import (
     open_model,
     require_size,
 )
+from soup.models.model_folder import write_description
 
 __all__ = ["DESCRIPTION_FILE", "Architecture", "ModelError", "build", "head_weights", "library"]
-__all__ += ["load_weights", "open_model", "require_size"]
+__all__ += ["load_weights", "open_model", "require_size", "write_description"]

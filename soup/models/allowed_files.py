@@ -23,7 +23,9 @@ METADATA = "modelsoup"  # our part of the metadata in MLmodel
 # The files of an MLflow pyfunc; registered_model_meta is added when MLflow downloads a model.
 ALLOWED = re.compile(
     r"MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|registered_model_meta"
-    r"|data/[\w.-]+/(model\.safetensors|(model|config|tokenizer|tokenizer_config)\.json)|code/soup/([\w-]+/)*[\w.-]+\.(py|css|j2|typed)"
+    r"|data/[\w.-]+/((open_clip_)?model\.safetensors|README\.md"
+    r"|(model|config|open_clip_config|tokenizer|tokenizer_config|special_tokens_map)\.json)"
+    r"|code/soup/([\w-]+/)*[\w.-]+\.(py|css|j2|typed)"
 )
 
 

@@ -1,5 +1,6 @@
 """The initialisation from open_clip: the image tower of a CLIP and a zero-shot or new head."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
 from soup.models.building import build, load_weights, mismatch_message
+from soup.models.clip_folder import remove, save_whole
 from soup.models.clip_models import ClipClassifier, arguments, describe
 from soup.models.clip_towers import SCHEMAS, registered_name
 from soup.models.conversion.read_weights import weights_of
@@ -18,7 +20,12 @@ from soup.models.zero_shot import class_names, require_text_tower, zero_shot
 from soup.weights import Weights
 
 
-def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module, Weights]:
+def make_base(
+    base: Base,
+    classes: tuple[str, ...],
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Architecture, nn.Module, Weights]:
     """The initialisation of all fine-tunes, and the zero-shot head.
 
     The text tower computes the zero-shot head from the class names and is then dropped. With
@@ -28,6 +35,8 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     Args:
         base: the parameters of the initialisation.
         classes: class names; the position of a name is its label.
+        folder: that the whole CLIP is written into, as open_clip opens it; None for nowhere.
+        say: is told why it cannot be, in a sentence.
 
     Returns:
         The architecture, the model in evaluation mode, and the weights of the zero-shot head under
@@ -38,10 +47,14 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
             package of the text tower is missing, or the class names do not match the classes.
     """
     require(base)
+    if folder is not None:
+        remove(folder)
     if base.head == "keep":
         architecture = describe(base, classes)
         model = build(architecture)
         load_weights(model, weights_of(base.weights), base.model)
+        if folder is not None:
+            say(f"{base.weights} has no text tower, so open_clip cannot open folders of its models")
         return architecture, model.eval(), {}
     names = class_names(base, classes)
     whole = _create(base)
@@ -49,6 +62,8 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
     model = build(architecture)
     assert isinstance(model, ClipClassifier)
     model.visual.load_state_dict(whole.visual.state_dict())
+    if folder is not None and (reason := save_whole(whole, base.model, architecture, folder)):
+        say(f"open_clip cannot open folders of {base.model}: {reason}")
     weight = zero_shot(whole, base, names)
     if base.head == "zeroshot":
         model.head.weight.data.copy_(weight)

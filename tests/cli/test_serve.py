@@ -102,7 +102,11 @@ def test_a_registered_version_is_fetched_checked_and_refused_when_it_was_changed
     registered(store, "served", seed=3)
     found = checked("served@challenger", store.uri, None)
     assert (found.whose, found.warning) == (f"served version 1 of {store.uri}", "")
-    assert sorted(p.name for p in found.folder.iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(p.name for p in found.folder.iterdir()) == [
+        "config.json",
+        "model.json",
+        "model.safetensors",
+    ]
     assert found.folder.resolve().is_relative_to((tmp_path / CACHE).resolve())
     flip(files_of(store, version(store, "served", "1")) / "data/soup/model.safetensors")
     flip(found.folder / "model.safetensors")

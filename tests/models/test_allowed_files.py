@@ -56,7 +56,7 @@ def test_what_we_write_holds_no_code_and_states_its_digests(model: Path) -> None
     ]  # fmt: skip
     stated = stated_digests(model, "soup version 1")
     assert stated == {p: d for p, d in digests(model).items() if p != "MLmodel"}
-    assert len(stated) == 5
+    assert len(stated) == 6
     assert verify_model(model, "soup version 1") == ""
     assert "modelsoup" not in (model / "requirements.txt").read_text()
 

@@ -50,7 +50,7 @@ def test_a_version_is_fetched_whole_and_found_again_in_the_cache(
 ) -> None:
     found = registered(store, "whole")
     folder = fetch(store, found, tmp_path / "here")
-    assert {p.name for p in folder.iterdir()} == {"model.json", "model.safetensors"}
+    assert {p.name for p in folder.iterdir()} == {"config.json", "model.json", "model.safetensors"}
     assert of_file(folder / "model.safetensors") == found.tags["sha256.model.safetensors"]
     fetch(store, found, tmp_path / "here")
     (folder / "model.safetensors").write_bytes(b"damaged")

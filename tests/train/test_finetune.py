@@ -44,7 +44,7 @@ def test_it_learns_and_leaves_an_ingredient_that_scores_as_it_says(root: Path) -
     assert result.score >= 8 / 9
     assert (result.examples, result.folder) == (9, given.folder / "ingredient")
     names = {path.name for path in result.folder.iterdir()}
-    assert names == {"model.json", "model.safetensors", "heldout.npz"}
+    assert names == {"config.json", "model.json", "model.safetensors", "heldout.npz"}
     written = json.loads((given.folder / "result.json").read_text())
     assert written == {"": {"errors": result.errors, "examples": 9, "measure": "accuracy"}}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from soup.data.text.glue import PAIR, TASKS
 from soup.data.text.texts import parts
-from soup.models import DESCRIPTION_FILE, head_weights, require_size
+from soup.models import head_weights, require_size, write_description
 from soup.pipeline.project import Project
 from soup.weights import Weights
 from soup.weights.checkpoint import save
@@ -45,11 +45,13 @@ def run(project: Project) -> dict[str, Any]:
     else:
         from soup.models import clip_init
 
-        architecture, model, zero_shot = clip_init.make_base(params.base, classes)
+        architecture, model, zero_shot = clip_init.make_base(
+            params.base, classes, project.out / "base", project.say
+        )
     if not architecture.of_text:
         remedy = "set base.image_size, or its own argument in base.kwargs (img_size for a ViT)"
         require_size(architecture, model, remedy)
-    architecture.save(project.out / "base" / DESCRIPTION_FILE)
+    write_description(architecture, project.out / "base")
     save(model.state_dict(), project.out / "base" / WEIGHTS_FILE)
     save(zero_shot, project.out / "base" / "zeroshot.safetensors")
     count = sum(parameter.numel() for parameter in model.parameters())

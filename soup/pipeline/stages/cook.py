@@ -14,13 +14,13 @@ from soup.evaluation import prediction_file
 from soup.evaluation.metrics import correct
 from soup.evaluation.score_text import score_text
 from soup.files import of_file, write_text
-from soup.models import DESCRIPTION_FILE
+from soup.models import write_description
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
 from soup.pipeline.project import Project
 from soup.report import greedy_trace, png
 from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
-from soup.weights.checkpoint import save
+from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.shards import WEIGHTS_FILE
 
 
@@ -38,10 +38,14 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     pool = CandidatePool(project, store)
     soup = pool.cook(recipe)
     examples = len(pool.heldout)
-    pool.architecture.save(out / "soup" / DESCRIPTION_FILE)
+    write_description(pool.architecture, out / "soup")
     header = {"recipe": recipe.name, "ingredients": json.dumps(soup.kept)}
     header |= {"options": json.dumps(recipe.options, sort_keys=True)} if recipe.options else {}
     save(soup.weights, out / "soup" / WEIGHTS_FILE, header)
+    if pool.architecture.library == "open_clip":
+        from soup.models.clip_folder import with_text_tower
+
+        with_text_tower(Checkpoint(out / "soup" / WEIGHTS_FILE), out / "base", out / "soup")
     numbers = pool.architecture.predicts_numbers
     right = None if numbers else correct(soup.heldout, pool.heldout.labels)
     prediction_file.write(project.soup_heldout, soup.heldout, right)
