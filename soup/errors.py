@@ -108,8 +108,8 @@ EXTRAS = {
     "text": {"tokenizers", "transformers"},
     "cli": {"rich", "typer"},
     "vision": {
-        "PIL", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy", "timm",
-        "torchvision", "yaml",
+        "PIL", "huggingface_hub", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy",
+        "timm", "torchvision", "yaml",
     },
     "serve": {"gunicorn", "orjson", "starlette", "uvicorn"},
     "sign": {"model_signing"},

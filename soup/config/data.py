@@ -1,5 +1,6 @@
 """Where images are and which are held out, as a scientist writes it in `params.yaml`."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -40,6 +41,30 @@ class Source(Strict):
     columns: dict[Role, str] = Field(
         {}, description="names of a list's columns, where they are not guessed"
     )
+
+
+class Hub(Strict):
+    """A data set of the Hugging Face hub, whose splits are named hub:SPLIT as sources."""
+
+    dataset: str = Field(description="OWNER/NAME on the hub", max_length=200)
+    config: Name | None = Field(
+        None,
+        description="one of its configurations, such as cola of nyu-mll/glue; default: the only "
+        "or default one",
+    )
+    revision: str | None = Field(
+        None,
+        description="branch, tag or commit; default: main. Its commit at the first download stays",
+        max_length=200,
+    )
+
+    @model_validator(mode="after")
+    def names_are_plain(self) -> Self:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", self.dataset, re.ASCII):
+            raise ValueError(f"dataset must be OWNER/NAME, as in its address, got {self.dataset!r}")
+        if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", self.revision or "main", re.ASCII):
+            raise ValueError(f"revision must be a branch, tag or commit, got {self.revision!r}")
+        return self
 
 
 SourceSpec = Annotated[Source, short_for("path", json_schema_input_type=str | Source)]
@@ -128,10 +153,20 @@ class ImageLimits(Strict):
     )
 
 
+def in_hub(path: str) -> bool:
+    """Whether the path of a source is hub:SPLIT."""
+    return path.startswith("hub:")
+
+
 class Data(Strict):
     """Which images or texts, and how they are split."""
 
     root: str = Field(description="folder that the other folders are relative to")
+    hub: Annotated[Hub, short_for("dataset")] | None = Field(
+        None,
+        description="data set that prepare downloads into root; train and test are then by default "
+        "its splits of that name (hub:train, hub:test)",
+    )
     train: SourceSpec = Field(Source(path="train"), description="training images")
     test: SourceSpec = Field(
         Source(path="test"), description="test images, looked at only by evaluate"
@@ -162,6 +197,22 @@ class Data(Strict):
         None, description="these are texts: a task of GLUE (cola, rte, ...), or {} for any others"
     )
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
+
+    @model_validator(mode="after")
+    def splits_of_the_hub_have_a_data_set(self) -> Self:
+        held = [self.heldout.folder.path] if self.heldout.folder else []
+        shifts = [shift.folder for shift in self.shifts.values()]
+        named = [p for p in (self.train.path, self.test.path, *held, *shifts) if in_hub(p)]
+        if named and self.hub is None:
+            raise ValueError(f"{named[0]} needs the data set: hub: OWNER/NAME")
+        if self.hub is not None and self.text is None:
+            raise ValueError("hub is of texts alone; for images name hfds/OWNER/NAME as a source")
+        if self.hub is not None and self.text is not None and self.text.task is not None:
+            raise ValueError(
+                f"text: {self.text.task} reads GLUE's own files; with hub set text: {{}}, and "
+                "soup.score to the task's score"
+            )
+        return self
 
     @model_validator(mode="after")
     def no_shift_is_named_as_a_split(self) -> Self:

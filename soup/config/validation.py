@@ -159,7 +159,7 @@ def _known(model: type[Strict], place: tuple[str | int, ...]) -> str:
     key, at = str(place[-1]), _model_at(model, place[:-1])
     names = [*_fields(at)]
     near = get_close_matches(key, names, n=1)
-    elsewhere = [path for path in _paths(model) if path.rpartition(".")[2] == key]
+    elsewhere = [*{path: 0 for path in _paths(model) if path.rpartition(".")[2] == key}]
     meant = near or elsewhere
     hint = f"; did you mean {some(meant, 3, last=' ')}?" if meant else ""
     return f"{hint}; known here: {', '.join(names)}" if names else hint

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soup.config.params import Params
+from soup.data.hub.record import lineage
 from soup.data.loading.image_store import ImageStore
 from soup.data.progress import Track, no_progress
 from soup.data.reading.limits import Limits
@@ -129,9 +130,11 @@ class Project:
         return Store(uri, self.params.experiment, self.root / "mlruns", score)
 
     def lineage(self) -> dict[str, str]:
-        """Tags of every run: the commit, DVC's hash (an MD5) of the split, and those given."""
+        """Tags of every run: the commit, DVC's hash (an MD5) of the split, the data set and commit
+        of the hub, and those given."""
         md5 = hashlib.md5(self.development.read_bytes(), usedforsecurity=False).hexdigest()
-        return {"commit": git_commit(self.root), "dvc.development.csv": md5, **self.tags}
+        of_hub = lineage(self.images, self.params.data.hub)
+        return {"commit": git_commit(self.root), "dvc.development.csv": md5, **of_hub, **self.tags}
 
     def device(self) -> str:
         """The device of a single model: 'cuda' or 'cpu'."""

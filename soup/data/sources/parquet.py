@@ -21,10 +21,10 @@ def names(file: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, or has more rows than `limits.LIST_ROWS`.
     """
-    opened = _opened(file)
-    if opened.metadata.num_rows > limits.LIST_ROWS:
-        raise _beyond(file, f"{opened.metadata.num_rows:,} rows", "LIST_ROWS")
-    return [field.name for field in opened.schema_arrow if _is_written(field.type)]
+    table = opened(file)
+    if table.metadata.num_rows > limits.LIST_ROWS:
+        raise beyond(file, f"{table.metadata.num_rows:,} rows", "LIST_ROWS")
+    return [field.name for field in table.schema_arrow if _is_written(field.type)]
 
 
 def columns(file: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
@@ -36,15 +36,15 @@ def columns(file: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
     """
     import pyarrow as pa
 
-    opened = _opened(file)
-    texts = [f.name for f in opened.schema_arrow if f.name in wanted and _is_text(f.type)]
-    size = _unpacked(opened.metadata, wanted)
+    table = opened(file)
+    texts = [f.name for f in table.schema_arrow if f.name in wanted and _is_text(f.type)]
+    size = unpacked(table.metadata, wanted)
     if size > limits.LIST_BYTES:
-        raise _beyond(file, f"{size:,} bytes in {', '.join(wanted)}", "LIST_BYTES")
+        raise beyond(file, f"{size:,} bytes in {', '.join(wanted)}", "LIST_BYTES")
     found: dict[str, list[str]] = {name: [] for name in wanted}
     try:
         # In a dictionary column, a text that many rows share is in memory only once.
-        for batch in _opened(file, texts).iter_batches(ROWS_AT_ONCE, columns=[*wanted]):
+        for batch in opened(file, texts).iter_batches(ROWS_AT_ONCE, columns=[*wanted]):
             for name in wanted:
                 column = batch.column(name)
                 if isinstance(column, pa.DictionaryArray):
@@ -61,7 +61,7 @@ def columns(file: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _opened(file: Path, as_dictionaries: Sequence[str] = ()) -> Any:
+def opened(file: Path, as_dictionaries: Sequence[str] = ()) -> Any:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -73,7 +73,7 @@ def _opened(file: Path, as_dictionaries: Sequence[str] = ()) -> Any:
         raise DataError(f"{file} cannot be read as Parquet: {error}") from None
 
 
-def _unpacked(metadata: Any, wanted: Sequence[str]) -> int:
+def unpacked(metadata: Any, wanted: Sequence[str]) -> int:
     """The unpacked size of columns in bytes, as the table of contents states it."""
     return sum(
         chunk.total_uncompressed_size
@@ -90,7 +90,7 @@ def _cells(file: Path, name: str, values: Any) -> list[str]:
     if _is_text(values.type):
         longest = compute.max(compute.binary_length(values)).as_py() or 0
         if longest > 4 * limits.LIST_TEXT:  # the most bytes that so many characters take
-            raise _beyond(file, f"a cell of {longest:,} bytes in {name}", "LIST_TEXT")
+            raise beyond(file, f"a cell of {longest:,} bytes in {name}", "LIST_TEXT")
     elif pa.types.is_null(values.type):
         return [""] * len(values)
     return [_written(value) for value in values.to_pylist()]
@@ -119,7 +119,7 @@ def _is_written(kind: Any) -> bool:
     return any(test(kind) for test in (*tests, *more))
 
 
-def _beyond(file: Path, what: str, limit: str) -> DataError:
+def beyond(file: Path, what: str, limit: str) -> DataError:
     return DataError(
         f"{file} is refused: it has {what}; at most {getattr(limits, limit):,} are read "
         f"(limit {limit} in soup/limits.py)"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from soup.config.data import Data, Source
+from soup.config.data import Data, Source, in_hub
 from soup.config.text import TextData
 from soup.data.errors import DataError
 from soup.data.sources.folders import relative
@@ -25,14 +25,15 @@ SHOWN = 5
 
 
 def sources(data: Data) -> dict[str, Source]:
-    """Split -> the table of its texts; by default the files of the GLUE task."""
+    """Split -> the table of its texts; by default the files of the GLUE task, or of the hub."""
     text = _text(data)
-    train, test = data.train, data.test
-    if text.task is not None:
-        if "train" not in data.model_fields_set:
-            train = Source(path="train.tsv")
-        if "test" not in data.model_fields_set:
-            test = Source(path=TASKS[text.task].test)
+    usual = ("train", "test")
+    if data.hub is not None:
+        usual = ("hub:train", "hub:test")
+    elif text.task is not None:
+        usual = ("train.tsv", TASKS[text.task].test)
+    train = data.train if "train" in data.model_fields_set else Source(path=usual[0])
+    test = data.test if "test" in data.model_fields_set else Source(path=usual[1])
     held = {"heldout": data.heldout.folder} if data.heldout.folder else {}
     shifts = {name: Source(path=shift.folder) for name, shift in data.shifts.items()}
     return {"train": train, **held, "test": test, **shifts}
@@ -48,9 +49,15 @@ def listing(data: Data, root: Path) -> str:
     files = [
         file
         for part, source in sources(data).items()
-        for file in listed(source, text, root, part).files
+        for file in listed(source, text, root, part, data.hub).files
     ]
     return of_value([(relative(file, root), state(file)) for file in files])
+
+
+def splits_of_hub(data: Data) -> list[str]:
+    """The splits of the data set of the hub that are read."""
+    paths = [source.path for source in sources(data).values()]
+    return [path.partition(":")[2] for path in paths if in_hub(path)]
 
 
 def predicts_numbers(data: Data) -> bool:
@@ -77,7 +84,7 @@ def prepare_texts(data: Data, root: Path, advance: Callable[[], object] = lambda
     errors: list[str] = []
     for part, source in sources(data).items():
         try:
-            listings[part] = listed(source, text, root, part)
+            listings[part] = listed(source, text, root, part, data.hub)
         except DataError as error:
             errors.append(f"{part}: {error}")
         advance()

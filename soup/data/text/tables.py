@@ -12,8 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from soup import limits
 from soup.data.errors import DataError
+from soup.data.sources import parquet
 from soup.errors import some
+from soup.files import parse_json
 
 TABS = (".tsv", ".txt")
 SUFFIXES = (*TABS, ".csv", ".jsonl", ".json", ".parquet")
@@ -28,6 +31,7 @@ class Table:
         columns: name of a column -> its cells; without a header the names are '0', '1', ... A
             missing cell is ''.
         numbers: the number of each row in its file.
+        classes: the columns of class labels, whose cells are names (-1 where a label is hidden).
         malformed: the number of each row with more or fewer cells than the header, and a message;
             these rows are not in `columns`.
     """
@@ -35,6 +39,7 @@ class Table:
     columns: dict[str, list[str]]
     numbers: list[int]
     malformed: dict[int, str] = field(default_factory=dict)
+    classes: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -42,7 +47,14 @@ class Table:
     def take(self, rows: Sequence[int]) -> "Table":
         """Some of the rows, by their positions."""
         columns = {name: [cells[i] for i in rows] for name, cells in self.columns.items()}
-        return Table(columns, [self.numbers[i] for i in rows], self.malformed)
+        return Table(columns, [self.numbers[i] for i in rows], self.malformed, self.classes)
+
+    def naming(self, column: str, names: Sequence[str]) -> "Table":
+        """The table with the names of classes for the numbers in a column."""
+        number_of = {str(number): name for number, name in enumerate(names)}
+        cells = [number_of.get(cell, cell) for cell in self.columns[column]]
+        columns = {**self.columns, column: cells}
+        return Table(columns, self.numbers, self.malformed, self.classes | {column})
 
 
 def read_table(path: Path, header: bool = True) -> Table:
@@ -167,14 +179,33 @@ def _json_lines(path: Path) -> Table:
 
 
 def _parquet(path: Path) -> Table:
+    """The columns of text and numbers; the schema of a file of `datasets` has the class names."""
+    wanted = parquet.names(path)
+    opened = parquet.opened(path)
+    size = parquet.unpacked(opened.metadata, wanted)
+    if size > limits.LIST_BYTES:
+        raise parquet.beyond(path, f"{size:,} bytes of texts", "LIST_BYTES")
+    from pyarrow import ArrowException
+
+    written = (opened.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise DataError(f"{path} needs the package 'pyarrow': pip install pyarrow") from None
-    try:
-        return _of_arrow(parquet.ParquetFile(path).read(), {})
+        told = parse_json(written, f"{path}, the schema's 'huggingface'")
+        info = told.get("info") if isinstance(told, dict) else None
+        features = info.get("features") if isinstance(info, dict) else None
+        return _of_arrow(opened.read(wanted), _class_names(features))
     except (OSError, ValueError, ArrowException) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from None
+
+
+def _class_names(features: object) -> dict[str, list[str]]:
+    """Column -> the names of its classes, from the features that `datasets` describes."""
+    return {
+        column: [str(name) for name in feature["names"]]
+        for column, feature in (features.items() if isinstance(features, dict) else ())
+        if isinstance(feature, dict)
+        and feature.get("_type") == "ClassLabel"
+        and isinstance(feature.get("names"), list)
+    }
 
 
 def _arrow(folder: Path) -> Table:
@@ -194,12 +225,7 @@ def _arrow(folder: Path) -> Table:
     files = [Path(entry["filename"]) for entry in _json(state)["_data_files"]]
     if any(file.name != str(file) for file in files):
         raise DataError(f"{state} names files outside its folder")
-    info = _json(folder / "dataset_info.json").get("features") or {}
-    names = {
-        column: feature["names"]
-        for column, feature in info.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-    }
+    names = _class_names(_json(folder / "dataset_info.json").get("features"))
     tables: list[ArrowTable] = []
     try:
         for file in files:
@@ -231,7 +257,8 @@ def _of_arrow(table: Any, names: dict[str, list[str]]) -> Table:
             else _written(cell)
             for cell in cells
         ]
-    return Table(columns, [*range(1, table.num_rows + 1)])
+    classes = frozenset(names) & columns.keys()
+    return Table(columns, [*range(1, table.num_rows + 1)], classes=classes)
 
 
 def _written(value: object) -> str:

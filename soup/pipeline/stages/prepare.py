@@ -3,6 +3,8 @@
 from typing import Any
 
 from soup.data.errors import DataError
+from soup.data.hub.download import fetch
+from soup.data.hub.record import lineage
 from soup.data.shifts.protocol import save
 from soup.data.split import prepare as images_of
 from soup.data.split.prepare import counts
@@ -30,6 +32,8 @@ def run(project: Project) -> dict[str, Any]:
         with project.track("checking images") as advance:
             prepared = images_of.prepare(data, root, advance=lambda: advance(1))
     else:
+        if data.hub is not None:
+            fetch(data.hub, root, texts_of.splits_of_hub(data), project.say)
         with project.track("reading texts") as advance:
             prepared = texts_of.prepare_texts(data, root, advance=lambda: advance(1))
     for problem in prepared.problems[:SHOWN]:
@@ -47,6 +51,7 @@ def run(project: Project) -> dict[str, Any]:
     count = sum(problem.image for problem in prepared.problems)
     skipped = f", {count} skipped" if count else ""
     return {
+        **lineage(root, data.hub),
         "listing": _listing(project),
         "images": images,
         "shifts": [*prepared.notes],

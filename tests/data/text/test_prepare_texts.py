@@ -139,6 +139,20 @@ def test_other_tables_are_read_by_usual_or_given_names(tmp_path: Path) -> None:
     assert open_texts(tmp_path, made.evaluation.split("test"))[0] == ("x", None)
 
 
+def test_a_pattern_names_the_files_of_one_table(tmp_path: Path) -> None:
+    for part in range(3):
+        rows = [f"text {part} {row},{row % 2}" for row in range(10)]
+        write(tmp_path / f"train-{part}.csv", "text,label", *rows)
+    write(tmp_path / "test.csv", "text,label", "a,0", "b,1")
+    made = prepared(tmp_path, text={}, train="train-*.csv")
+    files = [row.path.split("::")[0] for row in made.development]
+    assert {name: files.count(name) for name in files} == dict.fromkeys(
+        ["train-0.csv", "train-1.csv", "train-2.csv"], 10
+    )
+    with pytest.raises(DataError, match=r"no file fits .*tr\?in-\*"):
+        prepared(tmp_path, text={}, train="tr?in-*x")
+
+
 def test_a_shift_may_be_of_another_task_with_the_same_labels(tmp_path: Path) -> None:
     glue(tmp_path / "RTE", "rte")
     glue(tmp_path / "QNLI", "qnli")

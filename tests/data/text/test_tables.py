@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from soup.data.errors import DataError
 from soup.data.text.tables import read_table
+from tests.hubs import rows
 
 CELLS = st.text(
     st.characters(exclude_characters="\t\n\r\0", exclude_categories=["Cs"]), max_size=12
@@ -92,6 +93,22 @@ def test_a_folder_of_save_to_disk_is_read_with_the_names_of_its_classes(tmp_path
     write(folder / "state.json", json.dumps({"_data_files": [{"filename": "../other.arrow"}]}))
     with pytest.raises(DataError, match="outside its folder"):
         read_table(folder)
+
+
+def test_a_parquet_file_of_datasets_has_the_names_of_its_classes(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(rows(["a", "b", "c"], [1, 0, -1], ["no", "yes"]))
+    table = read_table(tmp_path / "a.parquet")
+    assert table.columns == {"text": ["a", "b", "c"], "label": ["yes", "no", "-1"]}
+    assert table.classes == {"label"}
+
+
+def test_the_size_of_a_parquet_files_texts_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").write_bytes(rows(["a" * 200], [1]))
+    monkeypatch.setattr("soup.limits.LIST_BYTES", 200)
+    with pytest.raises(DataError, match=r"a.parquet is refused: it has .*limit LIST_BYTES"):
+        read_table(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
