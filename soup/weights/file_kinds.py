@@ -51,9 +51,8 @@ PAGE = (
 FOLDERS: list[tuple[str, str]] = [
     (
         "*.distcp",
-        "a checkpoint of torch.distributed; make one file of it first: "
-        "python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} weights.pt; "
-        "then import weights.pt",
+        "a checkpoint of torch.distributed; make one file of it first: soup import {path} --out "
+        "NEW.safetensors (it needs the folder's .metadata and every .distcp)",
     ),
     (
         "**/*_optim_states.pt",

@@ -102,15 +102,13 @@ def test_a_folder_is_named_for_what_it_is(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_of_torch_distributed_is_named_with_a_command_that_works(tmp_path: Path) -> None:
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         distributed.save({"model": {"w": torch.ones(3)}}, checkpoint_id=str(tmp_path / "step"))
-        dcp_to_torch_save(str(tmp_path / "step"), str(tmp_path / "weights.pt"))
-    command = rf"format_utils dcp_to_torch {tmp_path / 'step'} weights.pt; then import weights.pt"
-    refused(tmp_path / "step", f"a checkpoint of torch.distributed.*{command}")
-    convert(tmp_path / "weights.pt", tmp_path / "w")
+    command = f"soup import {tmp_path / 'step'} --out"
+    with pytest.raises(CheckpointError, match=f"a checkpoint of torch.distributed.*{command}"):
+        Checkpoint(tmp_path / "step")
+    convert(tmp_path / "step", tmp_path / "w")
     assert torch.equal(Checkpoint(tmp_path / "w")["w"], torch.ones(3))
 
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from soup.models.architecture import ModelError, known_fields
 from soup.models.conversion import growth, names, source_files, timm_names
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
+from soup.models.conversion.stand_ins import Outline
 from soup.models.stored_description import (
     DAMAGE,
     NOTE,
@@ -22,6 +23,7 @@ from soup.models.stored_description import (
     of_timm_arguments,
     stored,
 )
+from soup.weights import materialize
 from soup.weights.checkpoint import Checkpoint, of_shards, save
 from soup.weights.safetensors_header import DTYPE_NAMES
 
@@ -33,7 +35,7 @@ class Imported:
     Attributes:
         path: the safetensors file written.
         layout: the program that wrote the source: 'Lightning', 'timm', 'open_clip', 'Hugging Face',
-            'model-soups', or plain 'torch' or 'safetensors'.
+            'model-soups', 'torch.distributed', or plain 'torch' or 'safetensors'.
         key: the keys that lead to the converted weights, joined by dots; '' for the file itself.
         others: keys of the other sets of weights in the source.
         averaged: whether the converted weights are an average over steps (EMA, SWA).
@@ -83,7 +85,8 @@ def convert(
     few of them are in memory.
 
     Args:
-        source: a file of `torch.save` or safetensors, an index of shards, or a Hugging Face folder.
+        source: a file of `torch.save` or safetensors, an index of shards, a Hugging Face folder, or
+            one of `torch.distributed`.
         out: the file to write; it is complete or not written at all.
         ema: convert the average over steps that a training checkpoint has beside its weights.
         key: keys of the weights to convert, joined by dots, if a file has several sets.
@@ -109,6 +112,8 @@ def convert(
         found = candidates(content)
         chosen = choose(found, ema, key)
         growth.require_sound_size(chosen.weights, first, source_files.size_of(first))
+        if isinstance(content, Outline) and name:
+            chosen = replace(chosen, weights=materialize(content.read(chosen.weights)))
         named = names.in_model(chosen.weights)
         weights = {new: chosen.weights[old] for old, new in named.kept.items()}
         if name:
@@ -123,7 +128,8 @@ def convert(
     description = description_of(first, content, name, given or {})
     notes |= {NOTE: note(description)} if description else {}
     notes |= _recorded(content)
-    save(weights, out, notes | ({"model": model} if model else {}))
+    whole = content.read(weights) if isinstance(content, Outline) and not name else weights
+    save(whole, out, notes | ({"model": model} if model else {}))
 
     beside = [name for name in weights if not name.startswith("model.")]
     origin = {id(tensor): old for old, tensor in chosen.weights.items()}
@@ -184,7 +190,7 @@ def description_of(
         except DAMAGE as error:
             raise FormatError(f"{source} is not what timm writes: {error}") from None
         told = known_fields(fields, source)
-    told = told or beside(first.parent).fields
+    told = told or beside(first if first.is_dir() else first.parent).fields
     if name and told.get("model", name).partition(".")[0] != name.partition(".")[0]:
         told = {}
     fields = {**told, **given} | ({"library": "timm", "model": name} if name else {})
@@ -194,6 +200,8 @@ def description_of(
 
 def _layout(first: Path, content: object) -> str:
     """The program that wrote a file, by the keys that only this program writes."""
+    if isinstance(content, Outline):
+        return "torch.distributed"
     keys = set(content) if isinstance(content, Mapping) else set()
     if "pytorch-lightning_version" in keys:
         return "Lightning"

@@ -5,6 +5,7 @@ from pathlib import Path
 from soup.models.conversion import growth, names, source_files
 from soup.models.conversion.candidates import candidates, choose
 from soup.models.conversion.errors import FormatError
+from soup.models.conversion.stand_ins import Outline
 from soup.weights import Weights
 
 
@@ -21,8 +22,10 @@ def weights_of(source: str | Path) -> Weights:
     """
     first = source_files.locate(Path(source))
     try:
-        chosen = choose(candidates(source_files.contents(first)), ema=False, key=None).weights
+        content = source_files.contents(first)
+        chosen = choose(candidates(content), ema=False, key=None).weights
     except FormatError as error:
         raise FormatError(str(error) if str(first) in str(error) else f"{first}: {error}") from None
     growth.require_sound_size(chosen, first, source_files.size_of(first))
-    return {new: chosen[old] for old, new in names.in_model(chosen).kept.items()}
+    weights = {new: chosen[old] for old, new in names.in_model(chosen).kept.items()}
+    return content.read(weights) if isinstance(content, Outline) else weights

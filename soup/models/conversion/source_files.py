@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from soup.errors import some
+from soup.models.conversion.dcp_files import parts_of
 from soup.models.conversion.errors import FormatError
 from soup.models.conversion.pickle_reader import read
+from soup.models.conversion.stand_ins import Outline
 from soup.weights import materialize
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.file_kinds import foreign
@@ -27,6 +29,8 @@ NOT_REGULAR = "a pipe, device or socket, and only regular files are read"
 def locate(source: Path) -> Path:
     """The file of a source to read first: the source itself, or the weights or index in a folder.
 
+    A folder that `torch.distributed` wrote stands for itself.
+
     Raises:
         FormatError: the source does not exist, or is a folder without weights of a known name.
     """
@@ -34,6 +38,8 @@ def locate(source: Path) -> Path:
         weights = [source / name for name in FOLDER if (source / name).is_file()]
         if weights:
             return weights[0]
+        if parts_of(source):
+            return source
         if kind := foreign(source):
             raise FormatError(f"{source}: {kind}")
         there = sorted(path.name for path in source.iterdir() if path.is_file())
@@ -55,6 +61,8 @@ def parts(first: Path) -> list[Path]:
         FormatError: shards are missing; all of them are named.
         CheckpointError: the index is damaged.
     """
+    if first.is_dir():
+        return parts_of(first)
     if not first.name.endswith(INDEX):
         return [first]
     shards = [Path(file) for file in files_of(str(first))]
@@ -72,10 +80,17 @@ def size_of(first: Path) -> int:
 def contents(first: Path) -> object:
     """The content of a file or of the shards of an index; tensors are read when they are used.
 
+    Of a checkpoint of `torch.distributed` it is an `Outline`.
+
     Raises:
         FormatError: a file cannot be read, or shards lack tensors that their index names.
         CheckpointError: a safetensors file or an index is damaged.
     """
+    if first.is_dir():
+        from soup.models.conversion.dcp import DistributedWeights  # torch.distributed is slow
+
+        weights = DistributedWeights(first)
+        return Outline(weights, weights.keys_to)
     shards = parts(first)
     if shards == [first]:
         return _open(first)
