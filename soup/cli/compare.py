@@ -38,7 +38,7 @@ def compare(
     architectures, where their files or folders say which.
     """
     from soup.cli.checkpoints import open_pool
-    from soup.cli.heldout_folder import open_evaluator
+    from soup.cli.heldout_folder import logits_of, open_evaluator
     from soup.cli.number_quality import compared_numbers, show_compared
     from soup.cli.terminal import print_json, progress, tell_left_out, warn
     from soup.errors import BadInput
@@ -76,7 +76,7 @@ def compare(
                 )
                 if not correct_of and not outputs:  # what is left out is the same for all models
                     tell_left_out(evaluator.skipped)
-                logits = evaluator.logits(checkpoint)
+                logits = logits_of(evaluator, checkpoint, pool.digests[name])
                 labels, classes = evaluator.examples.labels, evaluator.architecture.classes
                 if evaluator.predicts_numbers:
                     outputs[name] = logits

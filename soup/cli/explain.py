@@ -40,7 +40,7 @@ def explain(
     from rich.text import Text
 
     from soup.cli.checkpoints import open_origin, open_pool, require_alike
-    from soup.cli.heldout_folder import open_evaluator, recalibration_on
+    from soup.cli.heldout_folder import logits_of, open_evaluator, recalibration_on
     from soup.cli.terminal import bold, print_json, progress, say, tell_left_out, warn
     from soup.errors import BadInput
     from soup.evaluation.diagnosis.explain import explain as causes_of
@@ -74,9 +74,13 @@ def explain(
 
         def answers(weights: Weights) -> Correct:
             advance()
-            logits = evaluator.logits(weights)
-            if id(weights) in names:
-                name = names[id(weights)]
+            name = names.get(id(weights), "")
+            logits = (
+                logits_of(evaluator, pool.checkpoints[name], pool.digests[name])
+                if name
+                else evaluator.logits(weights)
+            )
+            if name:
                 said[name] = Answers(predicted(logits), recorded(metadata[name]))
             return correct(logits, evaluator.examples.labels)
 

@@ -1,6 +1,5 @@
 """Candidates scored on held-out images, and a soup chosen by the scores."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ import torch
 
 from soup.cli.checkpoints import Pool
 from soup.cli.cook_options import CLASS_METRICS, CookOptions, parameters_of, ranks_by_logits
-from soup.cli.heldout_folder import open_evaluator, recalibration_on
+from soup.cli.heldout_folder import logits_of, open_evaluator, recalibration_on
 from soup.cli.model_options import tell_input
 from soup.cli.terminal import progress, say, tell_left_out, warn
 from soup.errors import BadInput
@@ -111,27 +110,27 @@ def score(
             f"{options.heldout} has images of one class only, on which --metric {options.metric} "
             "is not defined: add images of other classes, or choose --metric accuracy"
         )
-    # Single models are scored with the statistics of their own training.
-    judges = [] if options.metric in COUNTS else evaluator.score_judges(SCORES[options.metric])
     evaluator = _recalibrating(options, evaluator, [*pool.checkpoints.values()])
     scored = Scored(evaluator, [], {}, options.metric, {})
+    labels = torch.from_numpy(evaluator.examples.labels)
     answers = {}
     with progress("scoring", len(ingredients)) as advance:
         for ingredient in ingredients:
-            logits = evaluator.logits(ingredient.weights)
+            # Single models are scored with the statistics of their own training.
+            checkpoint = pool.checkpoints[ingredient.name]
+            logits = logits_of(evaluator, checkpoint, pool.digests[ingredient.name])
             if not numbers:
-                record = recorded(pool.checkpoints[ingredient.name].metadata)
+                record = recorded(checkpoint.metadata)
                 answers[ingredient.name] = Answers(predicted(logits), record)
             right = scored.right_of(logits)
-            cost = judges[0](ingredient.weights) if judges else int((~right).sum())
+            cost = scored.cost(torch.from_numpy(logits), labels)
             scored.correct[ingredient.name] = right
             if ranks_by_logits(options):
                 scored.logits[ingredient.name] = to_float16_keeping_argmax(logits)
-            cost = math.nan if cost is None else cost
             scored.ingredients.append(replace(ingredient, errors=cost))
             advance()
-    labels, classes = evaluator.examples.labels, evaluator.architecture.classes
-    for line in [] if numbers else low_scores(answers, labels, classes):
+    classes = evaluator.architecture.classes
+    for line in [] if numbers else low_scores(answers, evaluator.examples.labels, classes):
         warn(line)
     return scored
 

@@ -20,8 +20,11 @@ from soup.data.sources.folders import Checked, DataError, check, scan, without_i
 from soup.data.split.manifest import Row, in_order, order_note
 from soup.data.text.tables import SUFFIXES
 from soup.errors import some
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.examples import Examples
+from soup.evaluation.metrics import Logits
+from soup.evaluation.prediction_cache import digest_of_logits, how_computed
 from soup.files import of_value
 from soup.models import Architecture, build, head_weights, require_size
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ, spread_evenly
@@ -118,6 +121,28 @@ def recalibration_on(
         tell_left_out(skipped)
     inputs = images.compact(spread_evenly(len(images), count))
     return Recalibration(inputs, images.prepare, min(evaluator.batch_size, BATCH), layers)
+
+
+def logits_of(evaluator: Evaluator, weights: Checkpoint, digest: str) -> Logits:
+    """The logits of a model on the evaluator's examples, float32, kept for other commands.
+
+    Args:
+        digest: of the model's files.
+
+    Raises:
+        ModelError: the weights do not fit the architecture.
+    """
+    examples, device = evaluator.examples.digest, next(evaluator.models[0].parameters()).device
+    if not examples:
+        return evaluator.logits(weights)
+    how = how_computed(device.type, evaluator.batch_size)
+    key = digest_of_logits(digest, examples, evaluator.architecture, f"exact, {how}", ())
+    answers = AnswerStore(CACHE / "answers", DEFAULT_CACHE_GIB)
+    logits = answers.find(key)
+    if logits is None:
+        logits = evaluator.logits(weights)
+        answers.keep(key, logits)
+    return logits
 
 
 def _opened(

@@ -87,5 +87,6 @@ class Compute(Strict):
     cache_gib: PositiveFloat = Field(
         8,
         description="decoded images and features kept on disk for reuse, in all; those not used "
-        "for longest are removed, and a set without room is read from its files each time",
+        "for longest are removed, and a set without room is read from its files each time. As much "
+        "again for the answers of models, and for soups",
     )

@@ -199,9 +199,9 @@ class Evaluate(Strict):
     seed: Seed = 0
     keep_predictions: Annotated[list[Name] | None, one_of()] = Field(
         None,
-        description="of test and the shifts, those whose answers are kept with each run (float16): "
-        "evaluating again, with other intervals or models, then costs no forward pass for them; "
-        "default: those of at most 8 MiB a model",
+        description="of test and the shifts, those whose answers are stored with each run in "
+        "MLflow (float16); this machine keeps all in .cache/soup/answers as well, within "
+        "compute.cache_gib; default: those of at most 8 MiB a model",
     )
     bf16: bool = Field(False, description="answer test and shifts in bfloat16 where there is a GPU")
 

@@ -47,6 +47,7 @@ class CandidatePool:
         architecture: of all of them.
         heldout: the examples that soups are judged on.
         model: one to load weights into.
+        batch_size: examples in each forward pass.
     """
 
     def __init__(self, project: Project, store: Store, probe_too: bool = False) -> None:
@@ -69,7 +70,7 @@ class CandidatePool:
         self.ranked = [self._scored(stored) for stored in ranked]
         self.ranked.sort(key=lambda stored: stored.ingredient.errors)  # stable: a NaN cannot be
         self.model = build(self.architecture).to(project.device())
-        self._batch_size = project.params.compute.eval_batch_size
+        self.batch_size = project.params.compute.eval_batch_size
         self._project = project
 
     def _scored(self, stored: Stored) -> Stored:
@@ -126,7 +127,7 @@ class CandidatePool:
             self.heldout,
             self.architecture,
             (self.model,),
-            self._batch_size,
+            self.batch_size,
             recalibration=recalibration,
         )
         correct = [
@@ -232,7 +233,7 @@ class CandidatePool:
                 "base": of_file(project.out / "base" / WEIGHTS_FILE) if imported else "",
                 "batchnorm": images,
                 "model": self.architecture.text(),
-                "how": [self._batch_size, project.device(), made_by],
+                "how": [self.batch_size, project.device(), made_by],
             }
         )
 
@@ -255,7 +256,7 @@ class CandidatePool:
             return None
         images = training_of(self._project, self.architecture, most)
         inputs = images.compact(np.arange(len(images)))
-        size = min(self._batch_size, BATCH)
+        size = min(self.batch_size, BATCH)
         return Recalibration(inputs, images.prepare, size, self._batchnorm)
 
 

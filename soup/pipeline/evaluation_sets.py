@@ -3,6 +3,7 @@
 from soup.data.examples import examples
 from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
 from soup.data.text.examples import labels_of
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.examples import Examples
 from soup.evaluation.targets import Targets, among_present, targets_of
 from soup.models import Architecture
@@ -34,3 +35,8 @@ def sets_of(
             inputs = model_input(architecture, protocol.border)
             sets[split] = examples(project.image_store(), rows, names, inputs)
     return sets, targets
+
+
+def answers_of(project: Project) -> AnswerStore:
+    """What models answered before, on any split: for evaluate and studies, and nobody else."""
+    return AnswerStore(project.cache / "answers", project.params.compute.cache_gib)

@@ -5,17 +5,19 @@ from functools import partial
 from torch import nn
 
 from soup.errors import BadInput
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
-from soup.evaluation.prediction_cache import digest_of
+from soup.evaluation.prediction_cache import digest_of, how_computed
+from soup.evaluation.prediction_file import overflowed
 from soup.evaluation.result_tables import Resampling
 from soup.evaluation.targets import among_present
 from soup.files import of_file, of_value
 from soup.models import load_weights
 from soup.models.batchnorm import Recalibration
 from soup.pipeline.candidate_pool import CandidatePool
-from soup.pipeline.evaluation_sets import sets_of
+from soup.pipeline.evaluation_sets import answers_of, sets_of
 from soup.pipeline.heldout import training_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
@@ -25,7 +27,7 @@ from soup.studies.kept import Kept
 from soup.studies.model import Model
 from soup.studies.point import mean, only
 from soup.studies.study import BASE
-from soup.tracking import WEIGHTS_DIGEST, Stored, TrackingError, prediction_store
+from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, prediction_store
 from soup.weights import Weights
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
@@ -88,6 +90,7 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         cooked_file = project.out / "soup" / WEIGHTS_FILE
         models[name] = Model(name, Checkpoint(cooked_file), of_file(cooked_file))
         soups[recipe] = only(name)
+    answers = answers_of(project)
     return Bench(
         models=models,
         base=base,
@@ -99,10 +102,10 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         shifts=[*project.params.data.shifts],
         architecture=pool.architecture,
         predict=Predictor(pool.model, pool.architecture.model, batch, bf16, recalibration),
-        kept=Kept(project.cache / "studies"),
+        kept=Kept(project.cache / "studies", answers),
         images=images,
-        find=partial(prediction_store.find, store),
-        how="bf16" if bf16 else "",
+        find=partial(_known, store, answers),
+        how=how_computed(project.device(), batch, bf16),
         averaged=_statistics(recalibration),
         resampling=Resampling(wanted.bootstrap, wanted.confidence, wanted.seed),
         track=project.track,
@@ -152,6 +155,16 @@ class Predictor:
             self._loaded = weights
         self.passes += 1
         return predict(self._model, examples, self._batch_size, self._bf16)
+
+
+def _known(store: Store, answers: AnswerStore, split: str, digest: str) -> Logits | None:
+    """The logits of this digest that are kept here, or else with a run, if any are."""
+    logits = answers.find(digest)
+    if logits is None:
+        logits = prediction_store.find(store, split, digest)
+        if logits is not None and not overflowed(logits):
+            answers.keep(digest, logits)
+    return logits
 
 
 def _model(stored: Stored) -> Model:

@@ -28,7 +28,8 @@ from soup.studies.point import Point, mean, only
 from soup.studies.subset import Subset, spread, targets_of_rows
 from soup.weights import Weights, combine
 
-LARGEST = 8 * 2**20  # bytes of float16 logits that are kept; of larger ones, only the score is
+# Bytes of float16 logits of a combination that are kept; of larger ones, only the score is.
+LARGEST = 8 * 2**20
 SHIFTS = "shifts"  # the mean of all shifts
 TRAIN = "train"
 RESAMPLING = Resampling(1000, 0.95, 0)
@@ -79,7 +80,7 @@ class Bench:
                 statistics may have to be recomputed) -> logits. All passes are made by it.
             kept: stores answers.
             images: most examples of each split that are used; None for all.
-            find: split, digest -> logits of a model that the pipeline has stored, or None.
+            find: split, digest -> logits of a model that the pipeline keeps, or None.
             how: any setting that changes all logits, as in `PredictionCache`.
             averaged: any setting that changes the logits of combinations.
             teach: trains a model on the probabilities of others, and keeps it.
@@ -253,14 +254,14 @@ class Bench:
                 self._loaded = point, self.weights(point)
             exact = self._predict(self._loaded[1], self.sets[split], point.model is None)
             logits = to_float16_keeping_argmax(exact, columns)
-            if keep and self._small(split):
+            if keep and (point.model is not None or self._small(split)):
                 self.kept.keep_logits(digest, logits)
         return logits
 
     def _of_pipeline(
         self, point: Point, split: str, columns: Sequence[NDArray[np.int64]]
     ) -> Logits | None:
-        """The logits of a model on all examples, if a stage of the pipeline has stored them."""
+        """The logits of a model on all examples, if the pipeline keeps them."""
         if point.model is None or split == TRAIN:
             return None
         if split == "heldout":

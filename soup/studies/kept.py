@@ -6,30 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from soup.evaluation import prediction_file
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.metrics import Logits, Score
 from soup.files import BadJson, read_json, write_json
 
 
 @dataclass
 class Kept:
-    """Values and logits in files that are named by the digest of what they were computed from.
+    """Values and logits under the digest of what they were computed from.
 
     A file that is damaged counts as missing, and is written anew.
 
     Attributes:
-        folder: of the files; it can be deleted, which costs the passes that made them.
+        folder: of the values; it can be deleted, which costs the passes that made them.
+        answers: the logits, which evaluate keeps in the same place.
         computed, reused: how many were stored and found.
     """
 
     folder: Path
+    answers: AnswerStore
     computed: int = 0
     reused: int = 0
 
     def value(self, digest: str) -> Any:
         """A JSON value, or None."""
         try:
-            value = read_json(self._file(digest, "json"))
+            value = read_json(self._file(digest))
         except (OSError, BadJson):
             return None
         self.reused += 1
@@ -37,25 +39,22 @@ class Kept:
 
     def keep_value(self, digest: str, value: Any) -> None:
         """Store a JSON value without NaN."""
-        write_json(self._file(digest, "json"), value)
+        write_json(self._file(digest), value)
         self.computed += 1
 
     def logits(self, digest: str) -> Logits | None:
         """Logits (examples, classes), or None."""
-        try:
-            logits: Logits = prediction_file.read(self._file(digest, "npz"))
-        except prediction_file.Unreadable:
-            return None
-        self.reused += 1
+        logits = self.answers.find(digest)
+        self.reused += logits is not None
         return logits
 
     def keep_logits(self, digest: str, logits: Logits) -> None:
-        """Store logits, rounded to float16."""
-        prediction_file.write(self._file(digest, "npz"), logits)
+        """Store logits, which were rounded as those of the pipeline are."""
+        self.answers.keep(digest, logits)
         self.computed += 1
 
-    def _file(self, digest: str, suffix: str) -> Path:
-        return self.folder / digest[:2] / f"{digest}.{suffix}"
+    def _file(self, digest: str) -> Path:
+        return self.folder / digest[:2] / f"{digest}.json"
 
 
 def packed(score: Score) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from soup.evaluation.metrics import Logits
 from soup.files import of_file
 from soup.tracking.server_check import TrackingError
 from soup.tracking.store import Store
-from soup.tracking.tracked import PREFIX
+from soup.tracking.tracked import PREFIX, Tracked
 
 FOLDER = "predictions"
 
@@ -30,6 +30,14 @@ def keep(store: Store, run_id: str, split: str, digest: str, logits: Logits) -> 
         store.log_files(run_id, [file], FOLDER)
         tags = {f"{FOLDER}.{split}": digest, f"sha256.{FOLDER}.{split}": of_file(file)}
         store.tag(run_id, tags)  # last, so that a tag stands only for a complete file
+
+
+def stored_by(run: Tracked) -> dict[str, str]:
+    """Split -> digest of the predictions that a run stores, as it was read."""
+    start = f"{FOLDER}."
+    return {
+        tag.removeprefix(start): digest for tag, digest in run.tags.items() if tag.startswith(start)
+    }
 
 
 def find(store: Store, split: str, digest: str) -> Logits | None:

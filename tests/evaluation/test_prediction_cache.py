@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.images import Images
 from soup.evaluation import prediction_cache
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.metrics import Logits
-from soup.evaluation.prediction_cache import PredictionCache, Source, digest_of
+from soup.evaluation.prediction_cache import PredictionCache, Source, digest_of, how_computed
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import Targets, among_present
@@ -85,7 +87,7 @@ def test_what_is_kept_is_not_computed_again_and_gives_the_same(world: World) -> 
 def test_what_was_made_otherwise_is_computed(
     world: World, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    cache = world.cache(how="bf16" if changed == "how" else "")
+    cache = world.cache(how=lambda _: "bf16" if changed == "how" else "")
     if changed == "code":
         monkeypatch.setattr(prediction_cache, "of_code", lambda *_: "later")
     if changed == "images":
@@ -178,3 +180,60 @@ def test_a_digest_tells_weights_apart_by_names_shapes_and_numbers() -> None:
     ]
     assert len({digest_of(each) for each in [plain, *others]}) == 5
     assert digest_of({"b": plain["b"], "a": plain["a"].T.contiguous().T}) == digest_of(plain)
+
+
+def test_answers_of_every_split_are_kept_here_and_asked_of_no_run(
+    world: World, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def find(split: str, digest: str) -> Logits | None:
+        asked.append(split)
+        return world.kept.get((split, digest))
+
+    tables = []
+    for _ in range(3):
+        known = {split: digest for split, digest in world.kept if split == "test"}
+        cache = world.cache(answers=AnswerStore(tmp_path / "answers"), find=find)
+        tables.append(every(cache, replace(source(), stored=known)))
+    # What is kept of a run comes from there once; the rest is computed once.
+    assert world.computed == ["heldout", "r"]
+    assert asked == ["test"]
+    for split in SETS:
+        assert len({table[split].tobytes() for table in tables}) == 1
+        assert {table[split].dtype for table in tables} == {np.dtype(np.float16)}
+
+
+def test_what_a_study_kept_here_is_stored_with_the_run_too(world: World, tmp_path: Path) -> None:
+    answers = AnswerStore(tmp_path / "answers")
+    other = World()
+    every(other.cache(answers=answers, kept=[]), source())
+    assert other.runs == []
+    cold, warm = every(World().cache(), source()), every(other.cache(answers=answers), source())
+    assert other.computed == ["heldout", "test", "r"]
+    assert other.runs == [("run of a", "test")]
+    assert all(cold[split].tobytes() == warm[split].tobytes() for split in SETS)
+
+
+def test_damaged_answers_are_computed_again_to_the_same_bits(world: World, tmp_path: Path) -> None:
+    answers = AnswerStore(tmp_path / "answers")
+    first = every(world.cache(answers=answers, kept=[]), source())
+    for file in answers.folder.iterdir():
+        file.write_bytes(file.read_bytes()[:-30])
+    world.computed.clear()
+    second = every(world.cache(answers=answers, kept=[]), source())
+    assert world.computed == ["heldout", "test", "r"]
+    assert all(first[split].tobytes() == second[split].tobytes() for split in SETS)
+
+
+def test_logits_have_other_digests_where_last_bits_differ() -> None:
+    how = {
+        how_computed("cpu", 64),
+        how_computed("cpu", 16),
+        how_computed("cuda", 64),
+        how_computed("cuda", 64, bf16=True),
+        how_computed("cuda", 256),
+    }
+    assert len(how) == 5
+    # A batch on a CPU has at most 64 examples, and no bfloat16.
+    assert how_computed("cpu", 64) == how_computed("cpu", 512, bf16=True)

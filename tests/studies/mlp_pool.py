@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.targets import among_present
 from soup.files import of_value
 from soup.studies.bench import Bench
@@ -111,7 +112,7 @@ class Pool:
             "shifts": [split for split in self.sets if split.startswith("far")],
             "architecture": architecture,
             "predict": self.predict,
-            "kept": Kept(folder),
+            "kept": Kept(folder, AnswerStore(folder / "answers")),
         }  # fmt: skip
         return Bench(**(given | changes))
 

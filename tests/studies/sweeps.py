@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
@@ -164,7 +165,7 @@ def sweep(
         shifts=[f"shift{i}" for i in range(1, shifts + 1)],
         architecture=worlds.architecture(),
         predict=predictions or Predictions(),
-        kept=Kept(folder),
+        kept=Kept(folder, AnswerStore(folder / "answers")),
         images=images,
     )
 

@@ -17,7 +17,7 @@ from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits, predicted
 from soup.evaluation.number_tables import number_table, number_tests
 from soup.evaluation.predict import predict
-from soup.evaluation.prediction_cache import PredictionCache, Source
+from soup.evaluation.prediction_cache import PredictionCache, Source, how_computed
 from soup.evaluation.result_tables import Model, Resampling, headline, measure_of, paired, table
 from soup.evaluation.score_table import score_figures, with_score, with_score_test
 from soup.evaluation.scores import ConfusionScore
@@ -28,7 +28,7 @@ from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
 from soup.pipeline.cooking.result import COLUMNS, SoupResult
-from soup.pipeline.evaluation_sets import sets_of
+from soup.pipeline.evaluation_sets import answers_of, sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.stages.evaluated_figures import (
@@ -150,15 +150,13 @@ def _scored(
         recipe: of the soup whose answers are compared with the best single model's.
         kept: gets the test examples that these two answer differently.
     """
-    params = project.params.evaluate
+    params, size, device = project.params.evaluate, pool.batch_size, project.device()
     sets, keys = sets_of(project, pool.architecture, pool.heldout)
 
     def compute(weights: Weights, examples: Examples) -> Logits:
         load_weights(pool.model, weights, pool.architecture.model)
         # Held-out decides, and is scored in every stage alike.
-        bf16 = params.bf16 and examples is not pool.heldout
-        size = project.params.compute.eval_batch_size
-        return predict(pool.model, examples, size, bf16)
+        return predict(pool.model, examples, size, params.bf16 and examples is not pool.heldout)
 
     predictions = PredictionCache(
         sets,
@@ -168,7 +166,8 @@ def _scored(
         kept_splits(params.keep_predictions, sets, len(pool.architecture.classes)),
         partial(prediction_store.find, store),
         partial(prediction_store.keep, store),
-        "bf16" if params.bf16 else "",
+        lambda split: how_computed(device, size, params.bf16 and split != "heldout"),
+        answers_of(project),
     )
     members = [stored.ingredient.name for stored in pool.ranked]
     numbers = pool.architecture.predicts_numbers

@@ -1,7 +1,7 @@
 """The models that evaluate scores: where the weights and the held-out logits of each come from."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from soup.config.recipe import Recipe
@@ -10,7 +10,7 @@ from soup.evaluation.examples import Examples
 from soup.evaluation.prediction_cache import Source, digest_of
 from soup.pipeline.cooking.result import SoupResult
 from soup.pipeline.project import Project
-from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError
+from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, prediction_store
 from soup.weights import Weights, materialize
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
@@ -30,7 +30,7 @@ def zero_shot(project: Project, run_id: str) -> Source:
         base = Checkpoint(project.out / "base" / WEIGHTS_FILE)
         return {**materialize(base), **zero_shot_head(project)}
 
-    return Source("zero-shot", "zero-shot", run_id, weights, lambda: digest_of(weights()))
+    return Source("zero-shot", "zero-shot", run_id, weights, cache(lambda: digest_of(weights())))
 
 
 def single(stored: Stored) -> Source:
@@ -43,6 +43,7 @@ def single(stored: Stored) -> Source:
         lambda: stored.ingredient.weights,
         lambda: run.tags[WEIGHTS_DIGEST],
         lambda: stored.logits,
+        prediction_store.stored_by(run),
     )
 
 
@@ -65,8 +66,9 @@ def cooked_soup(project: Project, store: Store, cooked: Mapping[str, Any]) -> So
         run.run_id,
         lambda: Checkpoint(file),
         # As for the other soup, whose file has another header: either may be cooked at a time.
-        lambda: digest_of(Checkpoint(file)),
+        cache(lambda: digest_of(Checkpoint(file))),
         partial(prediction_file.read, project.soup_heldout),
+        prediction_store.stored_by(run),
     )
 
 
@@ -77,7 +79,7 @@ def compared_soup(recipe: Recipe, result: SoupResult, run_id: str) -> Source:
         recipe.label,
         run_id,
         lambda: result.weights,
-        lambda: digest_of(result.weights),
+        cache(lambda: digest_of(result.weights)),
         lambda: result.heldout,
     )
 

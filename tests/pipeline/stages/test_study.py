@@ -80,6 +80,11 @@ def test_models_answer_as_the_pipeline_scored_them(pictures: Project) -> None:
         assert bench.accuracy(only(row["model"]), row["split"]) == pytest.approx(row["accuracy"])
     passes = bench._predict.passes  # type: ignore[attr-defined]
     assert passes == 0  # evaluate has made them all
+    alone = study_bench.bench_of(pictures, None)
+    alone._find = lambda split, digest: alone.kept.answers.find(digest)
+    for name in alone.models:  # and kept them where studies look, beside those of the runs
+        assert (alone.logits(only(name), "test") == bench.logits(only(name), "test")).all()
+    assert alone._predict.passes == 0  # type: ignore[attr-defined]
     uniform = results[(results["kind"] == "uniform") & (results["split"] == "test")]
     assert bench.accuracy(bench.soup("uniform"), "test") == pytest.approx(
         float(uniform["accuracy"].iloc[0])
