@@ -17,6 +17,9 @@ INDEX_BYTES = 512 * MIB  # of held-out images in a .npy file: 67 million numbers
 LIST_TEXT = 4096  # characters of a path, label or line of a list
 TAG_TEXT = 100_000  # characters of a promotion's tag; MLflow's own limit
 
+# Answers of models that the `soup` command keeps (soup/evaluation/answer_store.py).
+ANSWERS_GIB = 8.0
+
 # A model that is built from a description.
 MODEL_BYTES = 64 * GIB  # parameters and buffers; timm's largest model has 27 GB
 MODEL_PARTS = 100_000  # modules, parameters and buffers; timm's largest models have 5,000

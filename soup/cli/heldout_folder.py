@@ -137,7 +137,7 @@ def logits_of(evaluator: Evaluator, weights: Checkpoint, digest: str) -> Logits:
         return evaluator.logits(weights)
     how = how_computed(device.type, evaluator.batch_size)
     key = digest_of_logits(digest, examples, evaluator.architecture, f"exact, {how}", ())
-    answers = AnswerStore(CACHE / "answers", DEFAULT_CACHE_GIB)
+    answers = AnswerStore(CACHE / "answers")
     logits = answers.find(key)
     if logits is None:
         logits = evaluator.logits(weights)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
+from soup import limits
 from soup.evaluation import prediction_file
 from soup.evaluation.metrics import Logits
 from soup.files import atomic_write
@@ -39,7 +39,7 @@ class AnswerStore:
     """
 
     folder: Path
-    limit_gib: float = DEFAULT_CACHE_GIB
+    limit_gib: float = field(default_factory=lambda: limits.ANSWERS_GIB)
     _used: set[str] = field(default_factory=set)
     _refused: bool = False
 
@@ -73,7 +73,7 @@ class AnswerStore:
 
     def _make_room(self, size: int) -> bool:
         """Remove the answers used longest ago until so many bytes fit; False if they cannot."""
-        limit = int(self.limit_gib * 2**30)
+        limit = int(self.limit_gib * limits.GIB)
         files = []
         for path in self.folder.glob("*.npz"):
             with suppress(FileNotFoundError):  # another process removed it at this moment
