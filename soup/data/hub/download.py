@@ -56,6 +56,8 @@ def fetch(hub: Hub, root: Path, splits: Iterable[str], say: Say = lambda _: None
             f"{record.folder(root)}"
         )
     for file in lost:
+        # A file of another size than it had is damaged; `huggingface_hub` would keep it.
+        (record.folder(root) / file).unlink(missing_ok=True)
         path = _download(hub, record.commit, file, record.folder(root))
         record = replace(record, have={**record.have, file: path.stat().st_size})
         save(record, root, hub)

@@ -163,6 +163,18 @@ def test_files_that_were_fetched_before_a_failure_are_kept(tmp_path: Path, hub: 
     assert [line.partition(f"{commit(1)}/")[2] for line in hub.downloads] == [last]
 
 
+def test_a_file_that_was_cut_is_fetched_again(tmp_path: Path, hub: StandIn) -> None:
+    made = project(tmp_path)
+    prepare.run(made)
+    first = manifests(made)
+    cut = tmp_path / "data" / first[0].rows[0].path.split("::")[0]
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:100])
+    prepare.run(made)
+    assert cut.read_bytes() == whole
+    assert manifests(made) == first
+
+
 def test_names_of_classes_stand_in_the_readme(tmp_path: Path, hub: StandIn) -> None:
     card = (
         "---\ndataset_info:\n  features:\n  - name: label\n    dtype:\n      class_label:\n"
