@@ -6,7 +6,9 @@ mergekit wants an environment of its own (`python -m venv ENVIRONMENT`, `pip ins
 without one it is left out. Two tables: 8 models of CLIP ViT-B/32 (float32, the true 302 tensors
 with 151.3 M parameters, random values), and 3 models of 2 GB in shards with an index. Each way runs
 in a process of its own, in turns; imports are not timed. The limit is to read every file once into
-one buffer, to write a file of the result's size and to sync it. Ours is synced too, as every file
+one buffer, to write a file of the result's size and to sync it; with digests, each block is hashed
+as it is read, on as many threads as there are cores. `soup cook` is run twice: as for files that it
+never saw, and again. Ours is synced too, as every file
 it writes; no peer's result is. Memory is private (anonymous): pages of the files themselves, which
 the system takes back when it wants, are not counted. Needs about 13 GB of disk while it runs.
 """
@@ -33,12 +35,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from soup import known_digests
+
 PEERS = Path(__file__).parent / "peers" / "averages.py"
 LABELS = {
     "limit": "limit: read, write, sync",
     "limit-digests": "limit, and SHA-256 of the inputs",
     "ours": "ours: soup.save(soup.average(...))",
-    "ours-digests": "ours, and SHA-256 of the inputs",
+    "cook": "soup cook: ours, and SHA-256 of the inputs",
+    "cook-again": "soup cook of the same files again",
     "timm": "timm avg_checkpoints",
     "mergekit": "mergekit linear",
     "published": "published model-soups loop (.pt)",
@@ -170,7 +175,11 @@ def race(ways: list[Way], rounds: int, folder: Path, size: float, cold: bool) ->
     distances = {}
     for each in range(rounds):
         for way in ways:
-            visit([file for model in way.models for file in model.parent.iterdir()], cold)
+            files = [file for model in way.models for file in model.parent.iterdir()]
+            os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(dir=folder)
+            if way.name == "cook-again":
+                know(files)
+            visit(files, cold)
             out = folder / f"{way.name}{way.models[0].suffix.replace('.json', '.safetensors')}"
             way.turn(out)
             result = out if out.is_file() else out.with_suffix("") / "model.safetensors"
@@ -196,6 +205,14 @@ def race(ways: list[Way], rounds: int, folder: Path, size: float, cold: bool) ->
         for way in ways
     ]
     return pd.DataFrame(rows)
+
+
+def know(files: list[Path]) -> None:
+    """Let the digests of files be kept, once the files are old enough for it."""
+    youngest = max(file.stat().st_ctime for file in files)
+    time.sleep(max(0.0, youngest + known_digests.SETTLED + 1 - time.time()))
+    for file in files:
+        known_digests.sha256(file)
 
 
 def visit(files: list[Path], cold: bool) -> None:
@@ -231,7 +248,7 @@ def compete(
     made = [write(folder / str(seed), shapes, seed, shards) for seed in range(count)]
     paths = [path for path, _ in made]
     ways = [Way("limit", paths), Way("limit-digests", paths)]
-    ways += [Way("ours", paths), Way("ours-digests", paths)]
+    ways += [Way("ours", paths), Way("cook", paths), Way("cook-again", paths)]
     if shards == 1:
         ways += [Way("timm", paths), Way("published", [pickled for _, pickled in made])]
     if arguments.mergekit:

@@ -38,6 +38,7 @@ GROWTH = 8  # largest size of unpacked or written content, as a multiple of the 
 SLACK = MIB  # bytes allowed in addition to that multiple, for small files
 PICKLE_BYTES = 64 * MIB  # of a file of torch.save, without its tensors
 DIRECTORY_BYTES = 16 * MIB  # the table of contents of a zip file
+DIGEST_CACHE_BYTES = MIB  # of the digests that are kept, 150 bytes each
 VALUES = 10_000_000  # entries of the tables and lists in a file of torch.save
 
 # A tar archive.

@@ -20,6 +20,7 @@ CARRIERS = (
     "soup.cores",
     "soup.errors",
     "soup.files",
+    "soup.known_digests",
     "soup.limits",
     "soup.pipeline.project",
     "soup.pipeline.stage_record",

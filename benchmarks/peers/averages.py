@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 Work = Callable[[Path, list[Path]], None]
@@ -30,27 +32,26 @@ def limit() -> Work:
             with path.open("rb", buffering=0) as file:
                 while file.readinto(block):
                     pass
-        left = sum(file.stat().st_size for file in files) // len(models)
-        with out.open("wb", buffering=0) as file:
-            while left > 0:
-                left -= file.write(memoryview(block)[: min(left, BLOCK)])
-            os.fsync(file.fileno())
+        _write(out, sum(file.stat().st_size for file in files) // len(models))
 
     return work
 
 
 def limit_digests() -> Work:
-    """The same, and the SHA-256 of each file read, on as many threads as there are cores."""
-    copy = limit()
+    """The same, and each block is hashed as it is read, on as many threads as there are cores."""
 
     def digest(path: Path) -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        block, done = bytearray(BLOCK), hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(block):
+                done.update(memoryview(block)[:count])
+        return done.hexdigest()
 
     def work(out: Path, models: list[Path]) -> None:
-        copy(out, models)
+        files = [file for model in models for file in _files(model)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(digest, [file for model in models for file in _files(model)]))
+            list(pool.map(digest, files))
+        _write(out, sum(file.stat().st_size for file in files) // len(models))
 
     return work
 
@@ -65,17 +66,33 @@ def ours() -> Work:
     return work
 
 
-def ours_digests() -> Work:
-    """The same, with the inputs' digests in the result's metadata."""
-    import soup
+def cook() -> Work:
+    """`soup cook`, which notes the digests of the models in the soup.
 
-    def work(out: Path, models: list[Path]) -> None:
-        checkpoints = [soup.Checkpoint(path) for path in models]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = list(pool.map(soup.Checkpoint.digest, checkpoints))
-        soup.save(soup.average(checkpoints), out, {"ingredients": " ".join(digests)})
+    What it knows of earlier files is in $XDG_CACHE_HOME.
+    """
+    from soup.cli import main
 
-    return work
+    def run(out: Path, models: list[Path]) -> None:
+        sys.argv = ["soup", "cook", "--recipe", "uniform", "--out", str(out), *map(str, models)]
+        try:
+            main()
+        except SystemExit as stop:
+            if stop.code:
+                raise
+
+    with (
+        TemporaryDirectory() as folder,
+        redirect_stdout(sys.stderr),
+    ):  # imports what the command needs
+        from safetensors.torch import save_file
+        from torch import ones
+
+        small = [Path(folder) / f"{n}.safetensors" for n in range(2)]
+        for file in small:
+            save_file({"a": ones(2)}, file)
+        run(Path(folder) / "out.safetensors", small)
+    return run
 
 
 def timm() -> Work:
@@ -157,11 +174,21 @@ WAYS = {
     "limit": limit,
     "limit-digests": limit_digests,
     "ours": ours,
-    "ours-digests": ours_digests,
+    "cook": cook,
+    "cook-again": cook,
     "timm": timm,
     "published": published,
     "mergekit": mergekit,
 }
+
+
+def _write(out: Path, size: int) -> None:
+    """Write as many bytes, and wait until they are on the disk."""
+    block = bytes(BLOCK)
+    with out.open("wb", buffering=0) as file:
+        while size > 0:
+            size -= file.write(memoryview(block)[: min(size, BLOCK)])
+        os.fsync(file.fileno())
 
 
 def _files(model: Path) -> list[Path]:
@@ -177,7 +204,8 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter()
-    work(Path(out), [Path(model) for model in models])
+    with redirect_stdout(sys.stderr):
+        work(Path(out), [Path(model) for model in models])
     print(time.perf_counter() - start, flush=True)
 
 

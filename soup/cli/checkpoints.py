@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,7 +31,7 @@ class Pool:
     """Checkpoints by name, in the order given.
 
     Attributes:
-        digests: the SHA-256 of each, by name.
+        digests: the SHA-256 of each, by name; none as long as they are not computed.
     """
 
     checkpoints: Mapping[str, Checkpoint]
@@ -50,9 +50,17 @@ class Pool:
             groups.setdefault(digest, []).append(name)
         return [names for names in groups.values() if len(names) > 1]
 
+    def warn_of_twins(self) -> None:
+        """Warn of checkpoints that have the same bytes."""
+        for names in self.twice:
+            warn(f"{' and '.join(names)} are the same model, which then counts twice")
+
 
 def open_pool(
-    paths: Sequence[str], advance: Callable[[], object] = lambda: None, base: str | None = None
+    paths: Sequence[str],
+    advance: Callable[[], object] = lambda: None,
+    base: str | None = None,
+    digested: bool = True,
 ) -> Pool:
     """Open checkpoints and compute their digests.
 
@@ -60,6 +68,7 @@ def open_pool(
         paths: files, shard indexes, folders or URLs; with a base, also adapters of PEFT.
         advance: called once a checkpoint that was read.
         base: what adapters are merged into.
+        digested: whether the digests are computed now; those of adapters always are.
 
     Raises:
         BadInput: some cannot be read; all of those are named.
@@ -75,6 +84,10 @@ def open_pool(
     if problems:
         raise BadInput("\n".join(problems))
 
+    pool = Pool(opened, {})
+    if not digested and not pool.has_adapters:
+        return pool
+
     def digest(checkpoint: Checkpoint) -> str:
         value = checkpoint.digest()
         advance()
@@ -82,7 +95,7 @@ def open_pool(
 
     with ThreadPoolExecutor(cores()) as threads:
         digests = list(threads.map(digest, opened.values()))
-    return Pool(opened, dict(zip(opened, digests, strict=True)))
+    return replace(pool, digests=dict(zip(opened, digests, strict=True)))
 
 
 def merger(adapters: Sequence[str], base: str | None) -> Callable[[str], Checkpoint]:

@@ -32,16 +32,19 @@ def cook(**given: Any) -> None:
     Everything is checked before anything is computed, and the soup is written at the end, whole.
     """
     from soup.cli.checkpoints import open_pool, require_alike, warn_of_merge
-    from soup.cli.terminal import bold, models_in, print_json, progress, say, warn
+    from soup.cli.soup_file import write_soup
+    from soup.cli.terminal import bold, models_in, print_json, progress, say
     from soup.recipes.ingredient import Ingredient
-    from soup.weights.checkpoint import save
 
     options = CookOptions(**given)
     chosen = devices(options.device)
     recipe = recipe_of(options)
     arguments = arguments_of(recipe, options)
+    # Where no image is judged, all models are read once: digests are computed as they are averaged.
     with progress("reading", len(options.models)) as advance:
-        pool = open_pool(options.models, advance, options.base)
+        pool = open_pool(
+            options.models, advance, options.base, digested=options.heldout is not None
+        )
     _require_other_output(options, pool)
     if options.mlflow:
         from soup.cli.mlflow_run import log, require
@@ -49,8 +52,7 @@ def cook(**given: Any) -> None:
         require(options.mlflow, options.experiment)
     require_alike(pool)
     warn_of_merge(pool, options.dtype)
-    for names in pool.twice:
-        warn(f"{' and '.join(names)} are the same model, which then counts twice")
+    pool.warn_of_twins()
     arguments |= _base_of(recipe, options, pool)
     ingredients = [Ingredient(n, c, math.nan) for n, c in pool.checkpoints.items()]
     report: dict[str, Any] = {"out": str(options.out), "recipe": options.recipe}
@@ -68,12 +70,9 @@ def cook(**given: Any) -> None:
         soup = cooked.soup
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
-    notes = _notes(options, pool, soup, scored, figures)
-    new_folder = not options.out.parent.exists()
-    save(weights, options.out, notes)
+    notes = _notes(options, pool, scored, figures)
+    notes = write_soup(weights, options.out, pool, soup.kept, notes)
     _keep_text_files(options.out, pool)
-    if new_folder:
-        say(f"made the folder {options.out.parent}")
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
     if options.mlflow:
         run_id = log(options.mlflow, options.experiment, options.out, notes, report)
@@ -143,11 +142,13 @@ def _base(path: str, pool: "Pool") -> "Checkpoint":
 def _notes(
     options: CookOptions,
     pool: "Pool",
-    soup: "Soup",
     scored: "Scored | None",
     figures: Mapping[str, Any],
 ) -> dict[str, str]:
-    """The soup's lineage for the metadata of its file: the same inputs give the same bytes."""
+    """The soup's lineage for the metadata of its file, but for the digests of its ingredients.
+
+    The same inputs give the same bytes.
+    """
     from soup.evaluation.diagnosis.low_scores import RECORD
     from soup.models.stored_description import NOTE
     from soup.weights.checkpoint import Checkpoint
@@ -155,7 +156,6 @@ def _notes(
     notes = {
         "recipe": options.recipe,
         "options": json.dumps(options.recipe_options, sort_keys=True),
-        "ingredients": json.dumps({name: pool.digests[name] for name in dict.fromkeys(soup.kept)}),
         "candidates": str(len(pool.checkpoints)),
         "accumulate": options.accumulate,
     }

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlparse
 
 from mlflow.artifacts import download_artifacts
 
-from soup.files import of_file
+from soup.known_digests import sha256
 from soup.models import DESCRIPTION_FILE, Architecture
 from soup.models.allowed_files import DESCRIPTION, LOADER, digests_to_state
 from soup.tracking import bulk_queries
@@ -116,6 +116,6 @@ def _damage(folder: Path, digests: Mapping[str, str]) -> str:
         file = folder / name
         if not file.is_file():
             return f"{file} is missing"
-        if of_file(file) != digest:
+        if sha256(file) != digest:
             return f"{file} is not what was stored: its SHA-256 is not {digest}"
     return ""

@@ -1,11 +1,10 @@
 """Checkpoints in safetensors files: read lazily from disk or a server, and written atomically."""
 
 import errno
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,8 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from soup.errors import some
-from soup.files import atomic_write, of_file, parse_json
+from soup.files import atomic_write, parse_json
 from soup.weights.algebra import cast
+from soup.weights.digesting import of_shards
 from soup.weights.local_file import LocalFile, memory_of
 from soup.weights.mapping import LazyWeights, Reader, Spec, Weights, specs
 from soup.weights.remote_file import RemoteFile
@@ -23,14 +23,15 @@ from soup.weights.safetensors_header import DTYPE_NAMES, Entry, encode_header
 from soup.weights.shards import (
     CheckpointError,
     files_of,
-    is_remote,
     open_file,
     read_index,
     unreadable,
 )
+from soup.weights.write_back import write_back
 
 # Metadata key of a JSON object that maps each tied name to the name that holds its tensor.
 TIED = "soup.tied"
+WRITTEN_BACK = 16 << 20  # bytes between two calls of `write_back`
 
 
 class Checkpoint(LazyWeights):
@@ -127,20 +128,14 @@ def _ties(text: str, stored: Collection[str]) -> dict[str, str]:
     return ties
 
 
-def of_shards(files: Sequence[str]) -> str:
-    """Return the digest of the files of one model; see `Checkpoint.digest`."""
-    digests = [RemoteFile(file).identity if is_remote(file) else of_file(file) for file in files]
-    if len(digests) == 1:
-        return digests[0]
-    lines = [f"{d}  {Path(file).name}\n" for d, file in zip(digests, files, strict=True)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 def save(
     weights: Weights,
     path: str | Path,
     metadata: Mapping[str, str] | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    advance: Callable[[float], object] = lambda _: None,
+    complete: Callable[[], Mapping[str, str]] | None = None,
 ) -> None:
     """Write weights to a safetensors file, atomically; the same weights give the same bytes.
 
@@ -153,6 +148,9 @@ def save(
         metadata: strings to store in the header of the file.
         dtype: of the floating-point tensors in the file; by default their own. Numbers of a lazy
             mapping are rounded once.
+        advance: called after each block with the share of the tensors' bytes that was written.
+        complete: called when all tensors are written; returns the metadata that is stored in place
+            of `metadata`, and as long as it.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -174,23 +172,45 @@ def save(
         end = size + math.prod(shape) * dtype.itemsize
         entries[name] = Entry(dtype, shape, size, end)
         size = end
-    stored_metadata = {"format": "pt", **(metadata or {})}
-    if tied:
-        stored_metadata[TIED] = json.dumps(tied, sort_keys=True)
+
+    def header(metadata: Mapping[str, str]) -> bytes:
+        ties = {TIED: json.dumps(tied, sort_keys=True)} if tied else {}
+        return encode_header(entries, {"format": "pt", **metadata, **ties})
+
+    start = header(metadata or {})
+    blocks = weights.blocks(stored) if isinstance(weights, LazyWeights) else None
     try:
         with atomic_write(path) as temporary:
             if shutil.disk_usage(temporary.parent).free < size:
                 raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB are needed")
             with temporary.open("wb") as file:
-                file.write(encode_header(entries, stored_metadata))
-                lazy = weights.blocks(stored) if isinstance(weights, LazyWeights) else None
-                for block in lazy or (weights[name] for name in stored):
-                    _write_block(block, file)
+                file.write(start)
+                file.flush()
+                for done in _written(blocks or (weights[name] for name in stored), file):
+                    advance(done / size)
+                if complete is not None:
+                    final = header(complete())
+                    if len(final) != len(start):
+                        raise ValueError("the complete metadata is not as long as what it replaces")
+                    file.seek(0)
+                    file.write(final)
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _write_block(tensor: Tensor, file: BinaryIO) -> None:
-    if tensor.numel():
+def _written(blocks: Iterable[Tensor], file: BinaryIO) -> Iterator[int]:
+    """Write tensors one after another, and tell after each how many bytes were written in all.
+
+    The disk gets the bytes from the start on, so that little is left to wait for at the end.
+    """
+    done = sent = 0
+    for tensor in blocks:
+        if not tensor.numel():
+            continue
         values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         file.write(memory_of(values))
+        done += values.nbytes
+        if done - sent >= WRITTEN_BACK:
+            write_back(file.fileno(), sent)
+            sent = done
+        yield done

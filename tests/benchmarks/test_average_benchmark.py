@@ -41,8 +41,11 @@ def test_the_models_have_the_tensors_of_clip_vit_b_32(average: Any) -> None:
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == 151_277_313
 
 
-@pytest.mark.parametrize("way", ["ours", "ours-digests", "timm", "published"])
-def test_every_way_writes_the_mean(average: Any, averages: Any, tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("way", ["ours", "cook", "timm", "published"])
+def test_every_way_writes_the_mean(
+    average: Any, averages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [])  # is put back
     made = [average.write(tmp_path / str(s), average.clip(*TINY), s, 1) for s in range(3)]
     pickled = way == "published"
     out = tmp_path / ("out.pt" if pickled else "out.safetensors")
@@ -65,8 +68,14 @@ def test_shards_hold_the_model_that_one_file_holds(average: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("limit", ["limit", "limit-digests"])
 def test_the_limit_reads_all_and_writes_as_much_as_one_model(
-    average: Any, averages: Any, tmp_path: Path, shards: int, monkeypatch: pytest.MonkeyPatch
+    average: Any,
+    averages: Any,
+    tmp_path: Path,
+    shards: int,
+    limit: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     paths = [average.write(tmp_path / str(s), average.clip(*TINY), s, shards)[0] for s in range(2)]
     files = sorted(tmp_path.glob("*/*.safetensors"))
@@ -75,7 +84,7 @@ def test_the_limit_reads_all_and_writes_as_much_as_one_model(
     monkeypatch.setattr(
         Path, "open", lambda self, *a, **k: opened.append(self) or alone(self, *a, **k)
     )
-    averages.WAYS["limit"]()(tmp_path / "out", paths)
+    averages.WAYS[limit]()(tmp_path / "out", paths)
     assert sorted(opened[:-1]) == files
     assert (tmp_path / "out").stat().st_size * 2 == sum(file.stat().st_size for file in files)
 
@@ -116,6 +125,7 @@ def test_the_table_sets_ours_beside_each_peer(
         way.grown.append(0.5)
 
     monkeypatch.setattr(average.Way, "turn", turn)
+    monkeypatch.setattr(average.known_digests, "SETTLED", -1e9)  # seconds that are waited for
     monkeypatch.setattr(
         sys, "argv", ["average", "--tiny", "--rounds", "2", "--folder", str(tmp_path)]
     )

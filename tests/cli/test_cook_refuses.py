@@ -123,7 +123,7 @@ def test_no_space_left_leaves_no_output(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("soup.weights.checkpoint._write_block", full)
+    monkeypatch.setattr("soup.weights.checkpoint._written", full)
     out = tmp_path / "soup" / "out.safetensors"
     said = soup("cook", "-r", "uniform", "-o", out, *candidates.models)
     assert said.code == 1

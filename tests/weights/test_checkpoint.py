@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
     path = tmp_path / "w"
     save({"a": torch.zeros(1)}, path)
-    monkeypatch.setattr(checkpoint, "_write_block", full)
+    monkeypatch.setattr(checkpoint, "_written", full)
     with pytest.raises(OSError, match="w: cannot be written: No space left on device"):
         save({"a": torch.ones(1)}, path)
     assert float(Checkpoint(path)["a"]) == 0

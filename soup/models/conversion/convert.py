@@ -24,7 +24,8 @@ from soup.models.stored_description import (
     stored,
 )
 from soup.weights import materialize
-from soup.weights.checkpoint import Checkpoint, of_shards, save
+from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.digesting import of_shards
 from soup.weights.safetensors_header import DTYPE_NAMES
 
 

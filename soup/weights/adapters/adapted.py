@@ -10,7 +10,8 @@ from torch import Tensor
 from soup.errors import some
 from soup.weights.adapters.change import Changed, LowRank
 from soup.weights.adapters.folder import Adapter
-from soup.weights.checkpoint import Checkpoint, of_shards
+from soup.weights.checkpoint import Checkpoint
+from soup.weights.digesting import of_shards
 from soup.weights.mapping import Incompatible, Reader, Spec
 from soup.weights.numbers import rounded, shaped
 

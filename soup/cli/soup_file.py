@@ -1,0 +1,66 @@
+"""soup cook: the soup is written, with the digests of what it was made from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from soup.cli.checkpoints import Pool
+from soup.cli.terminal import progress, say
+from soup.weights import Weights
+from soup.weights.checkpoint import save
+from soup.weights.digesting import Digesting
+
+
+def write_soup(
+    weights: Weights, out: Path, pool: Pool, kept: Sequence[str], notes: Mapping[str, str]
+) -> dict[str, str]:
+    """Write a soup; digests of models that are not known yet are computed while they are averaged.
+
+    Args:
+        kept: names of the models that the soup is made of.
+        notes: the metadata of its file, but for the digests of the models.
+
+    Returns:
+        The metadata that was written.
+    """
+    new_folder = not out.parent.exists()
+    if pool.digests:
+        written = {**notes, **_ingredients(kept, pool.digests)}
+        save(weights, out, written)
+    else:
+        digests = _save_and_hash(weights, out, pool, kept, notes)
+        replace(pool, digests=digests).warn_of_twins()
+        written = {**notes, **_ingredients(kept, digests)}
+    if new_folder:
+        say(f"made the folder {out.parent}")
+    return written
+
+
+def _save_and_hash(
+    weights: Weights, out: Path, pool: Pool, kept: Sequence[str], notes: Mapping[str, str]
+) -> dict[str, str]:
+    """Write a soup, and return the digest of each model by name."""
+    files = {name: checkpoint.files for name, checkpoint in pool.checkpoints.items()}
+    digests: dict[str, str] = {}
+    with Digesting(files) as digesting, progress("averaging", 100) as step:
+        shown = 0
+
+        def advance(share: float) -> None:
+            nonlocal shown
+            digesting.advance(share)
+            while shown < int(100 * share):
+                step()
+                shown += 1
+
+        def complete() -> dict[str, str]:
+            digests.update(digesting.finish())
+            return {**notes, **_ingredients(kept, digests)}
+
+        start = {**notes, **_ingredients(kept, digesting.placeholders)}
+        save(weights, out, start, advance=advance, complete=complete)
+    return digests
+
+
+def _ingredients(kept: Sequence[str], digests: Mapping[str, str]) -> dict[str, str]:
+    return {"ingredients": json.dumps({name: digests[name] for name in dict.fromkeys(kept)})}
