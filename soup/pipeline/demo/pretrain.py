@@ -6,7 +6,7 @@ sum of the two heads' weights, as a text tower would make from its words.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ KWARGS = {"channels": [16, 32, 48, 64], "stem_width": 8, "norm_layer": "groupnor
 # descendants share as a weakness, and flip the sign of their gains.
 REFERENCE = Pretrain(epochs=5, lr=8e-3, seed=2**31)
 REFERENCE_IMAGES = 16_000
+SHIFTS = ("v2", "sketch", "r", "objectnet", "a")
 # Sums depend in their last bits on how many threads share them: as many on every machine.
 THREADS = 2
 
@@ -60,17 +61,31 @@ def _same_everywhere() -> Iterator[None]:
 def draw(
     world: ShapesWorld,
     root: Path,
+    shifts: Collection[str] = SHIFTS,
     report: Callable[[str], None] = lambda _: None,
     track: Track = no_progress,
 ) -> None:
-    """Draw the image set into `root`, unless it is there already.
-
-    Set A keeps what the reference model gets wrong.
-    """
+    """Draw the image set into `root`, with these of its shifts, unless it is there already."""
+    chosen = [name for name in SHIFTS if name in shifts]
+    drawn: Any = world.model_dump(mode="json", exclude={"upstream"})
+    made = of_value(drawn if chosen == [*SHIFTS] else [drawn, chosen])
     marker = root / "world.txt"
-    made = of_value(world.model_dump(mode="json", exclude={"upstream"}))
     if marker.is_file() and marker.read_text() == made:
         return
+    hard = _reference(world, report, track) if "a" in chosen else _nothing_is_hard
+    report("drawing the images")
+    sizes = {"train": world.train, "test": world.test} | dict.fromkeys(chosen, world.shift)
+    shutil.rmtree(root, ignore_errors=True)
+    shapes.write(root, world.seed, sizes, hard)
+    write_text(marker, made)
+
+
+def _nothing_is_hard(_: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.zeros(len(labels), bool)  # only set A asks
+
+
+def _reference(world: ShapesWorld, report: Callable[[str], None], track: Track) -> shapes.Hard:
+    """Which pictures a reference model gets wrong: those are set A."""
     report("pretraining the reference model that set A is filtered by")
     architecture = _architecture(
         Base(model=MODEL, kwargs=KWARGS, weights="embedded", pretrain=REFERENCE)
@@ -84,12 +99,7 @@ def draw(
         logits = predict(reference, as_examples(Images(images, labels, ()), inputs))
         return ~correct(logits, labels)
 
-    report("drawing the images")
-    sizes = {"train": world.train, "test": world.test}
-    sizes |= dict.fromkeys(("v2", "sketch", "r", "objectnet", "a"), world.shift)
-    shutil.rmtree(root, ignore_errors=True)
-    shapes.write(root, world.seed, sizes, hard)
-    write_text(marker, made)
+    return hard
 
 
 @_same_everywhere()

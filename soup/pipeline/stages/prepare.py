@@ -27,7 +27,8 @@ def run(project: Project) -> dict[str, Any]:
     if data.shapes is not None:
         from soup.pipeline.demo.pretrain import draw
 
-        draw(data.shapes, root, project.say, project.track)
+        shifts = {shift.folder for shift in data.shifts.values()}
+        draw(data.shapes, root, shifts, project.say, project.track)
     if data.text is None:
         with project.track("checking images") as advance:
             prepared = images_of.prepare(data, root, advance=lambda: advance(1))

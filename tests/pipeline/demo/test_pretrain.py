@@ -42,12 +42,24 @@ def test_the_image_set_is_drawn_once_and_again_when_the_world_changes(tmp_path: 
     }
     first = (root / "train").stat().st_mtime_ns
     told: list[str] = []
-    pretrain.draw(WORLD, root, told.append)
+    pretrain.draw(WORLD, root, report=told.append)
     assert not told
     assert (root / "train").stat().st_mtime_ns == first
-    pretrain.draw(WORLD.model_copy(update={"seed": 5}), root, told.append)
+    pretrain.draw(WORLD.model_copy(update={"seed": 5}), root, report=told.append)
     assert told
-    pretrain.draw(WORLD.model_copy(update={"seed": 5, "upstream": 7}), root, told.clear)
+    pretrain.draw(WORLD.model_copy(update={"seed": 5, "upstream": 7}), root, report=told.clear)
+
+
+def test_only_the_shifts_that_are_asked_for_are_drawn_and_the_reference_only_for_a(
+    tmp_path: Path,
+) -> None:
+    root, told = tmp_path / "shapes", list[str]()
+    pretrain.draw(WORLD, root, {"sketch"}, told.append)
+    assert {p.name for p in root.iterdir() if p.is_dir()} == {"train", "test", "sketch"}
+    assert told == ["drawing the images"]
+    pretrain.draw(WORLD, root, {"sketch", "a"}, told.append)
+    assert (root / "a").is_dir()
+    assert told[1].startswith("pretraining the reference")
 
 
 def pretrained(seed: int, kwargs: dict[str, Any] = TINY) -> torch.Tensor:

@@ -1,0 +1,94 @@
+"""What the reader of a how-to page has before its first command."""
+
+import random
+from pathlib import Path
+
+import timm
+import torch
+
+from soup.weights.checkpoint import save
+from tests import text_worlds
+from tests.worlds import COLOURS, draw
+
+Model = dict[str, torch.Tensor]
+
+
+def images() -> None:
+    for first, folder in enumerate(("heldout", "test")):
+        draw(Path(folder), dict.fromkeys(COLOURS, 4), (64, 64), 100 * first)
+
+
+def fine_tunes(count: int) -> tuple[Model, list[Model]]:
+    """A model of three classes, and models near it."""
+    torch.manual_seed(0)
+    base = timm.create_model("resnet10t", num_classes=3).state_dict()
+    near = [
+        {n: t + 0.01 * torch.randn_like(t) * t.abs() if t.is_floating_point() else t
+         for n, t in base.items()}
+        for _ in range(count)
+    ]  # fmt: skip
+    return base, near
+
+
+def lightning() -> None:
+    """Files as Lightning writes them: the weights below `state_dict`, and the state of the run."""
+    images()
+    for name, weights in zip("abc", fine_tunes(3)[1], strict=True):
+        state = {f"model.{key}": tensor for key, tensor in weights.items()}
+        file = {"epoch": 3, "global_step": 900, "pytorch-lightning_version": "2.5.0",
+                "state_dict": state, "optimizer_states": [{"state": {}}], "loops": {},
+                "callbacks": {}, "lr_schedulers": []}  # fmt: skip
+        torch.save(file, f"{name}.ckpt")
+
+
+def three() -> None:
+    images()
+    base, models = fine_tunes(3)
+    save(base, "base.safetensors")
+    for name, weights in zip("abc", models, strict=True):
+        save(weights, f"{name}.safetensors")
+
+
+def one_run() -> None:
+    images()
+    _, models = fine_tunes(4)
+    for step, weights in zip((1000, 2000, 3000, 4000), models, strict=True):
+        save(weights, f"step{step}.safetensors")
+    torch.save({"state_dict": models[0], "state_dict_ema": models[1]}, "run.pt")
+
+
+def texts() -> None:
+    """Three classifiers as `save_pretrained` writes them."""
+    from transformers import AutoModelForSequenceClassification
+
+    base = text_worlds.tiny(Path("base"))
+    for index in range(3):
+        torch.manual_seed(0)
+        labels = {0: "no", 1: "yes"}
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, id2label=labels, label2id={name: key for key, name in labels.items()}
+        )
+        torch.manual_seed(index)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+        model.save_pretrained(f"run{index}")
+        text_worlds.write_tokenizer(Path(f"run{index}"))
+    for seed, name in enumerate(("heldout", "test")):
+        rng = random.Random(seed)
+        lines = [f"{text_worlds.sentence(rng, k % 2)},{['no', 'yes'][k % 2]}" for k in range(80)]
+        Path(f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+
+
+def nothing() -> None:
+    """The page brings all it needs."""
+
+
+GIVEN = {
+    "honest-selection.md": nothing,
+    "how-to/lightning.md": lightning,
+    "how-to/training-script.md": nothing,
+    "how-to/hugging-face-text.md": texts,
+    "how-to/one-run.md": one_run,
+    "how-to/no-gain.md": three,
+}
