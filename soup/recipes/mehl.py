@@ -55,6 +55,7 @@ def mehl(
     batch: int = 128,
     seed: int = 0,
     units: Units = "norm",
+    memory: float = 0.0,
 ) -> Soup:
     """Learn free shares of each tensor, m models at a time: better than learned, in less memory.
 
@@ -72,13 +73,16 @@ def mehl(
         seed: of the order of models.
         units: of the rate: "norm" (as published) moves a tensor by `lr`, "distance" by this share
             of the mean distance of its models from the centre.
+        memory: bytes of the m models' differences from the centre to keep on the objective's
+            device; those of other tensors are read for every step. All of them take m times the
+            memory of a model.
 
     Raises:
         Unusable: there are no ingredients, two have the same name, or a number is out of range.
         Incompatible: names or shapes differ.
         NotFinite: a tensor or the loss holds NaN or infinite numbers.
     """
-    result = descend(ingredients, objective, m, epochs, lr, batch, seed, units)
+    result = descend(ingredients, objective, m, epochs, lr, batch, seed, units, memory)
     return soup_of_shares(ingredients, result, judge)
 
 
@@ -91,11 +95,13 @@ def descend(
     batch: int = 128,
     seed: int = 0,
     units: Units = "norm",
+    memory: float = 0.0,
 ) -> Learned:
     """Find shares of the ingredients, of any sign, that minimise the objective.
 
     Args:
-        ingredients, objective, m, epochs, lr, batch, seed, units: see `mehl`.
+        ingredients, objective, m, epochs, lr, batch, seed, units, memory: see
+            `mehl`.
 
     Returns:
         A group for each tensor; the beta is 1.
@@ -109,7 +115,7 @@ def descend(
             raise Unusable(f"{option} of mehl is a number above 0, not {value}")
     if units not in ("norm", "distance"):
         raise Unusable(f"unknown units {units!r}; known: norm (as published), distance")
-    descent = Descent(models, objective, epochs, lr, batch, units)
+    descent = Descent(models, objective, epochs, lr, batch, units, memory)
     order = torch.randperm(len(models), generator=torch.Generator().manual_seed(seed)).tolist()
     for start in range(0, len(models), m):
         descent.follow(order[start : start + m])
@@ -137,13 +143,14 @@ class Descent:
         lr: float,
         batch: int,
         units: Units,
+        memory: float = 0.0,
     ) -> None:
         """Start from the mean of all models; the arguments are those of `descend`."""
         exact = {spec.dtype for model in models for spec in specs(model).values()}
         dtype = torch.float64 if exact & {torch.float64, torch.complex128} else torch.float32
         self._models, self.specs = prepare(models, dtype)
         self._objective, self._epochs, self._lr, self._batch = objective, epochs, lr, batch
-        self._units = units
+        self._units, self._memory = units, memory
         mean = average(self._models, dtype=dtype)
         self.centre = {
             name: numbers(mean[name]).to(objective.device, copy=True)
@@ -158,7 +165,8 @@ class Descent:
 
     def follow(self, chosen: Sequence[int]) -> None:
         """Train on the models with these indices, and move the centre to the best point."""
-        directions = Directions([self._models[i] for i in chosen], self.centre, self.specs)
+        models = [self._models[i] for i in chosen]
+        directions = Directions(models, self.centre, self.specs, self._memory)
         best = self._trained(directions, len(chosen))
         for row, (name, flat) in enumerate(self.centre.items()):
             flat.copy_(directions.moved(name, best[row]))

@@ -1,6 +1,7 @@
-"""Normalised directions from a centre to m models, read again for each use.
+"""Normalised directions from a centre to m models, read again for each use or held as matrices.
 
-In memory are the centre and a block of numbers of each model, whatever m and the size of a model.
+In memory are the centre and a block of numbers of each model, whatever m and the size of a model;
+and, where memory is given for it, the differences of the models from the centre.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +24,19 @@ class Directions:
     """
 
     def __init__(
-        self, models: Sequence[Weights], centre: Mapping[str, Tensor], specs: Mapping[str, Spec]
+        self,
+        models: Sequence[Weights],
+        centre: Mapping[str, Tensor],
+        specs: Mapping[str, Spec],
+        memory: float = 0.0,
     ) -> None:
         """
         Args:
             models: of the same tensor names and shapes, checked.
             centre: the numbers of each tensor that has directions, flat, in float32 or float64.
             specs: of the result.
+            memory: bytes of differences (m, numbers) to hold on the centre's device; those of the
+                other tensors are computed from the models for each use.
 
         Raises:
             NotFinite: a tensor of a model holds NaN, or infinite numbers that the centre does not.
@@ -37,6 +44,14 @@ class Directions:
         self._models, self._centre, self._specs = models, centre, specs
         # A mask's infinity stays: the models do not differ where the centre is infinite.
         self._masked = {name for name, flat in centre.items() if bool(flat.isinf().any())}
+        self._held: dict[str, Tensor] = {}
+        for name, flat in centre.items():
+            size = len(models) * flat.nbytes
+            if size <= memory:
+                self._held[name] = flat.new_empty(len(models), len(flat))
+                for columns, block in self._computed(name):
+                    self._held[name][:, columns] = block
+                memory -= size
         self.norms = {name: self._norms(name) for name in centre}
 
     def point(self, steps: Mapping[str, Tensor]) -> "Point":
@@ -91,6 +106,16 @@ class Directions:
 
     def _blocks(self, name: str) -> Iterator[tuple[slice, Tensor]]:
         """Yield the columns and the differences from the centre there, (m, columns)."""
+        if name not in self._held:
+            yield from self._computed(name)
+            return
+        matrix = self._held[name]
+        width = COLUMNS if matrix.device.type == "cpu" else matrix.shape[1]
+        for start in range(0, matrix.shape[1], max(1, width)):
+            columns = slice(start, min(start + width, matrix.shape[1]))
+            yield columns, matrix[:, columns]
+
+    def _computed(self, name: str) -> Iterator[tuple[slice, Tensor]]:
         centre = self._centre[name]
         readers = [reader(model, name) for model in self._models]
         for start in range(0, len(centre), COLUMNS):

@@ -68,8 +68,10 @@ def literal(
 
 
 @pytest.mark.parametrize("units", ["norm", "distance"])
-@pytest.mark.parametrize("m", [2, 3, 5])
-def test_it_takes_the_steps_of_autograd_through_the_explicit_sum(m: int, units: Units) -> None:
+@pytest.mark.parametrize(("m", "memory"), [(2, 0.0), (2, math.inf), (3, 200.0), (5, math.inf)])
+def test_it_takes_the_steps_of_autograd_through_the_explicit_sum(
+    m: int, memory: float, units: Units
+) -> None:
     models, inputs, labels = networks(5)
     objective = HeldoutLoss(network(), 100 * inputs, labels, checked=0)
     order = torch.randperm(5, generator=torch.Generator().manual_seed(3)).tolist()
@@ -83,7 +85,8 @@ def test_it_takes_the_steps_of_autograd_through_the_explicit_sum(m: int, units: 
         for number in range(len(pools))
     ]
     expected = literal(models, pools, batches, units)
-    soup = mehl(pool(models), objective, m=m, epochs=4, batch=16, seed=3, units=units)
+    options = {"m": m, "epochs": 4, "batch": 16, "seed": 3, "units": units, "memory": memory}
+    soup = mehl(pool(models), objective, **options)
     mean = {n: sum(model[n] for model in models) / 5 for n in models[0]}
     for name, tensor in expected.items():
         assert (tensor - mean[name]).norm() > 0.01
