@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         return str(reduce(getitem, match[1].split("."), values))
 
     text = re.sub(r"\$\{([\w.]+)\}", value, (root / "dvc.yaml").read_text())  # as DVC does
-    definition = parse_yaml(text, str(root / "dvc.yaml"))["stages"][template]
+    definition = _stages(text, str(root / "dvc.yaml"))[template]
     definition = definition["do"] if key else definition
     deps = [Path(dep) for dep in definition.get("deps", [])]
     for dep in deps:
@@ -173,6 +173,12 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         outs=tuple(out for out in outs if out != record),
         record=record,
     )
+
+
+@lru_cache(maxsize=2)
+def _stages(text: str, source: str) -> Any:
+    """The stages of `dvc.yaml`, not to be changed: all stages of a run read the same text."""
+    return parse_yaml(text, source)["stages"]
 
 
 def _read_by(stage: str, section: str, values: Any) -> Any:

@@ -1,7 +1,8 @@
 """The files of models: written as MLflow wants them; downloaded if need be, checked by digest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -53,16 +54,33 @@ def save_pyfunc(source: Path, target: Path, weights_digest: str = "") -> None:
     also = ["fsspec", "pillow", "scipy", "pydantic", "pyyaml", "jaxtyping"]
     if Architecture.load(source / DESCRIPTION_FILE).of_text:
         also += ["transformers", "tokenizers"]
-    pyfunc.save_model(
-        str(target),
-        loader_module=LOADER,
-        data_path=str(source),
-        pip_requirements=[f"{name}=={version(name)}" for name in (*needed, *also)],
-    )
+    with _requirements_unchecked():
+        pyfunc.save_model(
+            str(target),
+            loader_module=LOADER,
+            data_path=str(source),
+            pip_requirements=[f"{name}=={version(name)}" for name in (*needed, *also)],
+        )
     description = Model.load(str(target))
     weights = f"data/{source.name}/{WEIGHTS_FILE}"
     description.metadata = digests_to_state(target, {weights: weights_digest})
     description.save(str(target / DESCRIPTION))
+
+
+@contextmanager
+def _requirements_unchecked() -> Iterator[None]:
+    """Spare MLflow the comparison of requirements with what is installed, which they are made from.
+
+    It lists the files of every installed package, which takes as long as the rest of `cook`.
+    """
+    from mlflow.utils import environment
+
+    plain = environment.warn_dependency_requirement_mismatches
+    environment.warn_dependency_requirement_mismatches = lambda _: None
+    try:
+        yield
+    finally:
+        environment.warn_dependency_requirement_mismatches = plain
 
 
 def folders(store: Store, digests: Mapping[str, Mapping[str, str]], cache: Path) -> dict[str, Path]:
