@@ -14,6 +14,7 @@ from soup.errors import Failure
 from soup.models.batchnorm import layers_of
 from soup.models.transforms import seed_all, seeds
 from soup.train.losses import Mix
+from soup.train.memory import keep_freed_memory
 from soup.train.optimizer import StepConfig, make_optimizer
 from soup.train.rank import ALONE, Rank
 from soup.train.run_state import RunStateFile
@@ -80,6 +81,7 @@ def fit(
     Raises:
         Diverged: the loss of a step, or a weight in the end, is NaN or infinite.
     """
+    keep_freed_memory()
     optimizer = make_optimizer(model, method, schedule.lr)
     averages = averages or Averages(model)
     step = keeper.restore(model, optimizer, averages) if keeper else 0
