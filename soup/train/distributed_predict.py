@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from soup.evaluation.examples import Examples
@@ -11,7 +12,12 @@ from soup.train.rank import Rank
 
 
 def answers(
-    model: nn.Module, examples: Examples, classes: int, batch_size: int, ranks: Rank
+    model: nn.Module,
+    examples: Examples,
+    classes: int,
+    batch_size: int,
+    ranks: Rank,
+    indices: NDArray[np.int64] | None = None,
 ) -> Logits:
     """Raw logits, float32 (examples, classes), returned on every rank.
 
@@ -21,10 +27,11 @@ def answers(
         classes: number of the model's classes.
         batch_size: images a pass.
         ranks: this process among those that run the fine-tune.
+        indices: of the examples that are meant, in ascending order; None: all.
     """
+    everything = np.arange(len(examples)) if indices is None else indices
     if ranks.world == 1:
-        return predict(model, examples, batch_size)
-    everything = np.arange(len(examples))
+        return predict(model, examples, batch_size, indices=everything)
     device = next(model.parameters()).device
     size = batches_of(examples, everything, batch_size, device).size
     batches = split(examples, everything, size)

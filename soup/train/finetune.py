@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from soup.data.examples import examples
@@ -40,8 +41,12 @@ from soup.train.weight_averages import Averages, names
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
 
-CURVE = 5  # held-out scores logged on the way, at most: on a large set each one costs
+CURVE = 5  # held-out scores logged on the way, at most: each one costs
+CURVE_EXAMPLES = 1000  # held-out examples that these are of, at most
 FINAL_WEIGHTS = ""  # the name of the ingredient that is no average
+
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -151,19 +156,21 @@ def finetune(
     if sharded:
         method = replace(method, precision="float32")  # FSDP itself gathers weights in bfloat16
 
-    def predicted(candidate: nn.Module) -> tuple[nn.Module, Logits]:
-        """The model, gathered if it is sharded, and its held-out logits."""
+    everything = np.arange(len(heldout))
+
+    def predicted(candidate: nn.Module, of: Indices) -> tuple[nn.Module, Logits]:
+        """The model, gathered if it is sharded, and its logits for held-out examples."""
         if sharded:
             candidate = gathered(candidate, build(architecture).to(device))
         size = job.eval_batch_size
-        return candidate, answers(candidate, heldout, len(classes), size, ranks)
+        return candidate, answers(candidate, heldout, len(classes), size, ranks, of)
 
-    def score() -> tuple[float, dict[str, float]]:
-        return heldout_figures(predicted(model)[1], heldout.labels, job.score, job.positive)
+    def score(of: Indices) -> tuple[float, dict[str, float]]:
+        return heldout_figures(predicted(model, of)[1], heldout.labels[of], job.score, job.positive)
 
     def after_epoch(step: int) -> None:
         if step < schedule.steps and step // schedule.steps_per_epoch % -(-h.epochs // CURVE) == 0:
-            log(step, score()[1])
+            log(step, score(np.sort(spread_evenly(len(heldout), CURVE_EXAMPLES)))[1])
 
     complete = fit(
         model,
@@ -190,13 +197,13 @@ def finetune(
     )
     replaced.tell_total()
     if not complete:
-        return score()[0]
+        return score(everything)[0]
     # `soup inspect` and `soup explain` read these.
     notes = {"base": start.digest(), "lr": f"{h.lr:.6g}"}
     results = {}
     _recalibrate(averages.models.values(), job, manifest.split("train"), architecture)
     for name, candidate in {FINAL_WEIGHTS: model, **averages.models}.items():
-        written, logits = predicted(candidate)
+        written, logits = predicted(candidate, everything)
         if ranks.first:
             folder = folder_of(job, name)
             results[name] = scored(

@@ -261,3 +261,24 @@ def test_a_digest_has_frozen_batchnorm_only_where_it_is_set() -> None:
     for each in (plain, frozen):
         assert Hyperparameters.from_dict(each.as_dict()) == each
     assert frozen.as_dict()["frozen_batchnorm"]
+
+
+def test_the_scores_on_the_way_are_of_some_held_out_examples_and_the_last_is_of_all(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def curve(folder: str) -> tuple[Result, list[float]]:
+        logged: list[float] = []
+
+        def log(_step: int, metrics: dict[str, float]) -> None:
+            logged.extend(v for name, v in metrics.items() if name == "heldout/accuracy")
+
+        given = job(root, {"batch_size": 4, "folder": root / folder}, epochs=5, lr=1e-2)
+        return plain(given, log), logged
+
+    through, everything = curve("all")
+    monkeypatch.setattr("soup.train.finetune.CURVE_EXAMPLES", 4)
+    result, few = curve("some")
+    assert len(few) == len(everything) == 4
+    assert all(4 * value == round(4 * value) for value in few)  # nine are held out
+    assert (result.examples, result.errors) == (9, through.errors)
+    assert result.weights.read_bytes() == through.weights.read_bytes()
