@@ -13,6 +13,7 @@ a platform's libm is one sine and cosine per image.
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from soup.cores import cores
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Hard = Callable[[Images, Labels], NDArray[np.bool_]]
 _Field = NDArray[np.floating]  # float32, in every case
-_Numbers = tuple[slice, NDArray[np.float64], Images]
 
 
 def _norm(u: _Field, v: _Field) -> _Field:
@@ -107,12 +109,15 @@ def upstream(seed: int, n: int) -> tuple[Images, Labels, Labels, NDArray[np.floa
     images = np.empty((n, SIDE, SIDE, 3), np.uint8)
     factors = np.empty((n, 2), np.int64)
     colours = np.empty((n, 3), np.float32)
-    for at, uniforms, noise in _chunks(seed, "upstream", 0, n):
+
+    def draw(at: slice, uniforms: NDArray[np.float64], noise: Images) -> None:
         draws = _Draws(uniforms)
         shape, texture = draws.below(len(SHAPES)), draws.below(len(TEXTURES))
         style = np.searchsorted([0.6, 0.75], draws.below(20) / 20, side="right")
         images[at], colours[at] = _picture(draws, noise, shape, texture, style, _UPSTREAM)
         factors[at] = np.stack([shape, texture], axis=1)
+
+    _in_chunks(draw, seed, "upstream", 0, n)
     return images, factors[:, 0], factors[:, 1], colours
 
 
@@ -126,10 +131,13 @@ def render(seed: int, split: str, start: int, count: int) -> tuple[Images, Label
     process = SPLITS[split]
     images = np.empty((count, SIDE, SIDE, 3), np.uint8)
     labels = np.arange(start, start + count) % len(CLASSES)
-    for at, uniforms, noise in _chunks(seed, split, start, count):
+
+    def draw(at: slice, uniforms: NDArray[np.float64], noise: Images) -> None:
         shape, texture = np.divmod(labels[at], 4)
         style = np.full(len(shape), process.style)
         images[at], _ = _picture(_Draws(uniforms), noise, shape, texture, style, process)
+
+    _in_chunks(draw, seed, split, start, count)
     return images, labels
 
 
@@ -158,16 +166,31 @@ def write(root: Path, seed: int, sizes: Mapping[str, int], hard: Hard) -> None:
     aside.rename(root)
 
 
-def _chunks(seed: int, split: str, start: int, count: int) -> Iterator[_Numbers]:
-    """Random numbers of `count` images: a slice, uniforms (n, 96), noise bytes (n, 32, 32, 3)."""
+def _in_chunks(
+    draw: Callable[[slice, NDArray[np.float64], Images], None],
+    seed: int,
+    split: str,
+    start: int,
+    count: int,
+) -> None:
+    """Draw `count` images, a chunk in each thread at a time.
+
+    Args:
+        draw: gets the slice of a chunk, uniforms (n, 96), and bytes of noise (n, 32, 32, 3).
+    """
     key = np.array([seed, zlib.crc32(split.encode())], np.uint64)
-    stream = np.random.Philox(key=key).advance(start * _WORDS // 4)
-    for first in range(0, count, _CHUNK):
+
+    def chunk(first: int) -> None:
         n = min(_CHUNK, count - first)
+        stream = np.random.Philox(key=key).advance((start + first) * _WORDS // 4)
         words = stream.random_raw(n * _WORDS).reshape(n, _WORDS)
         noise = words[:, _UNIFORMS:].astype("<u8").view(np.uint8).reshape(n, SIDE, SIDE, 3)
         uniforms = (words[:, :_UNIFORMS] >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        yield slice(first, first + n), uniforms, noise
+        draw(slice(first, first + n), uniforms, noise)
+
+    with ThreadPoolExecutor(cores()) as threads:
+        for _ in threads.map(chunk, range(0, count, _CHUNK)):
+            pass  # which raises what was raised there
 
 
 class _Draws:

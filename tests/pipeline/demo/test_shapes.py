@@ -149,3 +149,14 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write(root, 7, {"train": 20}, breaks)
     with pytest.raises(FileExistsError, match="is already there: delete it"):
         write(root, 7, {"train": 20}, breaks)
+
+
+def test_however_many_threads_draw_the_pictures_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def drawn(threads: int) -> list[np.ndarray]:
+        monkeypatch.setattr("soup.pipeline.demo.shapes.cores", lambda: threads)
+        return [*upstream(3, 200), *render(3, "r", 70, 150)]
+
+    for one, several in zip(drawn(1), drawn(4), strict=True):
+        np.testing.assert_array_equal(one, several)
