@@ -123,9 +123,9 @@ PLAIN: dict[str, tuple[float, Inject]] = {  # share of --times, and one trial
     "SIGTERM": (0.1, lambda p, c, r: faults.flow_stopped(p.ground, c, r, 2)),
     "a byte of an ingredient flipped": (
         0.05,
-        lambda p, c, r: faults.damaged(p.ground, c, r, False),
+        lambda p, c, r: faults.damaged(p.ground, c, r, True, False),
     ),
-    "weights of two exchanged": (0.05, lambda p, c, r: faults.damaged(p.ground, c, r, True)),
+    "weights of two exchanged": (0.05, lambda p, c, r: faults.damaged(p.ground, c, r, False, True)),
     "two pipelines on one store": (0.05, lambda p, c, r: faults.two_at_once(p.ground, c, r)),
     "a full disk": (
         0.05,

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.faults.ground import Ground
+    from tests.flows.served import Served
     from tests.laned import Lanes
 
 # Hypothesis without a clock, and the same examples on every run of CI.
@@ -22,12 +23,14 @@ settings.load_profile("soup")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests take `plain`, which is made once in each process that runs one of them.
+# Files whose tests take `plain`, and those that take `deployment`. Each is made once in each
+# process that runs one of its files, so that all of these are run by one process.
 PLAIN = (
     "tests/faults/test_faults.py",
     "tests/faults/test_pipeline.py",
     "tests/flows/monitoring/test_watching.py",
 )
+DEPLOYED = ("tests/flows/test_deployment.py", "tests/ui/test_doors.py", "tests/ui/test_servers.py")
 
 
 SLOW = "mark.slow"
@@ -49,7 +52,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With --dist loadfile a file is run by one process, and so are the files of `PLAIN`."""
+    """With --dist loadfile a file is run by one process, and so are files that share servers."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -57,7 +60,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return PLAIN[0] if file in PLAIN else file
+            return next((group[0] for group in (PLAIN, DEPLOYED) if file in group), file)
 
     return Scheduling(config, log)
 
@@ -81,6 +84,18 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Ground]":
     from tests.gates import PATIENT
 
     with ground(tmp_path_factory.mktemp("ground"), **PATIENT) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
+    """A checkout with `make deploy` running in it; see `tests.flows.served.shared`.
+
+    Tests of `tests/flows/test_deployment.py` are one story, which those of other files come after.
+    """
+    from tests.flows.served import shared
+
+    with shared(tmp_path_factory.mktemp("served")) as made:
         yield made
 
 

@@ -152,26 +152,29 @@ def server_away(
     return completed(trial, course, 1)
 
 
-def damaged(ground: Ground, course: Course, rng: random.Random, swapped: bool) -> Found:
-    """An ingredient's weights with a byte flipped, or those of two exchanged: named, refused, and
-    made anew, alone.
+def damaged(
+    ground: Ground, course: Course, rng: random.Random, flipped: bool, swapped: bool
+) -> Found:
+    """An ingredient's weights with a byte flipped, those of two exchanged, or both: named, refused,
+    and made anew, alone.
     """
     trial = ground.trial(tuple(s for s in SWEEP if s != "cook"))
     assert trial.run() == 0, trial.log.read_text()[-3000:]
     trial.look()
     weights = sorted((trial.root / "mlruns").rglob("model.safetensors"))
-    first, second = rng.sample(weights, 2)
-    one, other = first.read_bytes(), second.read_bytes()
-    if swapped and one != other:
-        first.write_bytes(other)
-        second.write_bytes(one)
-    else:
-        place = rng.randrange(len(one))
-        first.write_bytes(one[:place] + bytes([one[place] ^ 1]) + one[place + 1 :])
+    harmed = rng.sample(weights, flipped + 2 * swapped)
+    if swapped:
+        one, other = (path.read_bytes() for path in harmed[:2])
+        assert one != other
+        for path, content in zip(harmed[:2], (other, one), strict=True):
+            path.write_bytes(content)
+    if flipped:
+        content = harmed[-1].read_bytes()
+        place = rng.randrange(len(content))
+        harmed[-1].write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     trial.stages = SWEEP
     assert trial.run() == 2
     said = trial.log.read_text()
-    harmed = [first, second] if swapped else [first]
     for path in harmed:
         assert f"{path.parent.parent.name}/artifacts/model.safetensors is not what was" in said, (
             said

@@ -50,12 +50,11 @@ def test_the_flow_is_told_to_stop(plain: Ground, course: Course, draws: random.R
     assert harm(faults.flow_stopped(plain, course, draws, kills=1)) == UNHARMED
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_weights_are_damaged_or_exchanged(
-    plain: Ground, course: Course, draws: random.Random, swapped: bool
+def test_weights_are_damaged_and_exchanged(
+    plain: Ground, course: Course, draws: random.Random
 ) -> None:
-    found = faults.damaged(plain, course, draws, swapped)
-    assert found.injected == 1 + swapped
+    found = faults.damaged(plain, course, draws, flipped=True, swapped=True)
+    assert found.injected == 3
     assert harm(found) == UNHARMED
 
 

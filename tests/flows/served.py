@@ -81,6 +81,31 @@ def deployed(
         yield replace(served, reach=known)
 
 
+KEPT = "a-password-of-the-last-start_123"
+
+
+def places(folder: Path) -> dict[str, Path]:
+    """Where what tests share is: the checkout, and what a repository of it is made of."""
+    names = {"root": "checkout", "repository": "project.git", "remote": "remote"}
+    return {name: folder / path for name, path in (names | {"clones": "clones"}).items()}
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[Served]:
+    """`make deploy` where it ran before, and left its password, KEPT, for all to read."""
+    known = places(folder)
+    env = known["root"] / ".cache/ui/env"
+    env.parent.mkdir(parents=True)
+    env.write_text(f"export PREFECT_API_AUTH_STRING=modelsoup:{KEPT}\n")
+    env.chmod(0o644)
+    environment = {
+        "MODELSOUP_REPOSITORY": str(known["repository"]),
+        "MODELSOUP_CHECKOUTS": str(known["clones"]),
+    }
+    with deployed(known["root"], **environment) as made:
+        yield made
+
+
 @contextmanager
 def running(root: Path, *arguments: str, **environment: str) -> Iterator[Served]:
     """infra/ui.sh in a folder, on free ports: `make ui`, or `make deploy` by `worker`."""

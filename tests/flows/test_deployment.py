@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ import pytest
 import yaml
 
 from tests import checkouts
-from tests.flows.served import Served, deployed
+from tests.flows.served import Served
+from tests.flows.served import places as where
 from tests.gates import Gate
 from tests.waiting import until
 
@@ -28,25 +28,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("served")
-    names = {
-        "root": "checkout",
-        "repository": "project.git",
-        "remote": "remote",
-        "clones": "clones",
-    }
-    return {name: folder / path for name, path in names.items()}
+def served(deployment: Served) -> Served:
+    return deployment
 
 
 @pytest.fixture(scope="module")
-def served(places: dict[str, Path]) -> Iterator[Served]:
-    environment = {
-        "MODELSOUP_REPOSITORY": str(places["repository"]),
-        "MODELSOUP_CHECKOUTS": str(places["clones"]),
-    }
-    with deployed(places["root"], **environment) as found:
-        yield found
+def places(served: Served) -> dict[str, Path]:
+    return where(served.root.parent)
 
 
 @pytest.fixture(scope="module")

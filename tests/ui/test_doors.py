@@ -9,13 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import checkouts, doors
-from tests.flows.served import Served, deployed, running
+from tests.flows.served import KEPT, Served, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
-KEPT = "a-password-of-the-last-start_123"
 
 
 def port(served: Served, name: str) -> int:
@@ -25,15 +24,9 @@ def port(served: Served, name: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`make deploy` where it ran before, and others may read what that left."""
-    root = tmp_path_factory.mktemp("doors") / "project"
-    env = root / ".cache/ui/env"
-    env.parent.mkdir(parents=True)
-    env.write_text(f"export PREFECT_API_AUTH_STRING=modelsoup:{KEPT}\n")
-    env.chmod(0o644)
-    with deployed(root) as served:
-        yield served
+def deploy(deployment: Served) -> Served:
+    """`make deploy` where it ran before, and others could read what that left."""
+    return deployment
 
 
 @pytest.fixture(scope="module")
