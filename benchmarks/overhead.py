@@ -89,8 +89,10 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     from soup.pipeline.sweep import sweep as sweeping
     from soup.tracking import Store
     from soup.train import worker_process
+    from soup.train.fork_server import fork_fork_server
 
     params = default_params()
+    fork_fork_server(params.base.library)  # as the command does, before anything is computed
     for name in ("prepare", "base", "probe"):
         STAGES[name].fn(params)
     clock = Clock()

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -12,11 +13,13 @@ from prefect import Flow
 from rich.text import Text
 
 from flows import project
+from flows.head_start import head_start
 from flows.project import Record
 from flows.server.client import require
 from flows.server.temporary import temporary_server
 from flows.signals import stoppable
 from flows.stage import line_of
+from flows.time_spent import time_spent
 from soup.config.params import load
 from soup.errors import BadInput, Failure, full_disk, hide_passwords
 from soup.pipeline.stage_record import require_sections
@@ -41,6 +44,7 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
     if quiet:
         project.display().mode = "quiet"
     signal.signal(signal.SIGTERM, _stop)
+    time_spent.restart(of_process=True)
     try:
         with stoppable(project.say, last=True), ExitStack() as server:
             params = load(file)
@@ -49,7 +53,9 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
             by_engine = engine or bool(os.environ.get("PREFECT_API_URL"))
             if by_engine:
                 require()
-                server.enter_context(temporary_server())
+                with time_spent.part("start Prefect, import"):
+                    meanwhile = partial(head_start, params) if engine else lambda: None
+                    server.enter_context(temporary_server(meanwhile))
             record = flow(params) if by_engine else flow.fn(params)
         if quiet and "stage" in record:  # the pipeline prints a summary of its own
             project.console().print(*line_of(record), soft_wrap=True)

@@ -15,6 +15,7 @@ from flows.project import Record, display, open_project
 from flows.runners.runner import Runner
 from flows.stage import reuse
 from flows.terminal.logs import log_context
+from flows.time_spent import time_spent
 from soup.config.compute import Compute
 from soup.config.params import Params
 from soup.pipeline.project import Project
@@ -33,10 +34,11 @@ def finetune(params: Params) -> Record:
 
     Or import what was fine-tuned elsewhere, if the parameters name a folder of it.
     """
-    from flows.runners.choose import chosen, threads_here
-    from flows.runners.local import warm
-    from soup.pipeline.sweep.recording import still_valid
-    from soup.pipeline.sweep.sweep import Sweep
+    with time_spent.importing():
+        from flows.runners.choose import chosen, threads_here
+        from flows.runners.local import warm
+        from soup.pipeline.sweep.recording import still_valid
+        from soup.pipeline.sweep.sweep import Sweep
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
         warm(params)

@@ -20,6 +20,7 @@ from flows.server.client import retry_while_restarting
 from flows.stages import STAGES
 from flows.study import make
 from flows.summary import commit_to_dvc, summary
+from flows.time_spent import time_spent
 from soup.config.params import Params
 
 
@@ -27,8 +28,11 @@ from soup.config.params import Params
 def pipeline(params: Params | None = None) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
     params, begun = params or default_params(), time.monotonic()
+    if not time_spent.of_process:
+        time_spent.restart()
     with report_outcome(params) as succeeded:
-        check(params)
+        with time_spent.part("check parameters"):
+            check(params)
         records = run(STAGES, params)
         for name in params.studies:
             make(name, params)
@@ -47,7 +51,11 @@ def run(names: Iterable[str], params: Params) -> dict[str, Record]:
         warm(params)  # to be ready when the stages before it are done
     # Prefect's clients give up at once where no server answers. A stage that is called again goes
     # on with what it has done.
-    return {name: retry_while_restarting(partial(STAGES[name], params)) for name in names}
+    records: dict[str, Record] = {}
+    for name in names:
+        with time_spent.part(name):
+            records[name] = retry_while_restarting(partial(STAGES[name], params))
+    return records
 
 
 if __name__ == "__main__":

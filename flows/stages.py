@@ -13,6 +13,7 @@ from flows.monitoring.outcome import promoted
 from flows.preflight import require_experiment
 from flows.project import Record, in_prefect, open_project
 from flows.stage import reuse
+from flows.time_spent import time_spent
 from soup.config.params import Params
 from soup.evaluation.score_text import ACCURACY, score_text
 from soup.pipeline.project import Project
@@ -42,7 +43,8 @@ def _stage(
 
     def code() -> Any:
         # What it imports takes seconds, and a stage that is reused needs none of it.
-        return import_module(f"soup.pipeline.stages.{name}")
+        with time_spent.importing():
+            return import_module(f"soup.pipeline.stages.{name}")
 
     def run(params: Params) -> Record:
         def work(project: Project, stage: Stage) -> Record:

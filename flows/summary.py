@@ -11,6 +11,7 @@ from flows.dvc_lock import METRICS, lock
 from flows.project import Record, console, default_params, open_project, root
 from flows.server import temporary
 from flows.terminal.tables import Row, fitting
+from flows.time_spent import time_spent
 from soup.config.params import Params
 from soup.evaluation.score_text import ACCURACY
 from soup.pipeline.stage_record import read_record
@@ -95,6 +96,7 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
             of_soup = results.loc[(results["kind"] == soup) & (results["split"] == split)]
             gain = 100 * (float(of_soup[score].iloc[0]) - medians[split])
             console().print(f"         {gain:+.2f} over the median ingredient", **wrapped)
+    time_spent.show(console())
     registered = records["register"]
     stages = sum(record["seconds"] for record in records.values())
     before = "" if seconds > 0.9 * stages else f"; its stages, when they ran, {stages:.0f} s"

@@ -15,7 +15,7 @@ from soup.pipeline.sweep.watcher import Watcher
 def warm(params: Params) -> None:
     """Start the process that fine-tunes are forked from; its imports take seconds."""
     if params.compute.runner.kind == "local" and params.sweep.imported is None:
-        from soup.train.worker_process import start_fork_server
+        from soup.train.fork_server import start_fork_server
 
         start_fork_server(params.base.library)
 
@@ -41,10 +41,14 @@ def local_runner(
 
     def call(name: str, until: float) -> Any:
         with ExitStack() as borrowed:
-            group = free.get()
-            borrowed.callback(free.put, group)
+
+            def borrow() -> Devices:
+                group = free.get()
+                borrowed.callback(free.put, group)
+                return group
+
             if until < 1:
-                return sweep.train_until(name, group, watcher, until)
-            return sweep.run(name, group, watcher, borrowed.close)
+                return sweep.train_until(name, borrow, watcher, until)
+            return sweep.run(name, borrow, watcher, borrowed.close)
 
     return Runner(len(devices) * (1 if limited else 2), call)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,8 +31,11 @@ class NoServer(Failure, RuntimeError):
 
 
 @contextmanager
-def temporary_server() -> Iterator[None]:
+def temporary_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Start a server for the flows within, unless Prefect's settings name one.
+
+    Args:
+        meanwhile: called while the server starts, which takes seconds.
 
     Raises:
         NoServer: the server ended, or did not answer in time.
@@ -47,6 +50,7 @@ def temporary_server() -> Iterator[None]:
     )
 
     if PREFECT_API_URL.value():
+        meanwhile()
         yield
         return
     global used  # noqa: PLW0603 - what the summary says at the end of a run
@@ -76,6 +80,7 @@ def temporary_server() -> Iterator[None]:
         )
     # Not at the end of the block: until the threads end, Prefect sends it what happened.
     atexit.register(_end, process)
+    meanwhile()
     _wait(process, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
     # Nobody there listens for heartbeats, and each flow would wait a second for its heart to stop.
     no_heartbeat = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}

@@ -39,9 +39,11 @@ from soup.tracking.limits import (
 )
 from soup.tracking.open_runs import begun, ended
 from soup.tracking.server_check import TrackingError, answers, without_artifacts
+from soup.tracking.stopwatch import clocked
 from soup.tracking.tracked import ERRORS, PREFIX, Tracked, tracked
 
 
+@clocked
 class Store:
     """One experiment of a tracking store, and the registry that goes with it.
 

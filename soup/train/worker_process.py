@@ -1,8 +1,7 @@
 """Run each fine-tune in processes of its own, one for each device, forked from a fork server.
 
-The fork server imports torch and timm once, so that a fine-tune starts in milliseconds. The memory
-of a fine-tune is freed when its processes end, and a crash does not affect other fine-tunes. The
-fork server never touches a GPU, so that each forked process may use CUDA.
+The fork server has torch and timm imported, so that a fine-tune starts in milliseconds. The memory
+of a fine-tune is freed when its processes end, and a crash does not affect other fine-tunes.
 """
 
 import multiprocessing
@@ -14,10 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
@@ -25,14 +21,13 @@ from typing import Any
 import torch.distributed as dist
 
 from soup.errors import DiskFull, Failure, full_disk
-from soup.models.building import MODULES
 from soup.train.distributed import write
 from soup.train.finetune import Job, Results, finetune
+from soup.train.fork_server import fork_server
 from soup.train.loop import Log
 from soup.train.process_group import joined
 from soup.train.run_state import Stopped
 
-IMPORTED = ["soup.train.finetune", "timm", "soup.models.timm_models"]  # once, for all fine-tunes
 PATIENCE = 5.0  # seconds that a fine-tune has to keep its state when all are to stop
 _asked = threading.Event()
 _starting = threading.Lock()
@@ -50,23 +45,6 @@ def stop(asked: bool = True) -> None:
         _asked.clear()
 
 
-@lru_cache(maxsize=1)
-def _fork_server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    return context
-
-
-def start_fork_server(library: str = "timm") -> None:
-    """Start the fork server, whose imports take seconds, in the background.
-
-    Args:
-        library: of the models that are fine-tuned; it is imported too.
-    """
-    _fork_server().set_forkserver_preload([*dict.fromkeys([*IMPORTED, MODULES[library]])])
-    forkserver.ensure_running()
-
-
 class Failed(RuntimeError):
     """A fine-tune did not finish; the message is the reason, in one line."""
 
@@ -75,11 +53,19 @@ class Crashed(Failed):
     """A process ended without a message (killed, out of memory); another attempt may succeed."""
 
 
-def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Results | float:
+def run(
+    job: Job,
+    log: Log,
+    say: Callable[[str], None] = lambda _: None,
+    begun: Callable[[], object] = lambda: None,
+) -> Results | float:
     """Fine-tune in new processes, one for each device.
 
-    `log` and `say` are called in the calling thread. The processes end when this process ends,
-    however it ends, and when one of them fails.
+    `begun`, `log` and `say` are called in the calling thread. The processes end when this process
+    ends, however it ends, and when one of them fails.
+
+    Args:
+        begun: called once the processes are started: they work while it does.
 
     Raises:
         Failed: the fine-tune diverged or raised an error.
@@ -91,8 +77,10 @@ def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Resu
         raise Stopped("stopped before it began")
     rendezvous, port = _rendezvous_store(job)
     started = [_start(job, rank, port) for rank in range(len(job.devices))]
-    finished = False
+    finished = working = False
     try:
+        begun()
+        working = True
         results = _outcome(started, log, say)
         finished = True
         return results
@@ -100,7 +88,7 @@ def run(job: Job, log: Log, say: Callable[[str], None] = lambda _: None) -> Resu
         del rendezvous
         for pipe, process in started:
             pipe.close()
-            if not finished and (len(started) > 1 or _asked.is_set()):
+            if not finished and (len(started) > 1 or _asked.is_set() or not working):
                 process.kill()  # it may wait an hour for another rank
         for _, process in started:
             process.join(timeout=10)
@@ -174,7 +162,7 @@ def _rendezvous_store(job: Job) -> tuple[Any, int]:
 
 
 def _start(job: Job, rank: int, port: int) -> Started:
-    ours, theirs = _fork_server().Pipe(duplex=False)
+    ours, theirs = fork_server().Pipe(duplex=False)
     environment = {
         "RANK": f"{rank}",
         "LOCAL_RANK": f"{rank}",
@@ -183,7 +171,7 @@ def _start(job: Job, rank: int, port: int) -> Started:
         "MASTER_PORT": f"{port}",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    process = _fork_server().Process(
+    process = fork_server().Process(
         target=_main, args=(job, theirs, environment), name=f"rank {rank}", daemon=True
     )
     with _without_program():

@@ -51,7 +51,7 @@ def _warm_fork_server() -> int:
     """Its process id; those that are forked from here use it, though it is not their child."""
     from multiprocessing import forkserver
 
-    from soup.train.worker_process import start_fork_server
+    from soup.train.fork_server import start_fork_server
 
     start_fork_server()
     own: Any = forkserver._forkserver  # type: ignore[attr-defined]

@@ -35,9 +35,14 @@ class FineTune(Part):
         return finished(self.job)
 
     def make(
-        self, devices: Devices, log: Log, say: Callable[[str], None], until: float
+        self,
+        devices: Devices,
+        begun: Callable[[], object],
+        log: Log,
+        say: Callable[[str], None],
+        until: float,
     ) -> Results | float:
-        return run(replace(self.job, devices=devices, until=until), log, say)
+        return run(replace(self.job, devices=devices, until=until), log, say, begun)
 
 
 def fine_tunes(

@@ -56,8 +56,14 @@ class ImportedCheckpoint(Part):
     base: str
 
     def make(
-        self, devices: Devices, _log: Log, _say: Callable[[str], None], _until: float
+        self,
+        devices: Devices,
+        begun: Callable[[], object],
+        _log: Log,
+        _say: Callable[[str], None],
+        _until: float,
     ) -> Results:
+        begun()
         notes = {"base": self.base, "source": self.source}
         if "lr" in self.params:  # what `soup explain` asks for
             notes["lr"] = f"{self.params['lr']:.6g}"

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import _lru_cache_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from filelock import FileLock
 
@@ -13,6 +14,9 @@ from soup.files import of_value
 from soup.pipeline.sweep.devices import Devices
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.loop import Log
+
+Lent = Devices | Callable[[], Devices]  # or what waits until devices are free
+RunId: TypeAlias = "_lru_cache_wrapper[str]"  # the first call begins the run in MLflow
 
 
 class SweepError(Failure, RuntimeError):
@@ -70,9 +74,18 @@ class Part(ABC):
 
     @abstractmethod
     def make(
-        self, devices: Devices, log: Log, say: Callable[[str], None], until: float, /
+        self,
+        devices: Devices,
+        begun: Callable[[], object],
+        log: Log,
+        say: Callable[[str], None],
+        until: float,
+        /,
     ) -> Results | float:
         """Make the ingredients, or, for `until` below 1, go that share of the way and pause.
+
+        Args:
+            begun: called once the work has begun, and while it goes on.
 
         Returns:
             The results by average, or the held-out score at the pause.

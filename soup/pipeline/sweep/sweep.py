@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache, partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
 from soup.pipeline.sweep.heldout_score import HeldoutScore
-from soup.pipeline.sweep.part import Part, StoppedEarly, SweepError
+from soup.pipeline.sweep.part import Lent, Part, RunId, StoppedEarly, SweepError
 from soup.pipeline.sweep.recording import (
     finish_sweep,
     record_ingredient,
@@ -135,13 +136,16 @@ class Sweep:
     def run(
         self,
         name: str,
-        devices: Devices,
+        devices: Lent,
         watcher: Watcher,
         release: Callable[[], None] = lambda: None,
     ) -> dict[str, str]:
         """Make one part, or find it finished; the run ids of its ingredients, by name.
 
+        While it is made, and no sooner, its run is begun in MLflow: devices wait for no server.
+
         Args:
+            devices: that it is made on, or what waits for them.
             release: called when the devices are free for another; results are stored after.
 
         Raises:
@@ -154,24 +158,24 @@ class Sweep:
                 watcher.done(name, "finished before")
                 stored = {shown: self.store.find(d) for shown, d in part.digests.items()}
                 return {shown: run.run_id for shown, run in stored.items() if run}
+            run_id = cache(partial(self._start, part, FINAL_WEIGHTS))
+            borrowed = devices if isinstance(devices, tuple) else devices()
             started = time.monotonic()
-            run_id = self._start(part, FINAL_WEIGHTS)
             with self._ended_by_error(run_id, name, watcher):
-                results = part.results() or self._make(part, run_id, name, devices, watcher, 1.0)
+                results = part.results() or self._make(part, run_id, name, borrowed, watcher, 1.0)
                 assert not isinstance(results, float)
                 seconds = time.monotonic() - started
                 release()
-                averages = [average for average in results if average]
+                averages = filter(None, results)
                 ids = {part.names[a]: self._record_average(part, a, results[a]) for a in averages}
                 # The part itself is stored last: if it is there, so are its averages.
-                final = results[FINAL_WEIGHTS]
-                self._record(part, run_id, name, final)
+                self._record(part, run_id(), name, results[FINAL_WEIGHTS])
             scores = ", ".join(f"{a} {self.score.text_of(r)}".strip() for a, r in results.items())
             shutil.rmtree(part.folder, ignore_errors=True)
             watcher.done(name, f"{scores} held-out in {seconds:.0f} s")
-        return {**ids, part.names[FINAL_WEIGHTS]: run_id}
+        return {**ids, part.names[FINAL_WEIGHTS]: run_id()}
 
-    def train_until(self, name: str, devices: Devices, watcher: Watcher, share: float) -> float:
+    def train_until(self, name: str, devices: Lent, watcher: Watcher, share: float) -> float:
         """Train a share of a fine-tune's steps, and pause it.
 
         Returns:
@@ -189,13 +193,14 @@ class Sweep:
                 return finished.metrics.get(metric, math.inf)
             if rung.is_file():
                 return float(read_record(rung, score=float)["score"])
-            run_id = self._start(part, FINAL_WEIGHTS)
+            run_id = cache(partial(self._start, part, FINAL_WEIGHTS))
+            borrowed = devices if isinstance(devices, tuple) else devices()
             with self._ended_by_error(run_id, name, watcher):
-                reached = self._make(part, run_id, name, devices, watcher, share)
+                reached = self._make(part, run_id, name, borrowed, watcher, share)
             if not isinstance(reached, float):  # so short a run that the rung is its end
                 return self.score.value(reached[FINAL_WEIGHTS])
             # For when it is finished, and others are compared with it.
-            self.store.log(run_id, part.steps, {metric: reached})
+            self.store.log(run_id(), part.steps, {metric: reached})
             write_json(rung, {"score": reached})
         return reached
 
@@ -246,27 +251,29 @@ class Sweep:
         }
 
     def _make(
-        self, part: Part, run_id: str, name: str, devices: Devices, watcher: Watcher, until: float
+        self, part: Part, run_id: RunId, name: str, devices: Devices, watcher: Watcher, until: float
     ) -> Results | float:
         def log(step: int, metrics: dict[str, float]) -> None:
-            self.store.log(run_id, step, metrics)
+            self.store.log(run_id(), step, metrics)
             watcher.step(name, step, metrics)
 
         def say(message: str) -> None:
-            self.store.tag(run_id, {"note": message[:4000]})
+            self.store.tag(run_id(), {"note": message[:4000]})
             watcher.say(f"{name}: {message}")
 
-        return part.make(devices, log, say, until)
+        return part.make(devices, run_id, log, say, until)
 
     @contextmanager
-    def _ended_by_error(self, run_id: str, name: str, watcher: Watcher) -> Iterator[None]:
+    def _ended_by_error(self, run_id: RunId, name: str, watcher: Watcher) -> Iterator[None]:
         """End the run of a part as failed if an error ends the block; not if all are to stop."""
         try:
             yield
         except Stopped:
             raise
         except Exception as error:
-            end_with(self.store, run_id, error)
+            if not run_id.cache_info().currsize and not isinstance(error, Failed):
+                raise  # the store did not take it
+            end_with(self.store, run_id(), error)
             watcher.done(name, f"failed: {error}")
             raise
 
@@ -274,7 +281,7 @@ class Sweep:
         """The run of an ingredient: a new one, or the one that was interrupted."""
         digest, name = part.digest_of(average), part.names[average]
         params = dict(part.params) | ({"average": average} if average else {})
-        tags = self._tags_of(part)
+        tags = {**self._tags, **part.tags}
         run_id = self.store.start("ingredient", digest, name, tags, params, self.run_id)
         log.info("run opened", extra={"fine_tune": name, "run": run_id})
         return run_id
@@ -284,13 +291,10 @@ class Sweep:
         stored = self.store.find(part.digest_of(average))
         if stored is not None:  # before what was interrupted
             return stored.run_id
-        run_id, name = self._start(part, average), part.names[average]
-        self._record(part, run_id, name, result)
+        run_id = self._start(part, average)
+        self._record(part, run_id, part.names[average], result)
         return run_id
 
     def _record(self, part: Part, run_id: str, name: str, result: Result) -> None:
-        tags = self._tags_of(part)
+        tags = {**self._tags, **part.tags}
         record_ingredient(self.store, run_id, name, result, tags, part.steps, self.score)
-
-    def _tags_of(self, part: Part) -> dict[str, str]:
-        return {**self._tags, **part.tags}

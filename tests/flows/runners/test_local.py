@@ -24,7 +24,10 @@ class Stored:
         self.busy: set[Devices] = set()
         self.lock = threading.Lock()
 
-    def run(self, name: str, devices: Devices, _: Any, release: Callable[[], None]) -> str:
+    def run(
+        self, name: str, borrow: Callable[[], Devices], _: Any, release: Callable[[], None]
+    ) -> str:
+        devices = borrow()
         with self.lock:
             assert devices not in self.busy
             self.busy.add(devices)

@@ -32,8 +32,8 @@ from soup.pipeline.stages import (
 )
 from soup.pipeline.sweep.sweep import Sweep
 from soup.train.finetune import finetune
+from soup.train.fork_server import start_fork_server
 from soup.train.linear_probe import fit_numbers
-from soup.train.worker_process import start_fork_server
 from tests import homes, text_worlds
 from tests.pipeline.projects import Silent, record
 from tests.pipeline.stages.test_text_stages import job

@@ -20,7 +20,7 @@ from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report, study
 from soup.pipeline.sweep.sweep import Sweep
 from soup.studies.point import mean, only
-from soup.train.worker_process import start_fork_server
+from soup.train.fork_server import start_fork_server
 from tests import homes, text_worlds
 from tests.checkouts import REPO
 from tests.pipeline.projects import Silent, probed, record, swept

@@ -30,8 +30,8 @@ from soup.pipeline.sweep.sweep import Sweep
 from soup.recipes.learned import learned
 from soup.tracking.ingredients import ingredients
 from soup.train.finetune import Job, finetune
+from soup.train.fork_server import start_fork_server
 from soup.train.hyperparameters import Hyperparameters
-from soup.train.worker_process import start_fork_server
 from tests import homes, text_worlds
 from tests.pipeline.projects import Silent, champion_of, record
 

@@ -121,7 +121,8 @@ def test_what_ends_a_fine_tune_ends_its_run_with_the_reason(
     status: str,
     reason: str | None,
 ) -> None:
-    def fails(*_: object) -> None:
+    def fails(_job: Any, _log: Any, _say: Any, begun: Any) -> None:
+        begun()
         raise error
 
     sweep = other(project, seed=zlib.crc32(str(error).encode()))
@@ -224,9 +225,9 @@ def test_what_a_fine_tune_says_is_kept_with_its_run(
 
     plain = fine_tunes.run
 
-    def speaking(job: Any, log: Any, say: Any) -> Any:
+    def speaking(job: Any, log: Any, say: Any, begun: Any) -> Any:
         say("out of memory: halved")
-        return plain(job, log, say)
+        return plain(job, log, say, begun)
 
     monkeypatch.setattr(fine_tunes, "run", speaking)
     told: list[str] = []

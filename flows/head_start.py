@@ -1,0 +1,22 @@
+"""What a run does while Prefect's server starts: the imports that it needs in any case."""
+
+import gc
+
+from flows.project import open_project
+from flows.time_spent import time_spent
+from soup.config.params import Params
+
+
+def head_start(params: Params) -> None:
+    """Import what a new run needs, and fork the process that its fine-tunes are forked from.
+
+    To be called before anything is computed: see `fork_fork_server`.
+    """
+    fine_tunes = params.compute.runner.kind == "local" and params.sweep.imported is None
+    with time_spent.importing():
+        if fine_tunes and not (open_project(params).out / "finetune.json").exists():
+            from soup.train.fork_server import fork_fork_server
+
+            fork_fork_server(params.base.library)
+        import soup.tracking  # noqa: F401
+    gc.freeze()  # what is imported stays; to look for garbage there takes a second at the end
