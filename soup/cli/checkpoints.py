@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from soup.cli.terminal import warn
+from soup.cli.terminal import say, warn
 from soup.cores import cores
 from soup.errors import BadInput, some
 from soup.files import BadJson, of_file, read_json
@@ -19,6 +19,7 @@ from soup.weights.checkpoint import Checkpoint
 from soup.weights.mapping import Incompatible, differences, shapes
 from soup.weights.mergeable import MergeWarning, notes, require_mergeable
 from soup.weights.remedies import encoder_prefix, remedy
+from soup.weights.view import View, without_wrappers
 
 TOKENIZER = "tokenizer.json"  # beside the weights of a text model
 CONFIG = "config.json"  # of transformers or timm, beside the weights
@@ -40,7 +41,8 @@ class Pool:
     @property
     def has_adapters(self) -> bool:
         """Whether some are adapters, merged into their base."""
-        return any(isinstance(model, Adapted) for model in self.checkpoints.values())
+        models = (m.model if isinstance(m, View) else m for m in self.checkpoints.values())
+        return any(isinstance(model, Adapted) for model in models)
 
     @property
     def twice(self) -> list[list[str]]:
@@ -64,6 +66,8 @@ def open_pool(
 ) -> Pool:
     """Open checkpoints and compute their digests.
 
+    Models whose names of tensors differ by wrappers alone are seen without those, which is said.
+
     Args:
         paths: files, shard indexes, folders or URLs; with a base, also adapters of PEFT.
         advance: called once a checkpoint that was read.
@@ -84,6 +88,10 @@ def open_pool(
     if problems:
         raise BadInput("\n".join(problems))
 
+    models, wrappers = without_wrappers([*opened.values()])
+    for path, removed in wrappers.items():
+        say(f"{path}: the names are taken without wrappers ({removed}), as those of other models")
+    opened = dict(zip(opened, models, strict=True))
     pool = Pool(opened, {})
     if not digested and not pool.has_adapters:
         return pool
@@ -206,9 +214,17 @@ def warn_of_merge(pool: Pool, dtype: str | None = None) -> None:
         warn(note)
 
 
-def open_base(path: str, pool: Pool) -> Checkpoint:
-    """The models' initialisation; raises `Incompatible` if they cannot come from it."""
-    base = Checkpoint(path)
+def open_base(
+    path: str, pool: Pool, seen: Callable[[Checkpoint], Checkpoint] | None = None
+) -> Checkpoint:
+    """The models' initialisation; raises `Incompatible` if they cannot come from it.
+
+    Args:
+        path: of the initialisation.
+        pool: the models.
+        seen: makes of it what has been made of the models.
+    """
+    base = Checkpoint(path) if seen is None else seen(Checkpoint(path))
     name, model = next(iter(pool.checkpoints.items()))
     if problems := differences(base, model):
         cause = remedy(shapes(base), shapes(model))

@@ -3,10 +3,11 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soup.cli.cook_adapter import require_rank, write_adapter
 from soup.cli.cook_options import CookOptions, arguments_of, parameters_of, recipe_of
 from soup.cli.model_options import tell_input, with_model
 from soup.cli.options import devices
@@ -32,28 +33,33 @@ def cook(**given: Any) -> None:
     Everything is checked before anything is computed, and the soup is written at the end, whole.
     """
     from soup.cli.checkpoints import open_pool, require_alike, warn_of_merge
-    from soup.cli.soup_file import write_soup
-    from soup.cli.terminal import bold, models_in, print_json, progress, say
+    from soup.cli.plan import tell_plan
+    from soup.cli.tensor_choices import chosen
+    from soup.cli.terminal import print_json, progress, say
     from soup.recipes.ingredient import Ingredient
 
     options = CookOptions(**given)
-    chosen = devices(options.device)
+    where = devices(options.device)
     recipe = recipe_of(options)
     arguments = arguments_of(recipe, options)
     # Where no image is judged, all models are read once: digests are computed as they are averaged.
     with progress("reading", len(options.models)) as advance:
-        pool = open_pool(
-            options.models, advance, options.base, digested=options.heldout is not None
-        )
+        judged_by_images = options.heldout is not None and not options.dry_run
+        opened = open_pool(options.models, advance, options.base, digested=judged_by_images)
+    pool = chosen(options, opened)
     _require_other_output(options, pool)
+    require_rank(options, pool)
+    require_alike(pool)
+    warn_of_merge(pool, options.dtype)
+    pool.warn_of_twins()
+    if options.dry_run:
+        tell_plan(options, pool, arguments)
+        return
     if options.mlflow:
         from soup.cli.mlflow_run import log, require
 
         require(options.mlflow, options.experiment)
-    require_alike(pool)
-    warn_of_merge(pool, options.dtype)
-    pool.warn_of_twins()
-    arguments |= _base_of(recipe, options, pool)
+    arguments |= _base_of(recipe, options, opened, pool)
     ingredients = [Ingredient(n, c, math.nan) for n, c in pool.checkpoints.items()]
     report: dict[str, Any] = {"out": str(options.out), "recipe": options.recipe}
     scored: Scored | None = None
@@ -65,21 +71,38 @@ def cook(**given: Any) -> None:
         from soup.cli.heldout import cook_by, score
         from soup.cli.soup_quality import judged
 
-        scored = score(options, pool, ingredients, chosen)
+        scored = score(options, pool, ingredients, where)
         cooked = cook_by(options, recipe, arguments, scored)
         soup = cooked.soup
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
     notes = _notes(options, pool, scored, figures)
-    notes = write_soup(weights, options.out, pool, soup.kept, notes)
-    _keep_text_files(options.out, pool)
-    say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
+    notes, written = _write(options, pool, soup, weights, notes)
+    report |= written
     if options.mlflow:
         run_id = log(options.mlflow, options.experiment, options.out, notes, report)
         report["run_id"] = run_id
         say(f"logged to {options.mlflow}, experiment {options.experiment}, run {run_id}")
     if options.as_json:
         print_json(report)
+
+
+def _write(
+    options: CookOptions, pool: "Pool", soup: "Soup", weights: "Weights", notes: dict[str, str]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Write the soup's file, or the folder of an adapter; return its metadata, and figures."""
+    from soup.cli.soup_file import ingredients_note, write_soup
+    from soup.cli.terminal import bold, models_in, say
+
+    figures: dict[str, Any] = {}
+    if options.rank is None:
+        notes = write_soup(weights, options.out, pool, soup.kept, notes)
+        _keep_text_files(options.out, pool)
+    else:
+        notes = {**notes, **ingredients_note(soup.kept, pool.digests)}
+        figures = write_adapter(options, pool, soup, weights, notes)
+    say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
+    return notes, figures
 
 
 def _keep_text_files(out: Path, pool: "Pool") -> None:
@@ -115,22 +138,25 @@ def _require_other_output(options: CookOptions, pool: "Pool") -> None:
 
 
 def _base_of(
-    recipe: "Callable[..., Soup]", options: CookOptions, pool: "Pool"
+    recipe: "Callable[..., Soup]", options: CookOptions, opened: "Pool", pool: "Pool"
 ) -> dict[str, "Checkpoint"]:
     """The base that is given, as the recipe's argument if it takes one."""
     wanted = "base" in parameters_of(recipe)
     # The base of adapters may be a published encoder: it lacks the head that each of them brings.
     if options.base is None or (pool.has_adapters and not wanted):
         return {}
-    base = _base(options.base, pool)
+    base = _base(options, opened, pool)
     return {"base": base} if wanted else {}
 
 
-def _base(path: str, pool: "Pool") -> "Checkpoint":
+def _base(options: CookOptions, opened: "Pool", pool: "Pool") -> "Checkpoint":
     from soup.cli.checkpoints import open_base
+    from soup.cli.tensor_choices import view
     from soup.cli.terminal import warn
 
-    base = open_base(path, pool)
+    path = str(options.base)
+    seen = partial(view, options, opened) if options.exclude or options.take else None
+    base = open_base(path, pool, seen)
     digest = base.digest()
     for name, checkpoint in pool.checkpoints.items():
         noted = checkpoint.metadata.get("base")
@@ -159,6 +185,9 @@ def _notes(
         "candidates": str(len(pool.checkpoints)),
         "accumulate": options.accumulate,
     }
+    for option in ("weights", "exclude", "take"):
+        if given := getattr(options, option):
+            notes[option] = json.dumps(given)
     bases = {c.metadata.get("base", "") for c in pool.checkpoints.values()}
     if options.base:
         notes["base"] = Checkpoint(options.base).digest()

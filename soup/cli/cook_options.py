@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -68,6 +69,43 @@ class CookOptions:
         list[str] | None,
         typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option of the recipe."),
     ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2,1,...",
+            help="Of the recipe uniform: the weight of each model, which are divided by their sum.",
+        ),
+    ] = None
+    rank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Of adapters: write the soup as an adapter of rank N (the nearest one, with its "
+            "error), or 'sum' (exact, of the ranks' sum), in the folder --out.",
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Leave the tensors of these names (with * and ?) out of all models and the soup.",
+        ),
+    ] = None
+    take: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=HOW",
+            help="Take these tensors from the first or last model (first, last) instead of "
+            "averaging them, or average them after all (mean).",
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the models, print what would be read, written and needed, and do nothing.",
+        ),
+    ] = False
     metric: Annotated[
         str,
         typer.Option(
@@ -156,8 +194,15 @@ def recipe_of(options: CookOptions) -> "Callable[..., Soup]":
         problems.append(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}")
     if options.recalibrate and options.heldout is None:
         problems.append("--recalibrate needs --heldout, to say which statistics do better")
+    if options.weights and (options.recipe != "uniform" or options.settings):
+        problems.append("--weights are those of the recipe uniform, without --set")
     if problems:
         raise BadInput("\n".join(problems))
+    if options.weights:
+        from soup.cli.tensor_choices import shares_of
+        from soup.recipes.uniform import weighted
+
+        return partial(weighted, shares=shares_of(options.weights, len(options.models)))
     return recipe
 
 
@@ -181,7 +226,7 @@ def arguments_of(recipe: "Callable[..., Soup]", options: CookOptions) -> dict[st
 
     given = options.recipe_options | ({"tie": options.tie} if options.tie else {})
     fixed = {"ingredients", "judge", "base", "objective", "fishers", "predictions", "accumulate"}
-    fixed |= {"depth"}
+    fixed |= {"depth", "shares"}
     parameters = {n: p for n, p in parameters_of(recipe).items() if n not in fixed}
     arguments: dict[str, Any] = {}
     if "accumulate" in parameters_of(recipe):

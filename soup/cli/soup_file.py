@@ -26,12 +26,12 @@ def write_soup(
     """
     new_folder = not out.parent.exists()
     if pool.digests:
-        written = {**notes, **_ingredients(kept, pool.digests)}
+        written = {**notes, **ingredients_note(kept, pool.digests)}
         save(weights, out, written)
     else:
         digests = _save_and_hash(weights, out, pool, kept, notes)
         replace(pool, digests=digests).warn_of_twins()
-        written = {**notes, **_ingredients(kept, digests)}
+        written = {**notes, **ingredients_note(kept, digests)}
     if new_folder:
         say(f"made the folder {out.parent}")
     return written
@@ -55,12 +55,13 @@ def _save_and_hash(
 
         def complete() -> dict[str, str]:
             digests.update(digesting.finish())
-            return {**notes, **_ingredients(kept, digests)}
+            return {**notes, **ingredients_note(kept, digests)}
 
-        start = {**notes, **_ingredients(kept, digesting.placeholders)}
+        start = {**notes, **ingredients_note(kept, digesting.placeholders)}
         save(weights, out, start, advance=advance, complete=complete)
     return digests
 
 
-def _ingredients(kept: Sequence[str], digests: Mapping[str, str]) -> dict[str, str]:
+def ingredients_note(kept: Sequence[str], digests: Mapping[str, str]) -> dict[str, str]:
+    """The metadata that names the models in a soup, with their digests."""
     return {"ingredients": json.dumps({name: digests[name] for name in dict.fromkeys(kept)})}

@@ -58,6 +58,23 @@ def uniform(
     return soup_of_all(ingredients, average(models, weights, accumulate), judge)
 
 
+def weighted(
+    ingredients: Sequence[Ingredient],
+    shares: Sequence[float],
+    judge: Judge | None = None,
+    accumulate: torch.dtype = torch.float64,
+) -> Soup:
+    """Average all models by given weights, one for each, which are divided by their sum.
+
+    Raises:
+        Unusable: there are no ingredients, or two have the same name.
+        ValueError: there are not as many weights as models, or their sum is 0.
+        Incompatible: names or shapes differ.
+    """
+    models = weights_of(ingredients)
+    return soup_of_all(ingredients, average(models, shares, accumulate), judge)
+
+
 def decay_weights(count: int, schedule: Schedule) -> list[float]:
     """Return the weight of each checkpoint of a run, oldest first; their sum is 1."""
     decays = {"linear": lambda x: 1 - x, "sqrt": lambda x: 1 - math.sqrt(x)}

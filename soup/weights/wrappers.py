@@ -10,8 +10,9 @@ WRAPPERS = frozenset({
     "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module",
     "_forward_module",
 })  # fmt: skip
-# DataParallel and AveragedModel, torch.compile, Lightning modules, and detectors and the like.
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+# DataParallel and AveragedModel, torch.compile, Lightning modules, detectors and the like, Opacus,
+# and the trained one of two models (distillation, DINO).
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "_module.", "student.", "net.")
 
 
 def unwrap(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:

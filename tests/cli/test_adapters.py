@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import soup as library
 from tests.cli.conftest import Command
-from tests.weights.adapters.peft_models import adapter, base, largest_gap
+from tests.weights.adapters.peft_models import adapter, base, largest_gap, merged
 
 
 @pytest.fixture
@@ -36,6 +36,26 @@ def test_adapters_are_averaged_as_the_models_they_stand_for(soup: Command, world
     assert soup("inspect", *words).code == 0
     stock = soup("cook", "-r", "stock", "-o", out, *words)
     assert stock.code == 0, stock.err
+
+
+def test_a_soup_is_written_as_an_adapter(soup: Command, world: Path) -> None:
+    out, start = world / "new" / "soup", world / "base.safetensors"
+    words = ("-r", "uniform", "--base", start, "-o", out, world / "a", world / "b")
+    said = soup("cook", "--rank", "sum", "--weights", "3,1", *words, "--json")
+    assert said.code == 0, said.err
+    report = json.loads(said.out)
+    assert report["rank"] == 9
+    assert report["largest_difference"] < 1e-6
+    models = [library.Checkpoint(world / f"{name}.safetensors") for name in "ab"]
+    assert largest_gap(merged(start, out), library.average(models, [3, 1])) < 1e-6
+    shorter = soup("cook", "--rank", "4", *words)
+    assert "the smaller rank leaves out" in shorter.err
+    assert json.loads((out / "adapter_config.json").read_text())["r"] == 4
+    assert soup("cook", "-r", "uniform", "--base", start, "-o", world / "w", out).code == 0
+    for other in (("-r", "stock"), ("-r", "uniform", "--set", "schedule=sqrt")):
+        refused = soup("cook", *other, "--rank", "sum", *words[2:])
+        assert refused.code == 2
+        assert "--rank is of a mean of whole models" in refused.err
 
 
 def test_the_file_of_an_adapter_stands_for_its_folder(soup: Command, world: Path) -> None:

@@ -1,5 +1,6 @@
 """The commands of the README and of docs/pipeline.md: they are there, and those of `soup` run."""
 
+import json
 import re
 import shlex
 import shutil
@@ -70,6 +71,12 @@ def test_the_soup_commands_run_as_they_are_printed(
     for name in ("A", "B", "C"):
         save({n: t + 0.01 * t.abs() if t.is_floating_point() else t for n, t in base.items()}, name)
     torch.save(base, "run1.pt")
+    for name in ("ADAPTER", "ADAPTER1", "ADAPTER2"):
+        a, b = torch.ones(2, base["fc.weight"].shape[1]), torch.ones(3, 2)
+        factors = {"fc.lora_A.weight": a, "fc.lora_B.weight": b}
+        save(factors, Path(name) / "adapter_model.safetensors")
+        settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 1}
+        (Path(name) / "adapter_config.json").write_text(json.dumps(settings))
     block = [each for each in commands(page) if each[0] == "soup" and len(each) > 3]
     assert {each[1] for each in block} >= {"import", "inspect", "cook", "compare", "predict"}
     for _, *words in block:

@@ -19,7 +19,7 @@ RAW = [
 ]
 # Keys that hold tensors but no weights.
 TRAINING = re.compile(r"optim|sched|scaler|^loops$|(^|_)rng|hyper_?param|hparams|^args$", re.I)
-AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averag)", re.I)
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averag|(mean_)?teacher)", re.I)
 DEPTH = 5
 
 

@@ -106,6 +106,11 @@ class Adapted(Checkpoint):
         return dict(sorted(tensors.items()))
 
     @property
+    def whole(self) -> Mapping[str, str]:
+        """The name in the adapter's file of each tensor that it replaces, by the tensor's name."""
+        return self._whole
+
+    @property
     def changed(self) -> Mapping[str, str]:
         """The module of each weight that has a change, by the weight's name."""
         return self._modules

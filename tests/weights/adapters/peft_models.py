@@ -49,10 +49,15 @@ def adapter(base: Path, folder: Path, seed: int = 1, **settings: Any) -> dict[st
         if parameter.requires_grad:
             parameter.data += 0.1 * torch.randn_like(parameter)
     wrapped.save_pretrained(str(folder))
+    return merged(base, folder)
+
+
+def merged(base: Path, folder: Path) -> dict[str, Tensor]:
+    """What PEFT makes of a base and an adapter's folder."""
     opened = Small()
     opened.load_state_dict(dict(soup.Checkpoint(base)))
-    merged = peft.PeftModel.from_pretrained(opened, str(folder)).merge_and_unload()
-    return {name: tensor.detach().clone() for name, tensor in merged.state_dict().items()}
+    whole = peft.PeftModel.from_pretrained(opened, str(folder)).merge_and_unload()
+    return {name: tensor.detach().clone() for name, tensor in whole.state_dict().items()}
 
 
 def largest_gap(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
