@@ -44,7 +44,7 @@ def write_adapter(
     Returns:
         Figures for the report.
     """
-    from soup.cli.tensor_choices import shares_of
+    from soup.cli.shares import shares_of
     from soup.cli.terminal import say
     from soup.files import atomic_write
     from soup.weights import Checkpoint, save

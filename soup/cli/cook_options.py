@@ -199,7 +199,7 @@ def recipe_of(options: CookOptions) -> "Callable[..., Soup]":
     if problems:
         raise BadInput("\n".join(problems))
     if options.weights:
-        from soup.cli.tensor_choices import shares_of
+        from soup.cli.shares import shares_of
         from soup.recipes.uniform import weighted
 
         return partial(weighted, shares=shares_of(options.weights, len(options.models)))
