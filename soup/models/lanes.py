@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soup.cores import cores
+from soup.models.freed_memory import keep_freed_memory
 from soup.models.thread_safety import safe
 
 T = TypeVar("T")
@@ -106,6 +107,7 @@ def in_lanes(
         for part in parts:
             yield compute(load(part))
         return
+    keep_freed_memory()
 
     def computed(part: Part) -> Tensor:
         return inferred(load(part))

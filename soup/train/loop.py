@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from soup.errors import Failure
 from soup.models.batchnorm import layers_of
+from soup.models.freed_memory import keep_freed_memory
 from soup.models.transforms import seed_all, seeds
 from soup.train.losses import Mix
-from soup.train.memory import keep_freed_memory
 from soup.train.optimizer import StepConfig, make_optimizer
 from soup.train.rank import ALONE, Rank
 from soup.train.run_state import RunStateFile

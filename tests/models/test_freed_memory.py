@@ -9,7 +9,7 @@ from tests.checkouts import REPO
 
 PROGRAM = """
 import ctypes, resource, sys
-from soup.train.memory import keep_freed_memory
+from soup.models.freed_memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
