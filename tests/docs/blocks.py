@@ -2,8 +2,11 @@
 
 import re
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import yaml
+
+from soup.config.params import Params
 from tests.checkouts import REPO
 
 BLOCK = re.compile(
@@ -47,3 +50,11 @@ def commands(body: str) -> list[str]:
     """The commands of a block for the shell; a backslash joins lines."""
     lines = body.replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def fits(given: dict[str, Any]) -> None:
+    """A part of a parameter file is one that a whole file may have."""
+    whole = yaml.safe_load((REPO / "configs" / "imagefolder.yaml").read_text())
+    for part, values in given.items():
+        whole[part] = {**whole.get(part, {}), **values}
+    Params.model_validate(whole)

@@ -1,6 +1,8 @@
 """What the reader of a how-to page has before its first command."""
 
+import os
 import random
+import shutil
 from pathlib import Path
 
 import timm
@@ -8,6 +10,7 @@ import torch
 
 from soup.weights.checkpoint import save
 from tests import text_worlds
+from tests.checkouts import REPO
 from tests.worlds import COLOURS, draw
 
 Model = dict[str, torch.Tensor]
@@ -58,7 +61,8 @@ def one_run() -> None:
 
 
 def texts() -> None:
-    """Three classifiers as `save_pretrained` writes them."""
+    """Three classifiers as `save_pretrained` writes them, and tables."""
+    tables()
     from transformers import AutoModelForSequenceClassification
 
     base = text_worlds.tiny(Path("base"))
@@ -74,10 +78,51 @@ def texts() -> None:
                 parameter.add_(0.3 * torch.randn(parameter.shape))
         model.save_pretrained(f"run{index}")
         text_worlds.write_tokenizer(Path(f"run{index}"))
+
+
+def tables() -> None:
     for seed, name in enumerate(("heldout", "test")):
         rng = random.Random(seed)
         lines = [f"{text_worlds.sentence(rng, k % 2)},{['no', 'yes'][k % 2]}" for k in range(80)]
         Path(f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+
+
+def adapters() -> None:
+    """A classifier, and three adapters that PEFT writes for it."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    tables()
+    encoder = text_worlds.tiny(Path("encoder"))
+    torch.manual_seed(0)
+    whole = AutoModelForSequenceClassification.from_pretrained(
+        encoder, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}
+    )
+    whole.save_pretrained("base")
+    text_worlds.write_tokenizer(Path("base"))
+    for index in (1, 2, 3):
+        model = AutoModelForSequenceClassification.from_pretrained("base")
+        settings = LoraConfig(r=4, target_modules=["query", "value"], task_type="SEQ_CLS")
+        wrapped = get_peft_model(model, settings)
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.01 * torch.randn_like(parameter)
+        wrapped.save_pretrained(f"adapter{index}")
+
+
+def registry() -> None:
+    """A project whose registry has a champion, and a better challenger."""
+    from soup.evaluation.promotion_gate import Decision
+    from soup.tracking import promote
+    from tests.registries import open_store, registered
+
+    store = open_store(Path().absolute())
+    os.environ["MLFLOW_TRACKING_URI"] = store.uri  # a fixture of all tests takes it back
+    os.environ["MODELSOUP_ACTOR"] = "ada@lab"
+    shutil.copy(REPO / "params.yaml", ".")
+    first = registered(store, "shapes-soup", range(9))
+    promote(store, first, lambda _: Decision(True, "the first champion"))
+    registered(store, "shapes-soup", range(3))
 
 
 def nothing() -> None:
@@ -91,4 +136,7 @@ GIVEN = {
     "how-to/hugging-face-text.md": texts,
     "how-to/one-run.md": one_run,
     "how-to/no-gain.md": three,
+    "how-to/adapters.md": adapters,
+    "how-to/promote.md": registry,
+    "how-to/ray.md": nothing,
 }

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from soup.config.params import Params
 from tests.checkouts import REPO
 from tests.cli.conftest import Command, soup  # noqa: F401  # the command, in this process
-from tests.docs.blocks import Block, blocks, commands
+from tests.docs.blocks import Block, blocks, commands, fits
 from tests.docs.given import GIVEN
 
-# Pages that continue the tutorial's project: tests/docs/test_tutorial.py runs them there.
-IN_THE_PROJECT: set[str] = set()
+# Pages that run in a clone of the project: tests/docs/test_tutorial.py does.
+IN_A_CLONE = {"tutorial.md"}
 LANGUAGES = {"sh", "python", "yaml", "text"}
 # Blocks that nothing runs, in all pages together: each has its reason beside it.
 MOST_NOT_RUN = 4
@@ -26,11 +25,11 @@ MOST_NOT_RUN = 4
 
 def teaching() -> list[str]:
     how_to = sorted(f"how-to/{file.name}" for file in (REPO / "docs/how-to").glob("*.md"))
-    return ["honest-selection.md", *how_to]
+    return ["tutorial.md", "honest-selection.md", *how_to]
 
 
 def test_every_page_that_teaches_is_run() -> None:
-    assert {*teaching()} == {*GIVEN} | IN_THE_PROJECT
+    assert {*teaching()} == {*GIVEN} | IN_A_CLONE
 
 
 def test_few_blocks_are_not_run_and_each_says_why() -> None:
@@ -58,15 +57,11 @@ def run_shell(block: Block, soup: Callable[..., Any]) -> None:  # noqa: F811
             subprocess.run(["bash", "-ec", line], check=True)
 
 
-def fits(given: dict[str, Any]) -> None:
-    """A part of a parameter file is one that the whole file may have."""
-    whole = yaml.safe_load((REPO / "params.yaml").read_text())
-    for part, values in given.items():
-        whole[part] = {**whole.get(part, {}), **values}
-    Params.model_validate(whole)
+SLOW = {"how-to/promote.md"}  # MLflow takes seconds to open a registry
+PAGES = [pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page for page in GIVEN]
 
 
-@pytest.mark.parametrize("page", GIVEN)
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs_from_top_to_bottom(
     page: str,
     soup: Command,  # noqa: F811
