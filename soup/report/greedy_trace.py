@@ -13,7 +13,9 @@ from soup.report.style import CHOSEN, DOTS, INK, MANY, SPECKS, STYLE, empty
 
 
 @matplotlib.rc_context(STYLE)
-def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy", unit: str = "images") -> Figure:
+def greedy_trace(
+    trace: pd.DataFrame, measure: str = "accuracy", unit: str = "images", recipe: str = "greedy"
+) -> Figure:
     """Draw the held-out accuracy with each candidate, and the share of images it was judged on.
 
     A candidate whose errors were not counted to the end has no accuracy, only an upper bound: the
@@ -23,8 +25,10 @@ def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy", unit: str = "im
     Args:
         trace, unit: as in `soup.report.page.Report`.
         measure: the score that candidates are judged by.
+        recipe: whose candidates they are; those of greedy come in the order of their score.
     """
-    figure = Figure(figsize=(6.2, 4.0), label="Greedy soup, candidate by candidate")
+    label = f"{recipe[:1].upper()}{recipe[1:]} soup, candidate by candidate"
+    figure = Figure(figsize=(6.2, 4.0), label=label)
     if trace.empty:
         return empty(figure, "There is no greedy trace: nothing was tried.")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), squeeze=True)
@@ -62,7 +66,8 @@ def greedy_trace(trace: pd.DataFrame, measure: str = "accuracy", unit: str = "im
     bottom.set_ylim(0, 100)
     bottom.set_yticks([0, 50, 100])
     bottom.set_ylabel(f"{unit.capitalize()} (%)")
-    bottom.set_xlabel(f"Candidate, best held-out {measure} first")
+    order = f"best held-out {measure} first" if recipe == "greedy" else "in the order tried"
+    bottom.set_xlabel(f"Candidate, {order}")
     bottom.xaxis.set_major_locator(MaxNLocator(16, integer=True))
     if many:  # else the label of a tick beyond the last candidate would be cut off
         bottom.set_xlim(-0.02 * len(trace), 1.01 * len(trace))

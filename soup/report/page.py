@@ -55,6 +55,8 @@ class Report:
     second case soup_only and single_only count the examples on which this model is closer."""
     costs: Mapping[str, Mapping[str, formatting.Number]] = field(default_factory=dict)
     """Kind of soup -> passes (of all held-out examples), seconds and bytes that making it took."""
+    traces: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Kind of another soup -> the trace of its search, as `trace`, where it has one."""
     studies: Sequence["Study"] = ()
     """The studies of the sweep that are done."""
 
@@ -86,8 +88,11 @@ def page(report: Report) -> str:
     results, tests = _by_score(report)  # with the score in the place of the accuracy
     drawn = {
         "plane": figures.accuracy_plane(results, report.recipe, shown),
-        "trace": greedy_trace(report.trace, shown, unit),
+        "trace": greedy_trace(report.trace, shown, unit, report.recipe),
         "settings": figures.hyperparameters(report.ingredients, shown),
+    }
+    searches = {
+        recipe: greedy_trace(trace, shown, unit, recipe) for recipe, trace in report.traces.items()
     }
     ingredients = report.ingredients
     if len(ingredients) > tables.UNFOLDED_ROWS:
@@ -126,6 +131,15 @@ def page(report: Report) -> str:
         constant=tables.constant(report.ingredients),
         ingredients=tables.folded(ingredients.to_dict("records")),
         trace=tables.folded(report.trace.to_dict("records")),
+        searches=[
+            {
+                "recipe": recipe,
+                "figure": Markup(figures.svg(figure)),
+                "count": len(report.traces[recipe]),
+                "rows": report.traces[recipe].head(tables.UNFOLDED_ROWS).to_dict("records"),
+            }
+            for recipe, figure in searches.items()
+        ],
         saved=1 - seen / possible if possible else 0.0,
         longest=max(report.stage_seconds.values(), default=0.0),
     )

@@ -262,3 +262,28 @@ def test_what_each_soup_took_is_in_a_table(make: Make) -> None:
     for told in ("3.2", "1 min 15 s"):
         assert told in text
     assert "What making each soup took" not in page(make())
+
+
+def test_the_searches_of_the_soups_that_are_compared_are_drawn_and_listed(make: Make) -> None:
+    report = make()
+    others = {"pruned": report.trace, "radin (tried 3)": report.trace[:2]}
+    document = Document(page(replace(report, traces=others)))
+    assert document.open == []
+    drawn = [svg["aria-label"] for svg in document.all("svg") if svg.get("role") == "img"]
+    assert drawn[1:4] == [
+        "Greedy soup, candidate by candidate",
+        "Pruned soup, candidate by candidate",
+        "Radin (tried 3) soup, candidate by candidate",
+    ]
+    told = document.text("summary")
+    assert f"The search of the pruned soup ({len(report.trace)} candidates)" in told
+    assert "The search of the radin (tried 3) soup (2 candidates)" in told
+    ids = [attrs["id"] for _, attrs in document.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert "<span>The candidates of the pruned soup</span>" in document.source
+
+
+def test_another_recipe_than_greedy_is_not_said_to_go_best_first(make: Make) -> None:
+    document = Document(page(make(recipe="removal")))
+    assert "How the removal soup was chosen" in document.text("h2")
+    assert "best single model first" not in document.source

@@ -42,6 +42,7 @@ def run(project: Project) -> dict[str, Any]:
             results=results.rename(columns=names).replace({"kind": {"initialisation": "probe"}}),
             ingredients=_ingredients(store, sweep, cooked["kept"], score),
             trace=_trace(project),
+            traces=_traces(project),
             tests=pd.read_csv(out / "tests.csv").rename(columns=names),
             lineage={
                 "Registered": f"{registered['model']} version {registered['version']}",
@@ -161,6 +162,19 @@ def _trace(project: Project) -> pd.DataFrame:
             "another version of modelsoup; run the whole pipeline, which redoes what is out of date"
         )
     return trace
+
+
+def _traces(project: Project) -> dict[str, pd.DataFrame]:
+    """The traces of the soups that the chosen one is compared with, by recipe.
+
+    There is no such file in what an earlier version evaluated.
+    """
+    path = project.out / "traces.csv"
+    if not path.is_file():
+        return {}
+    together = pd.read_csv(path)
+    found = {str(recipe): trace for recipe, trace in together.groupby("recipe", sort=False)}
+    return {recipe: trace.reset_index(drop=True) for recipe, trace in found.items()}
 
 
 def _ingredients(

@@ -162,6 +162,7 @@ def test_every_soup_is_tested_and_told_with_its_cost(project: Project) -> None:
     report.run(changed)
     page = (project.out / "report.html").read_text()
     assert "dare (seed 1) soup" in page
+    assert "The search of the interpolate soup" in page
 
 
 def test_a_base_that_was_changed_is_not_cooked_from(project: Project, tmp_path: Path) -> None:
