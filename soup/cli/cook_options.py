@@ -213,7 +213,9 @@ def parameters_of(recipe: "Callable[..., Soup]") -> Mapping[str, inspect.Paramet
 
 def ranks_by_logits(options: CookOptions) -> bool:
     """Whether the recipe ranks candidates by the ingredients' held-out logits."""
-    return options.recipe == "radin" or "propose" in options.recipe_options
+    from soup.recipes.proposing import asks_for_predictions
+
+    return asks_for_predictions(options.recipe, options.recipe_options)
 
 
 def arguments_of(recipe: "Callable[..., Soup]", options: CookOptions) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def cook_by(
             labels = evaluator.examples.labels
             arguments["predictions"] = AveragedLogits(scored.logits, labels, scored.cost)
         watched = [Watched(judge, advance) for judge in judges]
-        if options.recipe == "greedy" and len(judges) > 1:
+        if options.recipe == "greedy" and len(judges) > 1 and not ranks_by_logits(options):
+            arguments.pop("order", None)
             soup = parallel_greedy(scored.ingredients, watched, **arguments)
         else:
             if "judge" in parameters:

@@ -166,7 +166,8 @@ def _bias(options: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
         f"choosing the best of {len(scored.correct)} flatters it by about "
         f"{100 * chosen.bias:.2f} points (bootstrap)"
     )
-    if options.splits and options.recipe == "greedy" and options.metric in COUNTS:
+    by_score = options.recipe == "greedy" and options.recipe_options.get("order") != "answers"
+    if options.splits and by_score and options.metric in COUNTS:
         with progress("splitting", None) as advance:
 
             def judge_on(part: Any) -> Any:

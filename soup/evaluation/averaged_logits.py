@@ -10,7 +10,7 @@ from soup.evaluation.metrics import Labels, Logits, NumberLabels
 
 
 class AveragedLogits:
-    """Held-out logits of models; see `soup.recipes.radin.Predictions`."""
+    """Held-out logits of models; see `soup.recipes.proposing.Predictions`."""
 
     def __init__(
         self,

@@ -6,6 +6,9 @@ accuracy; S = {}; for i = 1..K: if acc(mean(S + theta_i)) >= acc(mean(S)) then S
 Where the paper is silent: the accuracy of the first ingredient is the recorded one, not measured
 again; ingredients without a score are left out; ingredients with equal scores keep the given
 order. The published code demands a strictly better score, which is `tie="reject"` here.
+
+With `order="answers"` the candidate that is tried next is the one whose logits, averaged with those
+of the soup so far, are best (RADIN's proxy); each is still tried once, and judged as before.
 """
 
 import math
@@ -16,10 +19,12 @@ import torch
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
 from soup.recipes.judge import Judge, as_judged
+from soup.recipes.proposing import Predictions, proposed
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
 
 Tie = Literal["keep", "reject"]
+Order = Literal["score", "answers"]
 
 
 def greedy(
@@ -27,6 +32,8 @@ def greedy(
     judge: Judge,
     tie: Tie = "keep",
     accumulate: torch.dtype = torch.float64,
+    order: Order = "score",
+    predictions: Predictions | None = None,
 ) -> Soup:
     """Add models that cause no more errors, best first: the first choice with held-out data.
 
@@ -37,18 +44,27 @@ def greedy(
         judge: counts the held-out errors of a mean.
         tie: whether to keep a candidate that leaves the number of errors as it is.
         accumulate: the dtype of the sum.
+        order: of the candidates after the best: by their score, or by what they add to the answers
+            of the soup so far.
+        predictions: held-out logits of the ingredients, which `order="answers"` needs.
 
     Raises:
-        Unusable: two ingredients have the same name, none was scored, or the tie rule is unknown.
+        Unusable: two ingredients have the same name, none was scored, the tie rule or the order is
+            unknown, or there is nothing to order by.
         Incompatible: names or shapes differ.
     """
     require_tie(tie)
+    _require_order(order, predictions)
     best, *rest = ranked(ingredients)
     mean = RunningMean(accumulate)
     mean.add(best.weights)
     errors = recorded_errors(best)
     trace = [Trial(best.name, errors, at_most=None, kept=True)]
-    for candidate in rest:
+    while rest:
+        added = {trial.name: 1 for trial in trace if trial.kept}
+        candidate = rest.pop(
+            0 if order == "score" else proposed(rest, added, predictions, most=1)[0]
+        )
         at_most = most_errors(errors, tie)
         errors_with = judge(mean.value(candidate.weights), at_most)
         kept = errors_with is not None and errors_with <= at_most
@@ -67,6 +83,13 @@ def require_tie(tie: str) -> None:
         raise Unusable(
             f"unknown tie rule {tie!r}; known: keep (the paper), reject (strictly better)"
         )
+
+
+def _require_order(order: str, predictions: Predictions | None) -> None:
+    if order not in ("score", "answers"):
+        raise Unusable(f"unknown order {order!r}; known: score (the paper), answers (RADIN's)")
+    if order == "answers" and predictions is None:
+        raise Unusable("order: answers needs the held-out answers of all ingredients")
 
 
 def recorded_errors(ingredient: Ingredient) -> float:

@@ -9,12 +9,12 @@ are known once it was scored, so that ranking needs no pass of any model.
 
 Our decisions: the size of a candidate is drawn evenly from 2 to K, then its members; the best
 single model is among the candidates, and wins if no soup has as few errors; of equal ranks the
-candidate drawn first is tried first. `repetition` may propose its additions in the same way.
+candidate drawn first is tried first. `repetition` may propose its additions, and `greedy` order its
+candidates, in the same way (`soup.recipes.proposing`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -22,21 +22,9 @@ from soup.errors import some
 from soup.recipes.greedy import recorded_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
 from soup.recipes.judge import Judge, as_judged
+from soup.recipes.proposing import Predictions
 from soup.recipes.ranking import ranked
 from soup.weights import average
-
-
-@runtime_checkable
-class Predictions(Protocol):
-    """Held-out logits of the ingredients, any mean of which is scored without a pass."""
-
-    def cost(self, counts: Mapping[str, int]) -> float:
-        """Return the errors (or another cost) of the mean of logits of these ingredients.
-
-        Args:
-            counts: how often each ingredient counts, by name.
-        """
-        ...
 
 
 def radin(
@@ -91,31 +79,3 @@ def promising(
         drawn[tuple(sorted(members.tolist()))] = None
     costs = {m: predictions.cost(dict.fromkeys((pool[i].name for i in m), 1)) for m in drawn}
     return sorted(drawn, key=costs.__getitem__)
-
-
-def proposed(
-    pool: Sequence[Ingredient],
-    members: Mapping[str, int],
-    predictions: Predictions | None,
-    most: int,
-) -> list[int]:
-    """Return the indices of the ingredients that are worth judging as the next addition.
-
-    Args:
-        pool: those that may be added.
-        members: of the soup, with how often each counts.
-        predictions: of all of them.
-        most: how many to return, best first; 0 returns all, in the given order.
-
-    Raises:
-        Unusable: there are no predictions to choose by.
-    """
-    if most == 0:
-        return [*range(len(pool))]
-    if predictions is None or most < 0:
-        raise Unusable(
-            f"propose ({most}) is the number of additions that are judged, chosen by the kept "
-            "held-out answers of all models: 0 or more, and 0 where there are none"
-        )
-    costs = [predictions.cost({**members, one.name: members.get(one.name, 0) + 1}) for one in pool]
-    return sorted(range(len(pool)), key=costs.__getitem__)[:most]

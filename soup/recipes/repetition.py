@@ -8,7 +8,7 @@ twice has twice the weight.
 Our decisions: the search stops as soon as no addition makes the soup strictly better (the paper
 takes a fixed number of steps, then the best of all soups on the way); it starts from the best
 single model; of equally good additions that of the better single model wins. With `propose`, only
-the additions of which the mean of logits is best are judged at each step (see `radin`).
+the additions of which the mean of logits is best are judged at each step (see `proposing`).
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from dataclasses import replace
 from soup.recipes.greedy import most_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
 from soup.recipes.judge import Judge, as_judged
-from soup.recipes.radin import Predictions, proposed
+from soup.recipes.proposing import Predictions, proposed
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
 

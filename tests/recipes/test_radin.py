@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.judges import TOP1_ERROR
+from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient, Unusable
 from soup.recipes.radin import promising, radin
 from soup.recipes.repetition import repetition
@@ -90,6 +91,37 @@ def test_repetition_judges_only_what_the_logits_propose() -> None:
     assert {"a": 1, "c": 1, "b": 1} in predictions.asked
     with pytest.raises(Unusable, match=r"propose \(2\) is the number of additions"):
         repetition(pool, loss, propose=2)
+
+
+def test_greedy_tries_next_what_adds_most_to_the_answers_of_the_soup() -> None:
+    pool = scalars([-6.0, -8.0, 14.0], target=0.0)
+    predictions = OfAverages(pool, loss)
+    assert greedy(pool, loss).kept == ("a", "c")  # b comes second, and makes a worse
+    soup = greedy(pool, loss, order="answers", predictions=predictions)
+    assert [trial.name for trial in soup.trace] == ["a", "c", "b"]
+    assert soup.kept == ("a", "c", "b")
+    assert soup.errors == loss(soup.weights) == 0
+    assert {"a": 1, "c": 1, "b": 1} in predictions.asked
+
+
+def test_the_judge_decides_whatever_the_answers_promise() -> None:
+    pool = scalars([-6.0, -8.0, 14.0], target=0.0)
+
+    def strict(weights: Weights, at_most: float | None = None) -> float:
+        return 7.0
+
+    soup = greedy(pool, strict, order="answers", predictions=OfAverages(pool, loss))
+    assert soup.kept == ("a",)
+    assert same(soup.weights, pool[0].weights)
+    assert len(soup.trace) == 3  # each is tried once
+
+
+def test_an_order_that_is_unknown_or_has_nothing_to_go_by_is_refused() -> None:
+    pool = scalars([1.0, 2.0], target=0.0)
+    with pytest.raises(Unusable, match="order: answers needs the held-out answers"):
+        greedy(pool, loss, order="answers")
+    with pytest.raises(Unusable, match="unknown order 'best'"):
+        greedy(pool, loss, order="best")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("option", ["candidates", "tried"])

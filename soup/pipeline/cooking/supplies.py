@@ -13,6 +13,7 @@ from soup.errors import BadInput
 from soup.recipes import RECIPES
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.learned import Gradients
+from soup.recipes.proposing import asks_for_predictions
 from soup.weights import Weights
 
 # Names of parameters -> what the pipeline gives for them.
@@ -40,7 +41,12 @@ def call(
     Args:
         supplies: for each of `SUPPLIES` what makes it, called if the recipe takes it.
     """
-    needs = [need for need in signature(recipe.name).needs if need in supplies]
+    known, needs = signature(recipe.name), []
+    for need in known.needs:
+        # The logits of many models are large, and most recipes that take them go without.
+        wanted = need != "predictions" or asks_for_predictions(recipe.name, recipe.options)
+        if need in supplies and wanted:
+            needs.append(need)
     arguments = {need: supplies[need]() for need in needs}
     return RECIPES[recipe.name](ingredients, **arguments, **recipe.options)
 
