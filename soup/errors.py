@@ -113,6 +113,7 @@ EXTRAS = {
     },
     "serve": {"gunicorn", "orjson", "starlette", "uvicorn"},
     "sign": {"model_signing"},
+    "export": {"onnx", "onnxruntime", "onnxscript"},
     "pipeline": {
         "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",
         "prefect", "prometheus_client", "psutil", "pyarrow", "sqlalchemy",

@@ -23,6 +23,7 @@ CARRIERS = (
     "soup.known_digests",
     "soup.limits",
     "soup.pipeline.project",
+    "soup.pipeline.soup_card",  # beside the soup, and no output that DVC knows
     "soup.pipeline.stage_record",
     "soup.pipeline.sweep",
     "soup.report",
@@ -30,7 +31,10 @@ CARRIERS = (
 )
 ENTRIES = {"finetune": "soup.pipeline.sweep.sweep"}  # the others' are their own modules
 # Carriers that make what a stage is for: which fine-tunes there are, and the page.
-MAKERS = {"finetune": {"soup.config", "soup.pipeline.sweep"}, "report": {"soup.report"}}
+MAKERS = {
+    "finetune": {"soup.config", "soup.pipeline.sweep"},
+    "report": {"soup.report", "soup.pipeline.soup_card"},
+}
 # The demo's images are drawn once, whatever becomes of the training code that helped to.
 NOT_FOLLOWED = {("prepare", "soup.pipeline.demo")}
 

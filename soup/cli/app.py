@@ -23,6 +23,8 @@ VERBS = {
     "study": "Answer a question of the paper from a sweep: a table, a figure and a sentence.",
     "predict": "Classify images or texts with a model.",
     "serve": "Serve a model over HTTP, as 'mlflow models serve' does.",
+    "export": "Write a model as ONNX or torch.export, and check that the file answers like it.",
+    "push": "Upload a model folder to the Hugging Face hub, in one commit.",
     "champion": "Show or change the champion: the registered version that is in use.",
 }
 MODULES = {"import": "convert"}  # a keyword of Python names no module

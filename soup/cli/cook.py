@@ -77,7 +77,7 @@ def cook(**given: Any) -> None:
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
     notes = _notes(options, pool, scored, figures)
-    notes, written = _write(options, pool, soup, weights, notes)
+    notes, written = _write(options, pool, soup, weights, notes, figures)
     report |= written
     if options.mlflow:
         run_id = log(options.mlflow, options.experiment, options.out, notes, report)
@@ -88,34 +88,34 @@ def cook(**given: Any) -> None:
 
 
 def _write(
-    options: CookOptions, pool: "Pool", soup: "Soup", weights: "Weights", notes: dict[str, str]
+    options: CookOptions,
+    pool: "Pool",
+    soup: "Soup",
+    weights: "Weights",
+    notes: dict[str, str],
+    judged: Mapping[str, Any],
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """Write the soup's file, or the folder of an adapter; return its metadata, and figures."""
+    """Write the soup's file, or the folder of an adapter; return its metadata, and figures.
+
+    Args:
+        judged: the soup's figures on held-out examples; empty without them.
+    """
     from soup.cli.soup_file import ingredients_note, write_soup
+    from soup.cli.soup_folder import complete_folder
     from soup.cli.terminal import bold, models_in, say
 
+    beside: list[str] = []
     figures: dict[str, Any] = {}
     if options.rank is None:
         notes = write_soup(weights, options.out, pool, soup.kept, notes)
-        _keep_text_files(options.out, pool)
+        beside = complete_folder(options.out, pool, notes, judged, options.base)
     else:
         notes = {**notes, **ingredients_note(soup.kept, pool.digests)}
         figures = write_adapter(options, pool, soup, weights, notes)
     say(bold(options.out), f" {options.recipe} of {models_in(soup.kept)}")
+    if beside:
+        say(f"beside it: {', '.join(beside)}")
     return notes, figures
-
-
-def _keep_text_files(out: Path, pool: "Pool") -> None:
-    """Put config and tokenizer beside a soup of text models, where transformers looks for them."""
-    from soup.cli.checkpoints import TOKENIZER
-
-    first = next(iter(pool.checkpoints.values()))
-    if out.name != "model.safetensors" or not (Path(first.files[0]).parent / TOKENIZER).is_file():
-        return
-    from soup.models.text_by_folder import text_architecture
-
-    if (architecture := text_architecture(first)) is not None:
-        architecture.save(out.with_name("model.json"))
 
 
 def _cast(soup: "Soup", dtype: str | None) -> "Weights":

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,19 @@ import pandas as pd
 
 from soup.errors import some
 from soup.evaluation import prediction_file
-from soup.evaluation.metrics import correct
-from soup.evaluation.score_text import score_text
+from soup.evaluation.metrics import Correct, accuracy_interval, correct
+from soup.evaluation.score_text import ACCURACY, score_text
 from soup.files import of_file, write_text
-from soup.models import write_description
+from soup.models import Architecture, write_description
+from soup.models.licence import origin
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
 from soup.pipeline.project import Project
+from soup.pipeline.soup_card import write_card
 from soup.report import greedy_trace, png
+from soup.report.model_card import Figure
 from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
+from soup.weights import Weights
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.shards import WEIGHTS_FILE
 
@@ -38,14 +43,9 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     pool = CandidatePool(project, store)
     soup = pool.cook(recipe)
     examples = len(pool.heldout)
-    write_description(pool.architecture, out / "soup")
     header = {"recipe": recipe.name, "ingredients": json.dumps(soup.kept)}
     header |= {"options": json.dumps(recipe.options, sort_keys=True)} if recipe.options else {}
-    save(soup.weights, out / "soup" / WEIGHTS_FILE, header)
-    if pool.architecture.library == "open_clip":
-        from soup.models.clip_folder import with_text_tower
-
-        with_text_tower(Checkpoint(out / "soup" / WEIGHTS_FILE), out / "base", out / "soup")
+    _write_folder(out, pool.architecture, soup.weights, header)
     numbers = pool.architecture.predicts_numbers
     right = None if numbers else correct(soup.heldout, pool.heldout.labels)
     prediction_file.write(project.soup_heldout, soup.heldout, right)
@@ -88,13 +88,18 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
     _log_trace(store, run_id, soup.trace, pool.score_name, project.unit)
+    digests = {run.name: run.tags.get(WEIGHTS_DIGEST, "") for run in kept}
+    known = {"recipe": recipe.label, "origin": origin(project.params.base)._asdict()}
+    facts = {"soup run": run_id, "commit": tags["commit"] or "unknown"}
+    write_card(project, known, digests, _heldout_figures(project, right), facts)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         save_pyfunc(out / "soup", model, tags[WEIGHTS_DIGEST])
         model_id = store.log_weights(run_id, name.replace(" ", "-"), model, tags)
     store.end(run_id)
     return {
-        "recipe": recipe.label,
+        **known,
+        "digests": digests,
         "run_id": run_id,
         "model_id": model_id,
         "kept": list(soup.kept),
@@ -106,6 +111,28 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         **batchnorm,
         "summary": "; ".join([told, *batchnorm.values()]),
     }
+
+
+def _write_folder(
+    out: Path, architecture: Architecture, weights: Weights, header: Mapping[str, str]
+) -> None:
+    """The folder of the soup, as the library of the model opens it."""
+    write_description(architecture, out / "soup")
+    save(weights, out / "soup" / WEIGHTS_FILE, header)
+    if architecture.library == "open_clip":
+        from soup.models.clip_folder import with_text_tower
+
+        with_text_tower(Checkpoint(out / "soup" / WEIGHTS_FILE), out / "base", out / "soup")
+
+
+def _heldout_figures(project: Project, right: Correct | None) -> list[Figure]:
+    """The soup's accuracy on the held-out examples that it was chosen by."""
+    if right is None:
+        return []
+    how = project.params.evaluate
+    low, high = accuracy_interval([right], how.bootstrap, how.confidence, how.seed)
+    split = "held-out, which chose the soup"
+    return [Figure(split, ACCURACY, float(right.mean()), low, high, len(right))]
 
 
 def _log_trace(store: Store, run_id: str, trace: pd.DataFrame, score: str, unit: str) -> None:

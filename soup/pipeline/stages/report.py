@@ -10,6 +10,7 @@ from soup.config.study_names import STUDIES
 from soup.errors import BadInput, without_password
 from soup.files import of_file, write_text
 from soup.pipeline.project import Project
+from soup.pipeline.soup_card import figures_in, write_card
 from soup.pipeline.stage_record import read_record, read_rows
 from soup.report import Report, Study, page
 from soup.tracking import Store, Tracked
@@ -68,6 +69,14 @@ def run(project: Project) -> dict[str, Any]:
         )
     )
     write_text(out / "report.html", content)
+    facts = {
+        "registered": f"{registered['model']} version {registered['version']}",
+        "commit": soup.tags["commit"] or "unknown",
+        "SHA-256 of the base": soup.tags["base"],
+    }
+    digests = cooked.get("digests") or dict.fromkeys(cooked["kept"], "")
+    scores = figures_in(results, cooked["recipe"], measure)
+    store.log_files(soup.run_id, [write_card(project, cooked, digests, scores, facts)])
     for run_id in (soup.run_id, sweep["sweep"]):
         store.log_files(run_id, [out / "report.html"])
     return {
