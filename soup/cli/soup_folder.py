@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,19 +61,19 @@ def _described(out: Path, pool: "Pool", notes: Mapping[str, str]) -> "Architectu
     from soup.cli.checkpoints import TOKENIZER
     from soup.models import Architecture, ModelError, write_description
     from soup.models.stored_description import NOTE
-    from soup.models.text_by_folder import text_architecture
 
     first = next(iter(pool.checkpoints.values()))
     architecture = None
     if (Path(first.files[0]).parent / TOKENIZER).is_file():
+        from soup.models.text_by_folder import text_architecture
+
         architecture = text_architecture(first)
     elif NOTE in notes:
-        try:
+        with suppress(ModelError):  # the class names are not known, or the size of the images
             architecture = Architecture.parse(notes[NOTE], str(out))
-        except ModelError:  # the class names are not known, or the size of the images
-            return None
     if architecture is not None:
-        write_description(architecture, out.parent)
+        with suppress(ModuleNotFoundError):  # averaged where the library is not installed
+            write_description(architecture, out.parent)
     return architecture
 
 

@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from soup.config.params import Base
+if TYPE_CHECKING:  # a soup is written where pydantic is not installed
+    from soup.config.params import Base
 
 CARD_FILE = "README.md"
 LONGEST = 1 << 20  # bytes of a model card that are read
@@ -25,7 +26,7 @@ class Origin(NamedTuple):
     source: str = ""
 
 
-def origin(base: Base) -> Origin:
+def origin(base: "Base") -> Origin:
     """What the library, or a model card beside the weights, says of a base. Nothing is fetched."""
     if base.weights == "embedded":
         return Origin()

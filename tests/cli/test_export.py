@@ -79,7 +79,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     monkeypatch.setattr(exported, "export", lambda _model, _inputs, file, *_: file.write_text("x"))
     wrong = torch.full((16, 3), float("nan"))
     monkeypatch.setattr(exported, "opened", lambda *_: lambda _: wrong)
-    with pytest.raises(NotExported, match="answers otherwise than the model, by nan .* not kept"):
+    with pytest.raises(NotExported, match=r"answers otherwise than the model, by nan .* not kept"):
         exported.check(tmp_path / "model", file, "onnx", [])
     assert not file.exists()
 

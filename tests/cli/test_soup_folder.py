@@ -63,21 +63,18 @@ def test_a_whole_clip_keeps_its_config_and_opens_with_open_clip(
 def test_a_file_of_another_name_gets_nothing_beside_it_and_a_card_of_others_stays(
     soup: Command, candidates: Candidates, tmp_path: Path
 ) -> None:
-    models = candidates.models[:2]
-    assert (
-        soup("cook", "-r", "uniform", "-o", tmp_path / "a" / "soup.safetensors", *models).code == 0
-    )
+    def cook(out: Path, count: int = 2) -> int:
+        return soup("cook", "-r", "uniform", "-o", out, *candidates.models[:count]).code
+
+    assert cook(tmp_path / "a" / "soup.safetensors") == 0
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["soup.safetensors"]
     card = tmp_path / "b" / "README.md"
     card.parent.mkdir()
     card.write_text("# My notes\n")
-    assert soup("cook", "-r", "uniform", "-o", card.parent / "model.safetensors", *models).code == 0
+    assert cook(card.parent / "model.safetensors") == 0
     assert card.read_text() == "# My notes\n"
     card.unlink()
-    assert soup("cook", "-r", "uniform", "-o", card.parent / "model.safetensors", *models).code == 0
+    assert cook(card.parent / "model.safetensors") == 0
     first = card.read_text()
-    assert (
-        soup("cook", "-r", "uniform", "-o", card.parent / "model.safetensors", *models[:1]).code
-        == 0
-    )
+    assert cook(card.parent / "model.safetensors", 1) == 0
     assert card.read_text() != first  # our own is brought up to date

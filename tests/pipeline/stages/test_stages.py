@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+from huggingface_hub import ModelCard
 
 from soup import tracking
 from soup.config.recipe import Recipe
@@ -17,6 +19,7 @@ from soup.errors import BadInput
 from soup.evaluation.count_tests import Answers
 from soup.evaluation.promotion_gate import packed, unpacked
 from soup.pipeline.project import Project
+from soup.pipeline.stage_record import read_record
 from soup.pipeline.stages import cook, evaluate, probe, register, report
 from soup.pipeline.sweep.sweep import Sweep
 from soup.tracking import TrackingError, folders
@@ -116,6 +119,14 @@ def test_an_ingredient_and_a_soup_of_it_alone_have_the_same_figures(swept: Proje
         evaluate.run(swept, "alone")
     finally:
         finetune.write_text(plain)
+    cooked = read_record(swept.out / "cook.json")
+    card = ModelCard.load(swept.out / "soup" / "README.md")
+    assert f"| ft-000 | {cooked['digests']['ft-000']} |" in card.text
+    [held] = card.data.eval_results
+    assert held.metric_value == pytest.approx(1 - cooked["errors"] / cooked["examples"])
+    assert card.data.license is None  # nobody states that of embedded weights
+    opened = timm.create_model(f"local-dir:{swept.out / 'soup'}", pretrained=True)
+    assert opened.num_classes == len(swept.classes())
     results = pd.read_csv(swept.out / "results.csv").drop(columns="kind").set_index("model")
     expected = results.loc["ft-000"].reset_index(drop=True)
     for name in set(results.index) - {"zero-shot"}:
