@@ -69,11 +69,30 @@ app = typer.Typer(
 )
 
 
+def _commit() -> str:
+    """The commit of the checkout that this package stands in; '' if it is installed elsewhere."""
+    import subprocess
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    describe = ["git", "describe", "--always", "--exclude=*", "--dirty=+changes"]
+    try:
+        said = subprocess.run(
+            describe, cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.stdout.strip()
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         from soup import __version__
 
-        typer.echo(f"soup {__version__}")
+        commit = _commit()
+        typer.echo(f"soup {__version__}" + (f" ({commit})" if commit else ""))
         raise typer.Exit
 
 

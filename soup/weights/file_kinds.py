@@ -61,6 +61,11 @@ FOLDERS: list[tuple[str, str]] = [
         "then import weights",
     ),
     (
+        "zero/*/fp32.pt",
+        "a universal checkpoint of DeepSpeed, a file for each weight; import the consolidated "
+        "file, which zero_to_fp32.py makes of the checkpoint that this was converted from",
+    ),
+    (
         "adapter_model.*",
         "an adapter of PEFT, not a whole model; soup cook --base BASE averages adapters, and "
         "soup import {path} --base BASE --out NEW.safetensors makes a whole model of one",
@@ -86,6 +91,24 @@ ONE_RANK = (
 )
 
 
+# What DeepSpeed calls the part of a process: optimizer states, and weights of ZeRO-3.
+ZERO = re.compile(r"(bf16_|fp16_)?zero_pp_rank_\d+_.*\.pt$|.*_optim_states\.pt$")
+SHARD_OF_DEEPSPEED = (
+    "a shard of DeepSpeed, which one process wrote; make one file of all shards first: python "
+    "zero_to_fp32.py {folder} weights (a program that DeepSpeed lays beside them); then import "
+    "weights"
+)
+
+
+def _shard_of_deepspeed(path: Path) -> str:
+    """What a shard of DeepSpeed is, and the command that joins them; '' for other files."""
+    if not ZERO.match(path.name):
+        return ""
+    above = path.parent.parent  # a step's folder is in that of the run, which names the last step
+    folder = above if (above / "latest").is_file() else path.parent
+    return SHARD_OF_DEEPSPEED.format(folder=quote(str(folder)))
+
+
 def one_rank(path: Path) -> str:
     """What a file of one of several tensor-parallel ranks is, and what to do; '' for others."""
     for part in (path, path.parent):
@@ -108,8 +131,8 @@ def foreign(path: Path) -> str:
     if path.is_dir():
         kinds = (kind for pattern, kind in FOLDERS if next(path.glob(pattern), None))
         return next(kinds, "").format(path=quote(str(path)))
-    if rank := one_rank(path):
-        return rank
+    if part := one_rank(path) or _shard_of_deepspeed(path):
+        return part
     with path.open("rb") as file:
         start = file.read(512)
     begun = [kind for beginning, kind in BEGINNINGS if start.startswith(beginning)]
@@ -118,7 +141,8 @@ def foreign(path: Path) -> str:
     if start.startswith(b"PK"):
         return _zip(path)
     if start[257:262] == b"ustar":
-        return f"a tar archive{_members(path)}; unpack it first, and import the weights in it"
+        name = "a .nemo file, which is a tar archive" if path.suffix == ".nemo" else "a tar archive"
+        return f"{name}{_members(path)}; unpack it first, and import the weights in it"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     page = text.startswith((b"<!doctype", b"<html", b"<?xml"))
     return PAGE.format("a page of the web" if page else "JSON") if page or text[:2] == b'{"' else ""

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,7 +101,14 @@ def test_an_unknown_verb_is_answered_with_one_that_is_near(soup: Command) -> Non
 
 def test_the_version_is_that_of_the_package(soup: Command) -> None:
     said = soup("--version")
-    assert (said.code, said.out) == (0, f"soup {version('modelsoup')}\n")
+    assert said.code == 0
+    number = re.escape(version("modelsoup"))
+    found = re.fullmatch(rf"soup {number}( \((\w+)(\+changes)?\))?\n", said.out)
+    assert found
+    if (REPO / ".git").exists():
+        command = ["git", "rev-parse", "HEAD"]
+        head = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
+        assert head.stdout.startswith(found[2])
 
 
 HIDE = """

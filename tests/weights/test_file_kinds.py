@@ -59,11 +59,19 @@ FILES: dict[str, tuple[bytes, str]] = {
     "w.npz": (packed(["a.npy", "b.npy"], "zip"), r"arrays of NumPy \(.npz\)"),
     "w.pt.gz": (gzip.compress(b"weights"), "compressed by gzip.*gunzip"),
     "w.zip": (packed(["a.pt", "b.pt"], "zip"), "a zip archive of a.pt, b.pt; unpack it first"),
-    "m.nemo": (packed(["./c.yaml", "./model_weights.ckpt"], "tar"), "a tar .*model_weights.ckpt;"),
+    "m.nemo": (
+        packed(["./c.yaml", "./model_weights.ckpt"], "tar"),
+        "a .nemo file, which is a tar archive of c.yaml, model_weights.ckpt; unpack it first",
+    ),
     "m.tar": (packed(["./w.pt"], "tar"), "a tar archive of w.pt; unpack it first"),
     "page.safetensors": (b"\n<!DOCTYPE html><html></html>", "a page of the web.*fetch or save"),
     "denied.pt": (b"<?xml version='1.0'?><Error>", "a page of the web"),
     "error.safetensors": (b'{"error": "Repository not found"}', "JSON, as a server sends it"),
+    "zero_pp_rank_1_mp_rank_00_optim_states.pt": (
+        packed(["a/data.pkl"], "zip"),
+        r"a shard of DeepSpeed.*python zero_to_fp32\.py .* weights",
+    ),
+    "zero_pp_rank_0_mp_rank_00_model_states.pt": (b"PK", "a shard of DeepSpeed"),
     "__0_0.distcp": (packed(["a/data.pkl"], "zip"), "torch.distributed; import its whole folder"),
 }
 FOLDERS: dict[str, tuple[list[str], str]] = {
@@ -72,6 +80,7 @@ FOLDERS: dict[str, tuple[list[str], str]] = {
         "zero_to_fp",
     ),
     "a step of DeepSpeed": (["bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "zero_to_fp32.py"),
+    "DeepSpeed, universal": (["zero/layer.w/fp32.pt", "latest"], "universal checkpoint of DeepSp"),
     "PEFT": (["adapter_config.json", "adapter_model.safetensors"], "adapter of PEFT.*--base"),
     "TensorFlow": (["saved_model.pb", "variables/variables.index"], "a SavedModel of TensorFlow"),
     "Orbax": (["_CHECKPOINT_METADATA", "manifest.ocdbt"], "a checkpoint of Orbax"),
