@@ -1,8 +1,12 @@
 """The pipeline as Prefect flows: order, fan-out, retries. What is done stands in `soup/`."""
 
+import atexit
 import logging
 import os
-from contextlib import suppress
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from soup.errors import hide_passwords, without_password
@@ -34,3 +38,39 @@ def _record(*arguments: Any, **named: Any) -> logging.LogRecord:
 
 
 logging.setLogRecordFactory(_record)
+
+
+_exit_code: int | None = None  # of the command that this process is; None where it is none
+
+
+@contextmanager
+def as_command() -> Iterator[None]:
+    """End the process after the block without taking apart what was imported, which takes seconds.
+
+    What is to be done at exit is done: threads are waited for, and exit functions are called.
+    """
+    global _exit_code  # noqa: PLW0603 - read when the process ends
+    _exit_code = 1
+    try:
+        yield
+        _exit_code = 0
+    except SystemExit as end:
+        _exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    except KeyboardInterrupt:
+        _exit_code = 128 + signal.SIGINT
+        raise
+
+
+def _leave() -> None:
+    if _exit_code is None:
+        return
+    logging.shutdown()
+    with suppress(OSError, ValueError):  # nobody reads them any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(_exit_code)
+
+
+# The first to be registered is called last: Prefect and others register theirs when imported.
+atexit.register(_leave)

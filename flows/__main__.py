@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import Flow
 
-from flows import command, doctor
+from flows import as_command, command, doctor
 from flows.pipeline import pipeline
 from flows.project import Record, root
 from flows.stages import STAGES
@@ -52,4 +52,5 @@ def _add(parts: Any, name: str, purpose: str | None) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    with as_command():
+        main()

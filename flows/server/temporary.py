@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flows import as_command
 from flows.project import root
 from soup.errors import Failure
 
@@ -135,4 +136,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    with as_command():
+        _serve(int(sys.argv[1]))
