@@ -10,9 +10,13 @@ from torch.nn import functional as F
 from soup.errors import BadInput
 from soup.models import load_weights
 from soup.models.batchnorm import Recalibration
-from soup.models.lanes import deal, in_lanes
+from soup.models.lanes import SMALLEST, deal, gradients_in_lanes, in_lanes
 from soup.recipes.learned import Gradients
 from soup.weights import Weights
+
+# Parameters of the largest model whose batches are computed in parts, in lanes: of a larger one the
+# gradients of several parts would take more memory than smaller batches save.
+IN_PARTS = 8_000_000
 
 
 class HeldoutError(BadInput, ValueError):
@@ -92,10 +96,45 @@ class HeldoutLoss:
     def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Gradients:
         """The loss and its gradients on a batch of indices.
 
+        On a CPU the batch of a small model is computed in parts, in lanes. Which examples are in a
+        part depends on the batch and the size of an example alone, and the gradients of the parts
+        are added in their order: results do not depend on the number of lanes.
+
         Raises:
             ModelError: the weights do not fit the model.
         """
         self._load(weights)
+        size, lanes = self._parts(batch)
+        if size >= len(batch):
+            return self._gradients(beta, batch)
+        parts = batch.split(size)
+        loss, slope, total = 0.0, 0.0, dict[str, Tensor]()
+        found = gradients_in_lanes(
+            self._model,
+            lambda part: self._gradients(beta, part),
+            self._outputs,
+            parts,
+            lanes,
+        )
+        for part, gradients in zip(parts, found, strict=True):
+            share = len(part) / len(batch)
+            loss, slope = loss + share * gradients.loss, slope + share * gradients.beta
+            for name, gradient in gradients.weights.items():
+                if name in total:
+                    total[name].add_(gradient, alpha=share)
+                else:
+                    total[name] = gradient.mul_(share)
+        return Gradients(loss, total, slope)
+
+    def _parts(self, batch: Tensor) -> tuple[int, int]:
+        """Examples of a part, and the most parts at once."""
+        parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        if self.device.type != "cpu" or parameters > IN_PARTS:
+            return len(batch), 1
+        batches = deal(len(batch), self.device, self._inputs[0].numel())
+        return min(batches.size, max(SMALLEST, len(batch) // 4)), batches.lanes
+
+    def _gradients(self, beta: float, batch: Tensor) -> Gradients:
         named = dict(self._model.named_parameters())
         scale = torch.full((1,), beta, device=self.device, requires_grad=True)
         loss = self._mean(scale, batch)
@@ -124,11 +163,16 @@ class HeldoutLoss:
         if self._recalibration is not None:
             self._recalibration(self._model, weights)
 
-    def _mean(self, scale: Tensor, batch: Tensor) -> Tensor:
+    def _outputs(self, batch: Tensor) -> Tensor:
         inputs = self._prepare(self._inputs[batch].to(self.device))
-        enabled = self._autocast is not None
-        with torch.autocast(self.device.type, self._autocast, enabled):
-            outputs = self._model(inputs)
+        # On a CPU there may be lanes, which must not share what is cast.
+        enabled, shared = self._autocast is not None, self.device.type != "cpu"
+        with torch.autocast(self.device.type, self._autocast, enabled, shared):
+            outputs: Tensor = self._model(inputs)
+        return outputs
+
+    def _mean(self, scale: Tensor, batch: Tensor) -> Tensor:
+        outputs = self._outputs(batch)
         # A scale with an axis, unlike a scalar, promotes half-precision outputs to float32.
         outputs = scale * outputs if self._scaled else outputs.float()
         return self._loss(outputs, self._labels[batch].to(self.device))

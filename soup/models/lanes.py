@@ -126,6 +126,35 @@ def in_lanes(
     yield from dealt(computed, parts, lanes)
 
 
+def gradients_in_lanes(
+    model: nn.Module,
+    gradients: Callable[[Tensor], S],
+    outputs: Callable[[Tensor], Tensor],
+    parts: Sequence[Tensor],
+    most: int,
+) -> Iterator[S]:
+    """What `gradients` gives for each part, in the order of the parts; not in inference mode.
+
+    Args:
+        model: on the CPU; it is compared as by `in_lanes`.
+        gradients: a part -> the gradients of its loss, by `torch.autograd.grad`: the threads share
+            the parameters, and must write nothing to them.
+        outputs: a part -> the model's outputs, by which it is compared.
+        parts: of each batch, the indices of its examples.
+        most: lanes at most.
+    """
+
+    def inferred(part: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return outputs(part)
+
+    lanes = max(1, min(most, available(), len(parts)))
+    if lanes > 1:
+        few = [parts[0][:FEW], parts[-1][:FEW]]
+        lanes = lanes if safe(model, inferred, few, _threads(lanes), lanes) else 1
+    return dealt(gradients, parts, lanes)
+
+
 def dealt(compute: Callable[[T], S], parts: Iterable[T], lanes: int) -> Generator[S]:
     """`compute` of each part in lanes, in the order of the parts; nothing is tried out before."""
     if _is_alone(lanes):

@@ -1,5 +1,7 @@
 """The held-out loss and its derivatives are those that autograd finds for the model itself."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,10 @@ from torch.nn import functional as F
 
 from soup.evaluation.heldout_loss import HeldoutError, HeldoutLoss
 from soup.models import ModelError
-from soup.recipes.learned import Objective
+from soup.recipes.learned import Gradients, Objective
+
+if TYPE_CHECKING:
+    from tests.laned import Lanes
 
 
 class Tied(nn.Module):
@@ -135,3 +140,47 @@ def test_held_out_sets_that_leave_nothing_to_learn_from_are_refused() -> None:
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(ModelError, match="the weights do not fit Linear"):
         linear()[0]({"weight": torch.ones(3, 4)}, 1.0, torch.arange(2))
+
+
+def network_of() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 5))
+
+
+def in_parts(lanes: "Lanes", count: int, examples: int = 70) -> tuple[Gradients, Gradients]:
+    """The gradients of one batch in parts, and of a model for which it is one part."""
+    lanes(count)
+    torch.manual_seed(1)
+    inputs, labels = torch.randn(examples, 3, 8, 8), torch.randint(0, 5, (examples,))
+    batch = torch.randperm(examples)
+    given = {name: tensor.clone() for name, tensor in network_of().state_dict().items()}
+    objective = HeldoutLoss(network_of(), inputs, labels, checked=0, batch_size=examples)
+    whole = HeldoutLoss(network_of(), inputs, labels, checked=0, batch_size=examples)
+    size, _ = objective._parts(batch)
+    assert size < examples
+    whole._parts = lambda batch: (len(batch), 1)  # type: ignore[method-assign]
+    return objective(given, 1.2, batch), whole(given, 1.2, batch)
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(lanes: "Lanes") -> None:
+    found, expected = in_parts(lanes, 2)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert found.beta == pytest.approx(expected.beta, rel=1e-4)
+    assert found.weights.keys() == expected.weights.keys()
+    for name, gradient in expected.weights.items():
+        torch.testing.assert_close(found.weights[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_have_the_same_bits_with_any_number_of_lanes(lanes: "Lanes") -> None:
+    one, three = in_parts(lanes, 1)[0], in_parts(lanes, 3)[0]
+    assert (one.loss, one.beta) == (three.loss, three.beta)
+    for name, gradient in one.weights.items():
+        assert torch.equal(gradient, three.weights[name])
+
+
+def test_the_batch_of_a_large_model_is_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soup.evaluation.heldout_loss.IN_PARTS", 10)
+    objective, *_ = linear(200, checked=0, batch_size=200)
+    assert objective._parts(torch.arange(200)) == (200, 1)
+    monkeypatch.setattr("soup.evaluation.heldout_loss.IN_PARTS", 1000)
+    assert objective._parts(torch.arange(200)) == (50, 3)
