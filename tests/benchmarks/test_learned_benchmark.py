@@ -69,6 +69,10 @@ def test_both_ways_learn_the_same_shares_and_all_soups_are_scored(
     assert len(scores) == 7
     assert all(0 < float(score) <= 100 for pair in scores for score in pair)
     assert (world / "figure.png").stat().st_size > 1000
+    table = output.partition("seconds to the held-out accuracy of the published loop")[2]
+    assert [line.split("|")[2].strip() for line in table.splitlines() if "mehl" in line] == [
+        "0", "1", "0", "1",
+    ]  # fmt: skip
     work = peer.Work(world / "cache", 3, 6, 2, 1)
     out = world / "cache" / "soup-small-3.safetensors"
     peer.prepared("small", work)(out)
