@@ -6,11 +6,13 @@ from difflib import get_close_matches
 from typing import Any
 
 import timm
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
 from soup.models.arguments import shaping, unfit
+from soup.models.onednn import multiply_by_onednn
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -97,6 +99,9 @@ def require_known(name: str) -> None:
 def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
     """A model by its name in timm, with a head for this number of classes; nothing is fetched.
 
+    The linear layers of a vision transformer, which are nearly all of its work, multiply by oneDNN
+    where that is faster. Other models keep torch's products, and so the bits of earlier results.
+
     Raises:
         ModelError: timm does not know the name or does not take the arguments, or an argument does
             not shape the network (`soup.models.arguments`).
@@ -111,6 +116,8 @@ def create(name: str, kwargs: Mapping[str, Any], classes: int) -> nn.Module:
         raise ModelError(
             f"timm cannot make {name} with {dict(kwargs)}: {type(error).__name__}: {error}"
         ) from error
+    if isinstance(model, VisionTransformer):
+        multiply_by_onednn(model)
     return model
 
 

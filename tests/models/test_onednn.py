@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
 from soup.config.params import Base
 from soup.data.text.examples import as_text_examples
 from soup.data.text.texts import Text
-from soup.models import onednn
+from soup.models import onednn, timm_models
 from soup.models.inputs import text_input_of
 from soup.models.transformers_init import make_base
 from soup.train.loop import Batch, fit
@@ -88,6 +89,21 @@ def test_other_numbers_than_float32_are_left_to_torch() -> None:
         assert layer(inputs).dtype == torch.bfloat16
     assert products(layer.double(), inputs.double()) == 0
     assert layer.to("meta", torch.float32)(inputs.to("meta")).shape == (2, 4)
+
+
+@needs_onednn
+@pytest.mark.usefixtures("forced")
+def test_vision_transformers_multiply_by_it_and_no_other_model_of_timm() -> None:
+    small = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    pixels = torch.randn(2, 3, 32, 32)
+    model = timm_models.create("vit_tiny_patch16_224", small, 3).eval()
+    assert products(model, pixels) == 5  # qkv, projection, two of the MLP, and the head
+    plain = timm.create_model("vit_tiny_patch16_224", num_classes=3, **small).eval()
+    plain.load_state_dict(model.state_dict())
+    assert products(plain, pixels) == 0
+    torch.testing.assert_close(model(pixels), plain(pixels))
+    resnet = timm_models.create("resnet10t", {"channels": [8, 8, 8, 8], "stem_width": 4}, 3)
+    assert products(resnet.eval(), pixels) == 0
 
 
 def test_other_processors_keep_what_torch_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
