@@ -35,3 +35,12 @@ def test_the_page_of_keys_has_all_of_them_and_no_other() -> None:
     written = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
     assert sorted(set(written)) == sorted({key for key, _ in keys(Params)})
     assert len(written) == len(set(written))
+
+
+def test_the_page_says_of_a_key_what_the_code_says() -> None:
+    page = (REPO / "docs" / "parameters.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \|[^|]*\| (.*) \|$", page, re.MULTILINE)
+    meanings = dict(rows)
+    told = {key: field.description for key, field in keys(Params) if field.description}
+    assert len(told) > 100
+    assert {key: meanings[key] for key in told if meanings[key] != told[key]} == {}
