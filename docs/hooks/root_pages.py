@@ -1,4 +1,7 @@
-"""Pages of the site that lie outside docs/, so that one file serves both."""
+"""What makes the files of the repository pages of the site, as they are.
+
+Some pages lie outside docs/, and GitHub reads lists where MkDocs wants an empty line before.
+"""
 
 import posixpath
 import re
@@ -16,6 +19,8 @@ PAGES = {
     "infra/README.md": "services.md",
 }
 SOURCES = {page: source for source, page in PAGES.items()}
+BEFORE_A_LIST = re.compile(r"^(?![-|#\s]|\d+\. )(.*\S)\n(?=(?:- |\d+\. )\S)", re.MULTILINE)
+FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -28,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Turn links between files of the repository into links between pages of the site."""
+    """Turn links between files into links between pages, and set lists apart."""
     here = page.file.src_uri
     folder = posixpath.dirname(SOURCES.get(here, f"docs/{here}"))
 
@@ -37,4 +42,6 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         place = PAGES.get(target, target.removeprefix("docs/"))
         return f"]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{match[2] or ''})"
 
-    return LINK.sub(moved, markdown)
+    parts = FENCED.split(LINK.sub(moved, markdown))
+    parts[::2] = [BEFORE_A_LIST.sub(r"\1\n\n", text) for text in parts[::2]]
+    return "".join(parts)

@@ -93,6 +93,12 @@ def test_a_link_is_no_load(tmp_path: Path) -> None:
     assert [*outside(tmp_path / "a.html")] == []
 
 
+def test_lists_are_lists(site: Path) -> None:
+    for file in site.rglob("*.html"):
+        paragraphs = re.findall(r"<p>(.*?)</p>", file.read_text("utf-8"), re.DOTALL)
+        assert [text for text in paragraphs if re.search(r"\n(?:- |\d\. )", text)] == [], file
+
+
 def test_the_search_runs_from_disk_by_our_own_script(site: Path) -> None:
     page = (site / "index.html").read_text()
     assert '<script src="assets/iframe-worker.js">' in page
