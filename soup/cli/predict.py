@@ -53,6 +53,7 @@ def predict(
     from soup.evaluation.predict import predict as logits_of
     from soup.models import build, require_size
     from soup.models.by_name import numbered, resolve_architecture
+    from soup.models.text_by_folder import text_architecture
     from soup.models.transforms import image_input
     from soup.weights.checkpoint import Checkpoint
 
@@ -61,6 +62,11 @@ def predict(
     if images[0].suffix.lower() in SUFFIXES:
         _predict_texts(checkpoint, images, top, chosen[0], as_json)
         return
+    if text_architecture(checkpoint) is not None:
+        raise BadInput(
+            f"{weights} is a model of texts: give it a table with a column 'text' "
+            f"({', '.join(SUFFIXES)}), not {images[0]}"
+        )
     names = tuple(name for name in classes.read_text().split("\n") if name) if classes else ()
     resolved = resolve_architecture(model.model, checkpoint, names or ("0",), model.given())
     architecture, has_names, _ = resolved

@@ -162,6 +162,14 @@ def test_predict_gives_the_classes_of_the_texts_of_a_table(
     assert "row 2: the text is empty" in said.err
 
 
+def test_predict_says_that_a_sentence_is_given_in_a_table(soup: Command, pool: list[Path]) -> None:
+    said = soup("predict", pool[0], FIRST)
+    assert said.code == 2
+    told = "is a model of texts: give it a table with a column 'text' (.tsv"
+    assert told in said.err
+    assert f"not {FIRST}" in said.err
+
+
 def test_a_table_without_texts_is_refused(soup: Command, pool: list[Path], tmp_path: Path) -> None:
     table = tmp_path / "texts.csv"
     table.write_text("said\nhello\n")
