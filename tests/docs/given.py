@@ -139,4 +139,5 @@ GIVEN = {
     "how-to/adapters.md": adapters,
     "how-to/promote.md": registry,
     "how-to/ray.md": nothing,
+    "how-to/share.md": three,
 }

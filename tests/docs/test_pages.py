@@ -57,7 +57,8 @@ def run_shell(block: Block, soup: Callable[..., Any]) -> None:  # noqa: F811
             subprocess.run(["bash", "-ec", line], check=True)
 
 
-SLOW = {"how-to/promote.md"}  # MLflow takes seconds to open a registry
+# MLflow takes seconds to open a registry, and torch to translate a model.
+SLOW = {"how-to/promote.md", "how-to/share.md"}
 PAGES = [pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page for page in GIVEN]
 
 
