@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,14 @@ from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
-from soup.evaluation.metrics import Correct, Logits, predicted, well_predicted
+from soup.evaluation.metrics import (
+    Correct,
+    Logits,
+    Margins,
+    margins,
+    predicted,
+    well_predicted,
+)
 from soup.evaluation.number_scores import NUMBER_SCORES
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
@@ -34,6 +41,7 @@ class Scored:
 
     Attributes:
         logits: of each ingredient; empty where the recipe does not ask for them.
+        margins: of each ingredient; empty where numbers are predicted.
     """
 
     evaluator: Evaluator
@@ -41,6 +49,7 @@ class Scored:
     correct: dict[str, Correct]
     metric: str
     logits: dict[str, Logits]
+    margins: dict[str, Margins] = field(default_factory=dict)
 
     def cost(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
         """The cost of logits by the metric: errors, or 1 minus a score."""
@@ -122,6 +131,7 @@ def score(
             if not numbers:
                 record = recorded(checkpoint.metadata)
                 answers[ingredient.name] = Answers(predicted(logits), record)
+                scored.margins[ingredient.name] = margins(logits, evaluator.examples.labels)
             right = scored.right_of(logits)
             cost = scored.cost(torch.from_numpy(logits), labels)
             scored.correct[ingredient.name] = right
@@ -166,11 +176,12 @@ def cook_by(
     evaluator, counts = scored.evaluator, options.metric in COUNTS
     parameters = parameters_of(recipe)
     judges: Sequence[Any] = (
-        evaluator.judges([*scored.correct.values()], COUNTS[options.metric])
+        evaluator.judges([*scored.correct.values()], COUNTS[options.metric], margins=scored.margins)
         if counts
         else evaluator.score_judges(
             SCORES[options.metric],
             [*scored.correct.values()] if evaluator.predicts_numbers else (),
+            scored.margins,
         )
     )
     started = time.perf_counter()
@@ -214,6 +225,10 @@ class Watched:
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
         self.advance()
         return self.judge(weights, at_most)
+
+    def foresee(self, names: Sequence[str]) -> None:
+        """See `soup.recipes.judge.Foreseeing`."""
+        self.judge.foresee(names)
 
     def recalibrated(self, weights: Weights) -> Weights:
         """See `soup.recipes.judge.Recalibrating`."""

@@ -1,6 +1,6 @@
 """Labelled examples and a model, by which the weights of any checkpoint are scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from soup.evaluation.judges import (
     Score,
     ScoreJudge,
 )
-from soup.evaluation.metrics import Correct, Logits
+from soup.evaluation.metrics import Correct, Logits, Margins
 from soup.evaluation.passes import Loading
 from soup.evaluation.predict import batches_of, predict
 from soup.models import Architecture, load_weights
@@ -64,6 +64,7 @@ class Evaluator:
         correct: Sequence[Correct] = (),
         wrong: ErrorFunction = TOP1_ERROR,
         among: NDArray[np.int64] | None = None,
+        margins: Mapping[str, Margins] | None = None,
     ) -> list[ErrorJudge]:
         """Judges that count errors, one for each device.
 
@@ -72,18 +73,29 @@ class Evaluator:
                 the examples first that most ingredients get wrong.
             wrong: logits (batch, classes), labels (batch,) -> which examples are errors (batch,).
             among: indices of the examples to judge; None for all.
+            margins: of each ingredient by name, on all examples; a recipe that says of which
+                ingredients a candidate is the mean has its probable errors visited first.
         """
-        right = [*correct] if among is None else [of_model[among] for of_model in correct]
-        return [ErrorJudge(**on, correct=right, wrong=wrong) for on in self._on_devices(among)]
+        every = slice(None) if among is None else among
+        order: dict[str, Any] = {
+            "correct": [of_model[every] for of_model in correct],
+            "margins": {name: of_model[every] for name, of_model in (margins or {}).items()},
+        }
+        return [ErrorJudge(**on, **order, wrong=wrong) for on in self._on_devices(among)]
 
-    def score_judges(self, score: Score, correct: Sequence[Correct] = ()) -> list[ScoreJudge]:
+    def score_judges(
+        self,
+        score: Score,
+        correct: Sequence[Correct] = (),
+        margins: Mapping[str, Margins] | None = None,
+    ) -> list[ScoreJudge]:
         """Judges by any score of all logits, one for each device.
 
         Args:
-            correct: as in `judges`; of use to scores that can stop early.
+            correct, margins: as in `judges`; of use to scores that can stop early.
         """
-        right = [*correct]
-        return [ScoreJudge(**on, score=score, correct=right) for on in self._on_devices()]
+        order: dict[str, Any] = {"correct": [*correct], "margins": margins}
+        return [ScoreJudge(**on, **order, score=score) for on in self._on_devices()]
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights with the BatchNorm statistics that the judges give them."""

@@ -9,7 +9,7 @@ Given a `Recalibration`, a judge recomputes the BatchNorm statistics of each can
 inputs before it judges, and a recipe's soup has these statistics.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol, runtime_checkable
 
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soup.evaluation.metrics import Correct, Logits, well_predicted
+from soup.evaluation.metrics import Correct, Logits, Margins, well_predicted
 from soup.evaluation.passes import Load, Loading, Passes, load_exactly
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights
@@ -118,6 +118,7 @@ class ErrorJudge:
         recalibration: Recalibration | None = None,
         groups: Sequence[NDArray[np.int64]] | None = None,
         lanes: int = 1,
+        margins: Mapping[str, Margins] | None = None,
     ) -> None:
         """
         Args:
@@ -135,10 +136,12 @@ class ErrorJudge:
                 indices of its examples.
             lanes: the most batches that are computed at once, on a CPU. All results, and
                 `examples_seen`, are those of a single lane.
+            margins: of the ingredients by name (`metrics.margins`), where labels are classes; see
+                `foresee`.
         """
         loading = Loading(load, recalibration)
         self._passes = Passes(
-            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes
+            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes, margins
         )
         self._wrong = wrong
         self.examples_seen: list[int] = []
@@ -163,9 +166,14 @@ class ErrorJudge:
         self.examples_seen.append(seen)
         self.answers.append(right.numpy())
         self.logits = self._passes.in_order(outputs)
+        self._passes.learn(self.logits)
         if at_most is not None:
             self._passes.follow(right.numpy())
         return errors
+
+    def foresee(self, names: Sequence[str]) -> None:
+        """See `soup.recipes.judge.Foreseeing`."""
+        self._passes.foresee(names)
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights whose errors a call counts: with recomputed BatchNorm statistics."""
@@ -197,6 +205,7 @@ class ScoreJudge:
         correct: Sequence[Correct] = (),
         groups: Sequence[NDArray[np.int64]] | None = None,
         lanes: int = 1,
+        margins: Mapping[str, Margins] | None = None,
     ) -> None:
         """
         Args:
@@ -206,7 +215,7 @@ class ScoreJudge:
         """
         loading = Loading(load, recalibration)
         self._passes = Passes(
-            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes
+            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes, margins
         )
         self._score, self._labels = score, labels.cpu()
         self.examples_seen: list[int] = []
@@ -231,6 +240,8 @@ class ScoreJudge:
         self.logits = self._passes.in_order(outputs)
         logits = torch.from_numpy(self.logits)
         cost = float(self._score(logits, self._labels))
+        if at_most is None or cost <= at_most:
+            self._passes.learn(self.logits)
         if at_most is not None and cost <= at_most and logits.ndim == 2 and self._labels.ndim == 1:
             self._passes.follow(well_predicted(self.logits, self._labels.numpy()))
         # Written so that the NaN of a diverged model exceeds every bound.
@@ -268,6 +279,10 @@ class ScoreJudge:
 
             return by_outputs
         return None
+
+    def foresee(self, names: Sequence[str]) -> None:
+        """See `soup.recipes.judge.Foreseeing`."""
+        self._passes.foresee(names)
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights whose cost a call computes: with recomputed BatchNorm statistics."""

@@ -16,6 +16,7 @@ Labels = Int[ndarray, " examples"]
 NumberLabels = Float[ndarray, " examples"]  # labels of regression
 LabelSets = Int[ndarray, "examples most"]  # each label of a row is right; -1 fills short rows
 Correct = Bool[ndarray, " examples"]
+Margins = Float[ndarray, " examples"]
 
 ROWS = 2048  # examples whose probabilities are in memory at once
 
@@ -75,6 +76,23 @@ def well_predicted(logits: Logits, labels: Labels | NumberLabels) -> Correct:
     errors = np.abs(logits[:, 0] - labels)
     near: Correct = errors <= np.median(errors)
     return near
+
+
+def margins(logits: Logits, labels: Labels) -> Margins:
+    """By how much the logit of each label exceeds the highest other one; below 0 it is an error.
+
+    -inf where that is not a number. It decides in which order examples are visited, and no score.
+    """
+    parts = []
+    for start in range(0, len(logits), ROWS):  # a copy of all logits would take much memory
+        others = logits[start : start + ROWS].astype(np.float32)
+        at = np.arange(len(others)), labels[start : start + ROWS]
+        own, others[at] = others[at], -np.inf
+        with np.errstate(invalid="ignore"):
+            parts.append(
+                np.nan_to_num(own - others.max(axis=1), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+            )
+    return np.concatenate(parts)
 
 
 def predicted(logits: Logits) -> Labels:

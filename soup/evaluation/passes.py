@@ -5,7 +5,7 @@ batch, so they are sorted one by one. Texts of similar length have fixed batches
 are sorted: then the logits of an example depend on the weights alone, to the last bit.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soup.evaluation.metrics import Correct, Logits
+from soup.evaluation.foresight import Foresight
+from soup.evaluation.metrics import Correct, Logits, Margins, margins
 from soup.models.batchnorm import Recalibration
 from soup.models.lanes import in_lanes
 from soup.weights import Weights
@@ -88,6 +89,7 @@ class Passes:
         loading: Loading,
         groups: Sequence[NDArray[np.int64]] | None = None,
         lanes: int = 1,
+        known: Mapping[str, Margins] | None = None,
     ) -> None:
         """
         Args:
@@ -100,11 +102,13 @@ class Passes:
             loading: copies weights into the model.
             groups: the indices of the examples of each batch; None if any batches will do.
             lanes: the most batches that are computed at once, on a CPU.
+            known: the margins of ingredients by name, which `foresee` needs.
         """
         device = next(model.parameters()).device
         self._model, self._prepare, self.loading = model.eval(), prepare, loading
         self._correct, self._batch_size, self._groups = [*correct], batch_size, groups
-        self._lanes = lanes
+        self._lanes, self._foresight = lanes, Foresight(known or {})
+        self._foreseen = False
         self._inputs, self.labels = inputs.to(device), labels.to(device)
         best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
         self._visits: list[Tensor] = []
@@ -132,10 +136,32 @@ class Passes:
         logits: Logits = torch.cat([*outputs])[torch.cat(self._visits).argsort().cpu()].numpy()
         return logits
 
+    def foresee(self, names: Sequence[str]) -> None:
+        """Visit first what a mean of these ingredients probably gets wrong, if that is known."""
+        expected = self._foresight.of(names)
+        self._foreseen = expected is not None
+        if expected is not None:
+            self._visit(expected)
+
+    def learn(self, logits: Logits) -> None:
+        """Take the logits of the mean that was foreseen, from which the next are foreseen."""
+        if self._foreseen:
+            self._foresight.learn(margins(logits, self.labels.cpu().numpy()))
+
     def follow(self, soup: Correct) -> None:
-        """From now on, visit the errors of the present soup first."""
-        if self._correct:
+        """From now on, visit the errors of the present soup first, unless more is foreseen."""
+        if self._correct and not self._foreseen:
             self._arrange(soup)
+
+    def _visit(self, expected: Margins) -> None:
+        """Sort the examples, or their groups, by expected margins."""
+        device, groups = self._inputs.device, self._groups
+        if groups is None:
+            order = torch.from_numpy(np.argsort(expected, kind="stable"))
+            self._visits = [*order.to(device).split(self._batch_size)]
+            return
+        ordered = sorted(groups, key=lambda group: -float((expected[group] < 0).mean()))
+        self._visits = [torch.from_numpy(group).to(device) for group in ordered]
 
     def recalibrated(self, weights: Weights) -> Weights:
         """The weights as they are in the model during a pass."""

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from soup.config.recipe import Recipe
+from soup.config.recipe_signatures import signature
 from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import ErrorJudge, ScoreJudge
-from soup.evaluation.metrics import Logits, well_predicted
+from soup.evaluation.metrics import Logits, Margins, margins, well_predicted
 from soup.evaluation.metrics import correct as correct_of
 from soup.files import of_code, of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build
@@ -136,10 +137,14 @@ class CandidatePool:
             else stored.correct
             for stored in ranked
         ]
+        known: dict[str, Margins] = {}
+        if "judge" in signature(recipe.name).needs and not self.architecture.predicts_numbers:
+            labels = self.heldout.labels
+            known = {s.ingredient.name: margins(s.logits, labels) for s in ranked}
         judges: Sequence[ErrorJudge | ScoreJudge] = (
-            evaluator.judges(correct)
+            evaluator.judges(correct, margins=known)
             if self.score is None
-            else evaluator.score_judges(self.score, correct)
+            else evaluator.score_judges(self.score, correct, known)
         )
         n = len(self.heldout)
         meter = Meter(n)

@@ -18,7 +18,8 @@ from typing import Literal
 import torch
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, foresee
+from soup.recipes.means_ahead import MeansAhead
 from soup.recipes.proposing import Predictions, proposed
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
@@ -37,7 +38,8 @@ def greedy(
 ) -> Soup:
     """Add models that cause no more errors, best first: the first choice with held-out data.
 
-    The weights of an ingredient are read when it is tried, and again when it is kept, never later.
+    The weights of an ingredient are read while the one before is judged, again when that one or it
+    is kept, and never later. So the mean that is judged and the next one are in memory.
 
     Args:
         ingredients: candidates, in any order.
@@ -60,18 +62,29 @@ def greedy(
     mean.add(best.weights)
     errors = recorded_errors(best)
     trace = [Trial(best.name, errors, at_most=None, kept=True)]
-    while rest:
-        added = {trial.name: 1 for trial in trace if trial.kept}
-        candidate = rest.pop(
-            0 if order == "score" else proposed(rest, added, predictions, most=1)[0]
-        )
-        at_most = most_errors(errors, tie)
-        errors_with = judge(mean.value(candidate.weights), at_most)
-        kept = errors_with is not None and errors_with <= at_most
-        trace.append(Trial(candidate.name, errors_with, at_most, kept))
-        if errors_with is not None and kept:
-            mean.add(candidate.weights)
-            errors = errors_with
+    added = {best.name: 1}
+
+    def place() -> int:
+        """Where in `rest` the next candidate of the present soup is."""
+        return 0 if order == "score" or not rest else proposed(rest, added, predictions, most=1)[0]
+
+    with MeansAhead(mean) as means:
+        following = place()
+        while rest:
+            candidate = rest.pop(following)
+            weights = means.of(candidate)
+            if rest:  # most candidates are rejected: then this is the next
+                following = place()
+                means.begin(rest[following])
+            at_most = most_errors(errors, tie)
+            foresee(judge, [*added, candidate.name])
+            errors_with = judge(weights, at_most)
+            kept = errors_with is not None and errors_with <= at_most
+            trace.append(Trial(candidate.name, errors_with, at_most, kept))
+            if errors_with is not None and kept:
+                means.add(candidate)
+                added[candidate.name], errors = 1, errors_with
+                following = place()
     kept_names = tuple(trial.name for trial in trace if trial.kept)
     weights = mean.result() if len(kept_names) == 1 else as_judged(mean.result(), judge)
     return Soup(weights, kept_names, errors, tuple(trace))

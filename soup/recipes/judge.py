@@ -1,5 +1,6 @@
 """The interface through which a recipe evaluates a candidate, ignorant of model and data."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from soup.weights import Weights
@@ -27,6 +28,24 @@ class Recalibrating(Protocol):
     def recalibrated(self, weights: Weights) -> Weights:
         """Return the weights whose errors a call with `weights` counts."""
         ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A judge that visits first what a candidate probably gets wrong, if it is told what that is.
+
+    It decides nothing by that.
+    """
+
+    def foresee(self, names: Sequence[str]) -> None:
+        """Take note that the next weights are the mean of these ingredients; may be repeated."""
+        ...
+
+
+def foresee(judge: Judge, names: Sequence[str]) -> None:
+    """Tell a judge of which ingredients the next weights are the mean, if it wants to know."""
+    if isinstance(judge, Foreseeing):
+        judge.foresee(names)
 
 
 def as_judged(weights: Weights, judge: Judge) -> Weights:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from soup.recipes.greedy import Tie, most_errors, recorded_errors, require_tie
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, foresee
 from soup.recipes.ranking import ranked
 from soup.weights.running_mean import RunningMean
 
@@ -54,11 +54,16 @@ def parallel_greedy(
     for judge in judges:
         free_judges.put(judge)
 
-    def evaluate(prepared: Future[dict[str, Tensor]], at_most: float, stale: Event) -> float | None:
+    def evaluate(
+        names: Sequence[str], prepared: Future[dict[str, Tensor]], at_most: float, stale: Event
+    ) -> float | None:
         weights = prepared.result()
         judge = free_judges.get()
         try:
-            return None if stale.is_set() else judge(weights, at_most)
+            if stale.is_set():
+                return None
+            foresee(judge, names)
+            return judge(weights, at_most)
         finally:
             free_judges.put(judge)
 
@@ -71,7 +76,9 @@ def parallel_greedy(
             at_most = most_errors(errors, tie)
             for candidate in rest[decided + len(pending) : decided + len(judges) + 1]:
                 prepared = means.submit(mean.value, candidate.weights)
-                pending.append((candidate, answers.submit(evaluate, prepared, at_most, stale)))
+                names = [*(trial.name for trial in trace if trial.kept), candidate.name]
+                future = answers.submit(evaluate, names, prepared, at_most, stale)
+                pending.append((candidate, future))
             candidate, answer = pending.popleft()
             errors_with = answer.result()
             decided += 1

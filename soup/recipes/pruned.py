@@ -12,7 +12,7 @@ without a score are left out.
 from collections.abc import Sequence
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, foresee
 from soup.recipes.ranking import ranked
 from soup.weights import average
 
@@ -33,11 +33,13 @@ def pruned(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
     """
     members = ranked(ingredients)
     weights = average([member.weights for member in members])
+    foresee(judge, [member.name for member in members])
     errors = judge(weights)
     trace = []
     for candidate in reversed(members):
         rest = [member for member in members if member is not candidate]
         weights_without = average([member.weights for member in rest]) if rest else weights
+        foresee(judge, [member.name for member in rest])
         errors_without = judge(weights_without, errors) if rest else None
         dropped = errors_without is not None and (errors is None or errors_without <= errors)
         trace.append(Trial(candidate.name, errors_without, errors, kept=not dropped))

@@ -21,7 +21,7 @@ import torch
 from soup.errors import some
 from soup.recipes.greedy import recorded_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, foresee
 from soup.recipes.proposing import Predictions
 from soup.recipes.ranking import ranked
 from soup.weights import average
@@ -58,6 +58,7 @@ def radin(
         names = tuple(pool[index].name for index in members)
         weights = average([pool[index].weights for index in members])
         at_most = best.errors
+        foresee(judge, names)
         errors = judge(weights, at_most)
         trace.append(Trial(some(names, 8, " + "), errors, at_most, kept=False))
         if errors is not None and at_most is not None and errors <= at_most:

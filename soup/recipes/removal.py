@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from soup.recipes.greedy import most_errors, recorded_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, foresee
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
 
@@ -49,6 +49,7 @@ def removal(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
     for candidate in rest:
         members = [*soup.members, candidate]
         weights = average([member.weights for member in members])
+        foresee(judge, [member.name for member in members])
         errors_with = judge(weights, soup.errors)
         kept = errors_with is not None and errors_with <= soup.errors
         trace.append(Trial(candidate.name, errors_with, soup.errors, kept))
@@ -75,6 +76,7 @@ def remove_one(soup: Subset, judge: Judge, trace: list[Trial]) -> Subset | None:
         at_most = most_errors((best or soup).errors, "reject")
         rest = soup.members[:index] + soup.members[index + 1 :]
         weights = average([ingredient.weights for ingredient in rest])
+        foresee(judge, [ingredient.name for ingredient in rest])
         errors_without = judge(weights, at_most)
         trace.append(Trial(member.name, errors_without, at_most, kept=True))
         if errors_without is not None and errors_without <= at_most:

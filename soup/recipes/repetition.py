@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from soup.recipes.greedy import most_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, foresee
 from soup.recipes.proposing import Predictions, proposed
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
@@ -50,6 +50,7 @@ def repetition(
     candidates = ranked(ingredients)
     members = [0]  # indices of candidates
     weights = average_of(candidates, members)
+    foresee(judge, [candidates[0].name])
     errors = judge(weights)
     trace = [Trial(candidates[0].name, errors, at_most=None, kept=True)]
     for _ in range(steps):
@@ -59,6 +60,7 @@ def repetition(
             candidate = candidates[index]
             at_most = None if errors is None else most_errors(errors, "reject")
             weights_with = average_of(candidates, [*members, index])
+            foresee(judge, [candidates[number].name for number in [*members, index]])
             errors_with = judge(weights_with, at_most)
             trace.append(Trial(candidate.name, errors_with, at_most, kept=False))
             if errors_with is not None and (at_most is None or errors_with <= at_most):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.heldout_loss import HeldoutLoss
-from soup.evaluation.metrics import correct
+from soup.evaluation.metrics import correct, margins
 from soup.evaluation.predict import predict
 from soup.evaluation.scores import task_score
 from soup.models.batchnorm import Recalibration
@@ -89,10 +89,11 @@ def test_a_judge_decides_and_stops_as_in_one_lane(kind: str, of: str, lanes: Lan
         evaluator = Evaluator(examples, architecture, (network,), 9)
         logits = [evaluator.logits(weights) for weights in candidates]
         right = [correct(each, examples.labels) for each in logits]
+        known = {f"{n}": margins(each, examples.labels) for n, each in enumerate(logits)}
         if score is None:
-            (judge,) = evaluator.judges(right)
+            (judge,) = evaluator.judges(right, margins=known)
         else:
-            (judge,) = evaluator.score_judges(score, right)
+            (judge,) = evaluator.score_judges(score, right, known)
         costs = [judge(weights) for weights in candidates]
         ingredients = [
             Ingredient(f"{n}", weights, cost)

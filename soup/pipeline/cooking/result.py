@@ -109,6 +109,10 @@ class WatchedJudge:
             self.last = errors, self._judge.logits
         return errors
 
+    def foresee(self, names: Sequence[str]) -> None:
+        """See `soup.recipes.judge.Foreseeing`."""
+        self._judge.foresee(names)
+
     def recalibrated(self, weights: Weights) -> Weights:
         """See `soup.recipes.judge.Recalibrating`."""
         return self._judge.recalibrated(weights)
