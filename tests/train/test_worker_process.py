@@ -133,6 +133,28 @@ def test_an_error_of_the_log_ends_the_process(root: Path) -> None:
     until(lambda: not multiprocessing.active_children(), "the end of the process")
 
 
+def test_it_works_while_its_begin_is_told(root: Path) -> None:
+    given = job(root, {})
+
+    def begun() -> None:
+        until((given.folder / "result.json").exists, "its results")
+
+    assert only(run(given, silent, begun=begun)).examples == 9
+
+
+def test_an_error_when_its_begin_is_told_ends_the_process(root: Path) -> None:
+    def broken() -> None:
+        assert multiprocessing.active_children()
+        raise ConnectionError("no tracking server")
+
+    def early(step: int, metrics: dict[str, float]) -> None:
+        raise AssertionError("a step is told before the begin")
+
+    with pytest.raises(ConnectionError, match="no tracking server"):
+        run(job(root, {}, epochs=5000), early, begun=broken)
+    until(lambda: not multiprocessing.active_children(), "the end of the process")
+
+
 def parent_of_a_stuck_one(root: Path, devices: tuple[str, ...], tell: Connection) -> None:
     def watch() -> None:
         until(lambda: len(multiprocessing.active_children()) == len(devices), "its processes")
