@@ -1,6 +1,7 @@
 """Greedy soups of real photographs: ours beside the published loop, on the same files.
 
     .venv/bin/python benchmarks/greedy.py --data data/cifar10 --base data/base-tinyimagenet
+    .venv/bin/python benchmarks/greedy.py --made FOLDER --models 16
 
 Three sets of ingredients: short fine-tunes (`finetunes.py`) that differ in learning rate, decay,
 smoothing and order of images within a set, and in the number of steps between sets; made once into
@@ -28,7 +29,7 @@ from programs import answer
 import soup
 from soup.cli.heldout_folder import open_evaluator
 from soup.evaluation.evaluator import Evaluator
-from soup.evaluation.metrics import correct
+from soup.evaluation.metrics import correct, margins
 from soup.models import Architecture, build
 from soup.weights import Weights
 
@@ -48,13 +49,16 @@ def ours(paths: list[Path], cache: Path, batch: int, early: bool) -> dict[str, A
     checkpoints = {path.stem: soup.Checkpoint(path) for path in reversed(paths)}
     exam = decoded_anew(cache / "heldout", checkpoints[paths[0].stem], batch)
     ready = time.perf_counter()
-    answers = {n: correct(exam.logits(w), exam.examples.labels) for n, w in checkpoints.items()}
+    labels, answers, known = exam.examples.labels, {}, {}
+    for name, weights in checkpoints.items():
+        logits = exam.logits(weights)
+        answers[name], known[name] = correct(logits, labels), margins(logits, labels)
     ranked = time.perf_counter()
     ingredients = [
         soup.Ingredient(name, weights, int((~answers[name]).sum()))
         for name, weights in checkpoints.items()
     ]
-    [judge] = exam.judges([*answers.values()])
+    [judge] = exam.judges([*answers.values()], margins=known)
 
     def full(weights: Weights, at_most: float | None = None) -> float | None:
         del at_most
@@ -115,8 +119,11 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="holds train/<class>/<image>.jpg")
-    parser.add_argument("--base", type=Path, required=True, help="model.json, model.safetensors")
+    parser.add_argument("--data", type=Path, help="holds train/<class>/<image>.jpg")
+    parser.add_argument("--base", type=Path, help="model.json, model.safetensors")
+    parser.add_argument(
+        "--made", type=Path, help="what --cache has, of `mehl_models.py` for example"
+    )
     parser.add_argument("--cache", type=Path, default=Path(".cache/benchmarks/greedy"))
     parser.add_argument("--models", type=int, default=24, help="ingredients in a set")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 40], help="one a set")
@@ -127,13 +134,15 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine())
     rows = []
-    for steps in arguments.steps:
-        cache = arguments.cache / f"{steps}-steps"
-        paths = make(
-            arguments.data, arguments.base, cache, arguments.models, arguments.heldout, steps
-        )
+    for steps in arguments.steps if arguments.made is None else [0]:
+        cache = arguments.made or arguments.cache / f"{steps}-steps"
+        if arguments.made is None:
+            given = (arguments.models, arguments.heldout, steps)
+            paths = make(arguments.data, arguments.base, cache, *given)
+        else:
+            paths = [cache / f"model_{index:02}.safetensors" for index in range(arguments.models)]
         row = compare(paths, cache, arguments.batch, arguments.workers, arguments.rounds)
-        rows.append({"ingredients": f"{len(paths)} of {steps} steps", **row})
+        rows.append({"ingredients": f"{len(paths)} of {steps or 'given'} steps", **row})
     images = len(list((cache / "heldout").rglob("*.*")))
     print(f"\n{images} held-out photographs; {arguments.rounds} rounds, the fastest of each way")
     print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".2f"))
