@@ -1,5 +1,6 @@
 """An exported file beside its model: the same answers, and as fast as another model's file."""
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -57,7 +58,10 @@ def check(folder: Path, file: Path, form: str, given: Sequence[Path]) -> Check:
         with torch.no_grad():
             expected = model(*batch.values())
         found = run(batch)
-        difference = max(difference, float((found - expected).abs().max()))
+        here = float((found - expected).abs().max())
+        difference = here if math.isnan(here) else max(difference, here)
+        if math.isnan(difference):  # `max` would lose it
+            break
         largest = max(largest, float(expected.abs().max()))
     if not difference <= TOLERANCE * max(1.0, largest):  # NaN too
         file.unlink(missing_ok=True)

@@ -7,9 +7,12 @@ tell two texts apart, `token_type_ids`, each (batch, length). The output is `log
 """
 
 import inspect
+import io
 import re
+import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,7 +93,8 @@ def export(model: nn.Module, inputs: Inputs, file: Path, form: str, note: str) -
     # Of a module that takes any number of inputs, they are one argument.
     dynamic: Any = (shapes,) if isinstance(model, _Named) else shapes
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        # torch prints the graph of what it cannot trace.
+        with warnings.catch_warnings(), torch.no_grad(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.export.export(model, tuple(inputs.values()), dynamic_shapes=dynamic)
             if form == "torch":
@@ -168,7 +172,20 @@ def _why(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     text = "\n".join(told)
     operators = [*dict.fromkeys(OPERATOR.findall(text))]
+    where = _line(error)
     lines = [line.strip() for line in "\n".join(reversed(told)).splitlines() if line.strip()]
     reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason is given'}"[:400]
     which = f"operator {', '.join(operators[:3])}; " if operators else ""
-    return f"{which}{reason}"
+    return f"{which}{where}{reason}"
+
+
+def _line(error: BaseException) -> str:
+    """The line of the model's code at which it could not be traced; '' if there is none."""
+    own = (str(Path(torch.__file__).parent), __file__)
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(own)
+    ]
+    if not theirs:
+        return ""
+    last = theirs[-1]
+    return f"at {Path(last.filename).name}, line {last.lineno}, {last.line}: "
