@@ -182,9 +182,8 @@ def _why(error: BaseException) -> str:
 def _line(error: BaseException) -> str:
     """The line of the model's code at which it could not be traced; '' if there is none."""
     own = (str(Path(torch.__file__).parent), __file__)
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(own)
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(own)]
     if not theirs:
         return ""
     last = theirs[-1]
