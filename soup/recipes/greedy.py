@@ -72,13 +72,13 @@ def greedy(
         following = place()
         while rest:
             candidate = rest.pop(following)
-            weights = means.of(candidate)
+            mean_with = means.of(candidate)
             if rest:  # most candidates are rejected: then this is the next
                 following = place()
                 means.begin(rest[following])
             at_most = most_errors(errors, tie)
             foresee(judge, [*added, candidate.name])
-            errors_with = judge(weights, at_most)
+            errors_with = judge(mean_with, at_most)
             kept = errors_with is not None and errors_with <= at_most
             trace.append(Trial(candidate.name, errors_with, at_most, kept))
             if errors_with is not None and kept:
