@@ -73,6 +73,17 @@ def test_a_model_that_cannot_be_traced_is_refused_with_the_operator(tmp_path: Pa
     assert not file.exists()
 
 
+class Bessel(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(images)
+
+
+@pytest.mark.slow
+def test_an_operator_that_onnx_does_not_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotExported, match=r"to onnx: operator prims\.bessel_j0; "):
+        export(Bessel(), {"images": torch.ones(2, 3)}, tmp_path / "model.onnx", "onnx", "")
+
+
 def test_a_file_that_answers_otherwise_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
