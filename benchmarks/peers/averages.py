@@ -58,10 +58,10 @@ def limit_digests() -> Work:
 
 def ours() -> Work:
     """Two lines of this library; the result is written aside, synced and renamed."""
-    import soup
+    from soup import Checkpoint, average, save  # named, since they are loaded at first use
 
     def work(out: Path, models: list[Path]) -> None:
-        soup.save(soup.average([soup.Checkpoint(path) for path in models]), out)
+        save(average([Checkpoint(path) for path in models]), out)
 
     return work
 
