@@ -1,13 +1,14 @@
 """What each study holds in memory: 72 generated fine-tunes of ViT-B/32, few examples.
 
-    python benchmarks/study_memory.py                      # all studies, at 1/16 of the numbers
-    python benchmarks/study_memory.py --width 768 --studies landscape wise-ft
+    python benchmarks/study_memory.py --width 768 --studies angle landscape
 
 The fine-tunes are made when they are read, from one start and a pattern of their own, so that no
 disk is needed. Every study of one sweep runs in a process of its own, with the options below:
 they bound its time, and not what it holds. Memory is private (anonymous), above what the process
-held before the study: the start, the network, the libraries. It is told in models of the
-network's size; our limit is 4. The passes are real ones, in the pipeline's own predictor.
+held before the study: the libraries, the network, and the start (two models more). It is told in
+models; our limit is 4 of all. Studies that cook a greedy soup read thousands of models, and take
+minutes; a smaller --width has as many models, and relatively larger activations. The passes are
+real ones, in the pipeline's own predictor.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soup.config.studies import StudyOptions
+from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.targets import among_present
 from soup.files import of_value
 from soup.models import Architecture
@@ -114,7 +116,7 @@ def bench(folder: Path, width: int) -> Bench:
         shifts=["sketch", "art"],
         architecture=architecture,
         predict=Predictor(model, architecture.model, EXAMPLES, bf16=False, recalibration=None),
-        kept=Kept(folder),
+        kept=Kept(folder, AnswerStore(folder / "answers")),
     )
 
 
@@ -147,7 +149,7 @@ def measured(name: str, width: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--width", type=int, default=192, help="of the ViT; ViT-B/32 has 768")
+    parser.add_argument("--width", type=int, default=768, help="of the ViT; ViT-B/32 has 768")
     parser.add_argument("--studies", nargs="+", choices=OPTIONS, default=[*OPTIONS])
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
