@@ -29,7 +29,7 @@ from soup.evaluation.result_tables import Model, Resampling, paired, table
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import among_present
 from soup.pipeline.stages.report import _ingredients
-from soup.report import Report, page
+from soup.report.page import Report, page
 from soup.tracking import Store, ingredients
 from tests.servers import MlflowServer, postgres, running
 

@@ -249,7 +249,7 @@ def _draw(
     from soup.cli.terminal import say
     from soup.evaluation.diagnosis.figures import crossings, positions
     from soup.files import atomic_write
-    from soup.report import png
+    from soup.report.figures import png
 
     figures = {plot: positions(geometry["backbone"])}
     if lines:

@@ -13,7 +13,7 @@ def study_results(name: str, results: Path, out: Path, as_json: bool) -> None:
     """
     from soup.cli.terminal import print_json, say
     from soup.files import atomic_write, write_text
-    from soup.report import png, svg
+    from soup.report.figures import png, svg
     from soup.studies.pool_of_results import read
     from soup.studies.published import STUDIES
 

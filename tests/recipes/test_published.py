@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from soup.pipeline.sweep.imported_pool import PARAMETERS, hyperparameters
-from soup.report import accuracy_plane, svg
+from soup.report.figures import accuracy_plane, svg
 
 REPO = Path(__file__).resolve().parents[2]
 SHIFTS = ("ImageNetV2", "ImageNetSketch", "ImageNetR", "ObjectNet", "ImageNetA")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from soup.report import Report
+from soup.report.page import Report
 
 N = 2000
 SHIFTS = {"v2": 0.12, "sketch": 0.35}

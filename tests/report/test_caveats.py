@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from soup.report import Report
 from soup.report.caveats import caveats
+from soup.report.page import Report
 
 Make = Callable[..., Report]
 

@@ -11,8 +11,10 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from soup.report import Report, accuracy_plane, greedy_trace, hyperparameters, png, svg
+from soup.report.figures import accuracy_plane, hyperparameters, png, svg
+from soup.report.greedy_trace import greedy_trace
 from soup.report.label_layout import not_far_below, side_by_side, spread
+from soup.report.page import Report
 
 Make = Callable[..., Report]
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from soup.report import Report
 from soup.report.caveats import caveats
 from soup.report.headline import Outcome, Verdict, outcome, verdict
+from soup.report.page import Report
 from soup.report.tables import splits
 
 Make = Callable[..., Report]

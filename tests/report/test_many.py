@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from soup.report import Report, accuracy_plane, greedy_trace, hyperparameters, page, svg
+from soup.report.figures import accuracy_plane, hyperparameters, svg
+from soup.report.greedy_trace import greedy_trace
+from soup.report.page import Report, page
 from soup.report.tables import FIRST_ROWS, UNFOLDED_ROWS, folded
 from tests.report.test_page import Document
 

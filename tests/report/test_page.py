@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from soup.report import Report, page
+from soup.report.page import Report, page
 
 Make = Callable[..., Report]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from soup.report import Report, page
+from soup.report.page import Report, page
 from tests.report.test_page import Document
 
 Make = Callable[..., Report]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from soup.config.studies import StudyOptions
-from soup.report import svg
+from soup.report.figures import svg
 from soup.studies.calibration import BINS, STUDY, sentence
 from soup.studies.reliability import confidence, difference_interval, temperature
 from tests.reference import equal_mass_ece

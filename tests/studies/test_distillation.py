@@ -9,7 +9,7 @@ import pytest
 from soup.config.studies import StudyOptions
 from soup.models import build
 from soup.pipeline.study_student import Students
-from soup.report import svg
+from soup.report.figures import svg
 from soup.studies.distillation import STUDENT, STUDY
 from soup.studies.model import Model
 from tests import worlds

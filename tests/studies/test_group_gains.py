@@ -9,7 +9,7 @@ import pytest
 
 from soup.config.studies import StudyOptions
 from soup.errors import BadInput
-from soup.report import svg
+from soup.report.figures import svg
 from soup.studies import averages, hyperparameters
 from soup.studies.hyperparameters import groups_of
 from tests.studies.mlp_pool import Pool, pool

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from soup.config.studies import StudyOptions
-from soup.report import svg
+from soup.report.figures import svg
 from soup.studies.number_of_models import STUDY, sentence
 from tests.studies.mlp_pool import Pool, pool
 

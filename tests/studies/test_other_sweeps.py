@@ -12,7 +12,7 @@ import torch
 from soup.config.studies import StudyOptions
 from soup.errors import BadInput
 from soup.pipeline import study_others
-from soup.report import svg
+from soup.report.figures import svg
 from soup.studies import other_data, weak_pretraining
 from soup.studies.bench import Bench
 from soup.weights.checkpoint import Checkpoint, save

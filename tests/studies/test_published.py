@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from soup.report import svg
+from soup.report.figures import svg
 from soup.studies.pool_of_results import ResultPool, UnusableResults, read
 from soup.studies.published import (
     PAPER,

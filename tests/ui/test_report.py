@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from soup.report import Report, page
+from soup.report.page import Report, page
 from tests.checkouts import REPO
 
 if TYPE_CHECKING:

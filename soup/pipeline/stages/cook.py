@@ -21,7 +21,8 @@ from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
 from soup.pipeline.project import Project
 from soup.pipeline.soup_card import write_card
-from soup.report import greedy_trace, png
+from soup.report.figures import png
+from soup.report.greedy_trace import greedy_trace
 from soup.report.model_card import Figure
 from soup.tracking import WEIGHTS_DIGEST, Store, save_pyfunc
 from soup.weights import Weights

@@ -12,7 +12,7 @@ from soup.files import of_file, write_text
 from soup.pipeline.project import Project
 from soup.pipeline.soup_card import figures_in, write_card
 from soup.pipeline.stage_record import read_record, read_rows
-from soup.report import Report, Study, page
+from soup.report.page import Report, Study, page
 from soup.tracking import Store, Tracked
 
 BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register")

@@ -10,7 +10,7 @@ from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.study_bench import bench_of, models_of
 from soup.pipeline.study_others import add_others
-from soup.report import png, svg
+from soup.report.figures import png, svg
 from soup.studies import study_of
 
 FOLDER = "studies"

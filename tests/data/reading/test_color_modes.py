@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from soup.cli.predict import _read as read_to_predict
+from soup.cli.image_files import _read as read_to_predict
 from soup.data.loading.images import decoded, from_files
 from soup.data.reading import image_file
 from soup.data.reading.color_modes import ORIENTATION, orientation, rgb, upright_size

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
-from soup.cli.predict import _read as read_to_predict
+from soup.cli.image_files import _read as read_to_predict
 from soup.data.errors import DataError
 from soup.data.reading import decoding, formats, image_file, limits
 from soup.data.reading.decoding import decode

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from soup.evaluation.diagnosis.barrier import Line
 from soup.evaluation.diagnosis.figures import crossings, positions
 from soup.evaluation.diagnosis.geometry import Geometry, measure
-from soup.report import png, svg
+from soup.report.figures import png, svg
 
 LINE = Line(np.array([0, 0.5, 1]), np.array([10.0, 40.0, 20.0]))
 
