@@ -1,9 +1,11 @@
 """A fork server forked from the program itself: nothing is imported twice, or held open."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ def test_it_has_what_the_program_imported_holds_none_of_its_pipes_and_ends_with_
         stdout=subprocess.PIPE,
         text=True,
     )
+    seen = {}
     try:
         assert program.stdout is not None
         seen = json.loads(program.stdout.readline())
@@ -45,5 +48,7 @@ def test_it_has_what_the_program_imported_holds_none_of_its_pipes_and_ends_with_
         program.wait()
         until(lambda: not alive(seen["parent"]), "the end of the fork server")
     finally:
+        with suppress(ProcessLookupError, KeyError):
+            os.kill(seen["parent"], signal.SIGKILL)
         program.kill()
         program.communicate()
