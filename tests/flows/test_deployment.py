@@ -85,7 +85,7 @@ def test_the_form_shows_every_parameter_filled_in_from_params_yaml(served: Serve
 
 
 @pytest.mark.parametrize(
-    ("deployment", "parameters", "says"),
+    ("name", "parameters", "says"),
     [
         ("pipeline/local", {"params": {"sweep": {"runs": 0}}}, "runs"),
         ("sweep-only/local", {"params": {"sweep": {"batch_size": "many"}}}, "batch_size"),
@@ -96,18 +96,18 @@ def test_the_form_shows_every_parameter_filled_in_from_params_yaml(served: Serve
     ],
 )
 def test_a_bad_parameter_is_refused_before_a_run_is_made(
-    served: Served, deployment: str, parameters: dict[str, Any], says: str
+    served: Served, name: str, parameters: dict[str, Any], says: str
 ) -> None:
     if "params" in parameters:  # a whole form, with one value that cannot be
         whole = checkouts.parameters(served.root)
         (part, bad) = next(iter(parameters["params"].items()))
         parameters = {"params": whole | {part: whole[part] | bad}}
-    known = served.ask(f"/deployments/name/{deployment}")["id"]
+    known = served.ask(f"/deployments/name/{name}")["id"]
     with pytest.raises(urllib.error.HTTPError) as refused:
         served.ask(f"/deployments/{known}/create_flow_run", {"parameters": parameters})
     assert refused.value.code in (409, 422)
     assert says in refused.value.read().decode()
-    assert not served.runs(deployment)
+    assert not served.runs(name)
 
 
 def test_nobody_knows_yet_that_a_run_is_dead(served: Served, dead: dict[str, Any]) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from soup import known_digests
 from soup.config.recipe import Recipe
 from soup.evaluation.predict import predict
 from soup.pipeline.project import Project
 from soup.pipeline.stages import cook, evaluate, register
+from soup.tracking import model_files
+from soup.weights import digesting
 from tests.pipeline.projects import champion_of, record, swept_project
 
 
@@ -122,14 +125,23 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
     """How often each file of weights is hashed, from now on."""
     seen: Counter[Path] = Counter()
-    plain = hashlib.file_digest
+    at_once, in_steps = hashlib.file_digest, known_digests.sha256
 
-    def counted(file: Any, algorithm: str) -> Any:
-        if Path(file.name).suffix == ".safetensors":
-            seen[Path(file.name)] += 1
-        return plain(file, algorithm)
+    def count(path: str | Path) -> None:
+        if Path(path).suffix == ".safetensors":
+            seen[Path(path)] += 1
 
-    monkeypatch.setattr(hashlib, "file_digest", counted)
+    def file_digest(file: Any, algorithm: str) -> Any:
+        count(file.name)
+        return at_once(file, algorithm)
+
+    def sha256(path: str | Path) -> str:  # of small files no digest is kept
+        count(path)
+        return in_steps(path)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    for module in (digesting, model_files):
+        monkeypatch.setattr(module, "sha256", sha256)
     return seen
 
 
