@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from soup.errors import BadInput, Failure, missing_extra
+from soup.models.licence import CARD_FILE
 from soup.models.published_files import CONFIGS, is_published
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -26,7 +27,7 @@ class Plan(NamedTuple):
     @property
     def has_card(self) -> bool:
         """Whether a model card is among the files."""
-        return "README.md" in self.files
+        return CARD_FILE in self.files
 
     @property
     def has_config(self) -> bool:
@@ -63,9 +64,18 @@ def planned(folder: Path, name: str) -> Plan:
 
 
 def upload(
-    folder: Path, plan: Plan, name: str, private: bool, revision: str | None, message: str
+    folder: Path,
+    plan: Plan,
+    name: str,
+    private: bool,
+    revision: str | None,
+    message: str,
+    card: str | None,
 ) -> str:
     """Make the repository if it is not there, and commit the files; the address of its page.
+
+    Args:
+        card: the text of a model card that is uploaded beside the files.
 
     Raises:
         BadInput: there is no token, or huggingface_hub is not installed.
@@ -80,6 +90,8 @@ def upload(
         raise BadInput("there is no token for the hub: run 'hf auth login', or set HF_TOKEN")
     api: Any = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="modelsoup")
     additions = [CommitOperationAdd(file, str(folder / file)) for file in plan.files]
+    if card is not None:
+        additions.append(CommitOperationAdd(CARD_FILE, card.encode()))
     try:
         api.create_repo(name, private=private, exist_ok=True)
         if revision is not None:

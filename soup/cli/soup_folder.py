@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soup.files import write_text
+from soup.models.licence import CARD_FILE
 from soup.report.model_card import Card, Figure, card_text
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 # The names of weights by which libraries know a folder.
 WEIGHTS = ("model.safetensors", "open_clip_model.safetensors")
-CARD_FILE = "README.md"
 OURS = '"modelsoup"'  # among the tags of a card that this project wrote
 
 

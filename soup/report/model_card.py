@@ -33,7 +33,7 @@ class Card:
         title: of the model.
         library: that opens the folder: 'timm', 'open_clip' or 'transformers'; '' if none is known.
         unit: 'images' or 'texts'.
-        base: the initialisation, in words.
+        base: the initialisation, in words; '' for a model that has none.
         hub: its name on the Hugging Face hub, such as 'timm/resnet50.a1_in1k'; '' if it has none.
         licence: of the base; '' if it is not known.
         stated_by: who states the licence.
@@ -70,7 +70,7 @@ def card_text(card: Card) -> str:
     licence = f"{card.licence}, as {card.stated_by} states it"
     licence = licence if card.licence else "not known: ask the owner of the base"
     facts = [
-        ("base", card.base),
+        *([("base", card.base)] if card.base else []),
         ("licence of the base", licence),
         *card.facts.items(),
     ]
@@ -122,7 +122,8 @@ def _result(card: Card) -> Any:
 
 def _introduction(card: Card) -> str:
     if not card.recipe:
-        return f"A model of {card.unit}, fine-tuned from {_plain(card.base)}."
+        fine_tuned = f", fine-tuned from {_plain(card.base)}" if card.base else ""
+        return f"A model of {card.unit}{fine_tuned}."
     count = len(card.ingredients)
     return (
         f"A model soup: the weights of {count} fine-tuned model{'s' if count != 1 else ''} of "

@@ -13,6 +13,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from soup.weights.checkpoint import Checkpoint, save
 from tests.cli.conftest import Command
 from tests.worlds import put, tiny
 
@@ -153,6 +154,37 @@ def test_a_dry_run_lists_the_files_and_asks_no_server(
     assert json.loads(said.out)["files"].keys() == PARTS
     assert not hub.repositories
     assert not hub.commits
+
+
+def test_a_folder_without_a_card_gets_one_of_what_its_files_say(
+    soup: Command, hub: Hub, folder: Path
+) -> None:
+    (folder / "README.md").unlink()
+    weights = Checkpoint(folder)
+    notes = {"base": "5" * 64, "lr": "0.0003", "accuracy": "0.875000"}
+    save(weights, folder / "model.safetensors", notes)
+    said = soup("push", folder, "owner/fine-tune")
+    assert said.code == 0, said.err
+    assert "no README.md" not in said.err
+    [(_, files)] = hub.commits
+    card = huggingface_hub.ModelCard(files["README.md"].decode())
+    assert card.data.library_name == "timm"
+    assert card.data.license is None
+    assert "# fine-tune\n\nA model of images, fine-tuned from the weights with SHA-256 555" in (
+        card.text
+    )
+    assert "| learning rate | 0.0003 |" in card.text
+    assert "| held-out accuracy when it was made | 0.875000 |" in card.text
+    assert not (folder / "README.md").exists()
+
+
+def test_a_card_is_not_made_of_nothing(soup: Command, hub: Hub, folder: Path) -> None:
+    (folder / "README.md").unlink()
+    (folder / "model.json").unlink()
+    said = soup("push", folder, "owner/name")
+    assert said.code == 0, said.err
+    assert "has no README.md: the model's page will not say what it is" in said.err
+    assert "README.md" not in hub.commits[0][1]
 
 
 def test_without_a_token_nothing_is_asked(
