@@ -59,11 +59,12 @@ def make(root: Path, **changes: Any) -> Path:
     worlds.put(root / "base", worlds.tiny())
     (root / "base" / "model.safetensors").rename(root / "base.safetensors")
     write(root, **changes)
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("soup", "flows"):
-        shutil.copytree(REPO / name, root / name, ignore=ignore)
-    shutil.copy(REPO / "dvc.yaml", root)
-    (root / ".gitignore").write_text("/out\n.cache\nmlruns\nmlflow.db\n.prefect\n/data\n")
+    for name in ("soup", "flows"):  # with what is compiled: a command need not do that again
+        shutil.copytree(REPO / name, root / name)
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(REPO / name, root)
+    ignored = ("/out", ".cache", "mlruns", "mlflow.db", ".prefect", "/data", "__pycache__")
+    (root / ".gitignore").write_text("".join(f"{name}\n" for name in ignored))
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (
         ["git", "init", "--quiet"],

@@ -1,4 +1,10 @@
-"""Databases of Prefect and MLflow with their tables made, which takes seconds each time."""
+"""Databases of Prefect and MLflow with their tables made, which takes half a minute.
+
+    python -m tests.homes
+
+makes them, for tests to begin with copies of; else the first test does that needs one.
+MODELSOUP_TEST_DATABASES: the folder where they are kept, instead of the one for temporary files.
+"""
 
 import os
 import shutil
@@ -18,7 +24,7 @@ def furnish(home: Path) -> Path:
     """Put a new database of Prefect where there is none."""
     home.mkdir(parents=True, exist_ok=True)
     if not (home / NAME).exists():
-        shutil.copy(_template("prefect", _prefect), home / NAME)
+        shutil.copy(_template("prefect"), home / NAME)
     return home
 
 
@@ -27,18 +33,21 @@ def tracking(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     database = folder / "mlflow.db"
     if not database.exists():
-        shutil.copy(_template("mlflow", _mlflow), database)
+        shutil.copy(_template("mlflow"), database)
     return f"sqlite:///{database}"
 
 
-def _template(program: str, make: Callable[[Path], None]) -> Path:
+def _template(program: str) -> Path:
     """A database that is made once on this machine."""
     name = f"modelsoup-{os.getuid()}-{program}-{version(program)}.db"
-    made = Path(tempfile.gettempdir()) / name
+    made = Path(os.environ.get("MODELSOUP_TEST_DATABASES") or tempfile.gettempdir()) / name
+    if made.exists():  # no lock is written where others have made it
+        return made
+    made.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{made}.lock"), tempfile.TemporaryDirectory() as folder:
         if not made.exists():
             new = Path(folder) / NAME
-            make(new)
+            PROGRAMS[program](new)
             shutil.copy(new, f"{made}.new")
             Path(f"{made}.new").replace(made)
     return made
@@ -60,3 +69,10 @@ def _run(*command: str, **environment: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+PROGRAMS: dict[str, Callable[[Path], None]] = {"prefect": _prefect, "mlflow": _mlflow}
+
+if __name__ == "__main__":
+    for name in PROGRAMS:
+        _template(name)
