@@ -11,6 +11,7 @@ from soup.report import formatting
 Outcome = Literal["better", "worse", "within noise", "the same", "unknown"]
 
 SIGNIFICANT = 0.05
+MINUS = "\u2212"  # as `formatting.points` writes it
 PHRASES: dict[Outcome, str] = {
     "better": "beats {}",
     "worse": "is worse than {}",
@@ -32,17 +33,54 @@ class Words(NamedTuple):
     unit: str
 
 
+class Comparison(NamedTuple):
+    """The soup beside the best single model on a split, in words.
+
+    Attributes:
+        split: its name, at the start of a sentence.
+        outcome: of the paired test.
+        change: the difference with its sign and unit, "+1.10 points"; "unknown" without a test.
+        scores: "91.7% against 90.6%".
+        evidence: the interval and p, as far as they are known.
+        claim: what follows, a sentence.
+    """
+
+    split: str
+    outcome: Outcome
+    change: str
+    scores: str
+    evidence: tuple[str, ...]
+    claim: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one or two sentences."""
+        change = ""
+        if self.evidence:
+            what = {"+": "gain", MINUS: "loss"}.get(self.change[0], "difference")
+            by = self.change.lstrip(f"+{MINUS}")
+            change = f", a {what} of {by} ({'; '.join(self.evidence)})"
+        return f"{self.split}: {self.scores}{change}. {self.claim}"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The answer of the report to whether the soup helped.
 
     Attributes:
         headline: one sentence.
-        details: the numbers, a sentence for each split.
+        comparisons: with the best single model, on test and on the mean of the shifts.
+        notes: more sentences: the gain over the median ingredient, and the result by shift.
     """
 
     headline: str
-    details: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The numbers, a sentence for each split, and the notes."""
+        return (*(comparison.sentence for comparison in self.comparisons), *self.notes)
 
 
 def outcome(
@@ -108,13 +146,14 @@ def verdict(
     elif len(splits) == 2:
         text += f", but {PHRASES[last].format('it')} {where['shifts']}"
     shown, words = (results, tests, recipe), Words(measure, unit)
-    details = [_detail(*shown, split, by_split[split], words) for split in splits]
+    comparisons = [_compared(*shown, split, by_split[split], words) for split in splits]
+    notes = []
     by_shift = {split: tested[split] for split in tested if split in shifts}
     if median := _median(results, recipe, splits, measure):
-        details.append(median)
+        notes.append(median)
     if len(by_shift) > 1:
-        details.append(_shift_by_shift(by_shift))
-    return Verdict(text + ".", tuple(details))
+        notes.append(_shift_by_shift(by_shift))
+    return Verdict(text + ".", tuple(comparisons), tuple(notes))
 
 
 def _median(results: pd.DataFrame, recipe: str, splits: list[str], measure: str) -> str:
@@ -147,41 +186,43 @@ def _shift_by_shift(by_shift: dict[str, Outcome]) -> str:
     return f"Shift by shift: {'; '.join(parts)}."
 
 
-def _detail(
+def _compared(
     results: pd.DataFrame,
     tests: pd.DataFrame,
     recipe: str,
     split: str,
     outcome: Outcome,
     words: Words,
-) -> str:
+) -> Comparison:
     measure, unit = words
     rows = results[results["split"] == split].drop_duplicates("kind").set_index("kind")
     soup, single = (float(rows["accuracy"].get(kind, math.nan)) for kind in (recipe, "best single"))
     name = formatting.split(split).capitalize()
-    of = "" if measure == "accuracy" else f" {measure} (times 100)"
-    text = f"{name}:{of} {_shown(soup, measure)} against {_shown(single, measure)}"
+    of = "" if measure == "accuracy" else f"{measure} (times 100) "
+    scores = f"{of}{_shown(soup, measure)} against {_shown(single, measure)}"
     test = tests[tests["split"] == split]
     if outcome == "unknown" or test.empty:
-        return f"{text}. There is no paired test, so nothing is claimed."
-    if outcome == "the same":
-        return f"{text}. Both give the same answer to every {words.unit[:-1]}."
+        claim = "There is no paired test, so nothing is claimed."
+        return Comparison(name, "unknown", "unknown", scores, (), claim)
     difference, low, high, p = (
         float(test[column].iloc[0]) for column in ("difference", "low", "high", "p_value")
     )
-    change = "gain" if difference > 0 else "loss" if difference < 0 else "difference"
+    change = f"{formatting.points(difference)} points"
+    if outcome == "the same":
+        claim = f"Both give the same answer to every {unit[:-1]}."
+        return Comparison(name, outcome, change, scores, (), claim)
     evidence = []
     if not math.isnan(low + high):
         evidence.append(f"95% interval {formatting.points(low)} to {formatting.points(high)}")
     if not math.isnan(p):
         sign = "" if p < 0.001 else "= "
         evidence.append(f"p {sign}{formatting.probability(p)}".replace(" ", "\u00a0"))
-    text += f", a {change} of {abs(100 * difference):.2f} points ({'; '.join(evidence)})"
+    claim = "This is more than noise."
     if outcome == "within noise":
         images = float(rows["n"].get(recipe, math.nan))
         many = "these" if math.isnan(images) else formatting.count(images)
-        return f"{text}. This is within noise: {many} {unit} cannot tell them apart."
-    return f"{text}. This is more than noise."
+        claim = f"This is within noise: {many} {unit} cannot tell them apart."
+    return Comparison(name, outcome, change, scores, tuple(evidence), claim)
 
 
 def _shown(score: float, measure: str) -> str:

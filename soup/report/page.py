@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from soup.report import figures, formatting, tables
+from soup.report import costs, figures, formatting, tables
 from soup.report.caveats import caveats
 from soup.report.greedy_trace import greedy_trace
 from soup.report.headline import verdict
@@ -55,6 +55,8 @@ class Report:
     second case soup_only and single_only count the examples on which this model is closer."""
     costs: Mapping[str, Mapping[str, formatting.Number]] = field(default_factory=dict)
     """Kind of soup -> passes (of all held-out examples), seconds and bytes that making it took."""
+    members: int = 0
+    """Models in the ensemble; 0 if that is not known."""
     traces: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Kind of another soup -> the trace of its search, as `trace`, where it has one."""
     studies: Sequence["Study"] = ()
@@ -103,6 +105,10 @@ def page(report: Report) -> str:
         report=report,
         chosen_by=shown,
         verdict=verdict(results, tests, report.recipe, shown, unit),
+        costs_of_soup=[
+            costs.to_use(report.members),
+            costs.to_make(results, report.recipe, report.costs, report.stage_seconds, unit),
+        ],
         caveats=[
             *report.warnings,
             *caveats(results, report.ingredients, report.trace, report.recipe, shown, unit),

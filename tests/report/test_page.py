@@ -101,14 +101,53 @@ def test_ids_are_unique(document: Document) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_verdict_is_the_headline_with_its_evidence(document: Document) -> None:
-    assert document.text("h1") == (
+def test_the_first_screen_says_what_won_by_how_much_how_sure_and_at_what_cost(make: Make) -> None:
+    costs = {"greedy": {"passes": 4.26, "seconds": 12.2, "memory": 2**20}}
+    source = page(make(costs=costs, members=8))
+    header = Document(source[source.index("<header>") : source.index("</header>")])
+    assert header.text("h1") == (
         "The greedy soup beats the best single model on test and on the mean of 2 shifts."
     )
-    assert (
-        "Test: 91.7% against 90.6%, a gain of 1.10 points (95% interval +0.50 to +1.70; p = 0.004)."
-        " This is more than noise." in document.text("p")
+    assert header.text("dt") == "Test Mean of shifts To use To make"
+    assert header.text("strong") == "+1.10 points +1.10 points 1 model 4.3 passes, 12 s"
+    assert header.text("span").split(" as large")[0] == (
+        "91.7% against 90.6% 95% interval +0.50 to +1.70 p = 0.004 "
+        "68.6% against 67.1% 95% interval +0.50 to +1.70 p = 0.004"
     )
+    assert "the ensemble runs all 8 over 2,000 held-out images after 1 h 10 min" in header.text(
+        "span"
+    )
+    assert header.text("em") == "This is more than noise. This is more than noise."
+    told = Document(page(make()))
+    assert "unknown" in told.text("strong")
+    assert "it was not recorded" in told.text("span")
+
+
+def test_a_soup_that_gains_nothing_reads_right(make: Make) -> None:
+    noise = Document(page(make(gain=0.002, half=0.006, p_value=0.61)))
+    assert noise.text("h1").startswith("The greedy soup is within noise of the best single model")
+    assert "+0.20 points" in noise.text("strong")
+    assert "2,000 images cannot tell them apart" in noise.text("em")
+    assert "more than noise" not in noise.text("em")
+    lost = Document(page(make(gain=-0.02, half=0.006, p_value=0.0001)))
+    assert lost.text("h1").startswith("The greedy soup is worse than the best single model")
+    assert "\u22122.00 points" in lost.text("strong")
+
+
+def test_the_examples_come_first_behind_the_verdict(make: Make) -> None:
+    example = {"text": "gone", "label": "a", "soup": "a", "single": "b"}
+    chances = {"soup_probability": 0.9, "single_probability": 0.1}
+    rows = [{"kind": kind, **example, **chances} for kind in ("mended", "broken") * 3]
+    document = Document(page(make(examples=rows)))
+    assert [section["id"] for section in document.all("section")][:2] == ["examples", "models"]
+    assert document.text("dd").count("(0.90)") + document.text("small").count("(0.90)") == 6
+
+
+def test_the_first_stop_of_the_keyboard_skips_to_the_results(document: Document) -> None:
+    assert document.all("a")[0]["href"] == "#results"
+    assert document.all("main") == [{"id": "results", "tabindex": "-1"}]
+    style = document.source[: document.source.index("</style>")]
+    assert re.search(r"\.skip:focus \{[^}]*transform: none", style)
 
 
 def test_the_best_of_each_column_is_marked(document: Document) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
+from soup.pipeline.stages.examples import thumbnail
 from soup.report.page import Report, page
 from tests.checkouts import REPO
 
@@ -43,9 +45,72 @@ CONTRAST = """() => {
 @pytest.fixture(scope="module")
 def report(make: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a report where all is there."""
+    picture = {"image": thumbnail(Image.new("RGB", (200, 150), "#347"))}
+    answers = {"label": "ring", "soup": "ring", "single": "disc"}
+    chances = {"soup_probability": 0.91, "single_probability": 0.1}
+    examples = [{"kind": k, **picture, **answers, **chances} for k in ("mended", "broken") * 3]
+    costs = {"greedy": {"passes": 4.26, "seconds": 12.2, "memory": 2**29}}
     path: Path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(page(make()))
+    path.write_text(page(make(examples=examples, costs=costs, members=8)))
     return path.as_uri()
+
+
+def bottoms(opening: "Page", what: str) -> list[float]:
+    return opening.locator(what).evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect().bottom)"
+    )
+
+
+def test_the_first_screen_has_the_verdict_the_cost_and_six_pictures(
+    report: str, opened: Open
+) -> None:
+    opening = opened(report, width=1280, height=900)
+    assert len(bottoms(opening, ".facts > div")) == 4
+    assert len(bottoms(opening, ".pictures img")) == 6
+    assert max(bottoms(opening, ".facts > div, .pictures li")) <= 900
+    phone = opened(report, width=390, height=844)
+    assert max(bottoms(phone, "h1, .facts > div")) <= 844
+
+
+def test_printed_from_a_dark_screen_it_is_dark_on_white_and_nothing_is_cut(
+    report: str, opened: Open
+) -> None:
+    opening = opened(report, width=680, color_scheme="dark")  # A4 less its margins
+    opening.emulate_media(media="print")
+    ground = opening.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(255, 255, 255)"
+    assert [(text, ratio) for text, ratio in opening.evaluate(CONTRAST) if ratio < 4.5] == []
+    wide = opening.locator("#sweep").evaluate("e => getComputedStyle(e).page")
+    assert wide == "wide"  # on paper that is turned, which has 1,009 pixels
+    right = opening.locator("table, svg, pre, img").evaluate_all(
+        """all => all.filter(e => e.checkVisibility() && !e.closest('#sweep'))
+        .map(e => e.getBoundingClientRect().right)"""
+    )
+    assert max(right) <= 680
+    opening.set_viewport_size({"width": 1009, "height": 680})
+    assert opening.locator("#sweep table").evaluate("e => e.getBoundingClientRect().right") <= 1009
+    assert not opening.locator("nav").is_visible()
+    avoided = opening.locator("table, tr, figure, h2").evaluate_all(
+        "all => all.map(e => getComputedStyle(e).breakInside)"
+    )
+    assert {*avoided} == {"avoid"}
+
+
+def test_the_skip_link_shows_when_it_is_reached_and_leads_past_the_header(
+    report: str, opened: Open
+) -> None:
+    opening = opened(report)
+    skip = opening.get_by_text("Skip to the results")
+    box = skip.bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= 0
+    opening.keyboard.press("Tab")
+    box = skip.bounding_box()
+    assert box
+    assert box["y"] >= 0
+    opening.keyboard.press("Enter")
+    opening.keyboard.press("Tab")
+    assert opening.evaluate("document.activeElement.closest('main') !== null")
 
 
 def test_it_opens_from_disk_and_asks_for_nothing(
@@ -133,7 +198,7 @@ def test_what_is_folded_opens_by_keyboard(report: str, opened: Open) -> None:
     assert folded.locator("table").is_visible()
 
 
-@pytest.mark.parametrize("width", [320, 375, 768])
+@pytest.mark.parametrize("width", [320, 375, 390, 768])
 def test_on_a_narrow_screen_only_tables_and_figures_scroll_sideways(
     report: str, opened: Open, width: int
 ) -> None:

@@ -1,7 +1,7 @@
 """report: all of it -> one page that opens from disk."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from soup.config.study_names import STUDIES
 from soup.errors import BadInput, without_password
 from soup.files import of_file, write_text
+from soup.pipeline.cooking.supplies import PROBE
 from soup.pipeline.project import Project
 from soup.pipeline.soup_card import figures_in, write_card
 from soup.pipeline.stage_record import read_record, read_rows
@@ -64,6 +65,7 @@ def run(project: Project) -> dict[str, Any]:
             measure=measure,
             warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
             costs=records["evaluate"].get("costs", {}),
+            members=_members(project, sweep["runs"]),
             studies=studies(project),
             stage_seconds={name: record["seconds"] for name, record in records.items()},
         )
@@ -109,6 +111,11 @@ def _base(project: Project) -> str:
     """The base in words: the model, and where its weights are from."""
     base = project.params.base
     return f"{base.library}:{base.model}, weights: {base.weights}"
+
+
+def _members(project: Project, runs: Collection[str]) -> int:
+    """How many models are in the ensemble: all that the soup may be made of."""
+    return len([name for name in runs if name != PROBE or project.params.soup.include_probe])
 
 
 def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:
