@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.terminal import logs
-from flows.terminal.progress import Display
 from soup.config.params import Params, load
 from soup.pipeline.project import Project, unit_of
+from soup.terminal.progress import Display
 
 P = ParamSpec("P")
 R = TypeVar("R")

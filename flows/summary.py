@@ -10,11 +10,11 @@ from prefect.settings import PREFECT_UI_URL
 from flows.dvc_lock import METRICS, lock
 from flows.project import Record, console, default_params, open_project, root
 from flows.server import temporary
-from flows.terminal.tables import Row, fitting
 from flows.time_spent import time_spent
 from soup.config.params import Params
 from soup.evaluation.score_text import ACCURACY
 from soup.pipeline.stage_record import read_record
+from soup.terminal.tables import Row, fitting
 
 SHOWN = {"heldout": "held-out", "shifts": "mean of shifts"}  # split -> its name in a table
 WHOSE = ("locked", "yours")

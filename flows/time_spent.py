@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.terminal.tables import Row, fitting
+from soup.terminal.tables import Row, fitting
 
 COLUMNS = ("start, s", "seconds", "share", "imports, s", "MLflow, s")
 BAR = 20  # characters for the whole run

@@ -19,10 +19,10 @@ from flows.monitoring.prometheus import export_sweep
 from flows.monitoring.sweep_state import SweepState
 from flows.project import in_prefect
 from flows.terminal.logs import log
-from flows.terminal.progress import Display, Task
 from soup.evaluation.score_text import ACCURACY, score_text
+from soup.terminal.progress import Display, Task
 
-SELDOM = 60.0  # seconds between the lines of one fine-tune, and between updates of the table
+SELDOM = 60.0  # seconds between updates of the table
 OFTEN = 5.0  # seconds between the figures for Prometheus
 
 
@@ -83,7 +83,7 @@ class SweepProgress:
             begun = name in self._tasks
             if not begun:
                 total = self.state.fine_tunes[name].steps * self._batch
-                self._tasks[name] = self._display.begin(name, total, self._unit, SELDOM)
+                self._tasks[name] = self._display.begin(name, total, self._unit, part=True)
             note = None
             if self._metric in metrics:
                 note = f"held-out {score_text(self.state.score, metrics[self._metric])}"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from flows.terminal.progress import Pace, duration
 from soup.evaluation.score_text import ACCURACY, score_text
+from soup.terminal.progress import Pace, duration, speed
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 STATES: tuple[State, ...] = ("waiting", "running", "finished", "failed", "stopped")
@@ -156,5 +156,5 @@ class SweepState:
         if self.best is not None:
             parts.append(f"best {score_text(self.score, self.best)} held-out")
         if self.eta:
-            parts.append(f"{self.rate:,.0f} {self._unit} a second, {duration(self.eta)} left")
+            parts.append(f"{speed(self.rate, self._unit)}, {duration(self.eta)} left")
         return ", ".join(parts)

@@ -1,1 +1,1 @@
-"""What a person at the terminal sees: log lines and progress."""
+"""What flows write to the terminal and to logs."""

@@ -1,4 +1,4 @@
-"""Reporting how far a piece of work is; `flows/terminal/progress.py` displays it."""
+"""Reporting how far a piece of work is; `soup/terminal/progress.py` displays it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

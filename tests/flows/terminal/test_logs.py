@@ -14,7 +14,7 @@ from tests.checkouts import REPO
 PROGRAM = """
 import warnings
 from flows.terminal import logs
-from flows.terminal.progress import Display
+from soup.terminal.progress import Display
 from rich.text import Text
 console = logs.console()
 display = Display(console)

@@ -1,6 +1,7 @@
 """What is shown of work under way: pace, lines, bars, and nothing."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from flows.monitoring.prometheus import FOLDER
 from flows.monitoring.sweep_progress import SweepProgress
 from flows.terminal.logs import MaskingConsole
-from flows.terminal.progress import Display, Mode, Pace, duration
+from soup.terminal.progress import BYTES, Display, Mode, Pace, duration, speed
 from tests.flows.clock import Clock
 
 
@@ -103,16 +104,50 @@ def test_a_terminal_of_80_columns_has_room_for_a_bar_and_the_time_left(
     assert name[:19] in line
 
 
-def test_without_a_terminal_a_task_has_a_line_every_ten_seconds(clock: Clock) -> None:
+def test_without_a_terminal_a_task_has_a_line_a_minute(clock: Clock) -> None:
     display, text = shown(clock)
-    with display.track("checking images", 100) as advance:
-        for _ in range(100):
+    with display.track("checking images", 500) as advance:
+        for _ in range(500):
             clock.now += 0.25
             advance(1)
     assert text.getvalue().splitlines() == [
-        "  checking images: 40 of 100 images, 4.0 a second, 15 s left",
-        "  checking images: 80 of 100 images, 4.0 a second, 5 s left",
+        "  checking images: 240 of 500 images, 4.0 a second, 65 s left",
+        "  checking images: 480 of 500 images, 4.0 a second, 5 s left",
     ]
+
+
+def test_parts_of_work_have_no_lines_of_their_own(clock: Clock) -> None:
+    display, text = shown(clock)
+    whole = display.begin("sweep", 1000)
+    parts = [display.begin(f"ft-{number}", 500, part=True) for number in range(2)]
+    for minute in range(1, 4):
+        clock.now = 61.0 * minute
+        for part in parts:
+            part.to(100 * minute)
+        whole.to(200 * minute)
+    lines = text.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["  sweep"] * 3
+
+
+@pytest.mark.parametrize("rate", [1e-9, 0.001, 0.04, 0.06, 0.5, 0.999, 1.0, 3.0, 12.3, 1e6])
+@pytest.mark.parametrize("unit", ["images", BYTES])
+def test_no_rate_and_no_time_left_is_shown_as_zero(clock: Clock, rate: float, unit: str) -> None:
+    pace = Pace(clock)
+    pace.to(0)
+    clock.now = 1000.0 / rate
+    pace.to(1000)
+    told = pace.text(1001, unit)
+    assert told.count(",") >= 2  # the pace and what is left are there
+    assert not re.search(r"(?<![\d.,])0(\.0+)? ", told), told
+    assert not re.search(r"(?<![\d.,])0(\.0+)? ", speed(rate, unit)), speed(rate, unit)
+
+
+def test_bytes_are_told_in_megabytes_and_gigabytes(clock: Clock) -> None:
+    pace = Pace(clock)
+    pace.to(0)
+    clock.now = 2.0
+    pace.to(1_200_000_000)
+    assert pace.text(3_400_000_000, BYTES) == "1.2 GB of 3.4 GB, 600 MB a second, 4 s left"
 
 
 def test_in_a_terminal_bars_come_and_go(clock: Clock) -> None:
@@ -153,9 +188,9 @@ def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock)
     lines = text.getvalue().splitlines()
     assert lines[0] == "  1 of 2 fine-tunes finished before"
     assert lines[1].startswith(
-        "  sweep: 5,120 of 6,400 images, 15 a second, 84 s left, 1 of 2 fine"
+        "  sweep: 5,760 of 6,400 images, 16 a second, 41 s left, 1 of 2 fine"
     )
-    assert "  ft-000: 2,560 of 3,200 images, 16 a second, 41 s left, held-out 50.00%" in lines
+    assert not [line for line in lines if "ft-000: " in line]  # its line is the sweep's
     assert lines[-2:] == ["  ft-000 2/2 [odd] 50.00% held-out", "  out of [memory]"]
 
 

@@ -1,4 +1,8 @@
-"""Progress of the work under way, with pace and time left: bars in a terminal, else plain lines."""
+"""Progress of the work under way, with pace and time left.
+
+In a terminal there are bars. Elsewhere, as in the logs of CI or of a worker, each piece of work has
+one line a minute.
+"""
 
 import math
 import threading
@@ -14,12 +18,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from soup.data.progress import Advance
-
+Advance = Callable[[int], None]
 WINDOW = 30.0  # seconds that a pace is measured over
 WIDE = 110  # columns of a terminal that has room for long bars
 NAMES = 20  # characters of a name
-EVERY = 10.0  # seconds between two lines about one task
+EVERY = 60.0  # seconds between two lines about one task
+BYTES = "bytes"  # a unit that is told in MB and GB
 Mode = Literal["bars", "lines", "quiet"]
 
 
@@ -64,11 +68,13 @@ class Pace:
                 the count.
         """
         done = self._seen[-1][1] if self._seen else 0
-        count = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}" if done else ""
+        if unit == BYTES:
+            count = f"{size(done)} of {size(total)}" if total else size(done) if done else ""
+        else:
+            count = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}" if done else ""
         pace = left = ""
         if rate := self.rate:
-            slow = f"{duration(1 / rate)} each"  # for '0.0 a second' says nothing
-            pace = slow if rate < 1 else f"{rate:,.{0 if rate >= 10 else 1}f} a second"
+            pace = f"{size(rate)} a second" if unit == BYTES else speed(rate)
             left = f"{duration((total - done) / rate)} left" if total and total > done else ""
         every = [count, pace, left, note]
         for parts in (every, [count, left, note], [count, left], [left or count]):
@@ -78,10 +84,27 @@ class Pace:
         return text
 
 
+def speed(rate: float, unit: str = "") -> str:
+    """A number of units a second for people, which never rounds to 0: '340 a second', '45 s each'.
+
+    Args:
+        rate: more than 0.
+        unit: named with the number; '' leaves it out.
+    """
+    if rate < 1:
+        return f"{duration(1 / rate)} each"
+    return f"{rate:,.{0 if rate >= 10 else 1}f} {unit} a second".replace("  ", " ")
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: '12 MB', '3.4 GB'."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.3g} MB"
+
+
 def duration(seconds: float) -> str:
-    """A number of seconds for people: '42 s', '7 min', '3 h 20 min'."""
+    """A number of seconds for people: '42 s', '7 min', '3 h 20 min'; never '0 s'."""
     if seconds < 99.5:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
@@ -90,10 +113,10 @@ class Task:
     """A piece of work whose progress is shown; made by `Display.begin`."""
 
     def __init__(
-        self, display: "Display", what: str, total: int | None, unit: str, every: float
+        self, display: "Display", what: str, total: int | None, unit: str, part: bool
     ) -> None:
         self._display = display
-        self._what, self._total, self._unit, self._every = what, total, unit, every
+        self._what, self._total, self._unit, self._part = what, total, unit, part
         self._done = 0
         self._note = ""
         self._pace = Pace(display.clock)
@@ -120,9 +143,9 @@ class Task:
             self._pace.to(done)
             if self._bar in self._display.bars.task_ids:  # not ended
                 self._display.bars.update(self._bar, completed=done, text=self._text())
-            if self._display.mode == "lines":
+            if self._display.mode == "lines" and not self._part:
                 now = self._display.clock()
-                if now - self._last_line >= self._every:
+                if now - self._last_line >= EVERY:
                     self._last_line = now
                     self._display.say(f"  {self._what}: {self._text()}")
 
@@ -176,7 +199,7 @@ class Display:
         )
 
     def begin(
-        self, what: str, total: int | None = None, unit: str = "images", every: float = EVERY
+        self, what: str, total: int | None = None, unit: str = "images", part: bool = False
     ) -> Task:
         """Begin to show a piece of work.
 
@@ -184,15 +207,15 @@ class Display:
             what: its name.
             total: how many units it has, if that is known.
             unit: what is counted.
-            every: seconds between its lines, where there are no bars.
+            part: whether it is part of other work that is shown, which alone has lines.
         """
-        return Task(self, what, total, unit, every)
+        return Task(self, what, total, unit, part)
 
     @contextmanager
     def track(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
         """Show a piece of work within; yields what to call with each number of units done.
 
-        Stages get this as `Project.track`.
+        Stages get this as `Project.track`, a `soup.data.progress.Track`.
         """
         task = self.begin(what, total, unit)
         try:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.terminal.tables import Row, fitting
+from soup.terminal.tables import Row, fitting
 
 SPLITS = ["held-out", "test", "mean of shifts", "v2", "sketch", "r", "objectnet", "a", "real"]
 MODELS = ["zero-shot", "probe", "median ingredient", "best single", "greedy ensemble"]
