@@ -106,7 +106,6 @@ def near(name: str, names: Iterable[str]) -> str:
 # The modules of each optional part of the package, as pyproject.toml declares the parts.
 EXTRAS = {
     "text": {"tokenizers", "transformers"},
-    "cli": {"rich", "typer"},
     "vision": {
         "PIL", "huggingface_hub", "jaxtyping", "numpy", "open_clip", "pandas", "pydantic", "scipy",
         "timm", "torchvision", "yaml",

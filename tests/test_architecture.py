@@ -16,6 +16,7 @@ from tests.checkouts import REPO
 
 # Code that carries values and results but makes none: a change there redoes no stage.
 CARRIERS = (
+    "soup.commit",
     "soup.config",  # what it yields is in a stage's parameters
     "soup.cores",
     "soup.errors",

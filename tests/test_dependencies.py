@@ -1,14 +1,12 @@
-"""What is imported is declared, and averaging needs no more than torch and safetensors."""
+"""What is imported is declared, and what is missing is named."""
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
-from pathlib import Path
+from importlib.metadata import packages_distributions
 
 import pytest
 from packaging.requirements import Requirement
@@ -83,85 +81,3 @@ def test_a_module_that_is_missing_is_named_with_an_extra_that_declares_it() -> N
         wanted = names_of(PROJECT["optional-dependencies"][extra])
         assert {normalized(n) for n in providers[module]} & wanted, module
     assert missing_extra(ModuleNotFoundError(name="pytest")) is None
-
-
-def closure(names: Iterable[str]) -> set[str]:
-    """Distributions with all that they need here, extras left out."""
-    seen: set[str] = set()
-    waiting = [*names]
-    while waiting:
-        name = normalized(waiting.pop())
-        if name in seen:
-            continue
-        try:
-            needs = distribution(name).requires or []
-        except PackageNotFoundError:  # torch names packages for other kinds of machines
-            continue
-        seen.add(name)
-        requirements = [Requirement(text) for text in needs]
-        waiting += [
-            r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})
-        ]
-    return seen
-
-
-def environment(folder: Path) -> Path:
-    """A folder with nothing but soup and what its own dependencies bring, as links."""
-    folder.mkdir()
-    (folder / "soup").symlink_to(REPO / "soup")
-    for name in closure(names_of(PROJECT["dependencies"])):
-        found = distribution(name)
-        for top in {file.parts[0] for file in found.files or [] if file.parts[0] != ".."}:
-            link = folder / top
-            if not link.exists() and not top.endswith(".pth"):
-                link.symlink_to(Path(str(found.locate_file(top))).resolve())
-    return folder
-
-
-BARE = """
-import sys
-sys.path.append(sys.argv[1])
-import importlib.util
-
-absent = ("numpy", "scipy", "pandas", "typer", "rich", "timm", "torchvision", "mlflow", "prefect")
-assert [name for name in absent if importlib.util.find_spec(name)] == []
-
-import torch
-import soup
-
-paths = []
-for value in (1.0, 3.0):
-    paths.append(f"{sys.argv[2]}/{value}.safetensors")
-    soup.save({"w": torch.full((2, 3), value)}, paths[-1])
-pool = [soup.Checkpoint(path) for path in paths]
-soup.save(soup.average(pool), f"{sys.argv[2]}/soup.safetensors")
-assert torch.equal(soup.Checkpoint(f"{sys.argv[2]}/soup.safetensors")["w"], torch.full((2, 3), 2.0))
-
-def judge(weights, at_most=None):
-    return abs(float(weights["w"].mean()) - 2)
-
-errors = [judge(weights) for weights in pool]
-best = soup.greedy([soup.Ingredient(p, c, e) for p, c, e in zip(paths, pool, errors)], judge)
-assert len(best.kept) == 2, best
-try:
-    soup.ErrorJudge
-except ImportError as error:
-    print(error)
-from soup.cli import main
-main()
-"""
-
-
-@pytest.mark.slow
-def test_a_bare_environment_averages_and_says_what_the_rest_needs(tmp_path: Path) -> None:
-    site = environment(tmp_path / "site")
-    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", BARE, str(site), str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    assert done.stdout == (
-        "soup.ErrorJudge needs numpy, which is not installed: pip install 'modelsoup[vision]'\n"
-    )
-    assert done.stderr == (
-        "error: this needs typer, which is not installed: pip install 'modelsoup[cli]'\n"
-    )
-    assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from typing import NoReturn
 
 _interrupted: list[int] = []  # the signals of Ctrl-C
@@ -15,6 +16,8 @@ def main() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    # torch, where NumPy is not installed; what needs NumPy says so by itself.
+    warnings.filterwarnings("ignore", "Failed to initialize NumPy")
     try:
         _run()
     except BaseException as error:

@@ -71,20 +71,12 @@ app = typer.Typer(
 
 def _commit() -> str:
     """The commit of the checkout that this package stands in; '' if it is installed elsewhere."""
-    import subprocess
     from pathlib import Path
 
+    from soup.commit import git_commit
+
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    describe = ["git", "describe", "--always", "--exclude=*", "--dirty=+changes"]
-    try:
-        said = subprocess.run(
-            describe, cwd=root, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return said.stdout.strip()
+    return git_commit(root, digits=12) if (root / ".git").exists() else ""
 
 
 def _show_version(wanted: bool) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def cook(**given: Any) -> None:
     """Average models: all of them, or those that help on held-out images.
 
-    soup cook --recipe uniform --out OUT.safetensors A B C
+    soup cook --out OUT.safetensors A B C
 
     soup cook --model timm:NAME --heldout FOLDER --out OUT.safetensors A B C
 
@@ -175,7 +175,6 @@ def _notes(
 
     The same inputs give the same bytes.
     """
-    from soup.evaluation.diagnosis.low_scores import RECORD
     from soup.models.stored_description import NOTE
     from soup.weights.checkpoint import Checkpoint
 
@@ -197,6 +196,8 @@ def _notes(
     if recalibration.get("written") == "recomputed":
         notes["batchnorm"] = f"recomputed on {recalibration['images']} images"
     if scored is not None:
+        from soup.evaluation.diagnosis.low_scores import RECORD  # it needs NumPy
+
         if options.metric != "top5" and not scored.evaluator.predicts_numbers:
             notes[RECORD] = f"{figures['soup']['accuracy']:.6f}"
         return {**notes, NOTE: scored.evaluator.architecture.text()}

@@ -60,9 +60,10 @@ class CookOptions:
             "--recipe",
             "-r",
             help="How models are chosen and weighed; 'soup recipes' lists the recipes.",
+            show_default="greedy with --heldout, else uniform",
             autocompletion=recipe_names,
         ),
-    ] = "greedy"
+    ] = ""
     heldout: Heldout = None
     base: Base = None
     settings: Annotated[
@@ -156,6 +157,11 @@ class CookOptions:
     ] = None
     experiment: Annotated[str, typer.Option(help="The experiment in MLflow.")] = "soups"
     as_json: Json = False
+
+    def __post_init__(self) -> None:
+        if not self.recipe:
+            by_default = "uniform" if self.heldout is None else "greedy"
+            object.__setattr__(self, "recipe", by_default)
 
     @property
     def recipe_options(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Options that several verbs have, each declared once."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,6 +97,9 @@ class Verbs(TyperGroup):
         parameters = super().get_params(ctx)
         for parameter in parameters:
             parameter.default = parameter.default or False
+        if ctx.resilient_parsing:
+            # Typer wraps what it tells zsh and fish, which take each line for a completion.
+            os.environ.setdefault("TERMINAL_WIDTH", "10000")
         return parameters
 
 

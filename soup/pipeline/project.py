@@ -1,12 +1,12 @@
 """The paths of a project: an experiment's results, the caches, and the tracking store."""
 
 import hashlib
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from soup.commit import git_commit
 from soup.config.params import Params
 from soup.data.hub.record import lineage
 from soup.data.loading.image_store import ImageStore
@@ -164,15 +164,3 @@ def score_name(params: Params) -> str:
         return params.soup.score or "pearson-spearman"
     task = TASKS[text.task] if text and text.task else None
     return params.soup.score or (task.score if task else "accuracy")
-
-
-def git_commit(root: Path) -> str:
-    """The commit of the checkout, with '+changes' if the work tree differs; '' outside git."""
-    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
-    try:
-        result = subprocess.run(
-            describe, cwd=root, capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return result.stdout.strip()

@@ -21,15 +21,15 @@ RUN = f"""
 import atexit, sys
 atexit.register(lambda: print("LOADED", *{{*{HEAVY}}} & {{*sys.modules}}, file=sys.stderr))
 from soup.cli import main
-sys.argv[0] = "soup"
+sys.argv[0] = sys.argv.pop(1)
 main()
 """
 
 
-def run(*arguments: str, **environment: str) -> tuple[str, set[str]]:
+def run(*arguments: str, name: str = "soup", **environment: str) -> tuple[str, set[str]]:
     """What a command prints, and which of the heavy packages it loads."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *arguments],
+        [sys.executable, "-c", RUN, name, *arguments],
         cwd=REPO,
         env={**os.environ, **environment},
         capture_output=True,
@@ -52,6 +52,39 @@ def completed(line: str) -> tuple[list[str], set[str]]:
 
 
 VERBS = [*app.VERBS, *(f"champion {verb}" for verb in ("show", "promote", "rollback", "copy"))]
+
+
+def in_zsh_or_fish(shell: str, line: str) -> str:
+    """What zsh or fish is given for such a line, by either name of the command."""
+    name = line.partition(" ")[0]
+    given = {f"_{name.upper()}_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
+    shown, loaded = run(name=name, **given, _TYPER_COMPLETE_FISH_ACTION="get-args")
+    assert loaded == set()
+    return shown
+
+
+# How zsh and fish are told of a completion and its meaning.
+SPOKEN = {"zsh": re.compile(r'"([\w-]+)":"(.*)"'), "fish": re.compile(r"([\w-]+)\t(.*)")}
+
+
+@pytest.mark.parametrize("shell", SPOKEN)
+@pytest.mark.parametrize("name", ["soup", "modelsoup"])
+def test_zsh_and_fish_complete_verbs_and_values_too(shell: str, name: str) -> None:
+    verbs = in_zsh_or_fish(shell, f"{name} ").splitlines()
+    told = dict(found.groups() for line in verbs if (found := SPOKEN[shell].search(line)))
+    plain = {v: text.replace("\\\\", "").replace("''", "'") for v, text in told.items()}
+    assert plain == app.VERBS
+    options = in_zsh_or_fish(shell, f"{name} cook --").splitlines()
+    assert all(SPOKEN[shell].search(line) for line in options)  # no help in several lines
+    recipes = in_zsh_or_fish(shell, f"{name} cook a b --recipe t")
+    assert re.findall(r"\w+", recipes.replace("_arguments", "")) == ["task", "ties"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_that_sets_completion_up_asks_this_command(shell: str) -> None:
+    shown, _ = run(_SOUP_COMPLETE=f"source_{shell}")
+    assert f"complete_{shell}" in shown
+    assert "_SOUP_COMPLETE" in shown
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
@@ -128,8 +161,7 @@ main()
 @pytest.mark.parametrize(
     ("hidden", "arguments", "extra"),
     [
-        ("typer", "--help", "cli"),
-        ("rich", "recipes", "cli"),
+        ("torchvision", "predict x y", "vision"),
         ("torchvision", "compare x --on y", "vision"),
         ("mlflow", "champion show", "pipeline"),
     ],

@@ -22,11 +22,12 @@ def same(a: Path, weights: dict[str, torch.Tensor]) -> bool:
     return set(kept) == set(weights) and all(torch.equal(kept[n], weights[n]) for n in weights)
 
 
-def test_uniform_needs_no_data_and_is_the_mean_of_all(
-    soup: Command, candidates: Candidates, tmp_path: Path
+@pytest.mark.parametrize("recipe", [["--recipe", "uniform"], []])
+def test_uniform_is_the_mean_of_all_and_what_is_made_without_data(
+    soup: Command, candidates: Candidates, tmp_path: Path, recipe: list[str]
 ) -> None:
     out = tmp_path / "out.safetensors"
-    said = soup("cook", "--recipe", "uniform", "--out", out, *candidates.models)
+    said = soup("cook", *recipe, "--out", out, *candidates.models)
     assert said.code == 0, said.err
     assert "uniform of 5 models" in said.err
     assert same(out, dict(average([dict(Checkpoint(path)) for path in candidates.models])))

@@ -9,7 +9,6 @@ import yaml
 
 from soup.config.params import Params, parse
 from soup.files import of_file, of_value
-from soup.pipeline.project import git_commit
 from soup.pipeline.stage_record import stage
 
 DVC = {
@@ -135,7 +134,3 @@ def test_a_value_has_one_digest_whatever_the_order_of_its_keys() -> None:
     assert of_value({"a": 1}) != of_value({"a": 2})
     with pytest.raises(ValueError, match="JSON"):
         of_value(float("nan"))
-
-
-def test_outside_git_there_is_no_commit(tmp_path: Path) -> None:
-    assert git_commit(tmp_path) == ""
