@@ -47,6 +47,8 @@ healthy() { # name port path process
 free mlflow "$mlflow_port"
 free prefect "$prefect_port"
 mkdir -p "$logs"
+# Of earlier releases: copied before they are migrated, after which those releases refuse them.
+python -m soup.older_databases mlflow mlflow.db prefect "$PREFECT_HOME/prefect.db"
 pids=() worker=
 # The worker first: without the server that it reports to, it takes more than a minute to end.
 trap 'kill $worker 2>/dev/null && wait $worker || true; kill "${pids[@]}" 2>/dev/null || true; wait' EXIT

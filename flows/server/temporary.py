@@ -20,8 +20,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows import as_command
-from flows.project import root
+from flows.project import root, say
 from soup.errors import Failure
+from soup.older_databases import PREFECT, bring_up_to_date
 
 used = False  # whether this process has started one
 FLUSH = 5.0  # seconds that the server has, at its end, to store what it was sent last
@@ -40,6 +41,7 @@ def temporary_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator
 
     Raises:
         NoServer: the server ended, or did not answer in time.
+        OtherSchema: its database is of a newer Prefect.
     """
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
@@ -60,6 +62,9 @@ def temporary_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator
     small = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     home = {"PREFECT_HOME": str(root() / ".prefect")}  # where `make ui` shows the runs later
+    database = Path((home | os.environ | settings)["PREFECT_HOME"]) / "prefect.db"
+    if done := bring_up_to_date(database, PREFECT):
+        say(done)
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     here = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PREFECT__SERVER_FINAL": "1"}
     password = f"modelsoup:{secrets.token_urlsafe(24)}"

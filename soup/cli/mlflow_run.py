@@ -53,12 +53,6 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
     if logged is not None:
         return logged.run_id
     run_id = store.start("soup", key, f"{notes['recipe']} soup", tags, settings)
-    if "soup" in report:
-        measure = next(name for name in report["soup"] if name != "cost")
-        score, best = report["soup"][measure], report["best"][measure]
-        metrics = {measure: score, "best_single": best, "gain": score - best}
-        metrics["examples"] = report["examples"]
-        store.log(run_id, 0, {f"heldout/{name}": value for name, value in metrics.items()})
     store.log_text(run_id, json.dumps(report, indent=2, default=str), "soup.json")
     with tempfile.TemporaryDirectory() as folder:
         files, model = Path(folder) / "soup", Path(folder) / "model"
@@ -69,6 +63,13 @@ def log(uri: str, experiment: str, out: Path, notes: Mapping[str, str], report: 
             save_pyfunc(files, model, digest)
         except ModelError:  # not a whole description: the class names are not known
             model = files
-        store.log_weights(run_id, f"{notes['recipe']}-soup", model, tags)
+        model_id = store.log_weights(run_id, f"{notes['recipe']}-soup", model, tags)
+    if "soup" in report:
+        measure = next(name for name in report["soup"] if name != "cost")
+        score, best = report["soup"][measure], report["best"][measure]
+        metrics = {measure: score, "best_single": best, "gain": score - best}
+        metrics["examples"] = report["examples"]
+        figures = {f"heldout/{name}": value for name, value in metrics.items()}
+        store.log(run_id, 0, figures, model_id)
     store.end(run_id)
     return run_id

@@ -106,8 +106,9 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
         recipe: kind of the soup, 'uniform' or 'greedy'.
 
     Returns:
-        split -> {best_single, median_ingredient, soup, ensemble, gain, p_value}; accuracies (or
-        correlations) and the gain over the best single model are fractions.
+        split -> {best_single, median_ingredient, soup, ensemble, gain, gain_low, gain_high,
+        p_value}; accuracies (or correlations) and the gain over the best single model, with its
+        interval, are fractions.
     """
     kinds = {"best_single": "best single", "soup": recipe, "ensemble": "ensemble"}
     by_kind = results.set_index(["kind", "split"])[measure_of(results)]
@@ -119,7 +120,8 @@ def headline(results: pd.DataFrame, tests: pd.DataFrame, recipe: str) -> dict[st
             median = float(np.median(by_kind.xs(("ingredient", split))))
             scores["median_ingredient"] = round(median, 6)
         gain = {"gain": round(test["difference"], 6), "p_value": float(f"{test['p_value']:.3g}")}
-        figures[split] = scores | gain
+        bounds = {f"gain_{end}": round(test[end], 6) for end in ("low", "high")}
+        figures[split] = scores | gain | bounds
     return figures
 
 

@@ -83,8 +83,9 @@ def score_figures(results: pd.DataFrame, tests: pd.DataFrame, recipe: str, name:
         if np.isnan(test[f"{name}_p"]):
             continue
         scores = {key: round(float(by_kind[kind, split]), 6) for key, kind in kinds.items()}
-        gain = round(float(test[f"{name}_difference"]), 6)
-        figures[split] = scores | {"gain": gain, "p_value": float(f"{test[f'{name}_p']:.3g}")}
+        columns = {"gain": "difference", "gain_low": "low", "gain_high": "high"}
+        gain = {key: round(float(test[f"{name}_{column}"]), 6) for key, column in columns.items()}
+        figures[split] = scores | gain | {"p_value": float(f"{test[f'{name}_p']:.3g}")}
     return figures
 
 

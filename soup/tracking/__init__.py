@@ -9,6 +9,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it wou
 
 from soup.tracking.audit import Event, history, rolled_back
 from soup.tracking.copying import copy
+from soup.tracking.data_set import DataSet
 from soup.tracking.experiment import default_uri, link, require_experiment
 from soup.tracking.ingredients import Stored, ingredients
 from soup.tracking.model_files import WEIGHTS_DIGEST, folders, save_pyfunc

@@ -9,8 +9,14 @@ from mlflow.entities import Experiment, LifecycleStage
 
 from soup.errors import without_password
 from soup.tracking.limits import LONGEST_LOCATION
-from soup.tracking.server_check import TrackingError, away
+from soup.tracking.server_check import TrackingError, away, bring_database_up_to_date
 
+NOTE = """\
+Model soups. A sweep is a run, and so is each of its fine-tunes, below it. The run of a soup has its
+ingredients as inputs, and says in its description what went into it and what it gains over the best
+single model. Soups are chosen by `heldout/...` alone; `test/...` and `shift/...` are looked at when
+a soup is made.
+"""
 VIEW = "modelsoup"  # a view of MLflow's UI, which the tag of its name defines
 
 
@@ -27,6 +33,7 @@ def tags_of(score: str) -> dict[str, str]:
         # The UI opens on runs, not on traces of language models.
         "mlflow.experimentKind": "custom_model_development",
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+        "mlflow.note.content": NOTE,
     }
 
 
@@ -89,6 +96,7 @@ def require_experiment(uri: str, name: str) -> None:
     database = uri.removeprefix("sqlite:///")
     if away(uri) or (database != uri and not Path(database).is_file()):
         return
+    bring_database_up_to_date(uri)
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(name)
     if experiment is not None:
         require_not_deleted(experiment, uri)

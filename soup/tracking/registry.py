@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from soup.tracking.limits import shortened
-from soup.tracking.server_check import TrackingError, answers
+from soup.tracking.server_check import TrackingError, answers, bring_database_up_to_date
 from soup.tracking.tracked import PREFIX
 
 SIGNATURE = "signature"  # the tag of a signature of all files
@@ -37,12 +37,13 @@ def registry_at(uri: str) -> Registry:
     """The registry of a server or a database.
 
     Raises:
-        TrackingError: it does not answer.
+        TrackingError: it does not answer, or is of a newer MLflow.
     """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise TrackingError(f"{uri}: there is no such database; set MLFLOW_TRACKING_URI")
     if uri.startswith(("http://", "https://")):
         answers(uri)
+    bring_database_up_to_date(uri)
     return _Registry(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
 
 

@@ -1,14 +1,16 @@
-"""Check an MLflow server before work begins: is it there, does it let us in, does it fit?"""
+"""Check MLflow before work begins: is a server there, does it let us in, does it fit?"""
 
 import logging
 import re
 import time
+from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from soup import older_databases
 from soup.errors import BadInput, without_password
 
 SECONDS = 60.0  # that a busy server may take to answer; a missing one is refused at once
@@ -38,6 +40,23 @@ def answers(uri: str) -> None:
     if wrong:
         raise TrackingError(wrong)
     _usable.add(uri)
+
+
+def bring_database_up_to_date(uri: str) -> None:
+    """Migrate a SQLite database of an earlier MLflow, after a copy; MLflow itself makes none.
+
+    Raises:
+        TrackingError: a newer MLflow has migrated it, or it cannot be copied or migrated.
+    """
+    database = uri.removeprefix("sqlite:///")
+    if database == uri:
+        return
+    try:
+        done = older_databases.bring_up_to_date(Path(database), older_databases.MLFLOW)
+    except older_databases.OtherSchema as error:
+        raise TrackingError(str(error)) from None
+    if done:
+        logging.getLogger(__name__).warning("%s", done)
 
 
 def _wrong(uri: str, status: int, text: str) -> str:

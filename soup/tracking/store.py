@@ -26,8 +26,11 @@ from mlflow.exceptions import MlflowException
 from soup.errors import some
 from soup.evaluation.score_text import ACCURACY
 from soup.tracking import bulk_queries
+from soup.tracking.data_set import DataSet
 from soup.tracking.experiment import is_server, link, opened, page, require_not_deleted
 from soup.tracking.limits import (
+    BATCH,
+    LONGEST,
     batches,
     key_of,
     long_ones,
@@ -38,9 +41,17 @@ from soup.tracking.limits import (
     whole,
 )
 from soup.tracking.open_runs import begun, ended
-from soup.tracking.server_check import TrackingError, answers, without_artifacts
+from soup.tracking.server_check import (
+    TrackingError,
+    answers,
+    bring_database_up_to_date,
+    without_artifacts,
+)
 from soup.tracking.stopwatch import clocked
 from soup.tracking.tracked import ERRORS, PREFIX, Tracked, tracked
+
+DESCRIPTION = "description.md"  # the artifact of a description that no tag holds
+WHOLE = f"\n\nThe whole of it is the run's artifact {DESCRIPTION}."
 
 
 @clocked
@@ -48,7 +59,8 @@ class Store:
     """One experiment of a tracking store, and the registry that goes with it.
 
     Raises:
-        TrackingError: the server does not answer, refuses, or is of another version.
+        TrackingError: the server does not answer, refuses, or is of another version; or the
+            database is of a newer one.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path, score: str = ACCURACY) -> None:
@@ -63,6 +75,7 @@ class Store:
         self.uri = uri
         if is_server(uri):
             answers(uri)
+        bring_database_up_to_date(uri)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             self.experiment_id = opened(self.client, uri, experiment, artifacts, score)
@@ -87,8 +100,13 @@ class Store:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        data_sets: Sequence[DataSet] = (),
     ) -> str:
-        """The run of this digest, made now or, if it was interrupted, opened again; its id."""
+        """The run of this digest, made now or, if it was interrupted, opened again; its id.
+
+        Args:
+            data_sets: that the run uses.
+        """
         own = {key: storable(value) for key, value in (tags or {}).items()}
         own = {"kind": kind, "digest": digest, **own}
         interrupted = self.find(digest, finished=False)
@@ -97,6 +115,12 @@ class Store:
             self.client.update_run(run_id, status="RUNNING")
             begun(self, run_id)
             self.tag(run_id, long_ones(own))
+            # What it was killed before it had; parameters cannot be changed.
+            known = interrupted.params
+            self.log_params(
+                run_id, {k: v for k, v in (params or {}).items() if key_of(k) not in known}
+            )
+            self.log_inputs(run_id, interrupted.without(data_sets))
             return run_id
         short = own.items() - long_ones(own).items()
         all_tags = {PREFIX + key: value for key, value in short}
@@ -111,6 +135,7 @@ class Store:
         begun(self, run_id)
         self.tag(run_id, long_ones(own))
         self.log_params(run_id, params or {})
+        self.log_inputs(run_id, data_sets)
         return run_id
 
     def find(self, digest: str, finished: bool = True) -> Tracked | None:
@@ -176,12 +201,39 @@ class Store:
         named = [(name, errors.get(run_id, math.nan)) for name, run_id in runs.items()]
         return sorted((pair for pair in named if not math.isnan(pair[1])), key=lambda p: p[::-1])
 
-    def log(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of one step."""
-        now = int(time.time() * 1000)
-        for batch in batches([*metrics.items()]):
-            entries = [Metric(key, value, now, step) for key, value in batch]
-            self.client.log_batch(run_id, metrics=entries)
+    def log(
+        self,
+        run_id: str,
+        step: int,
+        metrics: Mapping[str, float],
+        model_id: str = "",
+        data_sets: Iterable[DataSet] = (),
+    ) -> None:
+        """Metrics of one step.
+
+        Args:
+            model_id: the logged model that they are of.
+            data_sets: that they were measured on, each those whose names begin as it says.
+        """
+        self.log_steps(run_id, {step: metrics}, model_id, data_sets)
+
+    def log_steps(
+        self,
+        run_id: str,
+        steps: Mapping[int, Mapping[str, float]],
+        model_id: str = "",
+        data_sets: Iterable[DataSet] = (),
+    ) -> None:
+        """Metrics of many steps in few requests; see `log`."""
+        now, model = int(time.time() * 1000), model_id or None
+        sets = {data_set.metrics: data_set.key for data_set in data_sets}
+        points = [
+            Metric(key, value, now, step, model, *sets.get(_start(key), (None, None)))
+            for step, metrics in steps.items()
+            for key, value in metrics.items()
+        ]
+        for batch in batches(points):
+            self.client.log_batch(run_id, metrics=batch)
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Parameters of a run; a long one becomes an artifact, and the value a reference to it."""
@@ -203,9 +255,19 @@ class Store:
         """
         return whole(self.client, text)
 
-    def describe(self, run_id: str, text: str) -> None:
-        """Markdown that MLflow's UI shows on a run's page."""
-        self.client.set_tag(run_id, "mlflow.note.content", shortened(text))
+    def describe(self, run_id: str, text: str, whole: str = "") -> None:
+        """Markdown that MLflow's UI shows on a run's page.
+
+        What no tag holds, or a text was shortened from, becomes the artifact description.md.
+
+        Args:
+            whole: what `text` was shortened from; '' if it is whole.
+        """
+        whole = storable(whole or text)
+        if whole != text or len(whole) > LONGEST:
+            self.log_text(run_id, whole, DESCRIPTION)
+            text = shortened(text, LONGEST - len(WHOLE)) + WHOLE
+        self.client.set_tag(run_id, "mlflow.note.content", storable(text))
 
     def end(self, run_id: str, failed: str = "") -> None:
         """Finish a run, as failed if a reason is given."""
@@ -252,10 +314,15 @@ class Store:
         self.tag(run_id, {"model_id": model_id})
         return model_id
 
-    def log_input_models(self, run_id: str, model_ids: Iterable[str]) -> None:
-        """Show models as the inputs of a run."""
-        for batch in batches([*model_ids]):
-            self.client.log_inputs(run_id, models=[LoggedModelInput(m) for m in batch])
+    def log_inputs(
+        self, run_id: str, data_sets: Iterable[DataSet] = (), model_ids: Iterable[str] = ()
+    ) -> None:
+        """Show data sets and models as the inputs of a run."""
+        given = [data_set.as_input() for data_set in data_sets]
+        models = [LoggedModelInput(model_id) for model_id in model_ids]
+        for at in range(0, max(len(given), len(models)), BATCH):
+            some_sets, some_models = given[at : at + BATCH], models[at : at + BATCH]
+            self.client.log_inputs(run_id, models=some_models, datasets=some_sets)
 
     def page(self) -> str:
         """The experiment's page in MLflow's UI; '' for a store without one."""
@@ -264,3 +331,8 @@ class Store:
     def link(self, run_id: str) -> str:
         """A run's page in MLflow's UI; '' for a store without one."""
         return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
+
+
+def _start(metric: str) -> str:
+    """'shift/NAME' of 'shift/NAME/accuracy'."""
+    return metric.rpartition("/")[0]

@@ -1,10 +1,12 @@
 """A run as it was logged."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow.entities import Run
+
+from soup.tracking.data_set import DataSet
 
 PREFIX = "soup."
 ERRORS = "heldout/errors"
@@ -20,6 +22,7 @@ class Tracked:
         model_id: the logged model that holds its weights, '' if there is none.
         tags: those with our prefix, without it.
         params, metrics: as logged, metrics with their last value.
+        data_sets: names and digests of the data sets that are its inputs.
     """
 
     run_id: str
@@ -29,6 +32,7 @@ class Tracked:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    data_sets: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def cost(self) -> float:
@@ -40,10 +44,15 @@ class Tracked:
         """The parameters, which MLflow keeps as text, as numbers where they are."""
         return {name: _number_or_text(text) for name, text in self.params.items()}
 
+    def without(self, data_sets: Iterable[DataSet]) -> list[DataSet]:
+        """The data sets that are not yet inputs of the run."""
+        return [data_set for data_set in data_sets if data_set.key not in self.data_sets]
+
 
 def tracked(run: Run) -> Tracked:
     """A run of MLflow as we read it."""
     tags = run.data.tags
+    inputs = run.inputs.dataset_inputs if run.inputs else []
     return Tracked(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -52,6 +61,7 @@ def tracked(run: Run) -> Tracked:
         tags={k.removeprefix(PREFIX): v for k, v in tags.items() if k.startswith(PREFIX)},
         params=run.data.params,
         metrics=run.data.metrics,
+        data_sets=frozenset((given.dataset.name, given.dataset.digest) for given in inputs),
     )
 
 

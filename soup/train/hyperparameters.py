@@ -77,7 +77,16 @@ class Hyperparameters:
             del values["frozen_batchnorm"]
         return values
 
+    def readable(self) -> dict[str, Any]:
+        """All settings by name, for people: a rate that was drawn has six digits, not seventeen."""
+        values = asdict(self) | {"ema": [*self.ema]}
+        return {name: _shorter(value) for name, value in values.items()}
+
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Hyperparameters":
         """The value whose `as_dict` gave `values`."""
         return Hyperparameters(**{**values, "ema": tuple(values["ema"])})
+
+
+def _shorter(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

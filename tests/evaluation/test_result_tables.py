@@ -206,7 +206,7 @@ def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None
     assert list(figures) == [*LABELS, SHIFTS]
     for split, line in figures.items():
         scores = ["best_single", "soup", "ensemble", "median_ingredient"]
-        assert list(line) == [*scores, "gain", "p_value"]
+        assert list(line) == [*scores, "gain", "p_value", "gain_low", "gain_high"]
         single = results[(results["kind"] == "ingredient") & (results["split"] == split)]
         assert line["median_ingredient"] == pytest.approx(
             statistics.median(single["accuracy"]), abs=1e-6
@@ -216,7 +216,10 @@ def test_the_headline_has_the_figures_of_the_tables(models: list[Model]) -> None
                 get(results, kind=kind, split=split)["accuracy"], abs=1e-6
             )
         assert line["gain"] == pytest.approx(line["soup"] - line["best_single"], abs=2e-6)
-        assert line["p_value"] == pytest.approx(get(tests, split=split)["p_value"], rel=1e-2)
+        tested = get(tests, split=split)
+        assert line["p_value"] == pytest.approx(tested["p_value"], rel=1e-2)
+        bounds = [line["gain_low"], line["gain_high"]]
+        assert bounds == pytest.approx([tested["low"], tested["high"]], abs=1e-6)
     uniform = headline(results, tests, "uniform")
     assert uniform["test"]["soup"] == pytest.approx(
         get(results, kind="uniform", split="test")["accuracy"], abs=1e-6

@@ -90,28 +90,55 @@ def test_a_model_and_its_run_may_have_the_name_of_any_file(
     assert found.tags["reason"] == f"{storable(name)}\\0"
 
 
-def soup_of(store: Store, run_ids: list[str], splits: int) -> tuple[str, str]:
-    """The run of a soup of these ingredients, and its description."""
+def test_a_description_of_any_length_is_read_as_it_was_given(store: Store, tmp_path: Path) -> None:
+    classes = ", ".join(f"class number {number}" for number in range(1000))
+    run = store.start("soup", "classes", "soup")
+    store.describe(run, f"It knows {classes}.")
+    note = store.client.get_run(run).data.tags["mlflow.note.content"]
+    assert LONGEST - 100 < len(note) <= LONGEST
+    assert note.endswith("...\n\nThe whole of it is the run's artifact description.md.")
+    file = store.client.download_artifacts(run, "description.md", str(tmp_path))
+    assert Path(file).read_text() == f"It knows {classes}."
+
+
+def soup_of(store: Store, run_ids: list[str], splits: int) -> tuple[str, str, str]:
+    """The run of a soup of these ingredients, and its description, short and whole."""
     tags = {"ingredients": json.dumps(run_ids)}
     run = store.start("soup", f"soup of {len(run_ids)}", "uniform soup", tags)
-    scores = {"best_single": 0.7, "soup": 0.71, "gain": 0.01}
+    scores = {"best_single": 0.7, "soup": 0.71, "gain": 0.01, "gain_low": 0.0, "gain_high": 0.02}
     metrics = {"test": scores} | {f"a-shift-of-a-long-name-{n}": scores for n in range(splits)}
     names = dict.fromkeys(metrics, "accuracy")
-    return run, _description(store, store.get([run])[0], {"recipe": "uniform"}, metrics, names)
+    return run, *_description(store, store.get([run])[0], {"recipe": "uniform"}, metrics, names)
 
 
 @pytest.mark.parametrize(
-    ("ingredients", "splits"), [(3, 1), (20, 29), (21, 30), (72, 5), (150, 99)]
+    ("ingredients", "splits"), [(3, 1), (20, 19), (21, 20), (72, 5), (300, 99)]
 )
 def test_a_description_fits_and_says_how_many_it_leaves_out(
-    store: Store, ingredients: int, splits: int
+    store: Store, tmp_path: Path, ingredients: int, splits: int
 ) -> None:
     runs = [store.start("ingredient", f"d{n}", f"ft-{n:03d}") for n in range(ingredients)]
-    text = soup_of(store, runs, splits)[1]
-    assert len(text) < LONGEST
+    store.log(runs[0], 0, {"heldout/accuracy": 0.875})
+    run, text, whole = soup_of(store, runs, splits)
     assert text.count("[ft-") == min(ingredients, 20)
-    assert (f"and {ingredients - 20} more, cooked by [uniform soup]" in text) == (ingredients > 20)
-    assert text.count("| 70.00% |") == min(splits + 1, 30)
+    assert (f"\nand {ingredients - 20} more" in text) == (ingredients > 20)
+    assert text.count("| 70.00% | 71.00% | +1.00 (+0.00 to +2.00) |") == min(splits + 1, 20)
+    page = f"(#/experiments/{store.experiment_id}/runs/{runs[0]}?workflowType=machine_learning)"
+    assert f"| [ft-000]{page} | 87.50% |" in text
+    assert f"/runs/{run}/artifacts/report.html?" in text
+    store.describe(run, text, whole)
+    note = store.client.get_run(run).data.tags["mlflow.note.content"]
+    assert len(note) <= LONGEST
+    assert note.startswith(text)
+    listed = [file.path for file in store.client.list_artifacts(run)]
+    shortened = ingredients > 20 or splits > 19
+    assert ("description.md" in note, "description.md" in listed) == (shortened, shortened)
+    if shortened:
+        file = store.client.download_artifacts(run, "description.md", str(tmp_path))
+        told = Path(file).read_text()
+        assert told == whole
+        assert (told.count("[ft-"), told.count("| 70.00% |")) == (ingredients, splits + 1)
+        assert "more" not in told
 
 
 def gate(_: Any) -> Decision:
@@ -129,8 +156,8 @@ def test_postgresql_takes_a_soup_of_a_thousand_ingredients_and_all_that_is_done_
 
     with ThreadPoolExecutor(4) as threads:
         runs = [*threads.map(made, range(SWEEP))]
-    run, text = soup_of(served, runs, 400)
-    served.log_input_models(run, [f"m-{number:032x}" for number in range(SWEEP)])
+    run, text, _ = soup_of(served, runs, 400)
+    served.log_inputs(run, model_ids=[f"m-{number:032x}" for number in range(SWEEP)])
     (soup,) = served.get([run])
     assert json.loads(served.whole(soup.tags["ingredients"])) == runs
     names = {f"tests-{number}.pt": "0" * 64 for number in range(SWEEP)}
@@ -146,7 +173,7 @@ def test_postgresql_takes_a_soup_of_a_thousand_ingredients_and_all_that_is_done_
     second = create(served, "large", first.source, run, None, tags, text * 3)
     described = served.client.get_model_version("large", second.number).description
     assert len(described) <= LONGEST
-    assert described.startswith("A uniform soup of [ft-0]")
+    assert described.startswith(f"A uniform soup of {SWEEP} ingredients")
     for each in (first, second):
         assert promote(served, each, gate).promote
     roll_back(served, "large", "wrong at night " * 1000)

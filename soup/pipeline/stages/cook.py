@@ -19,6 +19,7 @@ from soup.models import Architecture, write_description
 from soup.models.licence import origin
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
+from soup.pipeline.data_sets import development_sets
 from soup.pipeline.project import Project
 from soup.pipeline.soup_card import write_card
 from soup.report.figures import png
@@ -68,6 +69,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     settings |= {"score": pool.score_name} if pool.score is not None else {}
     batchnorm = {"batchnorm": soup.batchnorm} if soup.batchnorm else {}
     settings |= {"recalibrated_on": soup.recalibrated_on} if soup.recalibrated_on else {}
+    used = development_sets(project)[0 if soup.recalibrated_on else 1 :]  # train, or held-out alone
     run_id = store.start("soup", digest, name, tags, settings)
     score, single = map(pool.score_from, (soup.errors, pool.ranked[0].ingredient.errors))
     told = (
@@ -79,13 +81,12 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         passes = int((seen > 0).sum()) * examples
         told += f"; early rejection saved {1 - seen.sum() / passes:.0%} of the passes"
     store.describe(run_id, f"{told}. Kept: {some([run.name for run in kept], 20, last=' ')}.")
-    store.log_input_models(run_id, [run.model_id for run in kept])
+    store.log_inputs(run_id, used, [run.model_id for run in kept])
     errors = None if right is None else int((~right).sum())
     figures: dict[str, float] = {}
     if errors is not None:
         figures = {"heldout/errors": errors, "heldout/accuracy": 1 - errors / examples}
     figures |= {} if pool.score is None else {f"heldout/{pool.score_name}": score}
-    store.log(run_id, 0, figures | cost_metrics(soup.cost))
     columns = {"ingredient": [run.name for run in kept], "run": [run.run_id for run in kept]}
     store.log_table(run_id, columns, "ingredients.json")
     _log_trace(store, run_id, soup.trace, pool.score_name, project.unit)
@@ -97,6 +98,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         model = Path(folder) / "model"
         save_pyfunc(out / "soup", model, tags[WEIGHTS_DIGEST])
         model_id = store.log_weights(run_id, name.replace(" ", "-"), model, tags)
+    store.log(run_id, 0, figures | cost_metrics(soup.cost), model_id, used)
     store.end(run_id)
     return {
         **known,
@@ -138,11 +140,13 @@ def _heldout_figures(project: Project, right: Correct | None) -> list[Figure]:
 
 def _log_trace(store: Store, run_id: str, trace: pd.DataFrame, score: str, unit: str) -> None:
     """The trace in MLflow: metrics by step, a table and a figure."""
+    steps: dict[int, dict[str, float]] = {}
     for row in trace.to_dict("records"):
         metrics = {f"trace/heldout_{score}": row["heldout_accuracy"]}
         metrics["trace/examples_seen"] = row["examples_seen"]
         known = {key: value for key, value in metrics.items() if not math.isnan(value)}
-        store.log(run_id, int(row["step"]), known)
+        steps[int(row["step"])] = known
+    store.log_steps(run_id, steps)
     columns = trace.astype(object).where(trace.notna(), None).to_dict("list")
     store.log_table(run_id, columns, "trace.json")
     with tempfile.TemporaryDirectory() as folder:

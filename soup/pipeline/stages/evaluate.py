@@ -28,6 +28,7 @@ from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
 from soup.pipeline.cooking.result import COLUMNS, SoupResult
+from soup.pipeline.data_sets import evaluation_sets
 from soup.pipeline.evaluation_sets import answers_of, sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
@@ -46,7 +47,7 @@ from soup.pipeline.stages.evaluated_models import (
     zero_shot_head,
 )
 from soup.pipeline.stages.examples import examples
-from soup.tracking import Store, prediction_store
+from soup.tracking import DataSet, Store, prediction_store
 from soup.weights import Weights
 
 SINGLES = ("zero-shot", "probe", "ingredient")
@@ -92,8 +93,9 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         results, tests = _tables(project, rows, cooked["recipe"], labels, pool, targets)
         # These have a curve over training steps already, of held-out accuracy.
         earlier = {s.name: s.run_id for s in [*singles, *soups] if s.name not in runs}
-        _log(store, results, earlier, scored=True)
-        _log(store, results, runs)
+        used = evaluation_sets(project)
+        _log(store, results, earlier, used, scored=True)
+        _log(store, results, runs, used)
         for label, (_, result) in others.items():
             store.log(runs[f"{label} soup"], 0, cost_metrics(result.cost))
     figures = headline(results, tests, cooked["recipe"])
@@ -285,11 +287,17 @@ def _runs(
 
 
 def _log(
-    store: Store, results: pd.DataFrame, runs: Mapping[str, str], scored: bool = False
+    store: Store,
+    results: pd.DataFrame,
+    runs: Mapping[str, str],
+    data_sets: Sequence[DataSet],
+    scored: bool = False,
 ) -> None:
-    for name, run_id in runs.items():
+    """The figures of models in their runs, of the data sets that they were measured on."""
+    for name, run in zip(runs, store.get([*runs.values()]), strict=True):
         metrics = named(results[results["model"] == name])
         if scored:  # they have curves over training steps, of which this would be no part
             for score in CURVES:
                 metrics.pop(f"heldout/{score}", None)
-        store.log(run_id, 0, metrics)
+        store.log(run.run_id, 0, metrics, run.model_id, data_sets)
+        store.log_inputs(run.run_id, run.without(data_sets))

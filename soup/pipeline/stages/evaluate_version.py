@@ -24,6 +24,7 @@ from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import columns_of
 from soup.files import of_file, of_value
 from soup.models import open_model
+from soup.pipeline.data_sets import evaluation_sets
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
@@ -132,9 +133,9 @@ def _logged(
     title = f"evaluation of {version.model} {version.number}"
     run_id = store.start("evaluation", digest, title, tags)
     model_id = tracking.model_of(store, version)
-    if model_id:
-        store.log_input_models(run_id, [model_id])
-    store.log(run_id, 0, named(results))
+    used = evaluation_sets(project)
+    store.log_inputs(run_id, used, filter(None, [model_id]))
+    store.log(run_id, 0, named(results), model_id, used)
     columns = results.astype(object).where(results.notna(), None).to_dict("list")
     store.log_table(run_id, columns, "results.json")
     store.end(run_id)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from soup.data.shifts.protocol import REAL
 from soup.evaluation.number_scores import NUMBER_SCORES
 from soup.evaluation.score_text import ACCURACY, score_text
+from soup.pipeline.data_sets import metrics_of
 
 CURVES = (ACCURACY, "matthews", "f1", "f1-accuracy", *NUMBER_SCORES)
 NAMED_SCORES = (*CURVES[1:], "mse")
@@ -46,8 +46,7 @@ def named(rows: pd.DataFrame) -> dict[str, float]:
     """A model's figures by MLflow's names: test/accuracy, shift/<name>/nll, shifts/accuracy."""
     metrics = {}
     for row in rows.to_dict("records"):
-        split = row["split"]
-        prefix = split if split in ("heldout", "test", REAL, "shifts") else f"shift/{split}"
+        prefix = metrics_of(row["split"])
         for figure in ("accuracy", "nll", "ece", *NAMED_SCORES):
             if not math.isnan(row.get(figure, math.nan)):
                 metrics[f"{prefix}/{figure}"] = row[figure]

@@ -1,5 +1,6 @@
 """register: the soup -> a version of a registered model, and the champion if it is better."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,9 @@ from soup.pipeline.stage_record import read_record
 from soup.pipeline.task_score import score_of, score_settings
 
 LINKED = 20  # ingredients in a version's description
-ROWS = 30  # splits there
+ROWS = 20  # splits there
+NEXT = "\n"
+REPORT = "/artifacts/report.html"  # which the stage `report` writes
 
 
 class Answered(NamedTuple):
@@ -80,8 +83,8 @@ def run(project: Project) -> dict[str, Any]:
         }
     numbers = own.numbers is not None
     names = {s: name if numbers or name in figures else ACCURACY for s, figures in every.items()}
-    description = _description(store, soup, cooked, metrics, names)
-    store.describe(soup.run_id, description)
+    description, whole = _description(store, soup, cooked, metrics, names)
+    store.describe(soup.run_id, description, whole)
     version = tracking.register(
         store,
         project.params.registry.model,
@@ -197,25 +200,43 @@ def _description(
     cooked: Mapping[str, Any],
     metrics: Mapping[str, Any],
     names: Mapping[str, str],
-) -> str:
-    """Markdown that MLflow shows on the version's page, with links to where it came from."""
+) -> tuple[str, str]:
+    """Markdown that MLflow shows on the pages of the soup's run and of its version, and the same
+    with all that is left out there.
 
-    def named(run: tracking.Tracked) -> str:
-        # Relative, so that it works on whichever address the store is served from.
-        page = f"#/experiments/{store.experiment_id}/runs/{run.run_id}"
-        return f"[{run.name}]({page}?workflowType=machine_learning)"
-
+    MLflow's PostgreSQL holds 5,000 characters: 20 ingredients of 140, and 20 splits of 80.
+    """
     run_ids = parse_json(store.whole(soup.tags["ingredients"]), f"tag ingredients of {soup.name}")
-    # MLflow's PostgreSQL holds 5,000 characters: 20 links of 110, and 30 rows.
-    shown = [named(run) for run in store.get(run_ids[:LINKED])]
-    ingredients = some([*shown, *run_ids[LINKED:]], LINKED, last=" ")
-    rows = [
-        f"| {split} | {score_text(names[split], m['best_single'])} "
-        f"| {score_text(names[split], m['soup'])} | {100 * m['gain']:+.2f} |"
-        for split, m in metrics.items()
+    kept, heldout = store.get(run_ids), names.get("heldout", ACCURACY)
+    splits = [_split_row(split, figures, names[split]) for split, figures in metrics.items()]
+    ingredients = [
+        f"| {_linked(store, run)} "
+        f"| {score_text(heldout, run.metrics.get(f'heldout/{heldout}', math.nan))} |"
+        for run in kept
     ]
-    return (
-        f"A {cooked['recipe']} soup of {ingredients}, cooked by {named(soup)}, "
-        "which lists them in its artifact ingredients.json.\n\n"
-        "| split | best single | soup | gain |\n|---|---|---|---|\n" + some(rows, ROWS, "\n") + "\n"
-    )
+
+    def text(rows: int, linked: int) -> str:
+        return (
+            f"A {cooked['recipe']} soup of {len(kept)} ingredients, cooked by "
+            f"{_linked(store, soup)}, with its {_linked(store, soup, 'report', REPORT)}.\n\n"
+            "| split | best single | soup | gain |\n|---|---|---|---|\n"
+            f"{some(splits, rows, NEXT)}\n\n"
+            f"| ingredient | held-out |\n|---|---|\n{some(ingredients, linked, NEXT)}\n"
+        )
+
+    return text(ROWS, LINKED), text(len(splits), len(ingredients))
+
+
+def _split_row(split: str, figures: Mapping[str, Any], name: str) -> str:
+    """A row of scores in percent, and of their difference with its interval."""
+    gain = f"{100 * figures['gain']:+.2f}"
+    if "gain_low" in figures:
+        gain += f" ({100 * figures['gain_low']:+.2f} to {100 * figures['gain_high']:+.2f})"
+    scores = (score_text(name, figures[which]) for which in ("best_single", "soup"))
+    return f"| {split} | {' | '.join(scores)} | {gain} |"
+
+
+def _linked(store: tracking.Store, run: tracking.Tracked, name: str = "", within: str = "") -> str:
+    """A link to a run, or to something within it; relative, for whichever address serves it."""
+    page = f"#/experiments/{store.experiment_id}/runs/{run.run_id}{within}"
+    return f"[{name or run.name}]({page}?workflowType=machine_learning)"

@@ -1,5 +1,6 @@
 """The fine-tunes of a sweep: what each is made of, and what trains it."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,5 +88,7 @@ def fine_tunes(
         )
         steps = steps_per_epoch(examples, hyperparameters.batch_size)
         total = hyperparameters.epochs * steps
-        parts[name] = FineTune(digest, name, job.folder, total, params, tags, job)
+        exact = {"hyperparameters": json.dumps(params)}
+        shown = hyperparameters.readable()
+        parts[name] = FineTune(digest, name, job.folder, total, shown, tags | exact, job)
     return parts

@@ -18,6 +18,7 @@ from typing import Any
 from soup.evaluation.heldout import Result, result_from
 from soup.files import of_file, of_value, write_json
 from soup.models import DESCRIPTION_FILE
+from soup.pipeline.data_sets import development_sets
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.sweep import imported_pool
@@ -32,7 +33,7 @@ from soup.pipeline.sweep.recording import (
     tell_unused,
 )
 from soup.pipeline.sweep.watcher import Watcher
-from soup.tracking import Store, end_with, log_system_metrics
+from soup.tracking import DataSet, Store, end_with, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed
@@ -66,6 +67,7 @@ class Sweep:
     _cache: Path
     _tags: dict[str, str]
     _probe: Result
+    _data_sets: tuple[DataSet, ...] = ()
 
     @staticmethod
     def open(project: Project, code: str, threads: int) -> "Sweep":
@@ -105,7 +107,8 @@ class Sweep:
         tags = project.lineage() | {"sweep": digest}
         tags |= {key: shared[key] for key in ("base", "model", "split")}
         known = store.find(digest)
-        run_id = known.run_id if known else start_sweep(store, project.params, digest, tags)
+        used = development_sets(project)
+        run_id = known.run_id if known else start_sweep(store, project.params, digest, tags, used)
         probed = read_record(project.out / "probe.json", errors=Real, examples=int)
         stored = store.finished(run_id)
         if known is None:
@@ -120,7 +123,9 @@ class Sweep:
         listing = imported_pool.listing(project) if imported else ""
         probe = result_from(probed, start)
         cache = project.cache / "models"
-        return Sweep(store, run_id, parts, finished, imported, listing, score, cache, tags, probe)
+        return Sweep(
+            store, run_id, parts, finished, imported, listing, score, cache, tags, probe, used
+        )
 
     @property
     def steps(self) -> dict[str, int]:
@@ -235,7 +240,14 @@ class Sweep:
             )
         done = outcomes.values()
         runs, best = finish_sweep(
-            self.store, self.run_id, self._probe, self._tags, done, self.score, self._cache
+            self.store,
+            self.run_id,
+            self._probe,
+            self._tags,
+            done,
+            self.score,
+            self._cache,
+            self._data_sets,
         )
         what = "checkpoints imported" if self.imported else f"fine-tunes, {len(runs)} ingredients"
         summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} {what}, {best}"
@@ -282,7 +294,9 @@ class Sweep:
         digest, name = part.digest_of(average), part.names[average]
         params = dict(part.params) | ({"average": average} if average else {})
         tags = {**self._tags, **part.tags}
-        run_id = self.store.start("ingredient", digest, name, tags, params, self.run_id)
+        run_id = self.store.start(
+            "ingredient", digest, name, tags, params, self.run_id, self._data_sets
+        )
         log.info("run opened", extra={"fine_tune": name, "run": run_id})
         return run_id
 
@@ -297,4 +311,6 @@ class Sweep:
 
     def _record(self, part: Part, run_id: str, name: str, result: Result) -> None:
         tags = {**self._tags, **part.tags}
-        record_ingredient(self.store, run_id, name, result, tags, part.steps, self.score)
+        record_ingredient(
+            self.store, run_id, name, result, tags, part.steps, self.score, self._data_sets
+        )

@@ -2,8 +2,10 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,7 @@ from prefect.settings import (
 )
 
 from flows.server.temporary import temporary_server
+from soup.older_databases import copies
 from tests import doors, homes
 
 pytestmark = pytest.mark.slow
@@ -79,6 +82,28 @@ def test_its_history_is_where_make_ui_looks_unless_prefect_home_is_set(
     ):
         pass
     assert given["PREFECT_HOME"] == (home or str(tmp_path / ".prefect"))
+
+
+def test_a_history_of_an_earlier_prefect_is_copied_before_the_server_migrates_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Began(Exception): ...
+
+    def began(*_: object, **__: object) -> None:
+        assert len(copies(database)) == 1
+        raise Began
+
+    database = homes.furnish(tmp_path) / "prefect.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9725c1cbee35'")  # the first
+    monkeypatch.setattr(subprocess, "Popen", began)
+    with (
+        temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}),
+        pytest.raises(Began),
+        temporary_server(),
+    ):
+        pass
+    assert "was of an earlier prefect" in " ".join(capsys.readouterr().out.split())
 
 
 def test_it_refuses_strangers_and_its_password_is_nowhere_but_in_the_run(

@@ -1,5 +1,6 @@
 """What evaluate looks at: images of each split once, and keys to the answers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,17 @@ from PIL import Image
 from soup.config.params import parse
 from soup.data.loading.examples import ImageExamples
 from soup.data.shifts.imagenet import wnids
+from soup.data.split.manifest import Manifest
 from soup.evaluation.result_tables import Model, table
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import Targets
+from soup.pipeline.data_sets import development_sets, evaluation_sets
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import prepare
 from soup.pipeline.stages.evaluate import _log, resampling_of
+from soup.tracking import DataSet
+from soup.tracking.tracked import Tracked
 from tests import checkouts, imagenets, worlds
 
 HELD = [0, 1, 409, 423, 530]
@@ -94,11 +99,23 @@ class Notebook:
     def __init__(self) -> None:
         self.logged: dict[str, float] = {}
 
-    def log(self, run_id: str, step: int, metrics: dict[str, float]) -> None:
+    def get(self, run_ids: list[str]) -> list[Tracked]:
+        return [Tracked(run_id, "m", "FINISHED", "m-1", {}, {}, {}) for run_id in run_ids]
+
+    def log(
+        self, run_id: str, step: int, metrics: dict[str, float], model: str, of: Sequence[DataSet]
+    ) -> None:
+        assert model == "m-1"
         self.logged |= metrics
+        self.starts = {data_set.metrics: data_set for data_set in of}
+
+    def log_inputs(self, run_id: str, data_sets: Sequence[DataSet]) -> None:
+        self.inputs = [*data_sets]
 
 
-def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Project) -> None:
+def test_each_split_is_scored_over_its_own_and_logged_by_its_name(
+    project: Project, tmp_path: Path
+) -> None:
     sets, keys = opened(project)
     rng = np.random.default_rng(0)
     logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
@@ -108,6 +125,28 @@ def test_each_split_is_scored_over_its_own_and_logged_by_its_name(project: Proje
     counts = dict(zip(frame["split"], frame["n"], strict=True))
     assert counts == {"heldout": 5, "test": 10, "objectnet": 6, "real": 5, "shifts": 6}
     store: Any = Notebook()
-    _log(store, frame, {"m": "run"})
+    _log(store, frame, {"m": "run"}, evaluation_sets(project))
     names = {name.removesuffix("/accuracy") for name in store.logged if name.endswith("accuracy")}
     assert names == {"heldout", "test", "shift/objectnet", "real", "shifts"}
+    assert names - {"shifts"} == store.starts.keys()  # a mean over data sets is of none of them
+    assert store.inputs == [*store.starts.values()]
+    sets = {name: (used.context, used.profile["examples"]) for name, used in store.starts.items()}
+    assert sets == {
+        "heldout": ("heldout", 5),
+        "test": ("test", 10),
+        "shift/objectnet": ("shift objectnet", 6),
+        "real": ("test", 5),
+    }
+    train, heldout = development_sets(project)
+    assert (train.context, train.profile) == ("training", {"examples": 10, "classes": 5})
+    assert heldout == store.starts["heldout"]
+    root = tmp_path / "data"
+    wanted = {"train": "train", "heldout": "train", "test": "test", "real": "test"}
+    made = {used.name: used for used in (train, *evaluation_sets(project))}
+    assert {name.removeprefix("data/"): used.source for name, used in made.items()} == {
+        **{split: str(root / folder) for split, folder in wanted.items()},
+        "objectnet": str(root / "objectnet-1.0"),
+    }
+    rows = project.manifest(project.development).split("heldout")
+    assert heldout.digest == Manifest(rows).digest
+    assert len({used.digest for used in made.values()}) == len(made)

@@ -45,7 +45,11 @@ def test_the_figures_are_the_models_own_and_become_tags_of_the_version(project: 
     assert version.tags["evaluation.tiny"] == found["run_id"]
     assert version.tags["evaluation.tiny.test"] == f"{found['accuracy']['test']:.6f}"
     logged = store.client.get_run(found["run_id"])
+    sets = {given.dataset.name for given in logged.inputs.dataset_inputs}
+    assert sets == {"data/heldout", "data/test", "data/dark"}
     (used,) = logged.inputs.model_inputs
+    metrics = store.client.get_logged_model(used.model_id).metrics
+    assert ("test/nll", "data/test") in {(m.key, m.dataset_name) for m in metrics}
     assert used.model_id == tracking.model_of(store, version) != ""
 
 

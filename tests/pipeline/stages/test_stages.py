@@ -163,6 +163,20 @@ def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
 
     first = registered("greedy", "f")
     assert first["promoted"]
+    soup = swept.store().client.get_run(first["run_id"])
+    used = {each.dataset.name: each.tags[0].value for each in soup.inputs.dataset_inputs}
+    assert used == {
+        "data/heldout": "heldout",
+        "data/test": "test",
+        "data/dark": "shift dark",
+    }
+    kept = [run.model_id for run in soup.inputs.model_inputs]
+    for model_id in (*kept, soup.data.tags["soup.model_id"]):
+        metrics = swept.store().client.get_logged_model(model_id).metrics
+        found = {metric.key: metric.dataset_name for metric in metrics}
+        assert found["heldout/accuracy"] == "data/heldout"
+        assert found["test/accuracy"] == "data/test"
+        assert found["shift/dark/nll"] == "data/dark"
     again = register.run(swept)
     assert (again["version"], again["promoted"]) == (first["version"], False)
     second = registered("uniform", "g")

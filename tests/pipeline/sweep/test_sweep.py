@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from soup.errors import DiskFull
 from soup.pipeline.project import Project
 from soup.pipeline.sweep import fine_tunes
 from soup.pipeline.sweep.part import SweepError
+from soup.pipeline.sweep.sampling import sample
 from soup.pipeline.sweep.sweep import Sweep
+from soup.train.hyperparameters import Hyperparameters
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Failed
 from tests.checkouts import parameters
@@ -149,10 +151,29 @@ def test_all_hyperparameters_are_logged_with_the_run(project: Project) -> None:
     (run,) = project.store().get([runs_of(project)["ft-000"]])
     expected = sweep.parts["ft-000"].params
     assert run.params == {name: str(value) for name, value in expected.items()}
-    assert {"optimizer", "batch_size", "warmup", "clip", "precision", "crop", "flip"} <= set(
-        run.params
-    )
+    assert run.params.keys() == {field.name for field in fields(Hyperparameters)}
     assert (run.tags["threads"], run.tags["devices"]) == ("1", "1")
+    exact = Hyperparameters.from_dict(json.loads(run.tags["hyperparameters"]))
+    assert exact == sample(project.params.sweep)[0]
+    assert float(run.params["lr"]) == pytest.approx(exact.lr, rel=1e-5)
+    assert len(run.params["lr"]) < 12 < len(str(exact.lr))
+
+
+def test_runs_of_a_sweep_have_its_data_sets_and_models_their_held_out_figures(
+    project: Project,
+) -> None:
+    store = project.store()
+    sweep = Sweep.open(project, code="code", threads=1).run_id
+    for run_id in (sweep, *runs_of(project).values()):
+        given = store.client.get_run(run_id).inputs.dataset_inputs
+        assert {each.dataset.name: each.tags[0].value for each in given} == {
+            "data/train": "training",
+            "data/heldout": "heldout",
+        }
+    for run in store.get([*runs_of(project).values()]):
+        figures = {m.key: m for m in store.client.get_logged_model(run.model_id).metrics}
+        assert figures["heldout/accuracy"].value == run.metrics["heldout/accuracy"]
+        assert figures["heldout/accuracy"].dataset_name == "data/heldout"
 
 
 def test_averages_are_ingredients_with_runs_of_their_own(project: Project) -> None:
