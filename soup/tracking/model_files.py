@@ -7,6 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from mlflow.artifacts import download_artifacts
+from mlflow.models import ModelSignature
+from mlflow.types.schema import AnyType, ColSpec, DataType, Map, Schema
 
 from soup.known_digests import sha256
 from soup.models import DESCRIPTION_FILE, Architecture
@@ -39,8 +41,8 @@ def save_pyfunc(source: Path, target: Path, weights_digest: str = "") -> None:
     The pyfunc holds safetensors and JSON: no pickle, and no code, because what loads it is the
     installed package. MLmodel states the digests of the other files, by which `soup.serving` checks
     them however the model is loaded. The requirements name all that the package needs to serve the
-    model, but not the package, which is on no index. There is no input schema, because the model
-    takes encoded images as well as arrays, which no schema can say.
+    model, but not the package, which is on no index. The signature says what the model takes and
+    answers.
 
     Args:
         weights_digest: the SHA-256 of the weights, if it is known.
@@ -50,9 +52,10 @@ def save_pyfunc(source: Path, target: Path, weights_digest: str = "") -> None:
     from mlflow import pyfunc
     from mlflow.models import Model
 
+    architecture = Architecture.load(source / DESCRIPTION_FILE)
     needed = ("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "numpy", "pandas")
     also = ["fsspec", "pillow", "scipy", "pydantic", "pyyaml", "jaxtyping"]
-    if Architecture.load(source / DESCRIPTION_FILE).of_text:
+    if architecture.of_text:
         also += ["transformers", "tokenizers"]
     with _requirements_unchecked():
         pyfunc.save_model(
@@ -63,8 +66,31 @@ def save_pyfunc(source: Path, target: Path, weights_digest: str = "") -> None:
         )
     description = Model.load(str(target))
     weights = f"data/{source.name}/{WEIGHTS_FILE}"
+    description.signature = signature_of(architecture)
     description.metadata = digests_to_state(target, {weights: weights_digest})
     description.save(str(target / DESCRIPTION))
+
+
+def signature_of(architecture: Architecture) -> ModelSignature:
+    """What a model takes and answers, as MLflow shows it.
+
+    An image is an encoded file or an array of pixels, which only the type Any can say, and a
+    request may be a table, a list or an array. So the signature is marked as one of type hints,
+    with which MLflow passes every input on, to be checked by `soup.serving`: it would refuse lists.
+    """
+    text, number = DataType.string, DataType.double
+    if architecture.of_text:
+        inputs = [ColSpec(text, "text"), ColSpec(text, "text_pair", required=False)]
+    else:
+        inputs = [ColSpec(AnyType(), "image")]
+    # An example that cannot be used has an error in the place of the others.
+    answers = {"label": text, "probability": number, "probabilities": Map(number)}
+    if architecture.predicts_numbers:
+        answers = {"number": number}
+    outputs = [ColSpec(kind, name, False) for name, kind in {**answers, "error": text}.items()]
+    signature = ModelSignature(Schema(inputs), Schema(outputs))
+    signature._is_signature_from_type_hint = True
+    return signature
 
 
 @contextmanager

@@ -34,9 +34,10 @@ REQUESTS = {
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
-    """MLflow's own server of the same model."""
+def peers(tmp_path_factory: pytest.TempPathFactory) -> tuple[TestClient, TestClient]:
+    """MLflow's own servers of the same model, without its signature and with it."""
     import mlflow
+    from mlflow.models import Model
     from mlflow.pyfunc import scoring_server
 
     from soup.tracking import save_pyfunc
@@ -44,7 +45,18 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     folder = tmp_path_factory.mktemp("peer")
     (folder / "soup").mkdir()
     save_pyfunc(put(folder / "soup", tiny(seed=4)), folder / "model")
-    return TestClient(scoring_server.init(mlflow.pyfunc.load_model(str(folder / "model"))))
+    signed = TestClient(scoring_server.init(mlflow.pyfunc.load_model(str(folder / "model"))))
+    description = Model.load(str(folder / "model"))
+    description.signature = None
+    description.save(str(folder / "model" / "MLmodel"))
+    plain = TestClient(scoring_server.init(mlflow.pyfunc.load_model(str(folder / "model"))))
+    return plain, signed
+
+
+@pytest.fixture(scope="module")
+def peer(peers: tuple[TestClient, TestClient]) -> TestClient:
+    """MLflow's own server of the same model without a signature, with which it takes all forms."""
+    return peers[0]
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -58,6 +70,18 @@ def test_it_answers_as_mlflow_s_server_does(
     assert [{**row, "error": bool(row["error"])} for row in rounded(rows)] == [
         {**row, "error": bool(row["error"])} for row in rounded(expected)
     ]
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_with_the_signature_mlflow_s_server_takes_all_forms_of_inputs_and_names_them_to_others(
+    peers: tuple[TestClient, TestClient], name: str
+) -> None:
+    plain, signed = (ask(peer, REQUESTS[name]) for peer in peers)
+    if "inputs" in REQUESTS[name]:
+        assert (signed.status_code, signed.json()) == (200, plain.json())
+    else:
+        assert signed.status_code == 400
+        assert "'inputs'" in signed.json()["message"]
 
 
 def test_mlflow_s_other_addresses_are_there(client: TestClient, peer: TestClient) -> None:

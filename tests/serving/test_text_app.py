@@ -46,14 +46,18 @@ def client(classifier: TextClassifier) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def peer(text_soup: Path, tmp_path_factory: pytest.TempPathFactory) -> TestClient:
-    """MLflow's own server of the same model."""
+    """MLflow's own server of the same model without a signature, with which it takes all forms."""
     import mlflow
+    from mlflow.models import Model
     from mlflow.pyfunc import scoring_server
 
     from soup.tracking import save_pyfunc
 
     folder = tmp_path_factory.mktemp("peer") / "model"
     save_pyfunc(text_soup, folder)
+    description = Model.load(str(folder))
+    description.signature = None
+    description.save(str(folder / "MLmodel"))
     return TestClient(scoring_server.init(mlflow.pyfunc.load_model(str(folder))))
 
 
