@@ -1,24 +1,28 @@
 """What each study holds in memory: 72 generated fine-tunes of ViT-B/32, few examples.
 
-    python benchmarks/study_memory.py --width 768 --studies angle landscape
+    python benchmarks/study_memory.py --width 768 --studies angle distillation
 
-The fine-tunes are made when they are read, from one start and a pattern of their own, so that no
-disk is needed. Every study of one sweep runs in a process of its own, with the options below:
-they bound its time, and not what it holds. Memory is private (anonymous), above what the process
-held before the study: the libraries, the network, and the start (two models more). It is told in
-models; our limit is 4 of all. Studies that cook a greedy soup read thousands of models, and take
-minutes; a smaller --width has as many models, and relatively larger activations. The passes are
-real ones, in the pipeline's own predictor.
+The fine-tunes are made when they are read, from the file of one start and a pattern of their own,
+so that they need no disk. Every study runs in a process of its own, with the options below, which
+bound its time and not what it holds. Memory is private (anonymous), above what the process holds
+once the libraries are loaded: the network of the passes counts. It is told in models; our limit is
+4 of all. Studies that cook greedy soups read thousands of models, and take minutes; a smaller
+--width has as many models, and relatively larger activations. The passes are real ones, in the
+pipeline's own predictor, and the distilled model is trained as the pipeline trains it.
 """
 
 import argparse
+import math
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,46 +36,67 @@ from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.targets import among_present
 from soup.files import of_value
 from soup.models import Architecture
-from soup.models.building import build
+from soup.models.building import build, library
 from soup.pipeline.study_bench import Predictor
+from soup.pipeline.study_others import Transplanted
+from soup.pipeline.study_student import Students
 from soup.studies import study_of
 from soup.studies.bench import Bench
 from soup.studies.kept import Kept
 from soup.studies.model import Model
-from soup.weights.mapping import LazyWeights, specs
+from soup.studies.other_data import ZERO_SHOT
+from soup.studies.study import BASE
+from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.mapping import LazyWeights, Reader
 
-FINE_TUNES, EXAMPLES, CLASSES, SIZE = 72, 20, 10, 224
-OPTIONS = {
+FINE_TUNES, EXAMPLES, CLASSES, SIZE = 72, 20, 10, 64
+OTHERS = 6  # fine-tunes on other data: those of the paper
+OPTIONS: dict[str, dict[str, Any]] = {
     "landscape": {"points": 3},
-    "angle": {"pairs": 3},
+    "angle": {"pairs": 100},  # which have nearly all of the models
     "soup-ensemble": {"pairs": 2},
-    "large-rates": {"points": 3, "models": [f"ft-{n:03}" for n in range(4)]},
+    "large-rates": {"points": 3},
     "wise-ft": {"points": 3},
     "calibration": {},
     "hyperparameters": {},
     "averages": {},
     "number-of-models": {"orders": 1},
+    "distillation": {},
+    "weak-pretraining": {},
+    "other-data": {},
 }
 
 
 class Generated(LazyWeights):
-    """A fine-tune that is made when it is read: the start, and itself shifted by some places."""
+    """A fine-tune that is made when it is read: the start, mixed with itself some places on."""
 
-    def __init__(self, start: dict[str, Tensor], number: int) -> None:
-        self._start, self._number, self.specs = start, number, specs(start)
+    def __init__(self, start: Checkpoint, number: int) -> None:
+        self._start, self._number, self.specs = start, number, start.specs
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._start[name]
-        moved = tensor.flatten().roll(self._number + 1).view_as(tensor)
-        return torch.lerp(tensor, moved, 0.02 + 0.001 * self._number)
+        spec = self.specs[name]
+        return self.reader(name)(0, math.prod(spec.shape)).view(spec.shape)
+
+    def reader(self, name: str) -> Reader:
+        flat = self._start[name].flatten()  # mapped, so that its pages are the system's
+
+        def read(first: int, last: int) -> Tensor:
+            begin = (first + self._number + 1) % len(flat)
+            moved = flat[begin : begin + last - first]
+            if len(moved) < last - first:
+                moved = torch.cat([moved, flat[: last - first - len(moved)]])
+            return torch.lerp(flat[first:last], moved, 0.02 + 0.01 * self._number)
+
+        return read
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Pictures of noise, as `soup.evaluation.examples.Examples`."""
+    """Pictures of noise, each of a contrast of its own, as `soup.evaluation.examples.Examples`."""
 
     digest: str
     labels: NDArray[np.int64]
+    size: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,72 +104,111 @@ class Noise:
     def groups(self, _indices: NDArray[np.int64], _size: int) -> None:
         return None
 
+    def batches(
+        self, indices: NDArray[np.int64], size: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        for start in range(0, len(indices), size):
+            yield self.compact(indices[start : start + size]).to(device)
+
     def compact(self, indices: NDArray[np.int64]) -> Tensor:
         generator = torch.Generator().manual_seed(len(self.digest))
-        pictures = torch.randn(len(self), 3, SIZE, SIZE, generator=generator)
+        pictures = torch.randn(len(self), 3, self.size, self.size, generator=generator)
+        pictures *= torch.linspace(0.1, 4, len(self))[:, None, None, None]
         return pictures[torch.from_numpy(indices)]
 
     def prepare(self, compact: Tensor, /) -> Tensor:
         return compact
 
 
-def bench(folder: Path, width: int) -> Bench:
-    """A sweep of generated fine-tunes that differ in seed, rate and kind of average."""
+def bench(
+    folder: Path, study: str, size: int = SIZE, fine_tunes: int = FINE_TUNES, **kwargs: int
+) -> Bench:
+    """The sweep that a study takes: fine-tunes that differ in seed, rate and kind of average.
+
+    Args:
+        size: of the pictures, in pixels.
+        kwargs: of timm, that shape the vision transformer.
+    """
+    opened = _sweep(folder / "sweep", size, fine_tunes, max(2, fine_tunes // 6), kwargs)
+    if study == "weak-pretraining":
+        opened.others = {"weaker": _sweep(folder / "weaker", size, fine_tunes, 0, kwargs)}
+    if study == "other-data":
+        head = {name: opened.models[BASE].weights[name] for name in ("head.weight", "head.bias")}
+        of_others = dict(zip([ZERO_SHOT, *opened.ranked], opened.models.values(), strict=True))
+        for name in [ZERO_SHOT, *opened.ranked[:OTHERS]]:
+            weights = of_others[name].weights
+            assert isinstance(weights, LazyWeights)
+            opened.models[name] = Model(name, Transplanted(weights, head), f"transplanted {name}")
+        opened.others = dict.fromkeys(opened.ranked[:OTHERS], opened)
+    return opened
+
+
+def _sweep(
+    folder: Path, size: int, fine_tunes: int, averages: int, kwargs: Mapping[str, int]
+) -> Bench:
     torch.manual_seed(0)
-    heads = max(1, width // 64)
-    kwargs = {"embed_dim": width, "num_heads": heads}
-    architecture = Architecture(
-        "timm", "vit_base_patch32_224", tuple(map(str, range(CLASSES))), SIZE, kwargs=kwargs
-    )
-    model = build(architecture)
-    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    names = [f"ft-{number:03}" for number in range(FINE_TUNES - 12)]
-    names += [f"ft-{number:03}-ema-0.99" for number in range(12)]
-    models = {"probe": Model("probe", start, of_value("probe"))}
+    classes, shape = tuple(map(str, range(CLASSES))), {"img_size": size, **kwargs}
+    architecture = Architecture("timm", "vit_base_patch32_224", classes, size, kwargs=shape)
+    network = build(architecture)
+    save(network.state_dict(), folder / "start.safetensors")
+    start = Checkpoint(folder / "start.safetensors")
+    names = [f"ft-{number:03}" for number in range(fine_tunes - averages)]
+    names += [f"ft-{number:03}-ema-0.99" for number in range(averages)]
+    models = {BASE: Model(BASE, start, of_value(BASE))}
     for number, name in enumerate(names):
         settings = {"lr": [1e-5, 3e-5, 1e-4][number % 3], "seed": number // 3, "augment": "none"}
+        settings |= {"epochs": 1, "batch_size": 4}
         models[name] = Model(name, Generated(start, number), of_value(name), settings)
+    predictor = Predictor(network, architecture.model, EXAMPLES, bf16=False, recalibration=None)
     labels = np.arange(EXAMPLES) % CLASSES
-    sets = {name: Noise(name, labels) for name in ("train", "heldout", "test", "sketch", "art")}
+    of_set = {name: Noise(name, labels, size) for name in ("train", "test", "sketch", "art")}
+    heldout = Noise("heldout", labels, size)
+    # The first fine-tune is right on all of held-out: greedy soups then stay small, and quick.
+    right = predictor(models[names[0]].weights, heldout, False).argmax(axis=1)
+    sets = {**of_set, "heldout": replace(heldout, labels=right)}
     return Bench(
         models=models,
-        base="probe",
+        base=BASE,
         ranked=names,
         candidates=names,
         sets=sets,
-        targets={name: among_present(name, labels) for name in sets},
+        targets={name: among_present(name, of.labels) for name, of in sets.items()},
         shifts=["sketch", "art"],
         architecture=architecture,
-        predict=Predictor(model, architecture.model, EXAMPLES, bf16=False, recalibration=None),
+        predict=predictor,
         kept=Kept(folder, AnswerStore(folder / "answers")),
+        teach=Students(folder / "students", predictor.lend, lambda: start),
     )
 
 
 def measured(name: str, width: int) -> None:
     """Run one study here, and print its seconds and its memory in models."""
-    import os
-
     torch.set_num_threads(1)
+    library("timm")
+    study = study_of(name)
+    before = peak = private(os.getpid())
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, private(os.getpid()))
+
     with tempfile.TemporaryDirectory() as folder:
-        opened = bench(Path(folder), width)
-        size = sum(t.numel() * 4 for t in opened.models["probe"].weights.values()) / 1e6
-        before = peak = private(os.getpid())
-        done = threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.02):
-                peak = max(peak, private(os.getpid()))
-
         watcher = threading.Thread(target=watch)
         watcher.start()
-        begun = time.perf_counter()
-        study_of(name).run(opened, StudyOptions.model_validate(OPTIONS[name]))
-        seconds = time.perf_counter() - begun
-        done.set()
-        watcher.join()
+        try:
+            shape = {"embed_dim": width, "num_heads": max(1, width // 64)}
+            opened = bench(Path(folder), name, **shape)
+            begun = time.perf_counter()
+            study.run(opened, StudyOptions.model_validate(OPTIONS[name]))
+            seconds = time.perf_counter() - begun
+        finally:
+            done.set()
+            watcher.join()
+        size = sum(t.nbytes for t in opened.models[BASE].weights.values()) / 1e6
     above = peak - before
-    print(f"| {name} | {size:.0f} | {above:.0f} | {above / size:.1f} | {seconds:.0f} |", flush=True)
+    print(f"| {name} | {size:.0f} | {above:.0f} | {above / size:.2f} | {seconds:.0f} |", flush=True)
 
 
 def main() -> None:
@@ -157,7 +221,7 @@ def main() -> None:
         measured(given.studies[0], given.width)
         return
     print(machine())
-    print("| study | a model, MB | above the start, MB | models | seconds |")
+    print("| study | a model, MB | held, MB | models | seconds |")
     print("|---|--:|--:|--:|--:|", flush=True)
     for name in given.studies:
         command = [sys.executable, __file__, "--here", "--width", str(given.width)]

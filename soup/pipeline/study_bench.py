@@ -1,5 +1,7 @@
 """The models and examples of a finished sweep, as studies get them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from torch import nn
@@ -27,7 +29,14 @@ from soup.studies.kept import Kept
 from soup.studies.model import Model
 from soup.studies.point import mean, only
 from soup.studies.study import BASE
-from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, prediction_store
+from soup.tracking import (
+    WEIGHTS_DIGEST,
+    Store,
+    Stored,
+    TrackingError,
+    ingredients,
+    prediction_store,
+)
 from soup.weights import Weights
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
@@ -60,14 +69,9 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
     Raises:
         BadInput: its models are gone; the message has the command that makes them.
     """
-    try:
+    with _told_how_to_make_again(file):
         store = project.store()
         pool = CandidatePool(project, store, probe_too=True)
-    except TrackingError as error:
-        raise BadInput(
-            f"the models of the sweep cannot be read: {error}\n"
-            f"to make them again: python -m flows finetune --params {file}"
-        ) from None
     sets, targets = sets_of(project, pool.architecture, pool.heldout)
     train = training_of(project, pool.architecture, images or TRAINING)
     sets = {TRAIN: train, **sets}
@@ -91,6 +95,7 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         models[name] = Model(name, Checkpoint(cooked_file), of_file(cooked_file))
         soups[recipe] = only(name)
     answers = answers_of(project)
+    predictor = Predictor(pool.model, pool.architecture.model, batch, bf16, recalibration)
     return Bench(
         models=models,
         base=base,
@@ -101,7 +106,7 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         targets=targets,
         shifts=[*project.params.data.shifts],
         architecture=pool.architecture,
-        predict=Predictor(pool.model, pool.architecture.model, batch, bf16, recalibration),
+        predict=predictor,
         kept=Kept(project.cache / "studies", answers),
         images=images,
         find=partial(_known, store, answers),
@@ -110,12 +115,32 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         resampling=Resampling(wanted.bootstrap, wanted.confidence, wanted.seed),
         track=project.track,
         teach=Students(
-            project.cache / "studies" / "students",
-            pool.architecture,
-            lambda: models[BASE].weights,
-            project.device(),
+            project.cache / "studies" / "students", predictor.lend, lambda: models[BASE].weights
         ),
     )
+
+
+def best_of(project: Project, file: str) -> Model:
+    """The best fine-tune of a finished sweep on held-out, without a network for its passes.
+
+    Raises:
+        BadInput: its models are gone; the message has the command that makes them.
+    """
+    runs = read_record(project.out / "finetune.json", runs=dict)["runs"]
+    with _told_how_to_make_again(file):
+        everyone = ingredients(project.store(), [*runs.values()], project.cache / "models")
+    return _model(next(stored for stored in everyone if stored.ingredient.name != BASE))
+
+
+@contextmanager
+def _told_how_to_make_again(file: str) -> Iterator[None]:
+    try:
+        yield
+    except TrackingError as error:
+        raise BadInput(
+            f"the models of the sweep cannot be read: {error}\n"
+            f"to make them again: python -m flows finetune --params {file}"
+        ) from None
 
 
 class Predictor:
@@ -155,6 +180,11 @@ class Predictor:
             self._loaded = weights
         self.passes += 1
         return predict(self._model, examples, self._batch_size, self._bf16)
+
+    def lend(self) -> nn.Module:
+        """The network, for use until the next pass, which loads its weights anew."""
+        self._loaded = None
+        return self._model
 
 
 def _known(store: Store, answers: AnswerStore, split: str, digest: str) -> Logits | None:

@@ -12,13 +12,13 @@ from soup.evaluation.prediction_cache import digest_of
 from soup.files import of_file, of_value
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import Stage
-from soup.pipeline.study_bench import bench_of, models_of
+from soup.pipeline.study_bench import bench_of, best_of, models_of
 from soup.studies.bench import Bench
 from soup.studies.model import Model
 from soup.studies.other_data import ZERO_SHOT
 from soup.weights import Weights, materialize, specs
 from soup.weights.checkpoint import Checkpoint
-from soup.weights.mapping import LazyWeights
+from soup.weights.mapping import LazyWeights, Reader, reader
 from soup.weights.shards import WEIGHTS_FILE
 
 
@@ -31,6 +31,9 @@ class Transplanted(LazyWeights):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._head[name] if name in self._head else self._weights[name]
+
+    def reader(self, name: str) -> Reader:
+        return reader(self._head if name in self._head else self._weights, name)
 
 
 def projects_of(project: Project, files: Sequence[str]) -> dict[str, Project]:
@@ -102,13 +105,12 @@ def add_others(
                 f"{name} has another base than {project.params.experiment}: backbones are averaged "
                 "only if all were fine-tuned from one model"
             )
-        opened = bench_of(other, images, file)
-        best = opened.models[opened.ranked[0]]
+        best = best_of(other, file)
         assert isinstance(best.weights, LazyWeights)
         bench.models[name] = Model(
             name, Transplanted(best.weights, head), of_value([best.digest, head_digest])
         )
-        bench.others[name] = bench  # the other's own model is not held in memory
+        bench.others[name] = bench  # whose network makes the passes of all
 
 
 def _backbone(weights: Checkpoint, head: Sequence[str]) -> str:

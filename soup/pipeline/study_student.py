@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from soup.evaluation.examples import Examples
 from soup.files import of_code, of_file, of_value
-from soup.models import Architecture, build
+from soup.models import load_weights
 from soup.studies.model import Model
 from soup.train.distil import Lesson, distil, hyperparameters_of
 from soup.weights import Weights
@@ -25,15 +26,16 @@ class Students:
 
     Attributes:
         folder: of the models, one below it for each.
-        architecture: of teacher and student.
+        network: lends a network of the architecture of teacher and student, on the device that
+            students are trained on. A student is trained in it: a network of its own would be one
+            more model in memory, beside the four (weights, gradients, the two moments of AdamW)
+            that training takes.
         start: reads the initialisation.
-        device: that they are trained on.
     """
 
     folder: Path
-    architecture: Architecture
+    network: Callable[[], nn.Module]
     start: Callable[[], Weights]
-    device: str
 
     def __call__(
         self,
@@ -50,13 +52,18 @@ class Students:
         try:
             weights = Checkpoint(file)
         except (OSError, CheckpointError):
-            student = build(self.architecture, self.start()).to(self.device)
-            distil(
-                student,
-                Lesson(examples, probabilities, hyperparameters_of(settings, seed)),
-                folder / "state",
-            )
-            save(student.state_dict(), file)
+            student = self.network()
+            load_weights(student, self.start(), "the student")
+            try:
+                distil(
+                    student,
+                    Lesson(examples, probabilities, hyperparameters_of(settings, seed)),
+                    folder / "state",
+                )
+                save(student.state_dict(), file)
+            finally:  # the lender gets back what it lent
+                student.zero_grad(set_to_none=True)
+                student.eval()
             shutil.rmtree(folder / "state", ignore_errors=True)
             weights = Checkpoint(file)
         return Model("distilled", weights, of_file(file))

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from soup.weights.kinds import averaged
-from soup.weights.mapping import Weights
+from soup.weights.mapping import LazyWeights, Reader, Weights, reader
 from soup.weights.merged import Computed, materialize_if_eager, prepare
-from soup.weights.numbers import numbers, shared_infinities
+from soup.weights.numbers import count, shared_infinities
 from soup.weights.streaming_sum import CHUNK, LinearCombination
 
 
@@ -126,21 +126,32 @@ def gram(models: Sequence[Weights], origin: Weights | None = None) -> dict[str, 
     if not models:
         return {}
     operands, tensors = prepare([*models] if origin is None else [*models, origin])
-    return {
-        name: _products([numbers(operand[name]) for operand in operands], len(models))
-        for name, spec in tensors.items()
-        if averaged(spec.dtype) and spec.tied == name
-    }
+    first = operands[0]
+    products = {}
+    for name, spec in tensors.items():
+        if averaged(spec.dtype) and spec.tied == name:
+            device = torch.device("cpu") if isinstance(first, LazyWeights) else first[name].device
+            readers = [reader(operand, name) for operand in operands]
+            size = count(spec.shape, spec.dtype)
+            products[name] = _products(readers, len(models), size, device)
+    return products
 
 
-def _products(tensors: list[Tensor], rows: int) -> Tensor:
-    """Multiply the first `rows` flat tensors with each other; a tensor after them is the origin."""
-    device = tensors[0].device
+def _products(readers: list[Reader], rows: int, size: int, device: torch.device) -> Tensor:
+    """Multiply the first `rows` flat tensors with each other; a tensor after them is the origin.
+
+    Args:
+        size: of each, in real numbers. They are read in parts: the largest tensor of each of 72
+            models of ViT-B/32 is as much as two models.
+    """
     total = torch.zeros(rows, rows, dtype=torch.float64, device=device)
     block = max(1, CHUNK // rows)
-    for start in range(0, tensors[0].numel(), block):
-        stack = torch.stack([t[start : start + block].to(device, torch.float64) for t in tensors])
-        points = stack[:rows] - stack[rows:] if len(tensors) > rows else stack
+    for start in range(0, size, block):
+        end = min(start + block, size)
+        stack = torch.empty(len(readers), end - start, dtype=torch.float64, device=device)
+        for row, read in zip(stack, readers, strict=True):
+            row.copy_(read(start, end))
+        points = stack[:rows] - stack[rows:] if len(readers) > rows else stack
         products = points @ points.T
         if not bool(products.isfinite().all()):
             _, shared = shared_infinities(stack)

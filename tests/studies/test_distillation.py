@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from soup.config.studies import StudyOptions
 from soup.models import build
+from soup.pipeline.study_bench import Predictor
 from soup.pipeline.study_student import Students
 from soup.report.figures import svg
 from soup.studies.distillation import STUDENT, STUDY
 from soup.studies.model import Model
+from soup.train.distil import Lesson, distil, hyperparameters_of
 from tests import worlds
-from tests.studies.mlp_pool import Pool, pool
+from tests.studies.mlp_pool import Pool, Vectors, pool
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def test_a_student_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             next(student.parameters()).data.add_(1)
 
     monkeypatch.setattr("soup.pipeline.study_student.distil", trains)
-    students = Students(tmp_path, architecture, model.state_dict, "cpu")
+    students = Students(tmp_path, lambda: build(architecture), model.state_dict)
     settings = {"lr": 0.1, "epochs": 2}
     given = ("digest", None, np.zeros((2, 3)), settings, 0)
     first = students(*given)  # type: ignore[arg-type]
@@ -103,3 +106,30 @@ def test_a_student_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     build(architecture, second.weights)
     students("another", *given[1:])  # type: ignore[arg-type]
     assert len(lessons) == 2
+
+
+def test_a_student_is_trained_in_the_network_of_the_passes_as_in_one_of_its_own(
+    tmp_path: Path,
+) -> None:
+    architecture, start = worlds.tiny(seed=1)
+    _, network = worlds.tiny(seed=2)
+    rng = np.random.default_rng(0)
+    pictures = torch.tensor(rng.normal(size=(10, 3, 20, 20)), dtype=torch.float32)
+    examples = Vectors(pictures, np.arange(10) % 3, "pictures")
+    chances = rng.dirichlet(np.ones(3), size=10)
+    settings = {"lr": 0.01, "epochs": 2, "batch_size": 4}
+
+    predictor = Predictor(network, "the network", 10, bf16=False, recalibration=None)
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    before = predictor(weights, examples, False)
+    students = Students(tmp_path / "students", predictor.lend, start.state_dict)
+    taught = students("digest", examples, chances, settings, 3)
+
+    own = build(architecture, start.state_dict())
+    distil(own, Lesson(examples, chances, hyperparameters_of(settings, 3)), tmp_path / "own")
+    for name, tensor in own.state_dict().items():
+        assert torch.equal(taught.weights[name], tensor)
+        assert not torch.equal(tensor, start.state_dict()[name]) or not tensor.is_floating_point()
+    assert not any(module.training for module in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert (predictor(weights, examples, False) == before).all()  # which it has to load again

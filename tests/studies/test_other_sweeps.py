@@ -101,7 +101,9 @@ def test_every_subset_of_backbones_is_averaged_with_the_base(tmp_path: Path) -> 
         other_data.STUDY.run(made.bench(tmp_path), StudyOptions())
 
 
-def test_a_transplanted_backbone_has_the_other_head_and_is_read_when_used(tmp_path: Path) -> None:
+def test_a_transplanted_backbone_has_the_other_head_and_is_read_when_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     body = {"trunk": torch.arange(4.0), "head.weight": torch.ones(5, 4)}
     save(body, tmp_path / "model.safetensors")
     head = {"head.weight": torch.full((3, 4), 2.0)}
@@ -109,6 +111,10 @@ def test_a_transplanted_backbone_has_the_other_head_and_is_read_when_used(tmp_pa
     assert made.specs["head.weight"].shape == (3, 4)
     assert torch.equal(made["trunk"], body["trunk"])
     assert torch.equal(made["head.weight"], head["head.weight"])
+    assert torch.equal(made.reader("head.weight")(3, 7), torch.full((4,), 2.0))
+    with monkeypatch.context() as patch:  # of a backbone, averages read the parts that they sum
+        patch.delattr(Checkpoint, "__getitem__")
+        assert torch.equal(made.reader("trunk")(1, 3), body["trunk"][1:3])
     assert set(made) == set(body)
 
 
@@ -133,12 +139,12 @@ def test_bases_that_differ_and_bases_without_a_text_head_are_refused(
     )
     benches = SimpleNamespace(models={}, ranked=[], others={})
 
-    def opened(other: Any, _images: object, _file: str) -> Any:
+    def best(other: Any, _file: str) -> Any:
         weights = Checkpoint(other.out / "base" / "model.safetensors")
-        best = SimpleNamespace(weights=weights, digest=other.params.experiment)
-        return SimpleNamespace(ranked=["ft-000"], models={"ft-000": best})
+        return SimpleNamespace(weights=weights, digest=other.params.experiment)
 
-    monkeypatch.setattr(study_others, "bench_of", opened)
+    monkeypatch.setattr(study_others, "best_of", best)
+    monkeypatch.delattr(study_others, "bench_of")  # which builds a network
     study_others.add_others(benches, ours, ["food"], None, transplants=True)  # type: ignore[arg-type]
     assert [*benches.models] == ["zero-shot", "food"]
     with pytest.raises(BadInput, match="cars has another base than pets"):

@@ -1,14 +1,17 @@
 """Soup against ensemble: every number against a literal one in float64."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.special import log_softmax, softmax
 
 from soup.config.studies import StudyOptions
 from soup.studies.point import between, only
-from soup.studies.soup_ensemble import STUDY, inverse_temperature, spread
+from soup.studies.soup_ensemble import STUDY, draw, inverse_temperature, spread
 from tests.studies.sweeps import Predictions, accuracy, literal, sweep
 
 
@@ -85,3 +88,18 @@ def test_the_inverse_temperature_calibrates() -> None:
 def test_the_spread_is_the_variance_by_class() -> None:
     assert spread(np.zeros((1, 2)), np.array([[0.0, 2.0]])) == pytest.approx(1)
     assert spread(np.array([[50.0, 0.0]]), np.array([[0.0, 2.0]])) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("ends", [(-0.00019, -0.00004), (-0.15, -0.06)])
+def test_numbers_below_the_figure_are_apart_at_400_pixels(ends: tuple[float, float]) -> None:
+    rows = [{"split": "test", "approximation": end, "difference": end} for end in ends]
+    figure = draw(pd.DataFrame(rows))
+    figure.set_dpi(400 / figure.get_figwidth())
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    labels = [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    assert len(boxes) >= 3
+    assert min(right.x0 - left.x1 for left, right in pairwise(boxes)) > 5

@@ -80,6 +80,8 @@ def test_models_answer_as_the_pipeline_scored_them(pictures: Project) -> None:
         assert bench.accuracy(only(row["model"]), row["split"]) == pytest.approx(row["accuracy"])
     passes = bench._predict.passes  # type: ignore[attr-defined]
     assert passes == 0  # evaluate has made them all
+    best = study_bench.best_of(pictures, "FILE")
+    assert (best.name, best.digest) == (bench.ranked[0], bench.models[bench.ranked[0]].digest)
     alone = study_bench.bench_of(pictures, None)
     alone._find = lambda split, digest: alone.kept.answers.find(digest)
     for name in alone.models:  # and kept them where studies look, beside those of the runs
