@@ -105,7 +105,7 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Lanes]":
     import torch
 
     def give(count: int) -> None:
-        monkeypatch.setattr("soup.models.lanes.cores", lambda: count)
+        monkeypatch.setattr("soup.threads.cores", lambda: count)
         torch.set_num_threads(count)
 
     yield give

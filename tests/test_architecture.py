@@ -28,6 +28,7 @@ CARRIERS = (
     "soup.pipeline.stage_record",
     "soup.pipeline.sweep",
     "soup.report",
+    "soup.threads",  # results do not depend on their number
     "soup.tracking",
 )
 ENTRIES = {"finetune": "soup.pipeline.sweep.sweep"}  # the others' are their own modules

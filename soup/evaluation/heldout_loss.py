@@ -12,7 +12,7 @@ from soup.models import load_weights
 from soup.models.batchnorm import Recalibration
 from soup.models.lanes import SMALLEST, deal, gradients_in_lanes, in_lanes
 from soup.recipes.learned import Gradients
-from soup.weights import Weights
+from soup.weights import Weights, specs
 
 # Parameters of the largest model whose batches are computed in parts, in lanes: of a larger one the
 # gradients of several parts would take more memory than smaller batches save.
@@ -30,6 +30,7 @@ class HeldoutLoss:
 
     Attributes:
         device: that the model is on.
+        storage: the model's tensors, each under one name.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class HeldoutLoss:
         order = np.random.default_rng(seed).permutation(count)
         self._checked, self._learned = np.sort(order[:aside]), np.sort(order[aside:])
         self._model = model.eval().requires_grad_(True)
+        held = model.state_dict()
+        self.storage = {name: held[name] for name, spec in specs(held).items() if spec.tied == name}
         self._inputs, self._labels = inputs, labels
         self._loss, self._prepare = loss, prepare
         self._batch_size, self._seed, self._autocast = batch_size, seed, autocast

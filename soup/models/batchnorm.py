@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from soup.models.architecture import ModelError
-from soup.models.lanes import available, dealt
+from soup.threads import available, dealt
 from soup.weights import Weights, specs
 
 IMAGES = 256  # training images that suffice; docs/benchmarks.md

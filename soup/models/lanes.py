@@ -11,13 +11,9 @@ operators always run in one thread; and results are returned in the order of the
 same reason nothing here is chosen by measuring times: batches of another size have other last bits.
 """
 
-import os
-import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -25,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soup.cores import cores
 from soup.models.freed_memory import keep_freed_memory
 from soup.models.thread_safety import safe
+from soup.threads import available, dealt, is_alone, workers
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -36,7 +32,6 @@ VALUES = 1_048_576  # of a batch's inputs: the activations of most models then s
 SMALLEST, LARGEST = 16, 64
 TEXTS = 32
 FEW = 2  # examples that a model is tried out on
-_in_lane = threading.local()
 
 
 @dataclass(frozen=True)
@@ -72,14 +67,6 @@ def deal(batch_size: int, device: torch.device, values: int | None) -> Deal:
         size = min(max(1 << fitting.bit_length() - 1, SMALLEST), LARGEST)
     size = min(size, batch_size)
     return Deal(size, max(batch_size, LARGEST) // size)
-
-
-def available() -> int:
-    """The number of lanes: of the cores given to this process, at most torch's threads.
-
-    So `OMP_NUM_THREADS` and `torch.set_num_threads` limit lanes as they limit torch.
-    """
-    return 1 if getattr(_in_lane, "yes", False) else min(torch.get_num_threads(), cores())
 
 
 def in_lanes(
@@ -119,8 +106,8 @@ def in_lanes(
     lanes = max(1, min(most, available(), len(parts)))
     if lanes > 1:
         few = [parts[0][:FEW], parts[-1][:FEW]]  # of texts, the longest and the shortest
-        lanes = lanes if safe(model, computed, few, _threads(lanes), lanes) else 1
-    if _is_alone(lanes):
+        lanes = lanes if safe(model, computed, few, workers(lanes), lanes) else 1
+    if is_alone(lanes):
         yield from map(inferred, ahead(load, parts))
         return
     yield from dealt(computed, parts, lanes)
@@ -151,28 +138,8 @@ def gradients_in_lanes(
     lanes = max(1, min(most, available(), len(parts)))
     if lanes > 1:
         few = [parts[0][:FEW], parts[-1][:FEW]]
-        lanes = lanes if safe(model, inferred, few, _threads(lanes), lanes) else 1
+        lanes = lanes if safe(model, inferred, few, workers(lanes), lanes) else 1
     return dealt(gradients, parts, lanes)
-
-
-def dealt(compute: Callable[[T], S], parts: Iterable[T], lanes: int) -> Generator[S]:
-    """`compute` of each part in lanes, in the order of the parts; nothing is tried out before."""
-    if _is_alone(lanes):
-        yield from map(compute, parts)
-        return
-    waiting, threads = deque[Future[S]](), _threads(lanes)
-    try:
-        for part in parts:
-            waiting.append(threads.submit(compute, part))
-            # One more for each lane waits, so that none is idle while the caller uses a result.
-            if len(waiting) >= 2 * lanes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-        wait(waiting)
 
 
 def ahead(load: Callable[[T], S], parts: Iterable[T]) -> Iterator[S]:
@@ -186,33 +153,3 @@ def ahead(load: Callable[[T], S], parts: Iterable[T]) -> Iterator[S]:
             loading = following
         if loading is not None:
             yield loading.result()
-
-
-def _is_alone(lanes: int) -> bool:
-    """Whether the caller's thread can be the only lane, for its operators use no other."""
-    return lanes == 1 and torch.get_num_threads() == 1
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Threads in which torch's operators use one thread."""
-    ready, threads = threading.Barrier(count + 1), torch.get_num_threads()
-
-    def begin() -> None:
-        _in_lane.yes = True
-        # The number is of this thread, and the default of all threads. The first call for it takes
-        # the default, as the first operator would, so that later changes do not reach this thread.
-        torch.set_num_threads(1)
-        torch.get_num_threads()
-        ready.wait()
-
-    pool = ThreadPoolExecutor(count, "lane", begin)
-    for _ in range(count):
-        pool.submit(int)
-    ready.wait()
-    torch.set_num_threads(threads)
-    return pool
-
-
-if hasattr(os, "register_at_fork"):  # threads are not there in a forked process
-    os.register_at_fork(after_in_child=_threads.cache_clear)

@@ -56,9 +56,12 @@ class Objective(Protocol):
 
     Attributes:
         device: the weights it is called with must be there.
+        storage: tensors of the model, that weights may be written to before a call, in place of a
+            second copy of them; may be empty.
     """
 
     device: torch.device
+    storage: Weights
 
     def batches(self, epoch: int, size: int | None = None) -> Iterable[Any]:
         """Yield the batches of one pass over the training part of the held-out set.
@@ -175,7 +178,8 @@ def learn(
 
     def mixed() -> Weights:
         alpha = _shares(raw.detach())
-        return mixer.mix({name: alpha[row[group]] for name, group in groups.items()})
+        shares = {name: alpha[row[group]] for name, group in groups.items()}
+        return mixer.mix(shares, objective.storage)
 
     epochs_without_gain = 0
     for epoch in range(epochs + 1):

@@ -1,24 +1,41 @@
 """Mix the same K models again and again with changing shares, as each step of a learned soup does.
 
 Each tensor of all K models forms a matrix (K, numbers). It is kept on the device in the models'
-dtype while memory allows; other tensors are read from the models, row by row, on every use. Both
-go through the same arithmetic, so that a limit on memory changes a result by rounding alone.
+dtype while memory allows; other tensors are read from the models on every use. Both go through the
+same arithmetic, so that a limit on memory changes a result by rounding alone. On a CPU, blocks of
+columns are dealt to threads; results do not depend on how many there are.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from soup.threads import available, dealt
 from soup.weights.kinds import averaged
-from soup.weights.mapping import Weights, specs
+from soup.weights.mapping import Reader, Weights, reader, specs
 from soup.weights.merged import prepare
 from soup.weights.numbers import count, numbers, shaped
 
-# Half precision is converted to float32 in blocks of this many columns, never a whole matrix.
-COLUMNS = 1 << 18
+# Numbers of a block, of all models together: what is read or converted to float32 at a time.
+BLOCK = 1 << 20
+BLOCK_ON_GPU = 1 << 24
+S = TypeVar("S")
+
+
+class Block(NamedTuple):
+    """Columns of a tensor's matrix.
+
+    Attributes:
+        readers: of the tensor in each model; none if the matrix is held.
+    """
+
+    name: str
+    columns: slice
+    readers: Sequence[Reader]
 
 
 class Mixer:
@@ -55,38 +72,63 @@ class Mixer:
             for name, spec in self.specs.items()
             if not averaged(spec.dtype)
         }
+        dtypes: dict[str, torch.dtype] = {}
         specs_of_models = [specs(model) for model in models]
         for name, spec in self.specs.items():
             if name in self._buffers or spec.tied != name:
                 continue
-            dtypes = [_exact(tensors[name].dtype) for tensors in specs_of_models]
-            dtype = reduce(torch.promote_types, dtypes)
-            shape = len(models), count(spec.shape, spec.dtype)
-            size = math.prod(shape) * dtype.itemsize
+            exact = [_exact(tensors[name].dtype) for tensors in specs_of_models]
+            dtype = reduce(torch.promote_types, exact)
+            size = len(models) * count(spec.shape, spec.dtype) * dtype.itemsize
             if self.held_bytes + size <= memory:
-                self._matrices[name] = torch.empty(shape, dtype=dtype, device=self._device)
-                for index, row in enumerate(self._matrices[name]):
-                    row.copy_(self._row(index, name)[0])
-                first, *others = self._matrices[name]
-                if first.isinf().any() and all(torch.equal(first, other) for other in others):
-                    # A mask, which no share changes: 0 * inf would be NaN.
-                    self._buffers[name] = shaped(first, spec.shape, spec.dtype)
+                dtypes[name] = dtype
                 self.held_bytes += size
+        for name, dtype in dtypes.items():
+            self._matrices[name] = self._held(name, dtype)
 
-    def mix(self, shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _held(self, name: str, dtype: torch.dtype) -> Tensor:
+        """Return the matrix of a tensor, read; that of a mask becomes a buffer too."""
+        spec = self.specs[name]
+        shape = len(self._models), count(spec.shape, spec.dtype)
+        matrix = torch.empty(shape, dtype=dtype, device=self._device)
+
+        def fill(block: Block) -> None:
+            for row, read in zip(matrix[:, block.columns], block.readers, strict=True):
+                row.copy_(read(block.columns.start, block.columns.stop))
+
+        for _ in self._in_threads(fill, self._blocks([name])):
+            pass
+        first, *others = matrix
+        if first.isinf().any() and all(torch.equal(first, other) for other in others):
+            # A mask, which no share changes: 0 * inf would be NaN.
+            self._buffers[name] = shaped(first, spec.shape, spec.dtype)
+        return matrix
+
+    def mix(self, shares: Mapping[str, Tensor], out: Weights | None = None) -> dict[str, Tensor]:
         """Return sum_i share_i * theta_i on the device, in float32 or wider; ties are kept.
 
         Args:
             shares: for each floating-point tensor the share of each model, shape (K,).
+            out: tensors to write the sums to, in place of new ones, where name, shape, dtype and
+                device are the same.
         """
         mixed: dict[str, Tensor] = {}
+        flat: dict[str, Tensor] = {}
         for name, spec in self.specs.items():
             if name in self._buffers:
                 mixed[name] = self._buffers[name]
             elif spec.tied in mixed:
                 mixed[name] = mixed[spec.tied]
             else:
-                mixed[name] = self._sum(name, shares[name])
+                mixed[name], flat[name] = self._target(name, (out or {}).get(name))
+        factors = {name: shares[name].to(self._device, total.dtype) for name, total in flat.items()}
+
+        def add(block: Block) -> None:
+            sums = flat[block.name][block.columns]
+            torch.mv(self._part(block).T, factors[block.name], out=sums)
+
+        for _ in self._in_threads(add, self._blocks(flat)):
+            pass
         return mixed
 
     def products(self, gradients: Weights) -> dict[str, Tensor]:
@@ -102,38 +144,61 @@ class Mixer:
         for name, gradient in gradients.items():
             stored = self.specs[name].tied
             total[stored] = total[stored] + gradient if stored in total else gradient
+        flat = {
+            name: numbers(gradient).to(self._device, self._wide(name))
+            for name, gradient in total.items()
+            if name not in self._buffers
+        }
         shape = len(total), len(self._models)
         products = torch.zeros(shape, dtype=torch.float64, device=self._device)
-        for row, (name, gradient) in zip(products, total.items(), strict=True):
-            if name in self._buffers:
-                continue
-            flat = numbers(gradient).to(self._device, self._wide(name))
-            for models, columns, block in self._blocks(name):
-                row[models] += torch.mv(block, flat[columns])
+        rows = dict(zip(total, products, strict=True))
+
+        def multiply(block: Block) -> tuple[str, Tensor]:
+            return block.name, torch.mv(self._part(block), flat[block.name][block.columns])
+
+        for name, found in self._in_threads(multiply, self._blocks(flat)):
+            rows[name] += found
         return dict(zip(total, products.cpu(), strict=True))
 
-    def _sum(self, name: str, share: Tensor) -> Tensor:
-        dtype, (stored, shape, _) = self._wide(name), self.specs[name]
-        mixed = torch.zeros(count(shape, stored), dtype=dtype, device=self._device)
-        share = share.to(self._device, dtype)
-        for models, columns, block in self._blocks(name):
-            mixed[columns].addmv_(block.T, share[models])
-        return shaped(mixed, shape, stored)
+    def _target(self, name: str, given: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return where the sums of a tensor are written, and its numbers, flat."""
+        stored, shape, _ = self.specs[name]
+        like = torch.empty(0, dtype=self._wide(name), device=self._device)
+        if (
+            given is not None
+            and (given.dtype, given.device, [*given.shape]) == (like.dtype, like.device, [*shape])
+            and given.is_contiguous()
+        ):
+            return given, numbers(given)
+        flat = like.new_empty(count(shape, stored))
+        return shaped(flat, shape, stored), flat
 
-    def _blocks(self, name: str) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield blocks of a tensor's matrix: rows (models), columns (numbers) and the block."""
-        parts: Iterable[tuple[slice, Tensor]] = (
-            [(slice(None), self._matrices[name])]
-            if name in self._matrices
-            else ((slice(i, i + 1), self._row(i, name)) for i in range(len(self._models)))
-        )
-        for models, part in parts:
-            for start in range(0, part.shape[1], COLUMNS):
-                columns = slice(start, start + COLUMNS)
-                yield models, columns, part[:, columns].to(self._wide(name))
+    def _in_threads(self, compute: Callable[[Block], S], blocks: Iterable[Block]) -> Iterable[S]:
+        """Return what is computed of each block, in their order; on a CPU in several threads."""
+        on_cpu = self._device.type == "cpu"
+        return dealt(compute, blocks, available()) if on_cpu else map(compute, blocks)
 
-    def _row(self, index: int, name: str) -> Tensor:
-        return numbers(self._models[index][name])[None].to(self._device)
+    def _blocks(self, names: Iterable[str]) -> Iterator[Block]:
+        most = BLOCK if self._device.type == "cpu" else BLOCK_ON_GPU
+        width = max(1, most // len(self._models))
+        for name in names:
+            size = count(self.specs[name].shape, self.specs[name].dtype)
+            held = name in self._matrices
+            # Some models have a tensor in memory as long as its reader is there.
+            readers = [] if held else [reader(model, name) for model in self._models]
+            for start in range(0, size, width):
+                yield Block(name, slice(start, min(start + width, size)), readers)
+
+    def _part(self, block: Block) -> Tensor:
+        """Return columns of a tensor's matrix, in float32 or wider."""
+        name, columns, readers = block
+        if name in self._matrices:
+            return self._matrices[name][:, columns].to(self._wide(name))
+        shape = len(self._models), columns.stop - columns.start
+        part = torch.empty(shape, dtype=self._wide(name), device=self._device)
+        for row, read in zip(part, readers, strict=True):
+            row.copy_(read(columns.start, columns.stop))
+        return part
 
     def _wide(self, name: str) -> torch.dtype:
         return torch.promote_types(_exact(self.specs[name].dtype), torch.float32)

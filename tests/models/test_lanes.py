@@ -85,7 +85,7 @@ def test_one_lane_too_is_one_thread(
 ) -> None:
     """A quota of less than two cores, where torch sees more; and a model of one lane."""
     lanes(4)
-    monkeypatch.setattr("soup.models.lanes.cores", lambda: cores)
+    monkeypatch.setattr("soup.threads.cores", lambda: cores)
 
     def compute(batch: Tensor) -> Tensor:
         return torch.tensor([torch.get_num_threads()])

@@ -1,6 +1,7 @@
 """What learned soups are tested on: an objective with a known optimum, and networks to mix."""
 
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class Target:
     """
 
     device = torch.device("cpu")
+    storage: Weights = MappingProxyType({})
 
     def __init__(self, target: Model, steps: int = 1, checks: Sequence[float | None] = ()) -> None:
         self.target, self.steps, self.checks = target, steps, list(checks)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from soup.evaluation.heldout_loss import HeldoutLoss
 from soup.recipes.ingredient import Unusable
 from soup.recipes.learned import By, layer_of, learn, learned
-from soup.weights import NotFinite
+from soup.weights import NotFinite, Weights
 from soup.weights.checkpoint import Checkpoint, save
 from tests.recipes.objectives import Model, Target, floats, network, networks, pool
 from tests.strategies import NAN, alike, seeds
@@ -166,6 +166,25 @@ def test_the_temperature_improves_the_loss_and_is_no_part_of_the_weights() -> No
     assert found.checks[-1] < found.checks[0] - 0.01
     soup = learned(pool(models), objective)
     assert torch.equal(functional_call(network(), dict(soup.weights), (inputs,)), logits)
+
+
+def test_weights_are_mixed_into_the_model_with_no_second_copy() -> None:
+    models, inputs, labels = networks(3)
+    objective = HeldoutLoss(network(), inputs, labels, batch_size=16)
+    addresses = {name: tensor.data_ptr() for name, tensor in objective.storage.items()}
+    given: list[dict[str, int]] = []
+
+    def batches(epoch: int, size: int | None = None) -> list[Tensor]:
+        return [torch.arange(16)]
+
+    def load(weights: Weights) -> None:
+        given.append({name: weights[name].data_ptr() for name in weights})
+        load_before(weights)
+
+    load_before, objective._load = objective._load, load  # type: ignore[method-assign]
+    objective.batches = batches  # type: ignore[method-assign, assignment]
+    learn(pool(models), objective, epochs=2)
+    assert given == [addresses] * 5  # two steps and three checks
 
 
 def test_files_are_streamed_to_the_shares_and_the_soup_of_dictionaries(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ class Bowl:
     """A held-out loss: the squared size of all weights."""
 
     device = torch.device("cpu")
+    storage: Weights = MappingProxyType({})
 
     def batches(self, epoch: int, size: int | None = None) -> Iterable[int]:
         return range(2)

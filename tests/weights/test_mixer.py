@@ -15,6 +15,7 @@ from soup.weights import Incompatible, LazyWeights, Spec, Weights, specs
 from soup.weights import mixer as mixer_module
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.mixer import Mixer
+from tests.laned import Lanes
 from tests.strategies import alike, seeds
 
 Model = dict[str, Tensor]
@@ -55,12 +56,12 @@ def largest(tensors: Sequence[Tensor]) -> float:
     return max([float(t.double().abs().max()) for t in tensors if t.numel()], default=0.0)
 
 
-@given(alike(), seeds, st.sampled_from([0, 40, math.inf]), st.sampled_from([1, 3, 1 << 18]))
+@given(alike(), seeds, st.sampled_from([0, 40, math.inf]), st.sampled_from([1, 7, 1 << 20]))
 def test_a_mix_is_the_literal_sum_whatever_is_held(
     models: list[Model], seed: int, memory: float, columns: int
 ) -> None:
     shares = shares_of(models, seed)
-    with patch.object(mixer_module, "COLUMNS", columns):
+    with patch.object(mixer_module, "BLOCK", columns):
         mixed = Mixer(models, memory=memory).mix(shares)
     assert list(mixed) == list(models[0])
     for name, first in models[0].items():
@@ -77,12 +78,12 @@ def test_a_mix_is_the_literal_sum_whatever_is_held(
         assert mixed["tied"] is mixed["layer0"]
 
 
-@given(alike(), seeds, st.sampled_from([0, 40, math.inf]), st.sampled_from([1, 3, 1 << 18]))
+@given(alike(), seeds, st.sampled_from([0, 40, math.inf]), st.sampled_from([1, 7, 1 << 20]))
 def test_products_are_the_literal_inner_products_whatever_is_held(
     models: list[Model], seed: int, memory: float, columns: int
 ) -> None:
     gradients = gradients_of(models[0], seed)
-    with patch.object(mixer_module, "COLUMNS", columns):
+    with patch.object(mixer_module, "BLOCK", columns):
         products = Mixer(models, memory=memory).products(gradients)
     tied = specs(models[0]).get("tied", Spec(torch.float32, (), "tied")).tied != "tied"
     assert list(products) == [n for n in gradients if n != "tied" or not tied]
@@ -142,3 +143,36 @@ def test_models_that_do_not_fit_together_are_refused_before_anything_is_read() -
     with pytest.raises(Incompatible, match=r"w is \(2,\) in the first and \(3,\) in the second"):
         Mixer(models)
     assert all(not m.reads for m in models)
+
+
+def test_sums_are_written_to_the_tensors_that_are_given_where_they_fit() -> None:
+    models = [
+        {"a": torch.full((2, 3), value), "b": torch.full((4,), value)} for value in (1.0, 3.0)
+    ]
+    shares = dict.fromkeys(models[0], torch.tensor([0.25, 0.75]))
+    out = {"a": torch.empty(2, 3), "b": torch.empty(4, dtype=torch.float64), "c": torch.empty(1)}
+    mixed = Mixer(models).mix(shares, out)
+    assert mixed["a"] is out["a"]
+    assert mixed["b"].dtype == torch.float32
+    assert [*mixed] == ["a", "b"]
+    assert all(bool((tensor == 2.5).all()) for tensor in mixed.values())
+    across = torch.empty(3, 2).T  # whose numbers are in another order
+    assert torch.equal(Mixer(models).mix(shares, {"a": across})["a"], torch.full((2, 3), 2.5))
+
+
+def test_any_number_of_threads_gives_the_same_bits(lanes: Lanes, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    files = []
+    for index in range(3):
+        save({"a": torch.randn(99, 7, generator=generator)}, tmp_path / f"{index}.safetensors")
+        files.append(Checkpoint(tmp_path / f"{index}.safetensors"))
+    gradient = {"a": torch.randn(99, 7, generator=generator)}
+    found = []
+    for memory, count in [(0, 1), (0, 3), (math.inf, 1), (math.inf, 3)]:
+        lanes(count)
+        with patch.object(mixer_module, "BLOCK", 30):
+            mixer = Mixer(files, memory=memory)
+            mixed = mixer.mix({"a": torch.tensor([0.2, 0.3, 0.5])})["a"]
+            found.append((mixed, mixer.products(gradient)["a"]))
+    for one, other in [found[:2], found[2:]]:
+        assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))

@@ -100,7 +100,7 @@ class CountedObjective:
             count: called with the number of examples of each pass.
         """
         self._objective, self._count = objective, count
-        self.device = objective.device
+        self.device, self.storage = objective.device, objective.storage
         self._checked = heldout - sum(map(len, objective.batches(0)))
 
     def batches(self, epoch: int, size: int | None = None) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -150,6 +151,7 @@ class _Objective:
     """The squared length of the weights."""
 
     device = torch.device("cpu")
+    storage: Weights = MappingProxyType({})
 
     def batches(self, epoch: int, _size: int | None = None) -> Iterable[Any]:
         return [epoch]

@@ -1,0 +1,75 @@
+"""Work dealt to threads, as many as cores were given; torch's operators use one thread in each."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+from soup.cores import cores
+
+T = TypeVar("T")
+S = TypeVar("S")
+_in_lane = threading.local()
+
+
+def available() -> int:
+    """The number of lanes: of the cores given to this process, at most torch's threads.
+
+    So `OMP_NUM_THREADS` and `torch.set_num_threads` limit lanes as they limit torch.
+    """
+    return 1 if getattr(_in_lane, "yes", False) else min(torch.get_num_threads(), cores())
+
+
+def dealt(compute: Callable[[T], S], parts: Iterable[T], lanes: int) -> Generator[S]:
+    """`compute` of each part in lanes, in the order of the parts; nothing is tried out before."""
+    if is_alone(lanes):
+        yield from map(compute, parts)
+        return
+    waiting, pool = deque[Future[S]](), workers(lanes)
+    try:
+        for part in parts:
+            waiting.append(pool.submit(compute, part))
+            # One more for each lane waits, so that none is idle while the caller uses a result.
+            if len(waiting) >= 2 * lanes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+
+
+def is_alone(lanes: int) -> bool:
+    """Whether the caller's thread can be the only lane, for its operators use no other."""
+    return lanes == 1 and torch.get_num_threads() == 1
+
+
+@cache
+def workers(count: int) -> ThreadPoolExecutor:
+    """Threads in which torch's operators use one thread."""
+    ready, threads = threading.Barrier(count + 1), torch.get_num_threads()
+
+    def begin() -> None:
+        _in_lane.yes = True
+        # The number is of this thread, and the default of all threads. The first call for it takes
+        # the default, as the first operator would, so that later changes do not reach this thread.
+        torch.set_num_threads(1)
+        torch.get_num_threads()
+        ready.wait()
+
+    pool = ThreadPoolExecutor(count, "lane", begin)
+    for _ in range(count):
+        pool.submit(int)
+    ready.wait()
+    torch.set_num_threads(threads)
+    return pool
+
+
+if hasattr(os, "register_at_fork"):  # threads are not there in a forked process
+    os.register_at_fork(after_in_child=workers.cache_clear)
