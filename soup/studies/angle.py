@@ -105,6 +105,8 @@ def draw(table: pd.DataFrame) -> Figure:
 def sentence(table: pd.DataFrame, seed: int) -> str:
     """The correlation on each split, and the angles by what differs."""
     known = table.dropna(subset=["angle"])
+    if known.empty:
+        return "There are no angles: one of the two of each pair is equal to the initialisation."
     parts = []
     shows = {}
     for split, of_split in known.groupby("split", sort=False):

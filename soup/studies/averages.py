@@ -82,7 +82,9 @@ def _sentence(
 ) -> str:
     methods, plain = SubsetMethods(bench), groups[0]
     column = f"over {plain.kind}"
-    parts, adds = [], []
+    parts: list[str] = []
+    better: list[str] = []
+    rest: list[str] = []
     for kind, _, names in groups:
         gains = told(means, kind, "uniform", splits), told(means, kind, "greedy", splits)
         text = f"{kind} ({len(names)} models): uniform {gains[0]}; greedy {gains[1]}"
@@ -93,12 +95,11 @@ def _sentence(
                 for split in splits
             ]
             text += f"; its best single model is {', '.join(over)} from that of {plain.kind}"
+        if kind != PLAIN:
             single = methods.rights("best single", names, "test")
             soup = difference(bench, methods.rights("greedy", names, "test"), single)
-            adds.append((kind, soup.low > 0, soup.high < 0))
+            (better if soup.low > 0 else rest).append(kind)
         parts.append(text)
-    better = [kind for kind, above, _ in adds if above]
-    rest = [kind for kind, above, _ in adds if not above]
     verdict = []
     if better:
         verdict.append(f"soups add to {', '.join(better)} on test beyond noise, as in the paper")

@@ -106,7 +106,8 @@ def sentence(table: pd.DataFrame, means: pd.DataFrame, splits: list[str]) -> str
     return (
         f"Gains over the best single model of each group, in points, means over groups. "
         f"{'. '.join(parts)}. All runs: greedy {everything}. On test the uniform soup of a group "
-        f"is better beyond noise in {better} and worse in {worse} of {len(test)} groups."
+        f"is better beyond noise in {better} and worse in {worse} of "
+        f"{len(test)} group{'' if len(test) == 1 else 's'}."
     )
 
 

@@ -134,8 +134,8 @@ def sentence(table: pd.DataFrame, seed: int) -> str:
         parts.append(
             f"On {place(split)} the error at the middle is above the mean of the ends, "
             f"beyond noise, for {share(len(high), pairs)} pairs of neighbouring rates"
-            f"{told}; it is below for {share(len(none), pairs)}. The rise and the rate have "
-            f"rank correlation {found}."
+            f"{told}; it is below for {share(len(none), pairs)}. The rank correlation of the "
+            f"rise and the rate is {found}."
         )
         if split == "test":
             shows = bool(len(high)) and found.value > 0 and found.p < 0.05

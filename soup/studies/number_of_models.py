@@ -81,6 +81,8 @@ def sentence(table: pd.DataFrame) -> str:
             )
             if holds < len(gaps):
                 missing.append(f"{high} above {low} {_where(split)}")
+            elif max(gaps) < 1e-12:  # at every number it holds, and says nothing
+                missing.append(f"{high} above {low} {_where(split)} (the two are equal)")
         told.append(f"{_where(split).capitalize()}, {'; '.join(parts)}.")
     drawn = f"Means over {orders} random orders of {models} models."
     if missing:

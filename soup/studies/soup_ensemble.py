@@ -148,8 +148,8 @@ def sentence(table: pd.DataFrame, seed: int) -> str:
         fewer = int((of_split["error_soup"] < of_split["error_ensemble"]).sum())
         more = int((of_split["error_soup"] > of_split["error_ensemble"]).sum())
         parts.append(
-            f"On {place(str(split))} the approximated and the measured difference of "
-            f"the losses have rank correlation {found}; their signs agree for "
+            f"On {place(str(split))} the rank correlation of the approximated and the measured "
+            f"difference of the losses is {found}; their signs agree for "
             f"{share(signs, len(pairs))} pairs. The average has fewer errors than the ensemble for "
             f"{share(fewer, len(pairs))} pairs, and more for {share(more, len(pairs))}."
         )

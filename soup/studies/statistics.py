@@ -29,6 +29,8 @@ class Correlation(NamedTuple):
     pairs: int
 
     def __str__(self) -> str:
+        if self.pairs == 1:
+            return "not defined for a single pair"
         if math.isnan(self.value):
             return f"not defined, as one of them is the same for all {self.pairs} pairs"
         p = "< 0.001" if self.p < 0.001 else f"= {self.p:.3f}"

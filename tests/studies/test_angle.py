@@ -1,6 +1,7 @@
 """Angles and gains of averaging, against literal ones."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from scipy.stats import spearmanr
 
 from soup.config.studies import StudyOptions
+from soup.report.figures import svg
 from soup.studies.angle import STUDY
 from soup.studies.pairs import differs
 from soup.studies.point import mean, only
@@ -89,6 +91,19 @@ def test_a_correlation_has_an_interval_over_models_and_a_test_that_shuffles_them
     assert pair_correlation(pairs, odd, noisy).p > 0.05
     assert np.isnan(pair_correlation(pairs, x, [1.0] * len(pairs)).value)
     assert "same for all 28 pairs" in str(pair_correlation(pairs, x, [1.0] * len(pairs)))
+    assert str(pair_correlation(pairs[:1], [1.0], [2.0])) == "not defined for a single pair"
+
+
+def test_fine_tunes_that_did_not_move_have_no_angles(tmp_path: Path) -> None:
+    bench = sweep(tmp_path, runs=3)
+    for name in bench.ranked:
+        bench.models[name] = replace(bench.models["probe"], name=name)
+    found = STUDY.run(bench, StudyOptions())
+    assert found.sentence == (
+        "There are no angles: one of the two of each pair is equal to the initialisation."
+    )
+    assert found.table["gain"].eq(0).all()
+    assert svg(found.figure).startswith("<svg")
 
 
 def test_a_correlation_of_single_things_is_that_of_scipy() -> None:

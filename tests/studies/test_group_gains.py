@@ -105,6 +105,14 @@ def test_the_gains_of_groups_are_those_of_a_literal_computation(made: Pool, tmp_
     assert made.passes == []
 
 
+def test_one_group_is_told_in_the_singular(tmp_path: Path) -> None:
+    made = pool(2, settings={f"run-{n}": {"lr": 0.1 * n} for n in range(2)})
+    made.models["run-1"] = made.models["run-0"]
+    told = hyperparameters.STUDY.run(made.bench(tmp_path), StudyOptions()).sentence
+    assert "1 group of 2 runs that differ in lr alone: uniform 0.00 on test" in told
+    assert told.endswith("is better beyond noise in 0 and worse in 0 of 1 group.")
+
+
 def test_a_random_search_is_told_how_runs_come_to_differ_in_one_thing(tmp_path: Path) -> None:
     settings = {f"run-{n}": {"lr": 0.1 * n, "mixup": 0.2 * n, "seed": n} for n in range(3)}
     bench = pool(3, settings=settings).bench(tmp_path)
@@ -130,6 +138,16 @@ def test_averages_are_told_from_plain_weights_and_scored_alike(tmp_path: Path) -
             assert row["over plain"] == pytest.approx(here - plain)
     assert "ema-0.9" in found.sentence
     assert svg(found.figure).startswith("<svg")
+
+
+def test_of_averages_alone_the_soups_of_each_kind_are_judged(tmp_path: Path) -> None:
+    names = ["ft-000-ema-0.9", "ft-001-ema-0.9", "ft-000-swa", "ft-001-swa"]
+    made = pool(4, names=names, seed=5)
+    weights = made.models[names[0]]
+    made.models |= dict.fromkeys(names, weights)  # which soups leave as they are
+    told = averages.STUDY.run(made.bench(tmp_path), StudyOptions()).sentence
+    assert "swa (2 models): uniform 0.00 on test, 0.00 under shift; greedy 0.00 on test" in told
+    assert told.endswith("That soups add to ema-0.9, swa does not show on test beyond noise here.")
 
 
 def test_a_sweep_of_plain_weights_is_told_what_to_add(tmp_path: Path) -> None:

@@ -116,6 +116,20 @@ def test_the_sentence_says_that_the_finding_shows_only_if_it_does() -> None:
     )
 
 
+def test_methods_that_are_equal_show_no_finding() -> None:
+    equal = (0.8, 0.7)
+    told = sentence(curve(greedy=equal, best_single=equal, uniform=equal, ensemble=equal))
+    assert "greedy is at or above best single for 2 of 2 numbers of models from 2 on (0.00" in told
+    assert told.endswith(
+        "does not show at every number: greedy above best single on test (the two are equal), "
+        "greedy above uniform on test (the two are equal), ensemble above greedy on test (the two "
+        "are equal), greedy above best single under shift (the two are equal), greedy above "
+        "ensemble under shift (the two are equal)."
+    )
+    told = sentence(curve(greedy=equal, best_single=equal, uniform=(0.7, 0), ensemble=(0.9, 0.6)))
+    assert told.count("(the two are equal)") == 2
+
+
 def test_without_shifts_only_test_is_studied(made: Pool, tmp_path: Path) -> None:
     sets = {split: made.sets[split] for split in ("heldout", "test")}
     alone = Pool(made.models, sets, {})
