@@ -1,10 +1,12 @@
 """A server for one run: at a port that nobody else could take, and asked for nothing in vain."""
 
 import os
+import re
 import socket
 import sqlite3
 import subprocess
 import urllib.request
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,40 +57,57 @@ def test_it_holds_its_port_from_the_start_and_wants_no_heartbeats(
     assert PREFECT_API_URL.value() != api
 
 
-@pytest.mark.parametrize("home", [None, "/elsewhere"])
-def test_its_history_is_where_make_ui_looks_unless_prefect_home_is_set(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str | None
-) -> None:
-    class Began(Exception): ...
+class Began(Exception): ...
 
-    given: dict[str, str] = {}
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], dict[str, str]]:
+    """The environment that a server would be given, which is not started."""
+    environment: dict[str, str] = {}
 
     def began(_: list[str], env: dict[str, str], **__: object) -> None:
-        given.update(env)
+        environment.update(env)
         raise Began
 
+    def begin() -> dict[str, str]:
+        with (
+            temporary_settings(restore_defaults={PREFECT_API_URL}),
+            pytest.raises(Began),
+            temporary_server(),
+        ):
+            pass
+        return {**environment}
+
     monkeypatch.setenv("MODELSOUP_ROOT", str(tmp_path))
-    monkeypatch.delenv("PREFECT_HOME", raising=False)
-    if home:
-        monkeypatch.setenv("PREFECT_HOME", home)
     monkeypatch.setattr(subprocess, "Popen", began)
     # As of a program that sets nothing; these tests have set its home.
     nothing = SimpleNamespace(to_environment_variables=lambda **_: {})
     monkeypatch.setattr("prefect.settings.get_current_settings", lambda: nothing)
-    with (
-        temporary_settings(restore_defaults={PREFECT_API_URL}),
-        pytest.raises(Began),
-        temporary_server(),
-    ):
-        pass
-    assert given["PREFECT_HOME"] == (home or str(tmp_path / ".prefect"))
+    return begin
+
+
+@pytest.mark.parametrize("home", [None, "/elsewhere"])
+def test_its_history_is_where_make_ui_looks_unless_prefect_home_is_set(
+    given: Callable[[], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    home: str | None,
+) -> None:
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    if home:
+        monkeypatch.setenv("PREFECT_HOME", home)
+    assert given()["PREFECT_HOME"] == (home or str(tmp_path / ".prefect"))
+
+
+def test_each_has_a_password_of_its_own(given: Callable[[], dict[str, str]]) -> None:
+    passwords = [given()["PREFECT_SERVER_API_AUTH_STRING"] for _ in range(2)]
+    assert all(re.fullmatch(r"modelsoup:\S{32}", password) for password in passwords)
+    assert len(set(passwords)) == 2
 
 
 def test_a_history_of_an_earlier_prefect_is_copied_before_the_server_migrates_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Began(Exception): ...
-
     def began(*_: object, **__: object) -> None:
         assert len(copies(database)) == 1
         raise Began
@@ -119,26 +138,22 @@ def test_it_refuses_strangers_and_its_password_is_nowhere_but_in_the_run(
 
     plain = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", spawn)
-    passwords = []
-    for _ in range(2):
-        with (
-            temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}),
-            temporary_server(),
-        ):
-            passwords.append(str(PREFECT_API_AUTH_STRING.value()))
-            port = urlsplit(str(PREFECT_API_URL.value())).port
-            assert port
-            doors.prefect_wants_a_password(port, passwords[-1])
-            doors.prefect_refuses_strangers(port, passwords[-1])
-            assert get_client(sync_client=True).api_version()
-        line = Path(f"/proc/{started[-1].pid}/cmdline").read_bytes().decode()
-        assert "flows.server.temporary" in line
-        assert passwords[-1] not in line
+    with (
+        temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}),
+        temporary_server(),
+    ):
+        known = str(PREFECT_API_AUTH_STRING.value())
+        port = urlsplit(str(PREFECT_API_URL.value())).port
+        assert port
+        doors.prefect_wants_a_password(port, known)
+        doors.prefect_refuses_strangers(port, known)
+        assert get_client(sync_client=True).api_version()
+    line = Path(f"/proc/{started[-1].pid}/cmdline").read_bytes().decode()
+    assert "flows.server.temporary" in line
+    assert known not in line
     assert PREFECT_API_AUTH_STRING.value() is None
-    assert len(set(passwords)) == 2
-    told = "".join(capfd.readouterr())
-    for password in (each.removeprefix("modelsoup:") for each in passwords):
-        assert len(password) == 32
-        assert password not in told
-        for file in filter(Path.is_file, home.rglob("*")):
-            assert password.encode() not in file.read_bytes(), file
+    password = known.removeprefix("modelsoup:")
+    assert len(password) == 32
+    assert password not in "".join(capfd.readouterr())
+    for file in filter(Path.is_file, home.rglob("*")):
+        assert password.encode() not in file.read_bytes(), file
