@@ -122,7 +122,7 @@ def test_a_history_of_an_earlier_prefect_is_copied_before_the_server_migrates_it
         temporary_server(),
     ):
         pass
-    assert "was of an earlier prefect" in " ".join(capsys.readouterr().out.split())
+    assert "was of an earlier prefect" in " ".join("".join(capsys.readouterr()).split())
 
 
 def test_it_refuses_strangers_and_its_password_is_nowhere_but_in_the_run(
