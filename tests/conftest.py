@@ -23,15 +23,28 @@ settings.load_profile("soup")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests take `plain`, and those that take `deployment`. Each is made once in each
-# process that runs one of its files, so that all of these are run by one process.
+# Files whose tests take `plain`, those that take `deployment`, and those that share `services`.
+# Each is made once in each process that runs one of its files, so that all of these are run by one.
 PLAIN = (
     "tests/faults/test_faults.py",
     "tests/faults/test_pipeline.py",
     "tests/flows/monitoring/test_watching.py",
 )
 DEPLOYED = ("tests/flows/test_deployment.py", "tests/ui/test_doors.py", "tests/ui/test_servers.py")
+SERVED = ("tests/services/test_logging_clients.py", "tests/services/test_refusals.py")
+GROUPS = (PLAIN, DEPLOYED, SERVED)
 
+# Files that take minutes begin first: none is left to run alone at the end.
+LONGEST = (
+    *DEPLOYED,
+    *PLAIN,
+    "tests/services/test_services.py",
+    *SERVED,
+    "tests/flows/test_pipeline.py",
+    "tests/docs/test_tutorial.py",
+    "tests/flows/runners/test_runners.py",
+    "tests/examples/test_tiny_clip.py",
+)
 
 SLOW = "mark.slow"
 
@@ -50,6 +63,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         raise pytest.UsageError(f"{item.path} has slow tests: it must say '{SLOW}' itself")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of LONGEST first; xdist deals files out in this order."""
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.split("::")[0], len(places)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With --dist loadfile a file is run by one process, and so are files that share servers."""
@@ -60,7 +79,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return next((group[0] for group in (PLAIN, DEPLOYED) if file in group), file)
+            return next((group[0] for group in GROUPS if file in group), file)
 
     return Scheduling(config, log)
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import pytest_ignore_collect, pytest_itemcollected
+from tests.checkouts import REPO
+from tests.conftest import (
+    LONGEST,
+    pytest_collection_modifyitems,
+    pytest_ignore_collect,
+    pytest_itemcollected,
+)
 
 
 def config(marks: str) -> Any:
@@ -38,3 +44,12 @@ def test_a_slow_test_that_would_not_be_found_is_an_error(tmp_path: Path) -> None
         pytest_itemcollected(item(path, slow=True))
     path.write_text("pytestmark = pytest.mark.slow\n")
     pytest_itemcollected(item(path, slow=True))
+
+
+def test_files_that_take_minutes_begin_first_and_their_tests_keep_their_order() -> None:
+    assert all((REPO / file).is_file() for file in LONGEST)
+    others = ["tests/a/test_a.py::test_b", "tests/a/test_a.py::test_a"]
+    longest = [f"{file}::test_{name}" for file in LONGEST for name in "ba"]
+    items: Any = [SimpleNamespace(nodeid=name) for name in (*others, *longest[2:], *longest[:2])]
+    pytest_collection_modifyitems(items)
+    assert [each.nodeid for each in items] == [*longest, *others]

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import logging_clients
 from tests.services.questions import ask, query
-from tests.services.started import Services, missing, started
+from tests.services.started import Services, missing
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,12 +17,6 @@ pytestmark = [
 ]
 WRITES = 4  # rounds of each client
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    with started(tmp_path_factory.mktemp("services")) as services:
-        yield services
 
 
 def test_fifty_clients_that_log_at_once_lose_nothing_and_get_no_error(

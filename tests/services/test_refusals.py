@@ -5,14 +5,13 @@ import re
 import socket
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import doors
 from tests.services.questions import ask, let_in, mlflow_user, query, s3
-from tests.services.started import Services, missing, serves_s3, started
+from tests.services.started import Services, missing, serves_s3
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,13 +20,6 @@ pytestmark = [
 by_rclone = pytest.mark.skipif(
     not serves_s3(), reason="no rclone here that serves S3: 1.65 or newer"
 )
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """As they start where nothing is set: with an S3 only where rclone serves one."""
-    with started(tmp_path_factory.mktemp("services")) as services:
-        yield services
 
 
 def test_weights_are_in_s3_or_else_in_the_folder_that_it_would_serve(
