@@ -1,6 +1,8 @@
 """Ground to try faults on: tiny projects, shared servers, and what must hold after every fault."""
 
 import contextlib
+import copy
+import itertools
 import json
 import os
 import shutil
@@ -206,9 +208,16 @@ def _read(path: Path) -> None:
 
 
 class Ground:
-    """Images, a base model, a Prefect server and a warm process, shared by many trials."""
+    """Images, a base model, a Prefect server and a warm process, shared by many trials.
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    Args:
+        prefect: a server that runs; default: one of its own.
+        environment: what the warm process has besides.
+    """
+
+    def __init__(
+        self, folder: Path, prefect: PrefectServer | None = None, **environment: str
+    ) -> None:
         self.folder = folder
         (folder / "params.yaml").write_text(json.dumps(checkouts.parameters(folder)))
         worlds.world(folder / "data", train=40, test=12)
@@ -220,12 +229,15 @@ class Ground:
             shutil.copytree(checkouts.REPO / name, folder / name)
         shutil.copy(checkouts.REPO / "dvc.yaml", folder)
         self.gate = Gate(folder / "gate")
-        self.prefect = PrefectServer(folder / "prefect")
-        self.prefect.start()
+        self.prefect = prefect or PrefectServer(folder / "prefect")
+        self._ends_prefect = prefect is None
+        if prefect is None:
+            self.prefect.start()
         own = {"PREFECT_API_URL": self.prefect.api, **self.gate.environment}
         self._environment = own | environment
+        self._of_flows: dict[str, str] = {}
         self._warm: Warm | None = None
-        self._count = 0
+        self._numbers = itertools.count(1)
 
     @property
     def warm(self) -> Warm:
@@ -243,12 +255,12 @@ class Ground:
             changes: replace top-level parts of the parameters.
         """
         warm = self.warm  # which makes the empty database
-        self._count += 1
-        root = root or self.folder / f"trial-{self._count}"
+        name = f"trial-{next(self._numbers)}"
+        root = root or self.folder / name
         root.mkdir(exist_ok=True)
         # The experiment is the project's own where a server is shared.
-        uri = self._environment.get("MLFLOW_TRACKING_URI")
-        experiment = f"trial-{self._count}" if uri else "tiny"
+        uri = (self._environment | self._of_flows).get("MLFLOW_TRACKING_URI")
+        experiment = name if uri else "tiny"
         sweep = checkouts.parameters(self.folder)["sweep"] | {"runs": FINE_TUNES}
         sweep["space"]["epochs"] = [4]
         plain = {"experiment": experiment, "sweep": sweep}
@@ -259,17 +271,28 @@ class Ground:
             shutil.copy(self.folder / "template.db", root / "mlflow.db")
         for name in ("data", "dvc.yaml", *SOURCES):
             (root / name).symlink_to(self.folder / name)
-        return Trial(warm, root, experiment, uri or f"sqlite:///{root}/mlflow.db", stages)
+        own = uri or f"sqlite:///{root}/mlflow.db"
+        return Trial(warm, root, experiment, own, stages, {**self._of_flows})
+
+    def of_flows(self, **environment: str) -> "Ground":
+        """The same ground, for trials whose flows have this in their environment."""
+        made = copy.copy(self)
+        made._warm, made._of_flows = self.warm, environment
+        return made
 
     def close(self) -> None:
         if self._warm is not None:
             self._warm.close()
-        self.prefect.kill()
+        if self._ends_prefect:
+            self.prefect.kill()
 
 
 @contextlib.contextmanager
-def ground(folder: Path, **environment: str) -> Iterator[Ground]:
-    made = Ground(folder, **environment)
+def ground(
+    folder: Path, prefect: PrefectServer | None = None, **environment: str
+) -> Iterator[Ground]:
+    """See `Ground`."""
+    made = Ground(folder, prefect, **environment)
     try:
         yield made
     finally:

@@ -85,7 +85,7 @@ class Far:
 
 
 @pytest.fixture(scope="module")
-def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+def far(plain: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     """Its undisturbed run was one whose S3 failed every third request."""
     if postgres_programs() is None:
         pytest.skip("PostgreSQL is not installed")
@@ -93,8 +93,8 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     with postgres() as database, s3("artifacts") as (reach, unreliable):
         on = {"database": database.address, "artifacts": "s3://artifacts/"}
         server = MlflowServer(folder / "mlflow", reach, **on)
-        own = PATIENT | {"MLFLOW_TRACKING_URI": server.address}
-        with running(server), ground(folder, **own) as made:
+        with running(server):
+            made = plain.of_flows(MLFLOW_TRACKING_URI=server.address)
             yield Far(made, Course.of(made), server, database, unreliable)
 
 
@@ -112,10 +112,12 @@ def test_postgresql_is_killed_and_comes_back(far: Far, draws: random.Random) -> 
     assert harm(faults.server_away(far.ground, far.course, draws, far.database, 3)) == UNHARMED
 
 
-def test_the_clock_jumps(tmp_path: Path, course: Course, draws: random.Random) -> None:
+def test_the_clock_jumps(
+    plain: Ground, tmp_path: Path, course: Course, draws: random.Random
+) -> None:
     clock = tmp_path / "clock"
     faked = faults.faked_clock(clock)
     if faked is None:
         pytest.skip("libfaketime is not installed")
-    with ground(tmp_path, **faked, **PATIENT) as odd:
+    with ground(tmp_path, plain.prefect, **faked, **PATIENT) as odd:
         assert harm(faults.clock_jumped(odd, course, draws, 3, clock)) == UNHARMED
