@@ -108,7 +108,9 @@ def soup_of(store: Store, run_ids: list[str], splits: int) -> tuple[str, str, st
     scores = {"best_single": 0.7, "soup": 0.71, "gain": 0.01, "gain_low": 0.0, "gain_high": 0.02}
     metrics = {"test": scores} | {f"a-shift-of-a-long-name-{n}": scores for n in range(splits)}
     names = dict.fromkeys(metrics, "accuracy")
-    return run, *_description(store, store.get([run])[0], {"recipe": "uniform"}, metrics, names)
+    return run, *_description(
+        store, store.get([run])[0], {"recipe": "uniform"}, metrics, names, 0.95
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,7 @@ def test_a_description_fits_and_says_how_many_it_leaves_out(
     run, text, whole = soup_of(store, runs, splits)
     assert text.count("[ft-") == min(ingredients, 20)
     assert (f"\nand {ingredients - 20} more" in text) == (ingredients > 20)
+    assert "| soup | gain (95% interval) |" in text
     assert text.count("| 70.00% | 71.00% | +1.00 (+0.00 to +2.00) |") == min(splits + 1, 20)
     page = f"(#/experiments/{store.experiment_id}/runs/{runs[0]}?workflowType=machine_learning)"
     assert f"| [ft-000]{page} | 87.50% |" in text

@@ -83,7 +83,8 @@ def run(project: Project) -> dict[str, Any]:
         }
     numbers = own.numbers is not None
     names = {s: name if numbers or name in figures else ACCURACY for s, figures in every.items()}
-    description, whole = _description(store, soup, cooked, metrics, names)
+    confidence = project.params.evaluate.confidence
+    description, whole = _description(store, soup, cooked, metrics, names, confidence)
     store.describe(soup.run_id, description, whole)
     version = tracking.register(
         store,
@@ -200,6 +201,7 @@ def _description(
     cooked: Mapping[str, Any],
     metrics: Mapping[str, Any],
     names: Mapping[str, str],
+    confidence: float,
 ) -> tuple[str, str]:
     """Markdown that MLflow shows on the pages of the soup's run and of its version, and the same
     with all that is left out there.
@@ -208,7 +210,9 @@ def _description(
     """
     run_ids = parse_json(store.whole(soup.tags["ingredients"]), f"tag ingredients of {soup.name}")
     kept, heldout = store.get(run_ids), names.get("heldout", ACCURACY)
-    splits = [_split_row(split, figures, names[split]) for split, figures in metrics.items()]
+    first = {split: place for place, split in enumerate(("heldout", "test", "shifts"))}
+    ordered = sorted(metrics, key=lambda split: first.get(split, len(first)))  # stable
+    splits = [_split_row(split, metrics[split], names[split]) for split in ordered]
     ingredients = [
         f"| {_linked(store, run)} "
         f"| {score_text(heldout, run.metrics.get(f'heldout/{heldout}', math.nan))} |"
@@ -219,8 +223,9 @@ def _description(
         return (
             f"A {cooked['recipe']} soup of {len(kept)} ingredients, cooked by "
             f"{_linked(store, soup)}, with its {_linked(store, soup, 'report', REPORT)}.\n\n"
-            "| split | best single | soup | gain |\n|---|---|---|---|\n"
-            f"{some(splits, rows, NEXT)}\n\n"
+            f"| split | best single | soup | gain ({confidence:.0%} interval) |\n"
+            f"|---|---|---|---|\n{some(splits, rows, NEXT)}\n\n"
+            "Its ingredients:\n\n"
             f"| ingredient | held-out |\n|---|---|\n{some(ingredients, linked, NEXT)}\n"
         )
 
