@@ -13,6 +13,8 @@ from soup import older_databases
 from soup.older_databases import MLFLOW, PREFECT, OtherSchema, Program, bring_up_to_date, copies
 from soup.tracking import Store, TrackingError, registry_at, require_experiment
 from tests import checkouts, homes
+from tests.flows.served import ask
+from tests.servers import PrefectServer, running
 
 NEWER = "ffffffffffff"  # a schema that nobody knows
 
@@ -186,6 +188,25 @@ def test_a_store_of_an_earlier_mlflow_opens_with_its_runs_after_a_copy(
     assert revision(database) == older_databases._schemas(MLFLOW)[0] != revision(copy)
     (told,) = [text for text in caplog.messages if "was of an earlier mlflow" in text]
     assert copy.name in told
+
+
+@pytest.mark.slow
+def test_a_history_of_an_earlier_prefect_opens_with_its_flows_after_a_copy(tmp_path: Path) -> None:
+    """Prefect's own migrations make the old database, up to a schema of two years ago."""
+    database = tmp_path / "prefect.db"
+    command = ("python", "-m", "prefect", "server", "database", "upgrade", "-y", "-r")
+    ran = checkouts.run(tmp_path, *command, "67f886da208e", PREFECT_HOME=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("INSERT INTO flow (name, tags) VALUES ('an old flow', '[]')")
+    assert "was of an earlier prefect" in bring_up_to_date(database, PREFECT)
+    assert revision(copies(database)[0]) == "67f886da208e"
+    server = PrefectServer(tmp_path)
+    with running(server):
+        (flow,) = ask(server.api, "/flows/filter", {})
+    assert flow["name"] == "an old flow"
+    assert revision(database) == older_databases._schemas(PREFECT)[0]
+    assert bring_up_to_date(database, PREFECT) == ""
 
 
 def test_a_store_of_a_newer_mlflow_is_refused_before_it_is_touched(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import pytest
 
+from soup.pipeline.stages.register import REPORT, _linked
 from soup.tracking import Store
 from tests.servers import MlflowServer, running
 
@@ -29,7 +31,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             run = made.start("x", name, name, {}, {"lr": "3e-05"}, parent)
             splits = ("heldout", "test", "shifts")
             made.log(run, 0, {f"{s}/accuracy": score - i / 100 for i, s in enumerate(splits)})
-            made.describe(run, "What went into it.")
+            (tracked,) = made.get([run])
+            made.describe(run, f"A soup, with its {_linked(made, tracked, 'report', REPORT)}.")
+            made.log_text(run, "<h1>What the soup gains</h1>", "report.html")
             made.end(run)
         made.end(sweep)
         yield made
@@ -50,4 +54,18 @@ def test_runs_are_listed_with_held_out_test_and_shift_accuracy_the_best_first(
     names = page.locator("[role=gridcell] a[href*='/runs/']").all_inner_texts()
     best_first = sorted(SCORES, key=lambda name: -SCORES[name])
     assert [name for name in names if name in SCORES] == best_first
+    assert asked == []
+
+
+def test_the_description_of_a_soup_leads_to_its_report(
+    store: Store, opened: Open, asked: list[str]
+) -> None:
+    soup = store.find("greedy soup")
+    assert soup is not None
+    page = opened(store.link(soup.run_id), width=1600)
+    leads = page.get_by_role("link", name="report", exact=True).get_attribute("href")
+    assert leads is not None
+    page = opened(urljoin(f"{store.uri}/", leads), width=1600)
+    page.frame_locator("iframe").get_by_text("What the soup gains").wait_for()
+    assert f"/runs/{soup.run_id}/artifacts/report.html" in page.url
     assert asked == []
