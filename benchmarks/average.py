@@ -1,16 +1,19 @@
 """Averaging model files: ours beside timm's, mergekit's and the published loop, and the limit.
 
     .venv/bin/python benchmarks/average.py --rounds 5 --mergekit ENVIRONMENT/bin/python
+    .venv/bin/python benchmarks/average.py --rounds 1 --whole --mergekit ENVIRONMENT/bin/python
 
 mergekit wants an environment of its own (`python -m venv ENVIRONMENT`, `pip install mergekit`);
 without one it is left out. Two tables: 8 models of CLIP ViT-B/32 (float32, the true 302 tensors
-with 151.3 M parameters, random values), and 3 models of 2 GB in shards with an index. Each way runs
-in a process of its own, in turns; imports are not timed. The limit is to read every file once into
-one buffer, to write a file of the result's size and to sync it; with digests, each block is hashed
-as it is read, on as many threads as there are cores. `soup cook` is run twice: as for files that it
-never saw, and again. Ours is synced too, as every file
-it writes; no peer's result is. Memory is private (anonymous): pages of the files themselves, which
-the system takes back when it wants, are not counted. Needs about 13 GB of disk while it runs.
+with 151.3 M parameters, random values), and 3 models of 2 GB in shards with an index; with --whole,
+the first alone. Below each stand the ratios of `soup cook` to the limit with digests, of the same
+again to mergekit, and of the library to the limit. Each way runs in a process of its own, in turns;
+imports are not timed. The limit is to read every file once into one buffer, to write a file of the
+result's size and to sync it; with digests, each block is hashed as it is read, on as many threads
+as there are cores. `soup cook` is run twice: as for files that it never saw, and again. Ours is
+synced too, as every file it writes; no peer's result is. Memory is private (anonymous): pages of
+the files themselves, which the system takes back when it wants, are not counted. Needs about 13 GB
+of disk while it runs.
 """
 
 import argparse
@@ -48,6 +51,7 @@ LABELS = {
     "mergekit": "mergekit linear",
     "published": "published model-soups loop (.pt)",
 }
+RATIOS = [("cook", "limit-digests"), ("cook-again", "mergekit"), ("ours", "limit")]
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -263,6 +267,11 @@ def compete(
     )
     formats = ("", ".2f", ".2f", ".2f", ".0f", ".2f", ".0f", ".1e")
     print(table.to_markdown(index=False, floatfmt=formats, missingval=""))
+    fastest = {way.name: min(way.seconds) for way in ways}
+    for one, other in RATIOS:
+        if {one, other} <= fastest.keys():
+            ratio = fastest[one] / fastest[other]
+            print(f"{LABELS[one]} / {LABELS[other]}: {ratio:.2f} of the time")
 
 
 def main() -> None:
@@ -271,6 +280,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the models are made, and deleted again")
     parser.add_argument("--mergekit", help="the Python of an environment with mergekit in it")
     parser.add_argument("--cold", action="store_true", help="files not in the page cache")
+    parser.add_argument("--whole", action="store_true", help="models of one file each alone")
     parser.add_argument("--tiny", action="store_true", help="models of a few MB, for a try")
     arguments = parser.parse_args()
     # So that the files are deleted as well when somebody stops this.
@@ -278,7 +288,8 @@ def main() -> None:
     print(machine())
     if not arguments.mergekit:
         print("mergekit is left out: no --mergekit was given")
-    for count, shards, tower in ((8, 1, (768, 12)), (3, 4, (1024, 36))):
+    contests = [(8, 1, (768, 12)), (3, 4, (1024, 36))]
+    for count, shards, tower in contests[:1] if arguments.whole else contests:
         shapes = clip(*((64, 2, 32, 2) if arguments.tiny else tower))
         with tempfile.TemporaryDirectory(prefix="average-", dir=arguments.folder) as folder:
             compete(Path(folder), shapes, count, shards, arguments)

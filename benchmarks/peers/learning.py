@@ -33,7 +33,7 @@ from soup import Checkpoint, Ingredient, save  # noqa: E402
 from soup.evaluation.heldout_loss import HeldoutLoss  # noqa: E402
 from soup.models import Architecture, build, library  # noqa: E402
 from soup.models.transforms import evaluation, image_input, normalise  # noqa: E402
-from soup.recipes.learned import Gradients, learn, learned  # noqa: E402
+from soup.recipes.learned import LR, Gradients, learn, learned  # noqa: E402
 from soup.recipes.mehl import mehl  # noqa: E402
 from soup.weights import Weights, materialize  # noqa: E402
 
@@ -45,6 +45,8 @@ MEHL: dict[str, dict[str, Any]] = {
     "short": {**FAST, "batch": 64, "lr": 0.03},
     "small": {**FAST, "batch": 32, "lr": 0.02},
 }
+SOONER = {"sooner": None, "sooner-half": torch.bfloat16}  # dtype that the model computes in
+SOONER_LR = 0.2
 
 
 @dataclass
@@ -92,42 +94,55 @@ class Followed(Timed):
     """The objective, which keeps the weights of each check and the time that led to them.
 
     Attributes:
+        every: if above 0, steps after which weights are kept, in place of checks.
         out: the files of the weights are beside it.
         started: the moment to count from; keeping weights is not counted.
         reached: seconds.
     """
 
+    every = 0
     out: Path
     started: float
 
+    def __call__(self, weights: Weights, beta: float, batch: Tensor) -> Gradients:
+        if self.every and self.steps % self.every == 0:
+            self._keep(weights)
+        return super().__call__(weights, beta, batch)
+
     def check(self, weights: Weights, beta: float) -> float | None:
         loss = super().check(weights, beta)
+        if not self.every:
+            self._keep(weights)
+        return loss
+
+    def _keep(self, weights: Weights) -> None:
         now = time.perf_counter()
         self.reached.append(now - self.started)
         save(materialize(weights), self.out.with_suffix(f".{len(self.reached)}.safetensors"))
         self.started += time.perf_counter() - now
-        return loss
 
 
 def ours(work: Work, model: nn.Module, architecture: Architecture, way: str) -> Weights:
     """`ours` holds all models as a matrix, `limited` 64 MiB of them; `half` computes in bfloat16;
     `checked` is what a user gets by default: shares by layer, and a part only to check; the ways of
-    MEHL are free shares by the other recipe, with a part to check, and times of the checks."""
+    MEHL are free shares by the other recipe, with a part to check, and times of the checks; those
+    of SOONER have a higher rate, and times of every second step."""
     started = time.perf_counter()
     pixels, labels = decoded(work.cache / "heldout", image_input(architecture).resize)
     work.images = time.perf_counter() - started
-    objective = (Followed if way in MEHL else Timed)(
+    objective = (Followed if way in MEHL or way in SOONER else Timed)(
         model,
         pixels,
         labels,
         prepare=lambda batch: normalise(batch, architecture),
         checked=0.2 if way == "checked" or way in MEHL else 0.0,
         batch_size=work.batch,
-        autocast=torch.bfloat16 if way == "half" else None,
+        autocast=torch.bfloat16 if way == "half" else SOONER.get(way),
     )
     files = [Checkpoint(path) for path in work.paths(".safetensors")]
     pool = [Ingredient(str(index), file, math.nan) for index, file in enumerate(files)]
     if isinstance(objective, Followed):
+        objective.every = 2 if way in SOONER else 0
         objective.started, objective.reached = started, work.reached
         objective.out = work.cache / f"soup-{way}-{work.models}.safetensors"
     if way in MEHL or way == "checked":
@@ -139,7 +154,8 @@ def ours(work: Work, model: nn.Module, architecture: Architecture, way: str) -> 
         work.model, work.steps = objective.seconds, objective.steps
         return soup.weights
     memory = LIMIT if way == "limited" else math.inf
-    found = learn(pool, objective, "tensor", work.epochs, memory=memory)
+    lr = SOONER_LR if way in SOONER else LR
+    found = learn(pool, objective, "tensor", work.epochs, lr, memory=memory)
     work.seconds = time.perf_counter() - started
     work.model, work.steps, work.beta = objective.seconds, objective.steps, found.beta
     work.shares = {n: list(found.shares[group].values()) for n, group in found.groups.items()}

@@ -34,6 +34,7 @@ from soup.weights.mixer import Mixer
 By = Literal["global", "layer", "tensor"]
 NUMBERED_BLOCK = re.compile(r"((.*?\.)?\d+(\.(blocks?\.)?\d+)*)\.")
 MEMORY = 8 * 2**30  # bytes
+LR = 0.05
 
 
 class Gradients(NamedTuple):
@@ -104,6 +105,7 @@ def learned(
     by: By = "layer",
     epochs: int = 5,
     memory: float = MEMORY,
+    lr: float = LR,
 ) -> Soup:
     """Train the share of each model on held-out data: where there are thousands of examples.
 
@@ -117,13 +119,14 @@ def learned(
         epochs: the most passes over the training part of the held-out set.
         memory: bytes of ingredients to keep on the objective's device; the others are read again.
         judge: counts the errors of the soup, if given.
+        lr: learning rate, the published one by default. Each step of AdamW changes the logarithm of
+            a share by at most about this, so that 0.2 needs fewer steps (docs/benchmarks.md).
 
     Raises:
         Unusable, Incompatible, NotFinite: see `learn`.
     """
-    return soup_of_shares(
-        ingredients, learn(ingredients, objective, by, epochs, memory=memory), judge
-    )
+    result = learn(ingredients, objective, by, epochs, lr, memory=memory)
+    return soup_of_shares(ingredients, result, judge)
 
 
 def soup_of_shares(ingredients: Sequence[Ingredient], result: Learned, judge: Judge | None) -> Soup:
@@ -145,7 +148,7 @@ def learn(
     objective: Objective,
     by: By = "layer",
     epochs: int = 5,
-    lr: float = 0.05,
+    lr: float = LR,
     patience: int = 2,
     memory: float = MEMORY,
 ) -> Learned:
@@ -162,10 +165,13 @@ def learn(
         memory: bytes of ingredients to keep on the objective's device; see `soup.weights.mixer`.
 
     Raises:
-        Unusable: there are no ingredients, two have the same name, or `by` is unknown.
+        Unusable: there are no ingredients, two have the same name, `by` is unknown, or `lr` is not
+            above 0.
         Incompatible: names or shapes differ.
         NotFinite: the loss is NaN or infinite.
     """
+    if not 0 < lr < math.inf:
+        raise Unusable(f"lr of learned is a number above 0, not {lr}")
     mixer = Mixer(weights_of(ingredients), objective.device, memory)
     names = [ingredient.name for ingredient in ingredients]
     groups = _groups(mixer.specs, by)

@@ -142,6 +142,7 @@ def test_the_table_sets_ours_beside_each_peer(
     assert found["limit: read, write, sync"][ratio] == "0.50"
     assert found["timm avg_checkpoints"][distance] == "0.0e+00"
     assert 0 < float(found["published model-soups loop (.pt)"][distance]) < 1e-5
-    assert printed.count(average.LABELS["ours"]) == 2
+    ratio = f"{average.LABELS['ours']} / {average.LABELS['limit']}: 2.00 of the time"
+    assert printed.count(ratio) == 2
     assert "mergekit is left out" in printed
     assert not list(tmp_path.iterdir())

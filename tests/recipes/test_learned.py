@@ -141,6 +141,17 @@ def test_the_shares_that_did_best_in_the_check_are_kept_and_learning_stops() -> 
     assert len({float(w["w"]) for w in objective.checked}) == 5
 
 
+def test_a_higher_rate_moves_the_shares_further_in_a_step() -> None:
+    models = [{"w": torch.tensor([0.0])}, {"w": torch.tensor([1.0])}]
+    for lr in (0.05, 0.2):
+        soup = learned(pool(models), Target({"w": torch.ones(1)}), epochs=1, lr=lr)
+        assert soup.shares is not None
+        share = soup.shares["w"]["model 1"]
+        assert share == pytest.approx(1 / (1 + math.exp(-2 * lr)), abs=1e-4)
+    with pytest.raises(Unusable, match=r"lr of learned is a number above 0, not 0\.0"):
+        learned(pool(models), Target({"w": torch.ones(1)}), lr=0.0)
+
+
 def test_equal_shares_are_kept_if_learning_only_does_worse() -> None:
     models = [{"w": torch.tensor([0.0])}, {"w": torch.tensor([1.0])}]
     objective = Target({"w": torch.ones(1)}, checks=[1.0, 2.0, 3.0, 4.0])
