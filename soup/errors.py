@@ -112,6 +112,7 @@ EXTRAS = {
     },
     "serve": {"gunicorn", "orjson", "starlette", "uvicorn"},
     "sign": {"model_signing"},
+    "try": {"gradio"},
     "export": {"onnx", "onnxruntime", "onnxscript"},
     "pipeline": {
         "dvc", "fastapi", "filelock", "httpx", "jinja2", "markupsafe", "matplotlib", "mlflow",

@@ -22,12 +22,13 @@ VERBS = {
     "compare": "Compare the accuracy of models on labelled images, with intervals and tests.",
     "study": "Answer a question of the paper from a sweep: a table, a figure and a sentence.",
     "predict": "Classify images or texts with a model.",
+    "try": "Open a page that shows what best single model, soup and ensemble answer.",
     "serve": "Serve a model over HTTP, as 'mlflow models serve' does.",
     "export": "Write a model as ONNX or torch.export, and check that the file answers like it.",
     "push": "Upload a model folder to the Hugging Face hub, in one commit.",
     "champion": "Show or change the champion: the registered version that is in use.",
 }
-MODULES = {"import": "convert"}  # a keyword of Python names no module
+MODULES = {"import": "convert", "try": "try_"}  # a keyword of Python names no module
 
 
 class LazyVerbs(Verbs):

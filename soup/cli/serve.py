@@ -86,11 +86,11 @@ def serve(
         raise BadInput(f"--verify {verify}: there is no such file")
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a process has one core
     from soup.cores import cores
-    from soup.serving import processes, server
+    from soup.serving import addresses, server
     from soup.serving.protocol import HELD, Limits
 
-    hosts = processes.hosts_of(host, allow or [])
-    listening = processes.listen(host, port)
+    hosts = addresses.hosts_of(host, allow or [])
+    listening = addresses.listen(host, port)
     found = checked(model, registry, verify)
     if found.warning:
         warn(found.warning)

@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from soup.data.loading.examples import to_tensor
 from soup.data.reading.decoding import decode
 from soup.data.reading.limits import default_limits, require_shape
 from soup.evaluation.metrics import Logits, predicted, with_finite_maximum
-from soup.models import ModelError, open_model
+from soup.models import Architecture, ModelError, open_model
 from soup.models.transforms import image_input
 
 BATCH = 32  # images in one forward pass
@@ -75,8 +76,13 @@ class Classifier:
     columns: tuple[str, ...] = ("image",)
     batch = BATCH
 
-    def __init__(self, folder: Path) -> None:
-        self.architecture, self._model = open_model(folder)
+    def __init__(self, folder: Path, model: tuple[Architecture, nn.Module] | None = None) -> None:
+        """
+        Args:
+            folder: holds `model.json` and `model.safetensors`.
+            model: that of the folder, if it is open already.
+        """
+        self.architecture, self._model = model or open_model(folder)
         if self.architecture.of_text:
             raise ModelError(
                 f"{folder} is a model of texts, and pictures are answered here: serve it by "
@@ -118,10 +124,11 @@ class Classifier:
     def rows(self, images: Sequence[Pixels | str]) -> list[Row]:
         """Classify the images that `read` returned, in batches of `BATCH`."""
         readable = [image for image in images if not isinstance(image, str)]
-        answers: list[Row] = []
+        rows: list[Row] = []
         for start in range(0, len(readable), BATCH):
-            answers += self._classified(np.stack(readable[start : start + BATCH]))
-        remaining = iter(answers)
+            logits = self.logits(readable[start : start + BATCH])
+            rows += answers(logits, self.architecture.classes)
+        remaining = iter(rows)
         return [refused(image) if isinstance(image, str) else next(remaining) for image in images]
 
     def try_out(self) -> None:
@@ -130,9 +137,11 @@ class Classifier:
         self.rows([np.zeros((size, size, 3), dtype=np.uint8)])
 
     @torch.inference_mode()
-    def _classified(self, pixels: Pixels) -> list[Row]:
-        logits = self._model(self._inputs.prepare(to_tensor(pixels))).float().numpy()
-        return answers(logits, self.architecture.classes)
+    def logits(self, images: Sequence[Pixels]) -> Logits:
+        """The logits (images, classes) of one forward pass over pixels that `read` returned."""
+        pixels = to_tensor(np.stack(images))
+        logits: Logits = self._model(self._inputs.prepare(pixels)).float().numpy()
+        return logits
 
     def _pixels(self, image: Any) -> Pixels | str:
         try:

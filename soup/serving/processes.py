@@ -7,70 +7,23 @@ has died.
 """
 
 import asyncio
-import errno
 import gc
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
 
-from soup.errors import BadInput, Failure
+from soup.errors import Failure
+from soup.serving.addresses import CONNECTIONS
 
 GRACE = 30  # seconds for a process to answer its waiting requests at the end
-CONNECTIONS = 1000  # open connections of one process; further ones get 503
 HANGS = 60  # seconds without a heartbeat after which a process is killed and replaced
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
-EVERYWHERE = ("0.0.0.0", "::", "")
-
-
-def hosts_of(host: str, allowed: Sequence[str]) -> list[str]:
-    """The names by which clients may call a server that listens at `host`.
-
-    Raises:
-        BadInput: the server listens at all addresses and `allowed` is empty, or a name is not a
-            host name.
-    """
-    if host in EVERYWHERE and not allowed:
-        raise BadInput(
-            f"--host {host} listens at all addresses of this machine: say with --allow by which "
-            "names clients call it, such as --allow models.example.org; requests under other names "
-            "are refused"
-        )
-    for name in allowed:
-        if not name or "/" in name or "*" in name[1:] or (name[0] == "*" and name[1:2] != "."):
-            raise BadInput(f"--allow {name}: give a host name, or *.example.org, without a port")
-    own = [] if host in EVERYWHERE else [host, f"[{host}]"] if ":" in host else [host]
-    return [*LOOPBACK, *own, *allowed]
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket.
-
-    Raises:
-        BadInput: the address cannot be used, or another program uses the port.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(CONNECTIONS)
-    except (OSError, UnicodeError) as error:
-        remedy = "another program uses it; give another --port" if _in_use(error) else str(error)
-        raise BadInput(f"cannot listen at {host} port {port}: {remedy}") from None
-    return listening
-
-
-def _in_use(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 class _Uvicorn(Worker):
@@ -140,7 +93,7 @@ def serve(
     """Serve an ASGI application in several processes until SIGTERM or SIGINT.
 
     Args:
-        listening: a socket of `listen`.
+        listening: a socket of `addresses.listen`.
         count: number of processes.
         ready: called before the processes are forked; requests that arrive before that wait.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from soup.serving import processes
+from soup.serving.addresses import address_of
 from soup.serving.app import application
 from soup.serving.open_classifier import open_classifier
 from soup.serving.protocol import Limits
@@ -28,7 +29,7 @@ def serve(
 
     Args:
         folder: holds `model.json` and `model.safetensors`, which were checked before.
-        listening: a socket of `processes.listen`.
+        listening: a socket of `addresses.listen`.
         workers: number of processes.
         hosts: allowed host names, from `hosts_of`.
         ready: called with the address once the server answers requests.
@@ -48,7 +49,5 @@ def serve(
     classifier = open_classifier(folder)
     classifier.try_out()
 
-    host, port = listening.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     app = application(classifier, limits, hosts)
-    processes.serve(app, listening, workers, lambda: ready(address))
+    processes.serve(app, listening, workers, lambda: ready(address_of(listening)))

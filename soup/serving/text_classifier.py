@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from soup.data.text.examples import as_text_examples
 from soup.data.text.texts import Text
+from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
-from soup.models import open_model
+from soup.models import Architecture, open_model
 from soup.models.inputs import text_input_of
 from soup.serving.classifier import answers, as_frame, refused
 
@@ -32,8 +34,13 @@ class TextClassifier:
     columns: tuple[str, ...] = ("text", "text_pair")
     batch = BATCH
 
-    def __init__(self, folder: Path) -> None:
-        self.architecture, self._model = open_model(folder)
+    def __init__(self, folder: Path, model: tuple[Architecture, nn.Module] | None = None) -> None:
+        """
+        Args:
+            folder: holds `model.json` and `model.safetensors`.
+            model: that of the folder, if it is open already.
+        """
+        self.architecture, self._model = model or open_model(folder)
         self._inputs = text_input_of(self.architecture)
 
     def predict(self, texts: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -75,7 +82,7 @@ class TextClassifier:
         numeric = self.architecture.predicts_numbers
         rows: list[Any] = []
         if usable:
-            logits = predict(self._model, as_text_examples(usable, self._inputs), BATCH)
+            logits = self.logits(usable)
             rows = (
                 [_number(output) for output in logits[:, 0].tolist()]
                 if numeric
@@ -84,6 +91,10 @@ class TextClassifier:
         remaining = iter(rows)
         no = _no_number if numeric else refused
         return [no(text) if isinstance(text, str) else next(remaining) for text in texts]
+
+    def logits(self, texts: Sequence[Text]) -> Logits:
+        """The logits (texts, classes) of what `read` returned; of numbers, one column of these."""
+        return predict(self._model, as_text_examples(texts, self._inputs), BATCH)
 
     def try_out(self) -> None:
         """Classify a text, so that a model that cannot raises its error now."""

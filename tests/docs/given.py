@@ -52,6 +52,17 @@ def three() -> None:
         save(weights, f"{name}.safetensors")
 
 
+def folders() -> None:
+    """Three fine-tunes as timm writes them."""
+    images()
+    for name, weights in zip("abc", fine_tunes(3)[1], strict=True):
+        model = timm.create_model("resnet10t", num_classes=3)
+        model.load_state_dict(weights)
+        model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, 64, 64)}
+        names = {"label_names": sorted(COLOURS)}
+        timm.models.save_for_hf(model, f"models/{name}", names, safe_serialization=True)
+
+
 def one_run() -> None:
     images()
     _, models = fine_tunes(4)
@@ -140,4 +151,5 @@ GIVEN = {
     "how-to/promote.md": registry,
     "how-to/ray.md": nothing,
     "how-to/share.md": three,
+    "how-to/try.md": folders,
 }

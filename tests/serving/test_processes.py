@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from soup.errors import BadInput
-from soup.serving.processes import hosts_of, listen
+from soup.serving.addresses import hosts_of, listen
 
 
 def test_a_port_in_use_is_told() -> None:

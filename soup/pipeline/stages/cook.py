@@ -106,6 +106,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "run_id": run_id,
         "model_id": model_id,
         "kept": list(soup.kept),
+        "single": pool.ranked[0].ingredient.name,
         "errors": errors,
         "examples": examples,
         "score": pool.score_name,
