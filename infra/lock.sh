@@ -25,8 +25,14 @@ pin() { # FILE ABOUT ARGUMENTS...
     mv "$file.part" "$file"
 }
 
+# All extras but `try`: Gradio needs Pillow 12, which resizes tall pictures to other pixels than 13.
+read -ra extras < <(python3 -c '
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    extras = tomllib.load(file)["project"]["optional-dependencies"]
+print(*(f"--extra={name}" for name in extras if name != "try"))')
 worker=(pyproject.toml --extra pipeline --extra s3 --extra ray)
-pin $main "For \`make\`; ranges are in pyproject.toml." --universal pyproject.toml --all-extras "$@"
+pin $main "For \`make\`; ranges are in pyproject.toml." --universal pyproject.toml "${extras[@]}" "$@"
 pin infra/worker.lock "For workers (infra/Dockerfile)." --universal --constraints $main "${worker[@]}"
 pin infra/server.lock "For servers (infra/Dockerfile)." --universal --constraints $main infra/server.in
 [ -n "${TORCH_INDEX:-}" ] || exit 0
