@@ -81,7 +81,9 @@ class HeldoutLoss:
         self._checked, self._learned = np.sort(order[:aside]), np.sort(order[aside:])
         self._model = model.eval().requires_grad_(True)
         held = model.state_dict()
-        self.storage = {name: held[name] for name, spec in specs(held).items() if spec.tied == name}
+        self.storage: Weights = {
+            name: held[name] for name, spec in specs(held).items() if spec.tied == name
+        }
         self._inputs, self._labels = inputs, labels
         self._loss, self._prepare = loss, prepare
         self._batch_size, self._seed, self._autocast = batch_size, seed, autocast
