@@ -9,14 +9,15 @@ from pathlib import Path
 
 import torch
 
-from soup.cli.terminal import say, warn
+from soup.cli.terminal import progress, say, warn
 from soup.cores import cores
 from soup.errors import BadInput, some
 from soup.files import BadJson, of_file, read_json
+from soup.terminal.progress import BYTES
 from soup.weights import Weights
 from soup.weights.adapters import Adapted, Adapter, is_adapter, named_base, require_one_base
 from soup.weights.checkpoint import Checkpoint
-from soup.weights.mapping import Incompatible, differences, shapes
+from soup.weights.mapping import Incompatible, differences, shapes, tensor_bytes
 from soup.weights.mergeable import MergeWarning, notes, require_mergeable
 from soup.weights.remedies import encoder_prefix, remedy
 from soup.weights.view import View, without_wrappers
@@ -60,7 +61,6 @@ class Pool:
 
 def open_pool(
     paths: Sequence[str],
-    advance: Callable[[], object] = lambda: None,
     base: str | None = None,
     digested: bool = True,
 ) -> Pool:
@@ -70,7 +70,6 @@ def open_pool(
 
     Args:
         paths: files, shard indexes, folders or URLs; with a base, also adapters of PEFT.
-        advance: called once a checkpoint that was read.
         base: what adapters are merged into.
         digested: whether the digests are computed now; those of adapters always are.
 
@@ -98,10 +97,11 @@ def open_pool(
 
     def digest(checkpoint: Checkpoint) -> str:
         value = checkpoint.digest()
-        advance()
+        advance(tensor_bytes(checkpoint))
         return value
 
-    with ThreadPoolExecutor(cores()) as threads:
+    size = sum(map(tensor_bytes, opened.values()))
+    with progress("reading", size, BYTES) as advance, ThreadPoolExecutor(cores()) as threads:
         digests = list(threads.map(digest, opened.values()))
     return replace(pool, digests=dict(zip(opened, digests, strict=True)))
 

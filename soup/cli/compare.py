@@ -1,6 +1,7 @@
 """soup compare: models side by side on labelled images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,8 +55,7 @@ def compare(
     )
 
     chosen = devices(device)
-    with progress("reading", len(models)) as advance:
-        pool = open_pool(models, advance)
+    pool = open_pool(models)
     result: dict[str, list[dict[str, Any]]] = {}
     told: list[str] = []
 
@@ -69,21 +69,20 @@ def compare(
         outputs: dict[str, Logits] = {}  # of models that predict numbers
         # Models may have their classes in different orders, and so different labels.
         answers: dict[tuple[str, ...], tuple[Labels, dict[str, Answers]]] = {}
-        with progress(f"judging on {folder}", None) as advance:
-            for name, checkpoint in pool.checkpoints.items():
-                evaluator = open_evaluator(
-                    folder, model, checkpoint, chosen, batch_size, advance, as_json, tell
-                )
-                if not correct_of and not outputs:  # what is left out is the same for all models
-                    tell_left_out(evaluator.skipped)
-                logits = logits_of(evaluator, checkpoint, pool.digests[name])
-                labels, classes = evaluator.examples.labels, evaluator.architecture.classes
-                if evaluator.predicts_numbers:
-                    outputs[name] = logits
-                    continue
-                correct_of[name] = correct(logits, labels)
-                said = Answers(predicted(logits), recorded(checkpoint.metadata))
-                answers.setdefault(classes, (labels, {}))[1][name] = said
+        for name, checkpoint in pool.checkpoints.items():
+            evaluator = open_evaluator(folder, model, checkpoint, chosen, batch_size, as_json, tell)
+            if not correct_of and not outputs:  # what is left out is the same for all models
+                tell_left_out(evaluator.skipped)
+            with progress(name, len(evaluator), evaluator.architecture.unit) as advance:
+                watched = replace(evaluator, advance=advance)
+                logits = logits_of(watched, checkpoint, pool.digests[name])
+            labels, classes = evaluator.examples.labels, evaluator.architecture.classes
+            if evaluator.predicts_numbers:
+                outputs[name] = logits
+                continue
+            correct_of[name] = correct(logits, labels)
+            said = Answers(predicted(logits), recorded(checkpoint.metadata))
+            answers.setdefault(classes, (labels, {}))[1][name] = said
         if outputs and correct_of:
             raise BadInput(
                 f"{next(iter(outputs))} predicts numbers and {next(iter(correct_of))} classes: "

@@ -35,7 +35,7 @@ def cook(**given: Any) -> None:
     from soup.cli.checkpoints import open_pool, require_alike, warn_of_merge
     from soup.cli.plan import tell_plan
     from soup.cli.tensor_choices import chosen
-    from soup.cli.terminal import print_json, progress, say
+    from soup.cli.terminal import print_json, say
     from soup.recipes.ingredient import Ingredient
 
     options = CookOptions(**given)
@@ -43,9 +43,8 @@ def cook(**given: Any) -> None:
     recipe = recipe_of(options)
     arguments = arguments_of(recipe, options)
     # Where no image is judged, all models are read once: digests are computed as they are averaged.
-    with progress("reading", len(options.models)) as advance:
-        judged_by_images = options.heldout is not None and not options.dry_run
-        opened = open_pool(options.models, advance, options.base, digested=judged_by_images)
+    judged_by_images = options.heldout is not None and not options.dry_run
+    opened = open_pool(options.models, options.base, digested=judged_by_images)
     pool = chosen(options, opened)
     _require_other_output(options, pool)
     require_rank(options, pool)

@@ -49,8 +49,7 @@ def explain(
     from soup.weights import Weights
 
     chosen = devices(device)
-    with progress("reading", len(models)) as advance:
-        pool = open_pool(models, advance, base)
+    pool = open_pool(models, base)
     require_alike(pool)
     origin, digest = (None, "") if base is None else open_origin(base, pool)
     metadata = {name: dict(weights.metadata) for name, weights in pool.checkpoints.items()}
@@ -73,13 +72,15 @@ def explain(
             )
 
         def answers(weights: Weights) -> Correct:
-            advance()
             name = names.get(id(weights), "")
-            logits = (
-                logits_of(evaluator, pool.checkpoints[name], pool.digests[name])
-                if name
-                else evaluator.logits(weights)
-            )
+            unit = evaluator.architecture.unit
+            with progress(name or "an average", len(evaluator), unit) as advance:
+                watched = replace(evaluator, advance=advance)
+                logits = (
+                    logits_of(watched, pool.checkpoints[name], pool.digests[name])
+                    if name
+                    else watched.logits(weights)
+                )
             if name:
                 said[name] = Answers(predicted(logits), recorded(metadata[name]))
             return correct(logits, evaluator.examples.labels)
@@ -93,8 +94,7 @@ def explain(
             def recomputed(weights: Weights) -> Correct:
                 return answers(evaluator.recalibrated(weights))
 
-    with progress("looking", None) as advance:
-        findings = causes_of(pool.checkpoints, origin, answers, metadata, recomputed)
+    findings = causes_of(pool.checkpoints, origin, answers, metadata, recomputed)
     if heldout is not None:
         for line in low_scores(said, evaluator.examples.labels, evaluator.architecture.classes):
             warn(line)

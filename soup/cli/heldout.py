@@ -30,6 +30,7 @@ from soup.evaluation.number_scores import NUMBER_SCORES
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
 from soup.models.batchnorm import has_batchnorm, layers_that_differ
+from soup.pipeline.cooking.cost import CountedObjective
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.parallel_greedy import parallel_greedy
 from soup.weights import Weights
@@ -95,17 +96,15 @@ def score(
     """Score each ingredient by the metric, as a cost: errors, or 1 minus a score."""
     assert options.heldout is not None
     first = next(iter(pool.checkpoints.values()))
-    with progress("decoding", None) as advance:
-        evaluator = open_evaluator(
-            options.heldout,
-            options.model,
-            first,
-            devices,
-            options.batch_size,
-            advance,
-            options.as_json,
-            partial(tell_input, pool.checkpoints),
-        )
+    evaluator = open_evaluator(
+        options.heldout,
+        options.model,
+        first,
+        devices,
+        options.batch_size,
+        options.as_json,
+        partial(tell_input, pool.checkpoints),
+    )
     tell_left_out(evaluator.skipped)
     numbers = evaluator.predicts_numbers
     if numbers != (options.metric in NUMBER_SCORES):
@@ -123,11 +122,13 @@ def score(
     scored = Scored(evaluator, [], {}, options.metric, {})
     labels = torch.from_numpy(evaluator.examples.labels)
     answers = {}
-    with progress("scoring", len(ingredients)) as advance:
+    total, unit = len(ingredients) * len(evaluator), evaluator.architecture.unit
+    with progress("scoring", total, unit) as advance:
+        watched = replace(evaluator, advance=advance)
         for ingredient in ingredients:
             # Single models are scored with the statistics of their own training.
             checkpoint = pool.checkpoints[ingredient.name]
-            logits = logits_of(evaluator, checkpoint, pool.digests[ingredient.name])
+            logits = logits_of(watched, checkpoint, pool.digests[ingredient.name])
             if not numbers:
                 record = recorded(checkpoint.metadata)
                 answers[ingredient.name] = Answers(predicted(logits), record)
@@ -138,7 +139,6 @@ def score(
             if ranks_by_logits(options):
                 scored.logits[ingredient.name] = to_float16_keeping_argmax(logits)
             scored.ingredients.append(replace(ingredient, errors=cost))
-            advance()
     classes = evaluator.architecture.classes
     for line in [] if numbers else low_scores(answers, evaluator.examples.labels, classes):
         warn(line)
@@ -173,27 +173,33 @@ def cook_by(
     options: CookOptions, recipe: Callable[..., Soup], arguments: dict[str, Any], scored: Scored
 ) -> Cooked:
     """Cook a soup by the recipe, which asks held-out images for what its parameters name."""
-    evaluator, counts = scored.evaluator, options.metric in COUNTS
+    counts, unit = options.metric in COUNTS, scored.evaluator.architecture.unit
     parameters = parameters_of(recipe)
-    judges: Sequence[Any] = (
-        evaluator.judges([*scored.correct.values()], COUNTS[options.metric], margins=scored.margins)
-        if counts
-        else evaluator.score_judges(
-            SCORES[options.metric],
-            [*scored.correct.values()] if evaluator.predicts_numbers else (),
-            scored.margins,
-        )
-    )
+    n, several = len(scored.evaluator), len(scored.evaluator.models) > 1
+    once = options.recipe == "greedy" and not several  # each candidate is judged once
+    total = (len(scored.ingredients) - 1) * n if once else None
     started = time.perf_counter()
-    with progress(options.recipe, None) as advance:
+    with progress(f"{options.recipe} soup", total, unit) as advance:
+        evaluator = replace(scored.evaluator, advance=advance)
+        judges: Sequence[Any] = (
+            evaluator.judges(
+                [*scored.correct.values()], COUNTS[options.metric], margins=scored.margins
+            )
+            if counts
+            else evaluator.score_judges(
+                SCORES[options.metric],
+                [*scored.correct.values()] if evaluator.predicts_numbers else (),
+                scored.margins,
+            )
+        )
         if "objective" in parameters:
-            arguments["objective"] = evaluator.objective()
+            arguments["objective"] = CountedObjective(evaluator.objective(), n, advance)
         if "fishers" in parameters:
             arguments["fishers"] = [evaluator.fisher(i.weights) for i in scored.ingredients]
         if ranks_by_logits(options):
             labels = evaluator.examples.labels
             arguments["predictions"] = AveragedLogits(scored.logits, labels, scored.cost)
-        watched = [Watched(judge, advance) for judge in judges]
+        watched = [Watched(judge) for judge in judges]
         if options.recipe == "greedy" and len(judges) > 1 and not ranks_by_logits(options):
             arguments.pop("order", None)
             soup = parallel_greedy(scored.ingredients, watched, **arguments)
@@ -212,18 +218,16 @@ def cook_by(
 
 @dataclass
 class Watched:
-    """A judge whose calls are shown as progress.
+    """A judge that keeps which weights it recalibrated.
 
     Attributes:
         averaged: the weights of the soup, before their BatchNorm statistics were recomputed.
     """
 
     judge: ErrorJudge | ScoreJudge
-    advance: Callable[[], None]
     averaged: Weights | None = None
 
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
-        self.advance()
         return self.judge(weights, at_most)
 
     def foresee(self, names: Sequence[str]) -> None:

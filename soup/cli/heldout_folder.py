@@ -10,7 +10,7 @@ from torch import nn
 
 from soup.cli.heldout_texts import open_text_evaluator
 from soup.cli.model_options import REMEDY, ModelOptions
-from soup.cli.terminal import tell_left_out, warn
+from soup.cli.terminal import progress, tell_left_out, warn
 from soup.data.errors import Unreadable
 from soup.data.loading.array_cache import DEFAULT_CACHE_GIB
 from soup.data.loading.examples import ImageExamples, as_examples
@@ -43,7 +43,6 @@ def open_evaluator(
     weights: Checkpoint,
     devices: Sequence[str] = ("cpu",),
     batch_size: int = 256,
-    advance: Callable[[], object] = lambda: None,
     as_json: bool = False,
     tell: Callable[[Resolved], None] = lambda _: None,
 ) -> Evaluator:
@@ -53,7 +52,6 @@ def open_evaluator(
         model: the options that name it; or 'timm:NAME', 'open_clip:NAME', a model.json, or None
             if the weights say it.
         weights: any of the models to be judged; the others are of the same architecture.
-        advance: called once an image.
         as_json: a program reads the result: people are not told the order of classes.
         tell: is told the model and its input before any image is read.
 
@@ -91,7 +89,7 @@ def open_evaluator(
     models = (first, *(deepcopy(first) for _ in devices[1:]))
     built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
     require_size(architecture, built[0], REMEDY)
-    opened, skipped = _opened(folder, architecture, architecture.classes, advance)
+    opened, skipped = _opened(folder, architecture, architecture.classes)
     return Evaluator(opened, architecture, built, batch_size, skipped)
 
 
@@ -117,7 +115,7 @@ def recalibration_on(
         return None
     images: Examples = evaluator.examples
     if folder is not None:
-        images, skipped = _opened(folder, evaluator.architecture, None, lambda: None, count)
+        images, skipped = _opened(folder, evaluator.architecture, None, count)
         tell_left_out(skipped)
     inputs = images.compact(spread_evenly(len(images), count))
     return Recalibration(inputs, images.prepare, min(evaluator.batch_size, BATCH), layers)
@@ -142,6 +140,8 @@ def logits_of(evaluator: Evaluator, weights: Checkpoint, digest: str) -> Logits:
     if logits is None:
         logits = evaluator.logits(weights)
         answers.keep(key, logits)
+    else:
+        evaluator.advance(len(evaluator))
     return logits
 
 
@@ -149,7 +149,6 @@ def _opened(
     folder: Path,
     architecture: Architecture,
     classes: Sequence[str] | None,
-    advance: Callable[[], object],
     most: int | None = None,
 ) -> tuple[ImageExamples, tuple[str, ...]]:
     """The images of a folder, decoded, and what was left out.
@@ -172,10 +171,12 @@ def _opened(
         # Sizes and times tell whether the cache is of these files.
         times = of_value([(root / row.path).stat().st_mtime_ns for row in rows])
         names = classes if classes is not None else in_order(row.label for row in rows)
-        store = ImageStore(root, CACHE / "images", DEFAULT_CACHE_GIB)
+        store = ImageStore(root, CACHE / "images", DEFAULT_CACHE_GIB, progress=progress)
         return decoded(store, rows, names, inputs.resize, f"{inputs.name}, as of {times}")
 
-    good, bad = check(root, listed, "header", advance)  # each is decoded once, for the cache
+    with progress(f"reading {folder}", len(listed)) as advance:
+        # Each is decoded once, for the cache.
+        good, bad = check(root, listed, "header", lambda: advance(1))
     try:
         images = opened(good)
         all_decoded = images.pixels is not None

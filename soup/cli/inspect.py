@@ -61,14 +61,13 @@ def inspect(
     the models have BatchNorm, with its statistics recomputed too, on --recalibrate or held-out.
     """
     from soup.cli.checkpoints import open_origin, open_pool, require_alike, warn_of_merge
-    from soup.cli.terminal import print_json, progress, table, warn
+    from soup.cli.terminal import print_json, table, warn
     from soup.evaluation.diagnosis import weight_causes
     from soup.evaluation.diagnosis.geometry import kinship, measure
     from soup.weights.mapping import Incompatible
 
     chosen = devices(device)
-    with progress("reading", len(models)) as advance:
-        pool = open_pool(models, advance, base)
+    pool = open_pool(models, base)
     files = [_facts(name, pool) for name in pool.checkpoints]
     if not as_json:
         columns = ["model", ">tensors", ">parameters", "dtypes", "SHA-256", "says of itself"]
@@ -161,15 +160,15 @@ def _lines(
 ) -> "dict[tuple[str, str], Line]":
     """Held-out errors on the straight lines from the first of the names to each of the others."""
     from soup.cli.terminal import progress
-    from soup.evaluation.diagnosis.barrier import line
+    from soup.evaluation.diagnosis.barrier import POINTS, line
 
-    judge = evaluator.judges()[0]
     start, *ends = names
     lines = {}
-    with progress("walking between models", len(ends)) as advance:
+    total, unit = len(ends) * POINTS * len(evaluator), evaluator.architecture.unit
+    with progress("walking between models", total, unit) as advance:
+        judge = replace(evaluator, advance=advance).judges()[0]
         for end in ends:
             lines[start, end] = line(checkpoints[start], checkpoints[end], judge)
-            advance()
     return lines
 
 

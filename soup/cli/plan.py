@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from soup.cli.cook_options import CookOptions
 from soup.errors import some
+from soup.weights.mapping import tensor_bytes
 
 if TYPE_CHECKING:
     from soup.cli.checkpoints import Pool
@@ -34,7 +35,8 @@ def tell_plan(options: CookOptions, pool: "Pool", arguments: Mapping[str, Any]) 
         print_json(plan)
         return
     rows = [
-        (name, len(model), gigabytes(_bytes(model))) for name, model in pool.checkpoints.items()
+        (name, len(model), gigabytes(tensor_bytes(model)))
+        for name, model in pool.checkpoints.items()
     ]
     table("would read", ["model", ">tensors", ">size"], rows)
     often = (
@@ -72,12 +74,12 @@ def plan_of(options: CookOptions, pool: "Pool") -> dict[str, Any]:
     for name in first:
         if (rule := kind_of(name, first.specs).rule) != "averaged":
             kinds.setdefault(BECOMES[rule], []).append(name)
-    read, write = sum(map(_bytes, models)), _bytes(mean)
+    read, write = sum(map(tensor_bytes, models)), tensor_bytes(mean)
     threads = torch.get_num_threads()
     parts = PARTS * (threads + 1) * CHUNK * 8
-    judged = _bytes(first) if options.heldout is not None else 0
+    judged = tensor_bytes(first) if options.heldout is not None else 0
     return {
-        "models": {name: _bytes(model) for name, model in pool.checkpoints.items()},
+        "models": {name: tensor_bytes(model) for name, model in pool.checkpoints.items()},
         "out": str(options.out),
         "recipe": options.recipe,
         "tensors": len(first),
@@ -89,19 +91,6 @@ def plan_of(options: CookOptions, pool: "Pool") -> dict[str, Any]:
         "free disk": _free(options.out),
         "seconds": _seconds(models, mean, read, write),
     }
-
-
-def _bytes(weights: Any) -> int:
-    """The bytes of the tensors; one that is tied counts once."""
-    import math
-
-    from soup.weights import specs
-
-    return sum(
-        math.prod(spec.shape) * spec.dtype.itemsize
-        for name, spec in specs(weights).items()
-        if spec.tied == name
-    )
 
 
 def _seconds(models: "list[Checkpoint]", mean: Any, read: int, write: int) -> float:

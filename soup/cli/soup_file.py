@@ -7,9 +7,11 @@ from pathlib import Path
 
 from soup.cli.checkpoints import Pool
 from soup.cli.terminal import progress, say
+from soup.terminal.progress import BYTES
 from soup.weights import Weights
 from soup.weights.checkpoint import save
 from soup.weights.digesting import Digesting
+from soup.weights.mapping import tensor_bytes
 
 
 def write_soup(
@@ -43,15 +45,15 @@ def _save_and_hash(
     """Write a soup, and return the digest of each model by name."""
     files = {name: checkpoint.files for name, checkpoint in pool.checkpoints.items()}
     digests: dict[str, str] = {}
-    with Digesting(files) as digesting, progress("averaging", 100) as step:
+    size = tensor_bytes(weights)
+    with Digesting(files) as digesting, progress("averaging", size, BYTES) as written:
         shown = 0
 
         def advance(share: float) -> None:
             nonlocal shown
             digesting.advance(share)
-            while shown < int(100 * share):
-                step()
-                shown += 1
+            written(int(share * size) - shown)
+            shown = int(share * size)
 
         def complete() -> dict[str, str]:
             digests.update(digesting.finish())

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -168,12 +168,15 @@ def _bias(options: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
     )
     by_score = options.recipe == "greedy" and options.recipe_options.get("order") != "answers"
     if options.splits and by_score and options.metric in COUNTS:
-        with progress("splitting", None) as advance:
+        evaluator = scored.evaluator
+        # On both halves all but the best are tried, and the soup is judged on the other half.
+        total = options.splits * len(evaluator) * len(scored.ingredients)
+        with progress("splitting", total, evaluator.architecture.unit) as advance:
+            watched = replace(evaluator, advance=advance)
 
             def judge_on(part: Any) -> Any:
-                advance()
                 known = [*scored.correct.values()]
-                return scored.evaluator.judges(known, COUNTS[options.metric], among=part)[0]
+                return watched.judges(known, COUNTS[options.metric], among=part)[0]
 
             honest = split_bias(
                 soup, scored.ingredients, scored.correct, judge_on, splits=options.splits

@@ -1,8 +1,7 @@
 """soup study: the experiments of the paper on a finished sweep."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,6 @@ import typer
 
 from soup.cli.options import Json
 from soup.config.study_names import STUDIES
-from soup.data.progress import Advance
 
 
 def study(
@@ -96,12 +94,12 @@ study.__doc__ = f"{study.__doc__}\n\n    \b\n" + "\n".join(
 
 
 def _run(name: str, file: Path, given: dict[str, Any], as_json: bool) -> None:
-    from soup.cli.terminal import bold, print_json, say
+    from soup.cli.terminal import bold, print_json, progress, say
     from soup.config.params import load
     from soup.config.studies import StudyOptions, require_study
     from soup.config.validation import check
     from soup.pipeline import study_record
-    from soup.pipeline.project import Project
+    from soup.pipeline.project import Project, unit_of
     from soup.pipeline.stages import study as stages
 
     require_study(name)
@@ -113,7 +111,8 @@ def _run(name: str, file: Path, given: dict[str, Any], as_json: bool) -> None:
 
         options = options.model_copy(update={"others": existing(options.others, root_of(file))})
     params = params.model_copy(update={"studies": {**params.studies, name: options}})
-    project = Project(root_of(file), params, say=say, track=_track)
+    track = partial(progress, unit=unit_of(params))
+    project = Project(root_of(file), params, say=say, track=track)
     stages.require(project, name, str(file))
     stage = study_record.definition(project, name)
     record = stage.finished()
@@ -149,16 +148,3 @@ def root_of(file: Path) -> Path:
         f"{file} is in no project (a folder with dvc.yaml): a study is made of a sweep of the "
         "pipeline, whose results are in out/ of its checkout"
     )
-
-
-@contextmanager
-def _track(what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
-    """A progress bar, as the stages want one (`soup.data.progress.Track`)."""
-    from soup.cli.terminal import progress
-
-    def steps(count: int) -> None:
-        for _ in range(count):
-            advance()
-
-    with progress(f"{what} ({unit})", total) as advance:
-        yield steps

@@ -2,16 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
+from soup.data.progress import Advance
 from soup.errors import without_password
+from soup.terminal.progress import Display
+from soup.terminal.tables import Column, in_words
 
 # Names may hold what Rich reads as markup or an emoji: text is shown as it is; styles are `Text`.
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -57,48 +59,33 @@ def print_json(value: object) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table for people.
+    """A table for people, in the width of the terminal.
 
     Args:
         columns: their names; a name that begins with '>' is of numbers, which are set to the right.
         rows: of cells; None is an empty one.
     """
     say(bold(title))
-    grid = Table(box=None, pad_edge=False)
     shown = [["" if cell is None else without_password(str(cell)) for cell in row] for row in rows]
-    for index, column in enumerate(columns):
-        # On a narrow terminal names are folded, and figures stay whole.
-        if column.startswith(">"):
-            widest = max((len(row[index]) for row in shown), default=0)
-            grid.add_column(column[1:], justify="right", min_width=widest)
-        else:
-            grid.add_column(column, overflow="fold")
-    for row in shown:
-        grid.add_row(*row)
-    console.print(grid)
+    named = [
+        Column(name.removeprefix(">"), name.startswith(">"), [row[index] for row in shown])
+        for index, name in enumerate(columns)
+    ]
+    for grid in in_words(named, console.width):
+        console.print(grid)
+
+
+@cache
+def display() -> Display:
+    """What shows the progress of a verb: bars in a terminal, else a line a minute."""
+    return Display(console)
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar with the time that is left, drawn on a terminal only.
-
-    Args:
-        what: is done.
-        total: number of steps, or None if it is not known.
-
-    Yields:
-        A function to call after each step.
-    """
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda: bars.advance(task)
+def progress(what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
+    """Show how far a piece of work is; a `soup.data.progress.Track`."""
+    with display().track(without_password(what), total, unit) as advance:
+        yield advance
 
 
 def models_in(names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Labelled examples and a model, by which the weights of any checkpoint are scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Evaluator:
         skipped: one line for each example that was left out, with the reason.
         recalibration: recomputes the BatchNorm statistics of candidates in the judges and in the
             objective; None leaves those of the weights.
+        advance: called with the number of examples that a model is done with.
     """
 
     examples: Examples
@@ -46,6 +47,7 @@ class Evaluator:
     batch_size: int
     skipped: tuple[str, ...] = ()
     recalibration: Recalibration | None = None
+    advance: Callable[[int], object] = lambda _: None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -57,7 +59,8 @@ class Evaluator:
             ModelError: the weights do not fit the architecture.
         """
         self.load(self.models[0], weights)
-        return predict(self.models[0], self.examples, self.batch_size)
+        model, examples = self.models[0], self.examples
+        return predict(model, examples, self.batch_size, advance=self.advance)
 
     def judges(
         self,
@@ -144,6 +147,7 @@ class Evaluator:
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in named.items()}
         device = next(iter(named.values())).device
         for inputs in self.examples.batches(chosen, 1, device):
+            self.advance(1)
             outputs = model(inputs).float()
             if self.predicts_numbers:
                 self._add_squares(sums, named, outputs[0, 0])
@@ -195,6 +199,7 @@ class Evaluator:
             "load": self.load,
             "recalibration": self.recalibration,
             "groups": groups,
+            "advance": self.advance,
         }
         return [{"model": model, **shared} for model in self.models]
 

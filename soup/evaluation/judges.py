@@ -119,6 +119,7 @@ class ErrorJudge:
         groups: Sequence[NDArray[np.int64]] | None = None,
         lanes: int = 1,
         margins: Mapping[str, Margins] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
     ) -> None:
         """
         Args:
@@ -138,10 +139,22 @@ class ErrorJudge:
                 `examples_seen`, are those of a single lane.
             margins: of the ingredients by name (`metrics.margins`), where labels are classes; see
                 `foresee`.
+            advance: called with the number of examples that are done, seen or not; each call of
+                the judge counts all.
         """
         loading = Loading(load, recalibration)
         self._passes = Passes(
-            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes, margins
+            model,
+            inputs,
+            labels,
+            correct,
+            batch_size,
+            prepare,
+            loading,
+            groups,
+            lanes,
+            margins,
+            advance,
         )
         self._wrong = wrong
         self.examples_seen: list[int] = []
@@ -206,6 +219,7 @@ class ScoreJudge:
         groups: Sequence[NDArray[np.int64]] | None = None,
         lanes: int = 1,
         margins: Mapping[str, Margins] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
     ) -> None:
         """
         Args:
@@ -215,7 +229,17 @@ class ScoreJudge:
         """
         loading = Loading(load, recalibration)
         self._passes = Passes(
-            model, inputs, labels, correct, batch_size, prepare, loading, groups, lanes, margins
+            model,
+            inputs,
+            labels,
+            correct,
+            batch_size,
+            prepare,
+            loading,
+            groups,
+            lanes,
+            margins,
+            advance,
         )
         self._score, self._labels = score, labels.cpu()
         self.examples_seen: list[int] = []

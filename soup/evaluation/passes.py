@@ -90,6 +90,7 @@ class Passes:
         groups: Sequence[NDArray[np.int64]] | None = None,
         lanes: int = 1,
         known: Mapping[str, Margins] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
     ) -> None:
         """
         Args:
@@ -103,12 +104,14 @@ class Passes:
             groups: the indices of the examples of each batch; None if any batches will do.
             lanes: the most batches that are computed at once, on a CPU.
             known: the margins of ingredients by name, which `foresee` needs.
+            advance: called with the number of examples of each batch; those that a pass ends
+                without count at its end, so that every pass counts all.
         """
         device = next(model.parameters()).device
         self._model, self._prepare, self.loading = model.eval(), prepare, loading
         self._correct, self._batch_size, self._groups = [*correct], batch_size, groups
         self._lanes, self._foresight = lanes, Foresight(known or {})
-        self._foreseen = False
+        self._foreseen, self._advance = False, advance
         self._inputs, self.labels = inputs.to(device), labels.to(device)
         best = min(correct, key=lambda of_model: int((~of_model).sum()), default=None)
         self._visits: list[Tensor] = []
@@ -126,10 +129,17 @@ class Passes:
             logits: Tensor = self._model(self._prepare(batch))
             return logits
 
-        with closing(
-            in_lanes(self._model, compute, inputs.__getitem__, visits, self._lanes)
-        ) as outputs:
-            yield from zip(visits, outputs, strict=True)
+        left = len(self.labels)
+        try:
+            with closing(
+                in_lanes(self._model, compute, inputs.__getitem__, visits, self._lanes)
+            ) as outputs:
+                for part, logits in zip(visits, outputs, strict=True):
+                    left -= len(part)
+                    self._advance(len(part))
+                    yield part, logits
+        finally:
+            self._advance(left)
 
     def in_order(self, outputs: Sequence[Tensor]) -> Logits:
         """The logits of all batches of a whole pass, on the CPU, in the order of the examples."""

@@ -19,6 +19,7 @@ def predict(
     batch_size: int = 256,
     bf16: bool = False,
     indices: NDArray[np.int64] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Logits:
     """The unnormalised logits of a model, float32 (examples, classes).
 
@@ -27,11 +28,13 @@ def predict(
         batch_size: examples in each forward pass.
         bf16: compute in bfloat16 on a CUDA device; leaves about three decimal digits of a logit.
         indices: of the examples to predict, at least one; None for all.
+        advance: called with the number of examples of each batch.
     """
     device = next(model.parameters()).device
     chosen = np.arange(len(examples)) if indices is None else indices
     with torch.autocast("cuda", torch.bfloat16, enabled=bf16 and device.type == "cuda"):
-        logits: Logits = computed(model, model, examples, chosen, batch_size).numpy()
+        rows = computed(model, model, examples, chosen, batch_size, advance)
+    logits: Logits = rows.numpy()
     return logits
 
 
@@ -41,6 +44,7 @@ def computed(
     examples: Examples,
     indices: NDArray[np.int64],
     batch_size: int,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
     """What a function gives for examples, float32 on the CPU, a row for each of the indices.
 
@@ -49,9 +53,14 @@ def computed(
         compute: a batch of the model's input, on the model's device -> (batch, ...).
         indices: of the examples, each once.
         batch_size: the most examples in the model at once.
+        advance: called with the number of examples of each batch.
     """
     # The rows stay on a GPU to the end: each copy to the CPU would wait for the model.
-    rows = torch.cat([*outputs(model, compute, examples, indices, batch_size)]).cpu()
+    parts = []
+    for part in outputs(model, compute, examples, indices, batch_size):
+        parts.append(part)
+        advance(len(part))
+    rows = torch.cat(parts).cpu()
     if examples.groups(indices[:1], 1) is None:
         return rows
     batches = batches_of(examples, indices, batch_size, next(model.parameters()).device)

@@ -122,6 +122,19 @@ class CandidatePool:
     def _cook(self, recipe: Recipe, images: int, scratch: Path) -> SoupResult:
         """Cook; the judge visits first what most ingredients got wrong."""
         ranked = self._candidates(recipe)
+        # Only greedy judges each candidate once.
+        total = (len(ranked) - 1) * len(self.heldout) if recipe.name == "greedy" else None
+        with self._project.track(f"{recipe.label} soup", total) as advance:
+            return self._cooked(recipe, ranked, images, scratch, advance)
+
+    def _cooked(
+        self,
+        recipe: Recipe,
+        ranked: Sequence[Stored],
+        images: int,
+        scratch: Path,
+        advance: Callable[[int], object],
+    ) -> SoupResult:
         ingredients = [stored.ingredient for stored in ranked]
         recalibration = self.recalibration(images)
         evaluator = Evaluator(
@@ -130,6 +143,7 @@ class CandidatePool:
             (self.model,),
             self.batch_size,
             recalibration=recalibration,
+            advance=advance,
         )
         correct = [
             well_predicted(stored.logits, self.heldout.labels)
@@ -149,10 +163,15 @@ class CandidatePool:
         n = len(self.heldout)
         meter = Meter(n)
         judge = WatchedJudge(judges[0], meter.count)
+
+        def trained(examples: int) -> None:
+            meter.count(examples)
+            advance(examples)
+
         supplies: dict[str, Callable[[], Any]] = {
             "judge": lambda: judge,
             "base": self._base,
-            "objective": lambda: CountedObjective(evaluator.objective(), n, meter.count),
+            "objective": lambda: CountedObjective(evaluator.objective(), n, trained),
             "fishers": lambda: _fishers(evaluator, ingredients, scratch, meter.count),
             "predictions": lambda: AveragedLogits(
                 {stored.ingredient.name: stored.logits for stored in ranked},
@@ -163,7 +182,8 @@ class CandidatePool:
         with meter:
             soup = call(recipe, ingredients, supplies)
             weights = materialize(soup.weights)
-            heldout, errors = self._judged(soup, weights, judge, ranked, evaluator)
+            unwatched = replace(evaluator, advance=lambda _: None)
+            heldout, errors = self._judged(soup, weights, judge, ranked, unwatched)
         if recalibration is not None:
             meter.count(recalibration.models * len(recalibration.inputs))
         told = "" if recalibration is None else str(recalibration)

@@ -115,7 +115,10 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         resampling=Resampling(wanted.bootstrap, wanted.confidence, wanted.seed),
         track=project.track,
         teach=Students(
-            project.cache / "studies" / "students", predictor.lend, lambda: models[BASE].weights
+            project.cache / "studies" / "students",
+            predictor.lend,
+            lambda: models[BASE].weights,
+            project.track,
         ),
     )
 

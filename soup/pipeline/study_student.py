@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from soup.data.progress import Track, no_progress
 from soup.evaluation.examples import Examples
 from soup.files import of_code, of_file, of_value
 from soup.models import load_weights
@@ -31,11 +32,13 @@ class Students:
             more model in memory, beside the four (weights, gradients, the two moments of AdamW)
             that training takes.
         start: reads the initialisation.
+        track: shows the progress of a training.
     """
 
     folder: Path
     network: Callable[[], nn.Module]
     start: Callable[[], Weights]
+    track: Track = no_progress
 
     def __call__(
         self,
@@ -54,12 +57,11 @@ class Students:
         except (OSError, CheckpointError):
             student = self.network()
             load_weights(student, self.start(), "the student")
+            lesson = Lesson(examples, probabilities, hyperparameters_of(settings, seed))
+            total = lesson.hyperparameters.epochs * len(examples)
             try:
-                distil(
-                    student,
-                    Lesson(examples, probabilities, hyperparameters_of(settings, seed)),
-                    folder / "state",
-                )
+                with self.track("distilling", total) as advance:
+                    distil(student, lesson, folder / "state", advance)
                 save(student.state_dict(), file)
             finally:  # the lender gets back what it lent
                 student.zero_grad(set_to_none=True)

@@ -30,7 +30,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     splits = [split for split in bench.splits if split != "heldout"]
     angles = angles_of(bench, sorted({name for pair in pairs for name in pair}))
     rows: list[dict[str, Any]] = []
-    with bench.track("angle", len(pairs), "pairs") as advance:
+    with bench.counted("angle", len(pairs)) as advance:
         for first, second in pairs:
             models = bench.models[first].settings, bench.models[second].settings
             for split in splits:
@@ -48,7 +48,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
                         "gain": average - float(np.mean(ends)),
                     }
                 )
-            advance(1)
+            advance()
     table = pd.DataFrame(rows)
     return Findings(table, draw(table), sentence(table, options.seed))
 

@@ -6,7 +6,8 @@ the examples and the code, so that an interrupted study goes on, and another stu
 than the weights of one model are in memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -111,6 +112,22 @@ class Bench:
         self._recent = lru_cache(maxsize=6)(self._answers)
         self._digests: dict[str, str] = {}
 
+    @contextmanager
+    def counted(self, what: str, steps: int) -> Iterator[Callable[[], None]]:
+        """Show the progress of a study in examples; yields what to call after each step.
+
+        Args:
+            what: names the study.
+            steps: how often it asks for the answers to the examples of all splits it reports.
+        """
+        names = [name for split in self.splits for name in self._named(split)]
+        examples = sum(len(self.sets[self.targets[name].of]) for name in names)
+        with self.track(what, steps * examples) as advance:
+            yield lambda: advance(examples)
+
+    def _named(self, split: str) -> Sequence[str]:
+        return self.shifts if split == SHIFTS else (split,)
+
     @property
     def splits(self) -> list[str]:
         """The splits that a study reports: held-out, test and the mean of the shifts, if any."""
@@ -156,7 +173,7 @@ class Bench:
 
     def rights(self, point: Point, split: str) -> list[Correct]:
         """Which examples are classified correctly: of each shift for "shifts", else of a split."""
-        names = self.shifts if split == SHIFTS else (split,)
+        names = self._named(split)
         return [self.score(point, name).right for name in names]
 
     def accuracy(self, point: Point, split: str) -> float:
@@ -165,7 +182,7 @@ class Bench:
 
     def ensemble_rights(self, weights: Mapping[str, float], split: str) -> list[Correct]:
         """As `rights`, of the sum of models' logits with these weights."""
-        names = self.shifts if split == SHIFTS else (split,)
+        names = self._named(split)
         return [self.ensemble_score(weights, name).right for name in names]
 
     def ensemble_score(self, weights: Mapping[str, float], split: str) -> Score:

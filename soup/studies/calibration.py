@@ -43,7 +43,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     splits = [split for split in bench.splits if split != "heldout"]
     rows: list[dict[str, object]] = []
     singles: dict[tuple[str, str], list[Confidence]] = {}
-    with bench.track("calibration", len(METHODS)) as advance:
+    with bench.counted("calibration", len(METHODS)) as advance:
         for method in METHODS:
             members = methods.members(method, bench.ranked)
             logits = _logits(bench, method, members, "heldout")
@@ -58,7 +58,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
                     facts |= {"scaling": scaling}
                     facts |= {"temperature": at, "members": len(members)}
                     rows += _rows(facts, scored, first, options.seed)
-            advance(1)
+            advance()
     table = pd.DataFrame(rows)
     return Findings(table, reliability_curves(table, "test"), sentence(table))
 

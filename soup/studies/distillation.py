@@ -43,9 +43,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     made_of = [bench.models[name].digest for name in (bench.base, *members) if name]
     settings = dict(single.settings)
     digest = of_value([made_of, bench.sets[examples].digest, settings_text(settings), options.seed])
-    with bench.track("distilling", 1, "models") as advance:
-        student = bench.teach(digest, bench.sets[examples], probabilities, settings, options.seed)
-        advance(1)
+    student = bench.teach(digest, bench.sets[examples], probabilities, settings, options.seed)
     bench.models[STUDENT] = student
     rows = []
     for split in bench.splits:

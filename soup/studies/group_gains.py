@@ -37,7 +37,7 @@ def group_gains(bench: Bench, groups: Sequence[Group]) -> pd.DataFrame:
         interval and paired test.
     """
     methods, rows = SubsetMethods(bench), []
-    with bench.track("groups", len(groups), "groups") as advance:
+    with bench.counted("groups", len(groups)) as advance:
         for kind, label, names in groups:
             for split in bench.splits:
                 facts: dict[str, Any] = {"kind": kind, "group": label, "models": len(names)}
@@ -56,7 +56,7 @@ def group_gains(bench: Bench, groups: Sequence[Group]) -> pd.DataFrame:
                         | {"gain": compared.value, "low": compared.low, "high": compared.high}
                         | {"p": compared.p}
                     )
-            advance(1)
+            advance()
     return pd.DataFrame(rows)
 
 

@@ -46,13 +46,13 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     places = [(x, y) for y in ys for x in xs]
     splits = [TRAIN, "heldout", "test", *bench.shifts]
     rows: list[dict[str, Any]] = []
-    with bench.track("landscape", len(places), "points") as advance:
+    with bench.counted("landscape", len(places)) as advance:
         for x, y in places:
             shares = plane.shares(x, y)
             figures = bench.figures(combination(dict(zip(corners, shares, strict=True))), splits)
             place = {"x": x, "y": y, **dict(zip(ENDS, shares, strict=True))}
             rows += [place | row for row in _rows(figures, bench.shifts)]
-            advance(1)
+            advance()
     table = pd.DataFrame(rows)
     return Findings(table, draw(table, plane, side), _sentence(bench, table, corners))
 

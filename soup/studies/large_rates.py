@@ -45,7 +45,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
         )
     positions = np.linspace(0, 1, options.points or POINTS)
     rows: list[dict[str, Any]] = []
-    with bench.track("large-rates", len(pairs), "pairs") as advance:
+    with bench.counted("large-rates", len(pairs)) as advance:
         for first, second in pairs:
             rate = float(np.sqrt(rates[first] * rates[second]))
             for split in bench.splits:
@@ -67,7 +67,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
                     }
                     for t, error, excess in zip(positions, errors, line.excess, strict=True)
                 ]
-            advance(1)
+            advance()
     table = pd.DataFrame(rows)
     return Findings(table, draw(table), sentence(table, options.seed))
 

@@ -37,7 +37,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     orders = _orders(bench.ranked, options.orders or ORDERS, options.seed)
     methods = SubsetMethods(bench)
     scores: dict[tuple[str, str, int], list[float]] = {}
-    with bench.track("number of models", len(orders) * len(bench.ranked)) as advance:
+    with bench.counted("number of models", len(orders) * len(bench.ranked)) as advance:
         for order in orders:
             ensembles = methods.growing_ensembles(order, splits)
             for count in range(1, len(order) + 1):
@@ -50,7 +50,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
                     )
                     for split, accuracy in zip(splits, accuracies, strict=True):
                         scores.setdefault((method, split, count), []).append(accuracy)
-                advance(1)
+                advance()
     tails = [(1 - BAND) / 2, (1 + BAND) / 2]
     rows = [
         (*key, float(np.mean(of_key)), *map(float, np.quantile(of_key, tails)), len(of_key))

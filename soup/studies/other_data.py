@@ -48,7 +48,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
         for split, accuracy in zip(splits, methods.of_average((name,), splits), strict=True)
     ]
     rng = np.random.default_rng(options.seed)
-    with bench.track("other data", len(others), "numbers") as advance:
+    with bench.counted("other data", len(others)) as advance:
         for count in range(1, len(others) + 1):
             subsets = [*combinations(others, count)]
             if len(subsets) > LARGEST:
@@ -59,7 +59,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
                 _row("uniform", split, count, [of[place] for of in scores], members)
                 for place, split in enumerate(splits)
             ]
-            advance(1)
+            advance()
     columns = ["method", "split", "x", "mean", "low", "high", "members"]
     table = pd.DataFrame(rows, columns=columns)
     figure = method_curves(

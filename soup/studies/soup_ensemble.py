@@ -47,7 +47,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     pairs = pairs_of(bench, options)
     names = ["test", *bench.shifts]
     rows: list[dict[str, Any]] = []
-    with bench.track("soup-ensemble", len(pairs), "pairs") as advance:
+    with bench.counted("soup-ensemble", len(pairs)) as advance:
         for first, second in pairs:
             rates = [bench.models[name].settings.get("lr") for name in (first, second)]
             known = [float(rate) for rate in rates if rate is not None]
@@ -57,7 +57,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
             if bench.shifts:
                 means = {key: float(np.mean([of[key] for of in told[1:]])) for key in told[0]}
                 rows.append(pair | {"split": SHIFTS} | means)
-            advance(1)
+            advance()
     table = pd.DataFrame(rows)
     return Findings(table, draw(table), sentence(table, options.seed))
 

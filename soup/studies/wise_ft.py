@@ -36,7 +36,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
     ends |= {recipe: bench.soup(recipe) for recipe in bench.recipes}
     positions = np.linspace(0, 1, options.points or POINTS)
     rows: list[dict[str, Any]] = []
-    with bench.track("wise-ft", len(ends) * len(positions), "points") as advance:
+    with bench.counted("wise-ft", len(ends) * len(positions)) as advance:
         for name, end in ends.items():
             kind = _kind(name, singles)
             for a in positions:
@@ -46,7 +46,7 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
                     for split in bench.splits
                     for value in [bench.accuracy(point, split)]
                 ]
-                advance(1)
+                advance()
     for a in positions:
         for split in bench.splits:
             right = ensemble(bench, float(a), split)

@@ -5,7 +5,7 @@ Hinton et al., "Distilling the knowledge in a neural network", NeurIPS workshop 
 not used, so that any images or texts will do.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,18 @@ def hyperparameters_of(settings: Mapping[str, Any], seed: int) -> Hyperparameter
     return Hyperparameters(**{"weight_decay": 0.0, **chosen, "seed": seed})
 
 
-def distil(student: nn.Module, lesson: Lesson, folder: Path) -> None:
+def distil(
+    student: nn.Module,
+    lesson: Lesson,
+    folder: Path,
+    advance: Callable[[int], object] = lambda _: None,
+) -> None:
     """Train a model in place; one that was interrupted goes on from its state in the folder.
 
     Args:
         student: holds the initialisation, on its device.
         folder: of the state.
+        advance: called with the number of examples of each step.
 
     Raises:
         Diverged: the loss stopped being a number.
@@ -77,6 +83,7 @@ def distil(student: nn.Module, lesson: Lesson, folder: Path) -> None:
         else:
             chosen = [fixed[place] for place in rng.permutation(len(fixed))]
         for rows in chosen[skip:]:
+            advance(len(rows))
             for inputs in lesson.examples.batches(rows, len(rows), device):
                 yield inputs, targets[torch.from_numpy(rows).to(device)]
 

@@ -3,6 +3,7 @@
 The arithmetic on them is in `soup.weights.algebra`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -83,6 +84,15 @@ def specs(weights: Weights) -> Mapping[str, Spec]:
             first = first_names.setdefault(memory, name)
         tensors[name] = Spec(tensor.dtype, tuple(tensor.shape), first)
     return tensors
+
+
+def tensor_bytes(weights: Weights) -> int:
+    """The bytes of all tensors; one that is tied counts once."""
+    return sum(
+        math.prod(spec.shape) * spec.dtype.itemsize
+        for name, spec in specs(weights).items()
+        if spec.tied == name
+    )
 
 
 def reader(weights: Weights, name: str) -> Reader:

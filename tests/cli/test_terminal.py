@@ -1,16 +1,19 @@
 """Names are shown as they are, whatever Rich would read in them."""
 
 import ast
+import contextlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from soup import cli
 from soup.cli import terminal
 from soup.weights.checkpoint import save
 from tests.checkouts import REPO
-from tests.cli.conftest import Command
+from tests.cli.conftest import Candidates, Command
 
 ODD = ("run[v1]", "[bold]", "[/x]", "[/]", "a[b", ":apple:", "[link=x]", r"\[red]", "$x_{")
 
@@ -39,6 +42,33 @@ def test_verbs_say_the_names_of_files_and_tensors(soup: Command, tmp_path: Path,
     assert said.code == (1 if verb == "inspect" else 0)
     assert all(str(name) in said.err for name in ([out] if options else names)), said.err
     assert (f"made the folder {out.parent}" in said.err) == bool(options)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize(
+    "arguments",
+    [["recipes"], ["recipes", "learned"], ["study", "--list"], ["inspect"], ["compare"]],
+)
+def test_no_word_of_a_table_is_broken(
+    candidates: Candidates,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    width: int,
+) -> None:
+    models = candidates.models
+    options = {"inspect": models, "compare": ["--on", candidates.heldout, *models]}
+    given = ["soup", *arguments, *map(str, options.get(arguments[0], []))]
+    monkeypatch.setattr(sys, "argv", given)
+    shown = {}
+    for wide in (width, 2000):
+        monkeypatch.setattr(terminal.console, "width", wide)
+        with contextlib.suppress(SystemExit):
+            cli.main()
+        shown[wide] = capsys.readouterr().err
+    assert {*shown[width].split()} - {*shown[2000].split()} == set()
+    tables = [line for line in shown[width].splitlines() if line.endswith(" ")]
+    assert max(map(len, tables), default=0) <= width
 
 
 def test_no_code_writes_markup() -> None:

@@ -57,6 +57,21 @@ def test_answers_are_kept_in_the_order_given_whatever_the_order_of_the_visit(
     assert errors == (~right).sum()
 
 
+@given(seed=seeds, batch_size=st.integers(1, 30), allowed=st.integers(-1, 25))
+def test_progress_counts_every_example_of_a_call_also_of_one_that_stops_early(
+    seed: int, batch_size: int, allowed: int
+) -> None:
+    inputs, labels, weights = exam(seed)
+    done: list[int] = []
+    judge = ErrorJudge(linear(), inputs, labels, batch_size=batch_size, advance=done.append)
+    for call in (1, 2):
+        judge(weights, allowed)
+        assert sum(done) == call * len(labels)
+    score = ScoreJudge(linear(), inputs, labels, lambda *_: 0.0, batch_size, advance=done.append)
+    score(weights)
+    assert sum(done) == 3 * len(labels)
+
+
 def test_several_labels_may_be_right() -> None:
     # As in the reassessed labels of ImageNet: a row of classes that are right.
     inputs, _, weights = exam(0)

@@ -1,10 +1,13 @@
 """What studies ask of a sweep: answers that are right, computed once, and kept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from soup.data.progress import Advance
 from soup.studies import bench as benches
 from soup.studies.bench import Bench
 from soup.studies.point import between, combination, mean, only
@@ -104,3 +107,23 @@ def test_an_ensemble_sums_logits(bench: Bench) -> None:
     total = sum(literal(bench, only(name), "test") for name in ("ft-000", "ft-001"))
     right = bench.ensemble_score({"ft-000": 0.5, "ft-001": 0.5}, "test").right
     assert (right == (total.argmax(axis=1) == bench.sets["test"].labels)).all()
+
+
+def test_progress_of_a_study_is_counted_in_examples(tmp_path: Path) -> None:
+    told: list[tuple[str, int | None]] = []
+    done: list[int] = []
+
+    @contextmanager
+    def track(what: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        assert not unit  # what the examples are is known to whoever opens the sweep
+        told.append((what, total))
+        yield done.append
+
+    bench = sweep(tmp_path)
+    bench.track = track
+    with bench.counted("angle", 3) as advance:
+        for _ in range(3):
+            advance()
+    images = sum(len(bench.sets[split]) for split in ("heldout", "test", *bench.shifts))
+    assert told == [("angle", 3 * images)]
+    assert sum(done) == 3 * images

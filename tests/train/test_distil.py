@@ -52,7 +52,9 @@ def literal(given: Lesson) -> dict[str, torch.Tensor]:
 
 def test_the_student_is_that_of_the_written_out_training(tmp_path: Path) -> None:
     model = student()
-    distil(model, lesson(), tmp_path)
+    done: list[int] = []
+    distil(model, lesson(), tmp_path, done.append)
+    assert sum(done) == CHOSEN.epochs * 2 * 8  # two full batches an epoch
     for name, tensor in literal(lesson()).items():
         torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-5, rtol=1e-4)
     assert not model.training

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from soup.recipes.judge import Judge
 from soup.weights import Weights, lerp
 
+POINTS = 11  # of a line that are judged, its ends among them
+
 
 class Line(NamedTuple):
     """Costs along a line.
@@ -38,7 +40,7 @@ class Line(NamedTuple):
         return float(self.excess.max())
 
 
-def line(start: Weights, end: Weights, judge: Judge, points: int = 11) -> Line:
+def line(start: Weights, end: Weights, judge: Judge, points: int = POINTS) -> Line:
     """Judge `points` models at equal steps from `start` to `end`, both included.
 
     Raises:
