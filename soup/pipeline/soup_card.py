@@ -20,6 +20,7 @@ def write_card(
     ingredients: Mapping[str, str],
     figures: Sequence[Figure],
     facts: Mapping[str, str],
+    verdict: Sequence[str] = (),
 ) -> Path:
     """Write the card of the soup into its folder.
 
@@ -28,6 +29,7 @@ def write_card(
         ingredients: name -> SHA-256 of the weights.
         figures: the soup's scores.
         facts: more lines on where it is from.
+        verdict: sentences on whether it is better than the best single model.
 
     Returns:
         The file.
@@ -50,6 +52,7 @@ def write_card(
         ingredients=ingredients,
         data=params.experiment,
         figures=figures,
+        verdict=verdict,
         classes=described.get("classes", ()),
         facts=facts,
     )

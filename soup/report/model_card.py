@@ -42,6 +42,7 @@ class Card:
             recipe.
         data: name of the data set that the figures are of.
         figures: the model's scores.
+        verdict: sentences on whether the soup is better than the best single model.
         classes: their names, in the order of the head.
         facts: more lines for a table, by name.
     """
@@ -57,6 +58,7 @@ class Card:
     ingredients: Mapping[str, str] = field(default_factory=dict)
     data: str = "held-out"
     figures: Sequence[Figure] = ()
+    verdict: Sequence[str] = ()
     classes: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -66,7 +68,11 @@ def card_text(card: Card) -> str:
     parts = [_front_matter(card), f"# {_plain(card.title)}", _introduction(card), _use(card)]
     if card.figures:
         rows = [(f.split, f.score, _value(f), str(f.examples)) for f in card.figures]
-        parts += ["## Scores", _table(("split", "score", "value (95% interval)", "examples"), rows)]
+        parts += [
+            "## Scores",
+            " ".join(map(_plain, card.verdict)),
+            _table(("split", "score", "value (95% interval)", "examples"), rows),
+        ]
     licence = f"{card.licence}, as {card.stated_by} states it"
     licence = licence if card.licence else "not known: ask the owner of the base"
     facts = [

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from soup.report import costs, figures, formatting, tables
 from soup.report.caveats import caveats
 from soup.report.greedy_trace import greedy_trace
-from soup.report.headline import verdict
+from soup.report.headline import Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def page(report: Report) -> str:
     return _template().render(
         report=report,
         chosen_by=shown,
-        verdict=verdict(results, tests, report.recipe, shown, unit),
+        verdict=verdict_of(report),
         costs_of_soup=[
             costs.to_use(report.members),
             costs.to_make(results, report.recipe, report.costs, report.stage_seconds, unit),
@@ -149,6 +149,13 @@ def page(report: Report) -> str:
         saved=1 - seen / possible if possible else 0.0,
         longest=max(report.stage_seconds.values(), default=0.0),
     )
+
+
+def verdict_of(report: Report) -> Verdict:
+    """The verdict of a report, as the page and the model card say it."""
+    results, tests = _by_score(report)
+    measure = report.score or report.measure
+    return verdict(results, tests, report.recipe, measure, report.unit)
 
 
 def _by_score(report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:

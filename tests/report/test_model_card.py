@@ -1,11 +1,18 @@
 """A model card says what is known, and its front matter is read by huggingface_hub."""
 
+import html
 import math
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from huggingface_hub import ModelCard
 
+from soup.pipeline.soup_card import figures_in
 from soup.report.model_card import Card, Figure, card_text
+from soup.report.page import Report, page, verdict_of
+from tests.report.test_page import Document
 
 CARD = Card(
     title="shapes",
@@ -61,6 +68,29 @@ def test_a_licence_that_is_not_known_is_said_and_not_guessed() -> None:
 def test_names_cannot_add_to_the_front_matter() -> None:
     named = replace(CARD, title='x"\nlicense: mit', hub='a"\nlicense: mit', licence="")
     assert ModelCard(card_text(named)).data.license is None
+
+
+@pytest.mark.parametrize(("gain", "p"), [(0.011, 0.004), (0.002, 0.6), (-0.02, 0.0001)])
+def test_the_card_says_what_the_report_says(
+    make: Callable[..., Report], gain: float, p: float
+) -> None:
+    report = make(gain=gain, half=0.006, p_value=p)
+    told = verdict_of(report)
+    figures = figures_in(report.results, report.recipe, "accuracy")
+    sentences = [told.headline, *(comparison.sentence for comparison in told.comparisons)]
+    text = html.unescape(card_text(replace(CARD, figures=figures, verdict=sentences)))
+    document = Document(page(report))
+    assert " ".join(" ".join(sentences).split()) in text
+    assert document.text("h1") == told.headline
+    for compared, split in zip(told.comparisons, ("test", "shifts"), strict=True):
+        value = re.search(rf"\| {split} \| accuracy \| ([\d.]+) ", text)
+        said = re.search(rf"{compared.split}: ([\d.]+)% against", text)
+        assert value
+        assert said
+        assert float(said[1]) == pytest.approx(100 * float(value[1]), abs=0.056)  # both rounded
+        notes = {" ".join(note.split()) for note in (compared.scores, *compared.evidence)}
+        assert notes <= {shown for _, shown in document.texts}
+        assert compared.change in document.text("strong")
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:

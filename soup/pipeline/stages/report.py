@@ -13,7 +13,7 @@ from soup.pipeline.cooking.supplies import PROBE
 from soup.pipeline.project import Project
 from soup.pipeline.soup_card import figures_in, write_card
 from soup.pipeline.stage_record import read_record, read_rows
-from soup.report.page import Report, Study, page
+from soup.report.page import Report, Study, page, verdict_of
 from soup.tracking import Store, Tracked
 
 BEFORE = ("prepare", "base", "probe", "finetune", "cook", "evaluate", "register")
@@ -36,41 +36,39 @@ def run(project: Project) -> dict[str, Any]:
     results = pd.read_csv(out / "results.csv")
     measure = str(results.columns[results.columns.get_loc("n") + 1])
     names = {measure: "accuracy", "soup_closer": "soup_only", "single_closer": "single_only"}
-    content = page(
-        Report(
-            title=f"Model soup: {project.params.experiment}",
-            recipe=cooked["recipe"],
-            # The probe had another name before.
-            results=results.rename(columns=names).replace({"kind": {"initialisation": "probe"}}),
-            ingredients=_ingredients(store, sweep, cooked["kept"], score),
-            trace=_trace(project),
-            traces=_traces(project),
-            tests=pd.read_csv(out / "tests.csv").rename(columns=names),
-            lineage={
-                "Registered": f"{registered['model']} version {registered['version']}",
-                "Champion": registered["reason"],
-                "Soup run": store.link(soup.run_id) or soup.run_id,
-                "Sweep run": store.link(sweep["sweep"]) or sweep["sweep"],
-                "Base": _base(project),
-                "Base, SHA-256": soup.tags["base"],
-                "Split": soup.tags["split"],
-                "Split, DVC's MD5": soup.tags["dvc.development.csv"],
-                "Commit": soup.tags["commit"] or "unknown",
-                "Prefect flow run": soup.tags.get("flow_run", "none"),
-            },
-            use=_use(project, registered),
-            examples=_examples(project),
-            unit=project.unit,
-            score="" if score == measure else score,
-            measure=measure,
-            warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
-            costs=records["evaluate"].get("costs", {}),
-            members=_members(project, sweep["runs"]),
-            studies=studies(project),
-            stage_seconds={name: record["seconds"] for name, record in records.items()},
-        )
+    report = Report(
+        title=f"Model soup: {project.params.experiment}",
+        recipe=cooked["recipe"],
+        # The probe had another name before.
+        results=results.rename(columns=names).replace({"kind": {"initialisation": "probe"}}),
+        ingredients=_ingredients(store, sweep, cooked["kept"], score),
+        trace=_trace(project),
+        traces=_traces(project),
+        tests=pd.read_csv(out / "tests.csv").rename(columns=names),
+        lineage={
+            "Registered": f"{registered['model']} version {registered['version']}",
+            "Champion": registered["reason"],
+            "Soup run": store.link(soup.run_id) or soup.run_id,
+            "Sweep run": store.link(sweep["sweep"]) or sweep["sweep"],
+            "Base": _base(project),
+            "Base, SHA-256": soup.tags["base"],
+            "Split": soup.tags["split"],
+            "Split, DVC's MD5": soup.tags["dvc.development.csv"],
+            "Commit": soup.tags["commit"] or "unknown",
+            "Prefect flow run": soup.tags.get("flow_run", "none"),
+        },
+        use=_use(project, registered),
+        examples=_examples(project),
+        unit=project.unit,
+        score="" if score == measure else score,
+        measure=measure,
+        warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
+        costs=records["evaluate"].get("costs", {}),
+        members=_members(project, sweep["runs"]),
+        studies=studies(project),
+        stage_seconds={name: record["seconds"] for name, record in records.items()},
     )
-    write_text(out / "report.html", content)
+    write_text(out / "report.html", page(report))
     facts = {
         "registered": f"{registered['model']} version {registered['version']}",
         "commit": soup.tags["commit"] or "unknown",
@@ -78,7 +76,10 @@ def run(project: Project) -> dict[str, Any]:
     }
     digests = cooked.get("digests") or dict.fromkeys(cooked["kept"], "")
     scores = figures_in(results, cooked["recipe"], measure)
-    store.log_files(soup.run_id, [write_card(project, cooked, digests, scores, facts)])
+    told = verdict_of(report)
+    sentences = (told.headline, *(comparison.sentence for comparison in told.comparisons))
+    card = write_card(project, cooked, digests, scores, facts, sentences)
+    store.log_files(soup.run_id, [card])
     for run_id in (soup.run_id, sweep["sweep"]):
         store.log_files(run_id, [out / "report.html"])
     return {
