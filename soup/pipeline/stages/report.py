@@ -9,7 +9,6 @@ import pandas as pd
 from soup.config.study_names import STUDIES
 from soup.errors import BadInput, without_password
 from soup.files import of_file, write_text
-from soup.pipeline.cooking.supplies import PROBE
 from soup.pipeline.project import Project
 from soup.pipeline.soup_card import figures_in, write_card
 from soup.pipeline.stage_record import read_record, read_rows
@@ -116,7 +115,7 @@ def _base(project: Project) -> str:
 
 def _members(project: Project, runs: Collection[str]) -> int:
     """How many models are in the ensemble: all that the soup may be made of."""
-    return len([name for name in runs if name != PROBE or project.params.soup.include_probe])
+    return len([name for name in runs if name != "probe" or project.params.soup.include_probe])
 
 
 def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:
