@@ -38,8 +38,8 @@ WAYS = {
     "half": "ours, held, the model in bfloat16",
 }
 FREE = {
-    "sooner": "ours, rate 0.2",
-    "sooner-half": "ours, rate 0.2, the model in bfloat16",
+    "sooner": "ours, rate 0.4",
+    "sooner-half": "ours, rate 0.4, the model in bfloat16",
     "short": "mehl, one epoch, batches of 64, rate 0.03 of the distance",
     "small": "mehl, one epoch, batches of 32, rate 0.02 of the distance",
 }

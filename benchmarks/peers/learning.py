@@ -46,7 +46,7 @@ MEHL: dict[str, dict[str, Any]] = {
     "small": {**FAST, "batch": 32, "lr": 0.02},
 }
 SOONER = {"sooner": None, "sooner-half": torch.bfloat16}  # dtype that the model computes in
-SOONER_LR = 0.2
+SOONER_LR = 0.4
 
 
 @dataclass

@@ -135,6 +135,7 @@ def gradients_in_lanes(
         with torch.inference_mode():
             return outputs(part)
 
+    keep_freed_memory()
     lanes = max(1, min(most, available(), len(parts)))
     if lanes > 1:
         few = [parts[0][:FEW], parts[-1][:FEW]]

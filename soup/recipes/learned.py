@@ -120,7 +120,7 @@ def learned(
         memory: bytes of ingredients to keep on the objective's device; the others are read again.
         judge: counts the errors of the soup, if given.
         lr: learning rate, the published one by default. Each step of AdamW changes the logarithm of
-            a share by at most about this, so that 0.2 needs fewer steps (docs/benchmarks.md).
+            a share by at most about this, so that 0.4 needs fewer steps (docs/benchmarks.md).
 
     Raises:
         Unusable, Incompatible, NotFinite: see `learn`.

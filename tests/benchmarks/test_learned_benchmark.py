@@ -73,7 +73,7 @@ def test_both_ways_learn_the_same_shares_and_all_soups_are_scored(
     assert [line.split("|")[2].strip() for line in table.splitlines() if "mehl" in line] == [
         "epoch 0", "epoch 1", "epoch 0", "epoch 1",
     ]  # fmt: skip
-    sooner = [line.split("|")[2].strip() for line in table.splitlines() if "rate 0.2" in line]
+    sooner = [line.split("|")[2].strip() for line in table.splitlines() if "rate 0.4" in line]
     assert sooner == ["0 steps", "2 steps", "4 steps"] * 2
     work = peer.Work(world / "cache", 3, 6, 2, 1)
     out = world / "cache" / "soup-small-3.safetensors"
