@@ -95,10 +95,10 @@ def test_what_the_command_prints_of_a_registry_has_no_password(
 
     terminal.table(f"m in {AWAY}", ["registry"], [[AWAY]])
     terminal.say("the registry", AWAY)
-    terminal.print_json({"registry": AWAY})
+    terminal.print_json({"server": AWAY})
     told = capsys.readouterr()
     assert SECRET not in told.out + told.err
-    assert json.loads(told.out) == {"registry": "http://127.0.0.1:9"}
+    assert json.loads(told.out) == {"server": "http://127.0.0.1:9"}
 
 
 @pytest.mark.slow

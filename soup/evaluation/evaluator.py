@@ -11,16 +11,11 @@ from torch import nn
 
 from soup.evaluation.examples import Examples
 from soup.evaluation.heldout_loss import HeldoutError, HeldoutLoss
-from soup.evaluation.judges import (
-    TOP1_ERROR,
-    ErrorFunction,
-    ErrorJudge,
-    Score,
-    ScoreJudge,
-)
+from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Correct, Logits, Margins
 from soup.evaluation.passes import Loading
 from soup.evaluation.predict import batches_of, predict
+from soup.evaluation.score_bounds import Score
 from soup.models import Architecture, load_weights
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights, specs

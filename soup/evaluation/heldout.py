@@ -12,10 +12,10 @@ from torch import nn
 from soup.evaluation import prediction_file
 from soup.evaluation.diagnosis.low_scores import RECORD
 from soup.evaluation.examples import Examples
-from soup.evaluation.judges import Score
 from soup.evaluation.metrics import Correct, Labels, Logits, NumberLabels, correct
 from soup.evaluation.number_scores import MEASURE, NUMBER_SCORES, Numbers, value
 from soup.evaluation.predict import predict
+from soup.evaluation.score_bounds import Score
 from soup.evaluation.scores import task_score
 from soup.models import Architecture, write_description
 from soup.weights.checkpoint import save

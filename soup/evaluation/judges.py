@@ -11,7 +11,6 @@ inputs before it judges, and a recipe's soup has these statistics.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,52 +19,11 @@ from torch import Tensor, nn
 
 from soup.evaluation.metrics import Correct, Logits, Margins, well_predicted
 from soup.evaluation.passes import Load, Loading, Passes, load_exactly
+from soup.evaluation.score_bounds import Score, least_cost
 from soup.models.batchnorm import Recalibration
 from soup.weights import Weights
 
 ErrorFunction = Callable[[Tensor, Tensor], Tensor]
-Score = Callable[[Tensor, Tensor], float]
-# Of a bound that is computed in another way than the score, so that rounding rejects nobody.
-SLACK = 1e-9
-
-
-@runtime_checkable
-class CountScore(Protocol):
-    """A score that is a function of counts: how many examples of a label got which answer.
-
-    So the best that is still possible is known before all examples were seen.
-    """
-
-    def __call__(self, logits: Tensor, labels: Tensor, /) -> float:
-        """The cost of logits (examples, classes) for labels (examples,), both on the CPU."""
-
-    def table(self, logits: Tensor, labels: Tensor, /) -> Tensor:
-        """Counts (classes, classes + 1) by label and answer; those of several batches add up."""
-
-    def least(self, table: Tensor, unseen: Tensor, /) -> float:
-        """No more than the cost of any answers to the rest.
-
-        Args:
-            table: of the examples seen.
-            unseen: (classes,), how many examples of each label were not.
-        """
-
-
-@runtime_checkable
-class BoundedScore(Protocol):
-    """A score with a bound that follows from the outputs for some of the examples."""
-
-    def __call__(self, logits: Tensor, labels: Tensor, /) -> float:
-        """As of a `CountScore`."""
-
-    def least(self, logits: Tensor, seen: Tensor, labels: Tensor, /) -> float:
-        """No more than the cost, whatever the outputs for the examples not seen are.
-
-        Args:
-            logits: of the examples seen.
-            seen: indices of these examples.
-            labels: of all examples.
-        """
 
 
 def top(k: int) -> ErrorFunction:
@@ -91,7 +49,21 @@ def top(k: int) -> ErrorFunction:
 TOP1_ERROR = top(1)
 
 
-class ErrorJudge:
+class Judging:
+    """What all judges share: passes over the held-out examples."""
+
+    _passes: Passes
+
+    def foresee(self, names: Sequence[str]) -> None:
+        """See `soup.recipes.judge.Foreseeing`."""
+        self._passes.foresee(names)
+
+    def recalibrated(self, weights: Weights) -> Weights:
+        """The weights whose cost a call computes: with recomputed BatchNorm statistics."""
+        return self._passes.recalibrated(weights)
+
+
+class ErrorJudge(Judging):
     """Counts errors exactly, and stops as soon as they exceed the bound.
 
     A candidate within its bound becomes the soup, which later candidates resemble: its errors are
@@ -184,16 +156,8 @@ class ErrorJudge:
             self._passes.follow(right.numpy())
         return errors
 
-    def foresee(self, names: Sequence[str]) -> None:
-        """See `soup.recipes.judge.Foreseeing`."""
-        self._passes.foresee(names)
 
-    def recalibrated(self, weights: Weights) -> Weights:
-        """The weights whose errors a call counts: with recomputed BatchNorm statistics."""
-        return self._passes.recalibrated(weights)
-
-
-class ScoreJudge:
+class ScoreJudge(Judging):
     """Any score of all logits, as a cost: lower is better.
 
     A score of counts (`CountScore`) stops as soon as not even right answers to all other examples
@@ -248,7 +212,7 @@ class ScoreJudge:
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> float | None:
         """The cost; None if it is not at most `at_most`."""
-        least = self._least()
+        least = least_cost(self._score, self._labels)
         outputs: list[Tensor] = []
         seen = 0
         with closing(self._passes(weights)) as passes:
@@ -257,7 +221,7 @@ class ScoreJudge:
                 seen += len(part)
                 if least is None or at_most is None:
                     continue
-                if least(part.cpu(), outputs) > at_most + SLACK:
+                if least(part.cpu(), outputs) > at_most:
                     self.examples_seen.append(seen)
                     return None
         self.examples_seen.append(seen)
@@ -270,44 +234,3 @@ class ScoreJudge:
             self._passes.follow(well_predicted(self.logits, self._labels.numpy()))
         # Written so that the NaN of a diverged model exceeds every bound.
         return None if at_most is not None and not cost <= at_most else cost
-
-    def _least(self) -> Callable[[Tensor, list[Tensor]], float] | None:
-        """For one pass: (indices of a batch, outputs so far) -> the least cost that is possible.
-
-        None if the score has no bound.
-        """
-        score, every = self._score, self._labels
-        if isinstance(score, CountScore):
-            counts = score
-            table: Tensor | None = None
-            unseen: Tensor | None = None
-
-            def by_counts(part: Tensor, outputs: list[Tensor]) -> float:
-                nonlocal table, unseen
-                labels, classes = every[part], outputs[-1].shape[1]
-                if unseen is None:
-                    unseen = torch.bincount(every, minlength=classes)
-                unseen = unseen - torch.bincount(labels, minlength=classes)
-                more = counts.table(outputs[-1], labels)
-                table = more if table is None else table + more
-                return counts.least(table, unseen)
-
-            return by_counts
-        if isinstance(score, BoundedScore):
-            bounded = score
-            parts: list[Tensor] = []
-
-            def by_outputs(part: Tensor, outputs: list[Tensor]) -> float:
-                parts.append(part)
-                return bounded.least(torch.cat(outputs), torch.cat(parts), every)
-
-            return by_outputs
-        return None
-
-    def foresee(self, names: Sequence[str]) -> None:
-        """See `soup.recipes.judge.Foreseeing`."""
-        self._passes.foresee(names)
-
-    def recalibrated(self, weights: Weights) -> Weights:
-        """The weights whose cost a call computes: with recomputed BatchNorm statistics."""
-        return self._passes.recalibrated(weights)

@@ -100,7 +100,7 @@ def _from_residual(residual: float, labels: NumberLabels) -> float:
 
 @dataclass(frozen=True)
 class NumberScore:
-    """A correlation, or the mean of several, as a cost: a `soup.evaluation.judges.BoundedScore`.
+    """A correlation, or the mean of several, as a cost: see `score_bounds.BoundedScore`.
 
     Attributes:
         parts: the correlations that the score is the mean of: 'pearson', 'spearman'.

@@ -21,16 +21,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, Score, top
+from soup.evaluation.judges import TOP1_ERROR, ErrorFunction, top
 from soup.evaluation.metrics import predicted
 from soup.evaluation.number_scores import NUMBER_SCORES
+from soup.evaluation.score_bounds import Score
 
 Table = Float[Tensor, "classes answers"]
 
 
 @dataclass(frozen=True)
 class ConfusionScore:
-    """A score of counts by label and answer, as a cost: a `soup.evaluation.judges.CountScore`.
+    """A score of counts by label and answer, as a cost: see `score_bounds.CountScore`.
 
     Attributes:
         costs: counts (..., classes, classes + 1), of which the last column is of examples without a

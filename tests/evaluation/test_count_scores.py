@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor, nn
 
-from soup.evaluation.judges import CountScore, ErrorJudge, ScoreJudge
+from soup.evaluation.judges import ErrorJudge, ScoreJudge
+from soup.evaluation.score_bounds import CountScore
 from soup.evaluation.scores import ConfusionScore, f1_accuracy, macro_f1, matthews
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient

@@ -9,8 +9,8 @@ import torch
 from soup.data.text.examples import labels_of
 from soup.evaluation import prediction_file
 from soup.evaluation.heldout import Result, named_score
-from soup.evaluation.judges import Score
 from soup.evaluation.metrics import Labels, NumberLabels
+from soup.evaluation.score_bounds import Score
 from soup.evaluation.score_text import ACCURACY, score_text
 from soup.models import DESCRIPTION_FILE, Architecture
 from soup.pipeline.project import Project
