@@ -23,6 +23,7 @@ from soup.files import of_code, of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
 from soup.pipeline.cooking.cost import CountedObjective, Meter
+from soup.pipeline.cooking.fishers import fishers
 from soup.pipeline.cooking.kept_soups import KeptSoups
 from soup.pipeline.cooking.result import SoupResult, WatchedJudge, better, trace_table
 from soup.pipeline.cooking.supplies import PROBE, call, starts_from_base
@@ -30,13 +31,11 @@ from soup.pipeline.heldout import heldout_of, training_of
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.task_score import score_of
-from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.ingredient import Soup
 from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, ingredients
 from soup.weights import Weights, materialize
-from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.checkpoint import Checkpoint
 from soup.weights.shards import WEIGHTS_FILE
-
-FISHER_EXAMPLES = 512
 
 
 class CandidatePool:
@@ -172,7 +171,7 @@ class CandidatePool:
             "judge": lambda: judge,
             "base": self._base,
             "objective": lambda: CountedObjective(evaluator.objective(), n, trained),
-            "fishers": lambda: _fishers(evaluator, ingredients, scratch, meter.count),
+            "fishers": lambda: fishers(evaluator, ingredients, scratch, meter.count),
             "predictions": lambda: AveragedLogits(
                 {stored.ingredient.name: stored.logits for stored in ranked},
                 self.heldout.labels,
@@ -287,18 +286,3 @@ class CandidatePool:
 
 def _error_count(logits: Tensor, labels: Tensor) -> int:
     return int((~correct_of(logits.numpy(), labels.numpy())).sum())
-
-
-def _fishers(
-    evaluator: Evaluator,
-    ingredients: Sequence[Ingredient],
-    folder: Path,
-    count: Callable[[int], None],
-) -> list[Weights]:
-    """The Fisher information of each ingredient, in files: they are as large as the models."""
-    files = []
-    for number, ingredient in enumerate(ingredients):
-        files.append(folder / f"fisher-{number}.safetensors")
-        save(evaluator.fisher(ingredient.weights, FISHER_EXAMPLES), files[-1])
-        count(min(FISHER_EXAMPLES, len(evaluator)))
-    return [Checkpoint(file) for file in files]

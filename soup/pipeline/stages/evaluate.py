@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from soup.config.recipe import Recipe
-from soup.errors import BadInput
 from soup.evaluation import ensemble
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores
 from soup.evaluation.disagreements import Opinion, opinion
@@ -27,7 +25,6 @@ from soup.files import write_json, write_text
 from soup.models import load_weights
 from soup.pipeline.candidate_pool import CandidatePool
 from soup.pipeline.cooking.cost import cost_metrics
-from soup.pipeline.cooking.result import COLUMNS, SoupResult
 from soup.pipeline.data_sets import evaluation_sets
 from soup.pipeline.evaluation_sets import answers_of, sets_of
 from soup.pipeline.project import Project
@@ -40,6 +37,7 @@ from soup.pipeline.stages.evaluated_figures import (
 )
 from soup.pipeline.stages.evaluated_models import (
     compared_soup,
+    compared_soups,
     cooked_soup,
     kept_splits,
     single,
@@ -70,7 +68,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     store = project.store()
     cooked = read_record(project.out / "cook.json", run_id=str, recipe=str, kept=list)
     pool = CandidatePool(project, store, probe_too=True)
-    others, warnings = _compared(project, pool, cooked["recipe"])
+    others, warnings = compared_soups(project, pool, cooked["recipe"])
     kinds = {"zero-shot": "baseline"} if zero_shot_head(project) else {}
     kinds |= {f"{label} soup": "soup" for label in others} | dict.fromkeys(ENSEMBLES, "ensemble")
     tags = project.lineage() | pool.shared
@@ -116,25 +114,6 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         "costs": {label: costs[label] for label in labels if label in costs},
         "summary": gains_of(metrics, figures, pool.score_name),
     }
-
-
-def _compared(
-    project: Project, pool: CandidatePool, chosen: str
-) -> tuple[dict[str, tuple[Recipe, SoupResult]], list[str]]:
-    """The soups of other recipes than the chosen one, by label, and why some are left out."""
-    soups, warnings = {}, []
-    recipes = [recipe for recipe in project.params.soup.recipes if recipe.label != chosen]
-    for recipe in recipes:
-        try:
-            soups[recipe.label] = recipe, pool.cook(recipe)
-        except BadInput as error:
-            warnings.append(f"no {recipe.label} soup to compare with: {error}")
-    traces = [result.trace.assign(recipe=label) for label, (_, result) in soups.items()]
-    traces = [trace for trace in traces if trace["heldout_errors"].notna().any()]
-    empty = pd.DataFrame(columns=[*COLUMNS, "recipe"])
-    together = pd.concat(traces) if traces else empty
-    write_text(project.out / "traces.csv", together.to_csv(index=False, lineterminator="\n"))
-    return soups, warnings
 
 
 def _scored(

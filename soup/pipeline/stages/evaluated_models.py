@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
+import pandas as pd
+
 from soup.config.recipe import Recipe
+from soup.errors import BadInput
 from soup.evaluation import prediction_file
 from soup.evaluation.examples import Examples
 from soup.evaluation.prediction_cache import Source, digest_of
-from soup.pipeline.cooking.result import SoupResult
+from soup.files import write_text
+from soup.pipeline.candidate_pool import CandidatePool
+from soup.pipeline.cooking.result import COLUMNS, SoupResult
 from soup.pipeline.project import Project
 from soup.tracking import WEIGHTS_DIGEST, Store, Stored, TrackingError, prediction_store
 from soup.weights import Weights, materialize
@@ -93,3 +98,22 @@ def kept_splits(wanted: list[str] | None, sets: Mapping[str, Examples], classes:
         return wanted
     small = [split for split, examples in sets.items() if 2 * len(examples) * classes <= SMALL]
     return [split for split in small if split != "heldout"]
+
+
+def compared_soups(
+    project: Project, pool: CandidatePool, chosen: str
+) -> tuple[dict[str, tuple[Recipe, SoupResult]], list[str]]:
+    """The soups of other recipes than the chosen one, by label, and why some are left out."""
+    soups, warnings = {}, []
+    recipes = [recipe for recipe in project.params.soup.recipes if recipe.label != chosen]
+    for recipe in recipes:
+        try:
+            soups[recipe.label] = recipe, pool.cook(recipe)
+        except BadInput as error:
+            warnings.append(f"no {recipe.label} soup to compare with: {error}")
+    traces = [result.trace.assign(recipe=label) for label, (_, result) in soups.items()]
+    traces = [trace for trace in traces if trace["heldout_errors"].notna().any()]
+    empty = pd.DataFrame(columns=[*COLUMNS, "recipe"])
+    together = pd.concat(traces) if traces else empty
+    write_text(project.out / "traces.csv", together.to_csv(index=False, lineterminator="\n"))
+    return soups, warnings
