@@ -26,7 +26,7 @@ from soup.models import Architecture
 from soup.studies.kept import Kept, number, packed, unpacked
 from soup.studies.model import Model, Teach, cannot_teach
 from soup.studies.point import Point, mean, only
-from soup.studies.subset import Subset, spread, targets_of_rows
+from soup.studies.subset import rows_of, subsets
 from soup.weights import Weights, combine
 
 # Bytes of float16 logits of a combination that are kept; of larger ones, only the score is.
@@ -91,21 +91,8 @@ class Bench:
         self.candidates, self._soups = tuple(candidates), dict(soups or {})
         self.name, self.others = "this sweep", dict[str, Bench]()
         self._all, self.kept, self.teach = sets, kept, teach or cannot_teach
-        self._rows = {
-            split: spread(examples.labels, images)
-            for split, examples in sets.items()
-            if images is not None and len(examples) > images
-        }
-        self.sets: Mapping[str, Examples] = {
-            split: Subset(examples, self._rows[split]) if split in self._rows else examples
-            for split, examples in sets.items()
-        }
-        self.targets: Mapping[str, Targets] = {
-            split: targets_of_rows(target, self._rows[target.of])
-            if target.of in self._rows
-            else target
-            for split, target in targets.items()
-        }
+        self._rows = {} if images is None else rows_of(sets, images)
+        self.sets, self.targets = subsets(sets, targets, self._rows)
         self._predict, self._find = predict, find
         self.architecture, self._how, self._averaged = architecture, how, averaged
         self._loaded: tuple[Point, Weights] | None = None
@@ -173,8 +160,7 @@ class Bench:
 
     def rights(self, point: Point, split: str) -> list[Correct]:
         """Which examples are classified correctly: of each shift for "shifts", else of a split."""
-        names = self._named(split)
-        return [self.score(point, name).right for name in names]
+        return [self.score(point, name).right for name in self._named(split)]
 
     def accuracy(self, point: Point, split: str) -> float:
         """The accuracy on a split, or the mean of those on the shifts."""
@@ -182,8 +168,7 @@ class Bench:
 
     def ensemble_rights(self, weights: Mapping[str, float], split: str) -> list[Correct]:
         """As `rights`, of the sum of models' logits with these weights."""
-        names = self._named(split)
-        return [self.ensemble_score(weights, name).right for name in names]
+        return [self.ensemble_score(weights, name).right for name in self._named(split)]
 
     def ensemble_score(self, weights: Mapping[str, float], split: str) -> Score:
         """The score of the sum of models' logits with these weights, which costs no combination."""
@@ -200,8 +185,8 @@ class Bench:
             told: dict[str, dict[str, float | None]] = {}
             for split in splits:
                 target = self.targets[split]
-                raw = self._answers(point, target.of, keep=False)
-                scored = score(target.project(raw), target.labels)
+                logits = target.project(self._answers(point, target.of, keep=False))
+                scored = score(logits, target.labels)
                 nll = scored.nll if np.isfinite(scored.nll) else None
                 errors = int((~scored.right).sum())
                 told[split] = {"n": len(scored.right), "errors": errors, "nll": nll}

@@ -1,6 +1,6 @@
 """A part of a split's examples, spread evenly over its classes, and the right answers to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,3 +68,27 @@ def targets_of_rows(target: Targets, rows: Rows) -> Targets:
     kept = np.isin(scored, rows)
     places = None if target.rows is None else np.searchsorted(rows, scored[kept])
     return replace(target, labels=target.labels[kept], rows=places)
+
+
+def rows_of(sets: Mapping[str, Examples], most: int) -> dict[str, Rows]:
+    """The examples that are used of each split that has more than so many."""
+    return {
+        split: spread(examples.labels, most)
+        for split, examples in sets.items()
+        if len(examples) > most
+    }
+
+
+def subsets(
+    sets: Mapping[str, Examples], targets: Mapping[str, Targets], rows: Mapping[str, Rows]
+) -> tuple[dict[str, Examples], dict[str, Targets]]:
+    """The splits with the examples that are used of them, and the right answers to these."""
+    used = {
+        split: Subset(examples, rows[split]) if split in rows else examples
+        for split, examples in sets.items()
+    }
+    answers = {
+        split: targets_of_rows(target, rows[target.of]) if target.of in rows else target
+        for split, target in targets.items()
+    }
+    return used, answers

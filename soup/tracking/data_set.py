@@ -1,7 +1,8 @@
 """A data set in MLflow: an input of runs, and what the metrics of models were measured on."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import DatasetInput, InputTag
+from mlflow.entities import DatasetInput, InputTag, Metric
 from mlflow.types.schema import ColSpec, DataType, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -57,6 +58,29 @@ class DataSet:
         """The data set as an input of a run."""
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, self.context)]
         return DatasetInput(_Described(self)._to_mlflow_entity(), tags)
+
+
+def measured(
+    steps: Mapping[int, Mapping[str, float]], model_id: str, data_sets: Iterable[DataSet]
+) -> list[Metric]:
+    """Metrics by step as MLflow keeps them, each with the data set that its name begins with.
+
+    Args:
+        model_id: the logged model that they are of; '' for none.
+        data_sets: that they were measured on.
+    """
+    now = int(time.time() * 1000)
+    keys = {data_set.metrics: data_set.key for data_set in data_sets}
+    return [
+        Metric(key, value, now, step, model_id or None, *keys.get(_start(key), (None, None)))
+        for step, metrics in steps.items()
+        for key, value in metrics.items()
+    ]
+
+
+def _start(metric: str) -> str:
+    """'shift/NAME' of 'shift/NAME/accuracy'."""
+    return metric.rpartition("/")[0]
 
 
 class _Described(MetaDataset):

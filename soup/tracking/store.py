@@ -5,28 +5,18 @@ that are written from several threads. Weights are stored once, as logged models
 """
 
 import math
-import shutil
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import mlflow
-from mlflow.entities import (
-    LoggedModelInput,
-    LoggedModelOutput,
-    LoggedModelStatus,
-    Metric,
-    Param,
-    RunTag,
-)
+from mlflow.entities import LoggedModelInput, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from soup.errors import some
 from soup.evaluation.score_text import ACCURACY
 from soup.tracking import bulk_queries
-from soup.tracking.data_set import DataSet
+from soup.tracking.data_set import DataSet, measured
 from soup.tracking.experiment import is_server, link, opened, page, require_not_deleted
 from soup.tracking.limits import (
     BATCH,
@@ -34,12 +24,12 @@ from soup.tracking.limits import (
     batches,
     key_of,
     long_ones,
-    model_name,
     referring,
     shortened,
     storable,
     whole,
 )
+from soup.tracking.logged_model import stored_model
 from soup.tracking.open_runs import begun, ended
 from soup.tracking.server_check import (
     TrackingError,
@@ -225,13 +215,7 @@ class Store:
         data_sets: Iterable[DataSet] = (),
     ) -> None:
         """Metrics of many steps in few requests; see `log`."""
-        now, model = int(time.time() * 1000), model_id or None
-        sets = {data_set.metrics: data_set.key for data_set in data_sets}
-        points = [
-            Metric(key, value, now, step, model, *sets.get(_start(key), (None, None)))
-            for step, metrics in steps.items()
-            for key, value in metrics.items()
-        ]
+        points = measured(steps, model_id, data_sets)
         for batch in batches(points):
             self.client.log_batch(run_id, metrics=batch)
 
@@ -290,27 +274,8 @@ class Store:
     def log_weights(
         self, run_id: str, name: str, folder: Path, tags: Mapping[str, str], step: int = 0
     ) -> str:
-        """Store a folder of weights as a logged model of a run; its id.
-
-        An unfinished upload of the same run, left by an interruption, is deleted first.
-        """
-        query = f"source_run_id = '{run_id}'"
-        for left in self.client.search_logged_models([self.experiment_id], query):
-            self.client.delete_logged_model(left.model_id)
-            if left.artifact_location.startswith("file:"):  # half of it, perhaps
-                shutil.rmtree(unquote(urlparse(left.artifact_location).path), ignore_errors=True)
-        texts = {key: storable(value) for key, value in tags.items()}
-        short = referring(self.client, run_id, "tags", texts)
-        model = self.client.create_logged_model(
-            self.experiment_id,
-            name=model_name(name),
-            source_run_id=run_id,
-            tags={PREFIX + key: text for key, text in short.items()},
-        )
-        model_id: str = model.model_id
-        self.client.log_model_artifacts(model_id, str(folder))
-        self.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
-        self.client.log_outputs(run_id, models=[LoggedModelOutput(model_id, step)])
+        """Store a folder of weights as a logged model of a run; its id."""
+        model_id = stored_model(self.client, self.experiment_id, run_id, name, folder, tags, step)
         self.tag(run_id, {"model_id": model_id})
         return model_id
 
@@ -331,8 +296,3 @@ class Store:
     def link(self, run_id: str) -> str:
         """A run's page in MLflow's UI; '' for a store without one."""
         return link(self.uri, f"experiments/{self.experiment_id}/runs/{run_id}")
-
-
-def _start(metric: str) -> str:
-    """'shift/NAME' of 'shift/NAME/accuracy'."""
-    return metric.rpartition("/")[0]
