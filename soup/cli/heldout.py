@@ -15,6 +15,7 @@ from soup.cli.model_options import tell_input
 from soup.cli.terminal import progress, say, tell_left_out, warn
 from soup.errors import BadInput
 from soup.evaluation.averaged_logits import AveragedLogits
+from soup.evaluation.counted_objective import CountedObjective
 from soup.evaluation.diagnosis.low_scores import Answers, low_scores, recorded
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import TOP1_ERROR, ErrorJudge, ScoreJudge
@@ -30,7 +31,6 @@ from soup.evaluation.number_scores import NUMBER_SCORES
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.scores import CLASSES_COMPARED, COUNTS, SCORES
 from soup.models.batchnorm import has_batchnorm, layers_that_differ
-from soup.pipeline.cooking.cost import CountedObjective
 from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.parallel_greedy import parallel_greedy
 from soup.weights import Weights

@@ -15,6 +15,7 @@ from torch import Tensor
 from soup.config.recipe import Recipe
 from soup.config.recipe_signatures import signature
 from soup.evaluation.averaged_logits import AveragedLogits
+from soup.evaluation.counted_objective import CountedObjective
 from soup.evaluation.evaluator import Evaluator
 from soup.evaluation.judges import ErrorJudge, ScoreJudge
 from soup.evaluation.metrics import Logits, Margins, margins, well_predicted
@@ -22,7 +23,7 @@ from soup.evaluation.metrics import correct as correct_of
 from soup.files import of_code, of_file, of_value
 from soup.models import DESCRIPTION_FILE, Architecture, build
 from soup.models.batchnorm import BATCH, Recalibration, layers_that_differ
-from soup.pipeline.cooking.cost import CountedObjective, Meter
+from soup.pipeline.cooking.cost import Meter
 from soup.pipeline.cooking.fishers import fishers
 from soup.pipeline.cooking.kept_soups import KeptSoups
 from soup.pipeline.cooking.result import SoupResult, WatchedJudge, better, trace_table

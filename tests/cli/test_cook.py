@@ -1,6 +1,8 @@
 """soup cook: what is written, what is said, and what is refused before anything is written."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from soup.models import Architecture
 from soup.recipes import RECIPES
 from soup.weights import average
 from soup.weights.checkpoint import Checkpoint, save
+from tests.checkouts import REPO
 from tests.cli.conftest import Candidates, Command
 from tests.reference import Candidate, greedy_soup
 
@@ -255,3 +258,31 @@ def test_ingredients_are_called_by_what_tells_them_apart() -> None:
     assert names_of(["x/a.safetensors", "y/b.safetensors"]) == ["a", "b"]
     assert names_of(["x/model.safetensors", "y/model.safetensors"]) == ["x/model", "y/model"]
     assert names_of(["a.safetensors", "a.safetensors"]) == ["a", "a (2)"]
+
+
+# What `pipeline` has and `vision` has not, and no library of `vision` asks for.
+PIPELINE_ALONE = ("prefect", "mlflow", "dvc", "matplotlib", "sqlalchemy", "psutil", "pyarrow")
+WITHOUT = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {PIPELINE_ALONE}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from soup.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("recipe", ["greedy", "learned"])
+def test_a_soup_is_chosen_on_images_without_the_pipeline_s_packages(
+    candidates: Candidates, tmp_path: Path, recipe: str
+) -> None:
+    words = ["cook", "--recipe", recipe, "--heldout", candidates.heldout]
+    words += ["--out", tmp_path / "soup.safetensors", *candidates.models[:2]]
+    command = [sys.executable, "-c", WITHOUT, *map(str, words)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "soup.safetensors").is_file()

@@ -2,16 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psutil
 import torch
-
-from soup.recipes.learned import Gradients, Objective
-from soup.weights import Weights
 
 EVERY = 0.02  # seconds between two looks at the memory
 
@@ -88,28 +84,3 @@ class Meter:
     def _sample(self) -> None:
         while not self._ended.wait(EVERY):
             self._peak = max(self._peak, self._held())
-
-
-class CountedObjective:
-    """A held-out loss whose passes are counted. See `soup.recipes.learned.Objective`."""
-
-    def __init__(self, objective: Objective, heldout: int, count: Callable[[int], None]) -> None:
-        """
-        Args:
-            heldout: number of held-out examples; those that are not learned from are checked.
-            count: called with the number of examples of each pass.
-        """
-        self._objective, self._count = objective, count
-        self.device, self.storage = objective.device, objective.storage
-        self._checked = heldout - sum(map(len, objective.batches(0)))
-
-    def batches(self, epoch: int, size: int | None = None) -> Iterable[Any]:
-        return self._objective.batches(epoch, size)
-
-    def __call__(self, weights: Weights, beta: float, batch: Any) -> Gradients:
-        self._count(len(batch))
-        return self._objective(weights, beta, batch)
-
-    def check(self, weights: Weights, beta: float) -> float | None:
-        self._count(self._checked)
-        return self._objective.check(weights, beta)
