@@ -70,6 +70,7 @@ class Classifier:
         noun: what the model classifies, for people.
         columns: names of the columns of a request; the first one is required.
         batch: about as many images are worth a forward pass together.
+        reading: says what `read` makes of an example; models with the same can share it.
     """
 
     noun = "pictures"
@@ -89,6 +90,7 @@ class Classifier:
                 "'mlflow models serve', or load it by mlflow.pyfunc"
             )
         self._inputs = image_input(self.architecture)
+        self.reading = self._inputs.name
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Classify images.

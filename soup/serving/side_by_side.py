@@ -71,7 +71,7 @@ class Answer:
 
 
 class SideBySide:
-    """Models of the same input and the same classes, asked one after the other.
+    """Models of pictures or of texts, of the same classes, asked one after the other.
 
     Attributes:
         entries: what is asked, in order.
@@ -82,7 +82,8 @@ class SideBySide:
         """Open the models, each folder once, and pass an example through each.
 
         Raises:
-            BadInput: a model cannot be opened, or models differ in input or classes.
+            BadInput: a model cannot be opened, or some read texts and some see pictures, or
+                they differ in classes.
         """
         self.entries = list(entries)
         folders = dict.fromkeys(folder for entry in entries for folder in entry.folders)
@@ -104,14 +105,24 @@ class SideBySide:
         Raises:
             BadInput: the example cannot be used; the message gives the reason.
         """
-        [read] = self._first.read([example])
-        if isinstance(read, str):
-            noun = "text" if self.of_text else "picture"
-            raise BadInput(f"this {noun} cannot be used: {read}")
-        return [self._thread.submit(self._answer, entry, read).result() for entry in self.entries]
+        inputs = self._read(example)
+        return [self._thread.submit(self._answer, entry, inputs).result() for entry in self.entries]
 
-    def _answer(self, entry: Entry, read: Any) -> Answer:
-        logits, seconds = self._passes(entry, read)
+    def _read(self, example: Any) -> dict[str, Any]:
+        """The example as each model reads it, by `reading`: models differ in size and crop."""
+        inputs: dict[str, Any] = {}
+        for model in self._models.values():
+            if model.reading in inputs:
+                continue
+            [read] = model.read([example])
+            if isinstance(read, str):
+                noun = "text" if self.of_text else "picture"
+                raise BadInput(f"this {noun} cannot be used: {read}")
+            inputs[model.reading] = read
+        return inputs
+
+    def _answer(self, entry: Entry, inputs: Mapping[str, Any]) -> Answer:
+        logits, seconds = self._passes(entry, inputs)
         mean: Logits = np.stack(logits).astype(np.float64).sum(axis=0) / len(logits)
         architecture = self._first.architecture
         if architecture.predicts_numbers:
@@ -125,15 +136,17 @@ class SideBySide:
         top = {name: shares[name] for name in likeliest}
         return Answer(entry.title, top, None, seconds, row["error"] or "")
 
-    def _passes(self, entry: Entry, read: Any) -> tuple[list[Logits], float]:
+    def _passes(self, entry: Entry, inputs: Mapping[str, Any]) -> tuple[list[Logits], float]:
         """The logits of an entry's models, and the seconds of its passes: the fastest of some.
 
         Other programs of the machine slow single passes down, small ones many times.
         """
+        models = [self._models[folder] for folder in entry.folders]
+        asked = [(model, inputs[model.reading]) for model in models]
         seconds: list[float] = []
         while not seconds or (len(seconds) < REPEATS and sum(seconds) < REPEATING):
             began = time.perf_counter()
-            logits = [self._models[folder].logits([read]) for folder in entry.folders]
+            logits = [model.logits([read]) for model, read in asked]
             seconds.append(time.perf_counter() - began)
         return logits, min(seconds)
 

@@ -28,11 +28,13 @@ class TextClassifier:
         noun: what the model classifies, for people.
         columns: names of the columns of a request; the first one is required.
         batch: about as many texts are worth a forward pass together.
+        reading: says what `read` makes of an example; models with the same can share it.
     """
 
     noun = "texts"
     columns: tuple[str, ...] = ("text", "text_pair")
     batch = BATCH
+    reading = "text"  # the tokenizer comes later, in `logits`
 
     def __init__(self, folder: Path, model: tuple[Architecture, nn.Module] | None = None) -> None:
         """

@@ -1,7 +1,11 @@
 """Models that are asked the same: each answers as it does alone, an ensemble as their mean."""
 
 import base64
+import io
+import itertools
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from soup.serving.text_classifier import TextClassifier
 from soup.weights.checkpoint import Checkpoint, save
 from tests import text_worlds
 from tests.serving.worlds import A
-from tests.worlds import architecture, put, tiny
+from tests.worlds import COLOURS, architecture, picture, put, tiny
 
 PICTURE = base64.b64decode(A)
 
@@ -57,6 +61,37 @@ def test_a_single_model_answers_as_it_is_served_and_an_ensemble_by_the_mean_logi
     assert shares == sorted(shares, reverse=True)
     assert 0 < single.seconds < 60
     assert not models.of_text
+
+
+def test_each_model_sees_the_picture_in_its_own_size_and_crop(tmp_path: Path) -> None:
+    made: list[Path] = []
+    for size, crop_pct in ((32, 1.0), (64, 1.0), (32, 0.5)):
+        described = replace(architecture(size), crop_pct=crop_pct)
+        torch.manual_seed(0)  # the same weights: only the input differs
+        made.append(put(tmp_path / str(len(made)), (described, build(described))))
+    file = io.BytesIO()
+    picture(COLOURS["red"], 1, (90, 70)).save(file, "PNG")
+    told = SideBySide([Entry(folder.name, "", (folder,)) for folder in made]).ask(file.getvalue())
+    shares = [answer.shares for answer in told]
+    for folder, shown in zip(made, shares, strict=True):
+        [alone] = Classifier(folder).predict([file.getvalue()]).to_dict("records")
+        assert shown == pytest.approx(alone["probabilities"])
+    assert all(a != pytest.approx(b) for a, b in itertools.combinations(shares, 2))
+
+
+def test_what_models_read_alike_is_read_once(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, reads = SideBySide(entries(folders)), []
+    read = Classifier.read
+
+    def counted(self: Classifier, images: list[bytes]) -> list[Any]:
+        reads.append(images)
+        return read(self, images)
+
+    monkeypatch.setattr(Classifier, "read", counted)
+    models.ask(PICTURE)
+    assert reads == [[PICTURE]]
 
 
 def test_no_more_than_five_classes_are_told(tmp_path: Path) -> None:
