@@ -14,7 +14,8 @@ import re
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -70,7 +71,7 @@ def bring_up_to_date(database: Path, program: Program) -> str:
     """
     if not database.is_file() or schema_of(database) in ("", _schemas(program)[0]):
         return ""
-    with FileLock(f"{database}.lock"):
+    with _locked(database):
         found = schema_of(database)  # another process may have migrated it meanwhile
         newest, known = _schemas(program)
         if found == newest:
@@ -80,8 +81,9 @@ def bring_up_to_date(database: Path, program: Program) -> str:
         copied = _copy(database, program)
         if program.upgrade:
             _migrate(database, program, copied)
+    happens = "is migrated" if program.upgrade else "will be migrated when its server starts,"
     return (
-        f"{database} was of an earlier {program.name} and is migrated to {program.release}, after "
+        f"{database} was of an earlier {program.name} and {happens} to {program.release}, after "
         f"which earlier releases refuse it; as it was, it is in {copied.name}"
     )
 
@@ -113,6 +115,23 @@ def copies(database: Path) -> list[Path]:
 def _opened(database: Path) -> sqlite3.Connection:
     """A connection that writes nothing, and waits for those who write."""
     return sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=60)
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    """Let no other process bring the database up to date meanwhile."""
+    lock = FileLock(f"{database}.lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise OtherSchema(
+            f"{database} is of an earlier program, and is neither copied nor migrated because its "
+            f"folder cannot be written: {error}"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @cache
@@ -167,10 +186,15 @@ def _migrate(database: Path, program: Program, copied: Path) -> None:
 
 def _too_new(database: Path, program: Program, found: str) -> str:
     kept = [file.name for file in copies(database)]
-    back = f"mv {kept[-1]} {database.name} in {database.parent}" if kept else ""
-    remedy = (
-        f", or put back a copy from before ({some(kept, 3)}), such as by {back}" if kept else ""
-    )
+    remedy = ""
+    if kept:
+        # The log beside a database would be replayed over the copy.
+        logs = f"{database.name}-wal {database.name}-shm"
+        back = f"rm -f {logs} && mv {kept[-1]} {database.name}"
+        remedy = (
+            f", or put back a copy from before ({some(kept, 3)}): stop the servers that use it, "
+            f"then in {database.parent} {back}"
+        )
     return (
         f"{database} has schema {found}, which {program.name} {program.release} does not know: a "
         f"newer {program.name} has migrated it. Install that one (pip install -U {program.name})"

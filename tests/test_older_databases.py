@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import subprocess
 import threading
 from contextlib import closing
 from importlib.util import find_spec
@@ -53,7 +54,9 @@ def test_an_old_database_is_copied_once_and_named(old: Path) -> None:
     told = bring_up_to_date(old, PREFECT)
     (copy,) = copies(old)
     assert copy.name == f"prefect.db.before-prefect-{PREFECT.release}"
-    assert told.startswith(f"{old} was of an earlier prefect and is migrated to ")
+    assert told.startswith(
+        f"{old} was of an earlier prefect and will be migrated when its server starts, to "
+    )
     assert told.endswith(f"as it was, it is in {copy.name}")
     assert revision(copy) == found
     revision(old, newest)  # as Prefect does
@@ -104,7 +107,38 @@ def test_a_database_of_a_newer_program_is_refused_with_the_ways_back(old: Path) 
     text = str(refused.value)
     assert f"has schema {NEWER}, which prefect {PREFECT.release} does not know" in text
     assert "pip install -U prefect" in text
-    assert f"mv {copies(old)[0].name} prefect.db" in text
+    assert f"rm -f prefect.db-wal prefect.db-shm && mv {copies(old)[0].name} prefect.db" in text
+
+
+def test_the_way_back_leaves_nothing_of_the_newer_program(old: Path) -> None:
+    found = revision(old)
+    bring_up_to_date(old, PREFECT)
+    with closing(sqlite3.connect(old)) as newer:
+        newer.execute("PRAGMA journal_mode = WAL")
+        newer.execute("PRAGMA wal_autocheckpoint = 0")
+        with newer:
+            newer.execute("UPDATE alembic_version SET version_num = ?", [NEWER])
+        for log in ("-wal", "-shm"):  # as a killed server leaves them
+            shutil.copy(f"{old}{log}", f"{old}{log}.left")
+    for log in ("-wal", "-shm"):
+        Path(f"{old}{log}.left").rename(f"{old}{log}")
+    with pytest.raises(OtherSchema) as refused:
+        bring_up_to_date(old, PREFECT)
+    back = str(refused.value).rpartition(f"then in {old.parent} ")[2]
+    subprocess.run(back, shell=True, cwd=old.parent, check=True)
+    assert revision(old) == found
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    with pytest.raises(OtherSchema, match=r"neither copied nor migrated .*: .*Permission denied"):
+        bring_up_to_date(old, PREFECT)
+    assert copies(old) == []
 
 
 def test_what_is_no_database_is_named_and_none_or_an_empty_one_is_left_alone(
