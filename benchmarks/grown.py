@@ -21,7 +21,7 @@ from mlflow.store.tracking.dbmodels import models as tables
 
 from soup.evaluation import prediction_file
 from soup.evaluation.heldout import Result
-from soup.pipeline.sweep.recording import record_ingredient
+from soup.pipeline.sweep.ingredient_runs import IngredientRuns
 from soup.tracking import Store
 from soup.weights.checkpoint import save
 
@@ -85,7 +85,7 @@ def plant(store: Store, folder: Path) -> tuple[str, str]:
     prediction_file.write(
         result.predictions, rng.normal(size=(EXAMPLES, CLASSES)), rng.random(EXAMPLES) < 0.5
     )
-    record_ingredient(store, run_id, "ft-000", result, shared, STEPS)
+    IngredientRuns(store, parent, shared).keep(run_id, "ft-000", result, {}, STEPS)
     splits = ("test", *(f"shift/{name}" for name in SHIFTS))
     scores = {f"{s}/{figure}": 0.5 for s in splits for figure in ("accuracy", "nll", "ece")}
     store.log(run_id, 0, scores | {"shifts/accuracy": 0.5, "heldout/nll": 1.0, "heldout/ece": 0.1})

@@ -87,6 +87,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     from flows.stages import STAGES
     from soup.pipeline.sweep import fine_tunes
     from soup.pipeline.sweep import sweep as sweeping
+    from soup.pipeline.sweep.ingredient_runs import IngredientRuns
     from soup.tracking import Store
     from soup.train import worker_process
     from soup.train.fork_server import fork_fork_server
@@ -119,7 +120,7 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
         return made
 
     sweeping.Sweep.run = one  # type: ignore[method-assign]
-    clock.watch(sweeping, "record_ingredient", "keep weights, answers, score in MLflow")
+    clock.watch(IngredientRuns, "keep", "keep weights, answers, score in MLflow")
     for method in ("log", "find", "start", "tag", "end"):
         clock.watch(Store, method, f"MLflow: {method}")
     os.chdir(folder)

@@ -25,15 +25,11 @@ from soup.pipeline.sweep import imported_pool
 from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
 from soup.pipeline.sweep.heldout_score import HeldoutScore
+from soup.pipeline.sweep.ingredient_runs import IngredientRuns
 from soup.pipeline.sweep.part import Lent, Part, RunId, StoppedEarly, SweepError
-from soup.pipeline.sweep.recording import (
-    finish_sweep,
-    record_ingredient,
-    start_sweep,
-    tell_unused,
-)
+from soup.pipeline.sweep.recording import start_sweep, tell_unused
 from soup.pipeline.sweep.watcher import Watcher
-from soup.tracking import DataSet, Store, end_with, log_system_metrics
+from soup.tracking import Store, end_with, log_system_metrics
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Crashed, Failed
@@ -64,10 +60,9 @@ class Sweep:
     imported: bool
     listing: str
     score: HeldoutScore
+    _runs: IngredientRuns
     _cache: Path
-    _tags: dict[str, str]
     _probe: Result
-    _data_sets: tuple[DataSet, ...] = ()
 
     @staticmethod
     def open(project: Project, code: str, threads: int) -> "Sweep":
@@ -123,9 +118,8 @@ class Sweep:
         listing = imported_pool.listing(project) if imported else ""
         probe = result_from(probed, start)
         cache = project.cache / "models"
-        return Sweep(
-            store, run_id, parts, finished, imported, listing, score, cache, tags, probe, used
-        )
+        runs = IngredientRuns(store, run_id, tags, score, used)
+        return Sweep(store, run_id, parts, finished, imported, listing, score, runs, cache, probe)
 
     @property
     def steps(self) -> dict[str, int]:
@@ -163,7 +157,7 @@ class Sweep:
                 watcher.done(name, "finished before")
                 stored = {shown: self.store.find(d) for shown, d in part.digests.items()}
                 return {shown: run.run_id for shown, run in stored.items() if run}
-            run_id = cache(partial(self._start, part, FINAL_WEIGHTS))
+            run_id = cache(partial(self._runs.begin, part))
             borrowed = devices if isinstance(devices, tuple) else devices()
             started = time.monotonic()
             with self._ended_by_error(run_id, name, watcher):
@@ -171,10 +165,11 @@ class Sweep:
                 assert not isinstance(results, float)
                 seconds = time.monotonic() - started
                 release()
-                averages = filter(None, results)
-                ids = {part.names[a]: self._record_average(part, a, results[a]) for a in averages}
+                keep, averages = self._runs.keep_average, filter(None, results)
+                ids = {part.names[a]: keep(part, a, results[a]) for a in averages}
                 # The part itself is stored last: if it is there, so are its averages.
-                self._record(part, run_id(), name, results[FINAL_WEIGHTS])
+                final = results[FINAL_WEIGHTS]
+                self._runs.keep(run_id(), name, final, part.tags, part.steps)
             scores = ", ".join(f"{a} {self.score.text_of(r)}".strip() for a, r in results.items())
             shutil.rmtree(part.folder, ignore_errors=True)
             watcher.done(name, f"{scores} held-out in {seconds:.0f} s")
@@ -198,7 +193,7 @@ class Sweep:
                 return finished.metrics.get(metric, math.inf)
             if rung.is_file():
                 return float(read_record(rung, score=float)["score"])
-            run_id = cache(partial(self._start, part, FINAL_WEIGHTS))
+            run_id = cache(partial(self._runs.begin, part))
             borrowed = devices if isinstance(devices, tuple) else devices()
             with self._ended_by_error(run_id, name, watcher):
                 reached = self._make(part, run_id, name, borrowed, watcher, share)
@@ -238,17 +233,7 @@ class Sweep:
                 if self.imported
                 else f"all {len(failed)} fine-tunes failed, the last because {last}"
             )
-        done = outcomes.values()
-        runs, best = finish_sweep(
-            self.store,
-            self.run_id,
-            self._probe,
-            self._tags,
-            done,
-            self.score,
-            self._cache,
-            self._data_sets,
-        )
+        runs, best = self._runs.finish(self._probe, outcomes.values(), self._cache)
         what = "checkpoints imported" if self.imported else f"fine-tunes, {len(runs)} ingredients"
         summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} {what}, {best}"
         self.store.describe(self.run_id, summary)
@@ -288,29 +273,3 @@ class Sweep:
             end_with(self.store, run_id(), error)
             watcher.done(name, f"failed: {error}")
             raise
-
-    def _start(self, part: Part, average: str) -> str:
-        """The run of an ingredient: a new one, or the one that was interrupted."""
-        digest, name = part.digest_of(average), part.names[average]
-        params = dict(part.params) | ({"average": average} if average else {})
-        tags = {**self._tags, **part.tags}
-        run_id = self.store.start(
-            "ingredient", digest, name, tags, params, self.run_id, self._data_sets
-        )
-        log.info("run opened", extra={"fine_tune": name, "run": run_id})
-        return run_id
-
-    def _record_average(self, part: Part, average: str, result: Result) -> str:
-        """Store an average of a fine-tune's weights, an ingredient with a run of its own."""
-        stored = self.store.find(part.digest_of(average))
-        if stored is not None:  # before what was interrupted
-            return stored.run_id
-        run_id = self._start(part, average)
-        self._record(part, run_id, part.names[average], result)
-        return run_id
-
-    def _record(self, part: Part, run_id: str, name: str, result: Result) -> None:
-        tags = {**self._tags, **part.tags}
-        record_ingredient(
-            self.store, run_id, name, result, tags, part.steps, self.score, self._data_sets
-        )
