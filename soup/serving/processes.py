@@ -93,7 +93,7 @@ def serve(
     """Serve an ASGI application in several processes until SIGTERM or SIGINT.
 
     Args:
-        listening: a socket of `addresses.listen`.
+        listening: a socket of `addresses.listen`, which cannot be used afterwards.
         count: number of processes.
         ready: called before the processes are forked; requests that arrive before that wait.
 
@@ -107,7 +107,7 @@ def serve(
         gc.freeze()  # else the first collection in each process would copy the shared memory
 
     settings = {
-        "bind": f"fd://{listening.fileno()}",
+        "bind": f"fd://{listening.detach()}",  # gunicorn copies the descriptor and closes it
         "workers": count,
         "worker_class": _Uvicorn,
         "preload_app": True,

@@ -50,4 +50,5 @@ def serve(
     classifier.try_out()
 
     app = application(classifier, limits, hosts)
-    processes.serve(app, listening, workers, lambda: ready(address_of(listening)))
+    address = address_of(listening)
+    processes.serve(app, listening, workers, lambda: ready(address))
