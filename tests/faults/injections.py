@@ -205,11 +205,18 @@ def clock_jumped(
     pid = trial.start()
     for _ in range(jumps):
         time.sleep(course.seconds / jumps)
-        clock.write_text(f"{rng.choice('+-')}{rng.randint(1, 48)}h\n")
+        _set(clock, f"{rng.choice('+-')}{rng.randint(1, 48)}h")
     code = trial.wait(pid)
-    clock.write_text("+0\n")
+    _set(clock, "+0")
     assert code == 0, trial.log.read_text()[-3000:]
     return completed(trial, course, jumps)
+
+
+def _set(clock: Path, ahead: str) -> None:
+    """At once: every process reads the file, each time it looks at the clock."""
+    new = clock.with_suffix(".new")
+    new.write_text(f"{ahead}\n")
+    new.replace(clock)
 
 
 def faked_clock(clock: Path) -> dict[str, str] | None:
@@ -217,7 +224,7 @@ def faked_clock(clock: Path) -> dict[str, str] | None:
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not libraries:
         return None
-    clock.write_text("+0\n")
+    _set(clock, "+0")
     return {
         "LD_PRELOAD": str(libraries[0]),
         "FAKETIME_TIMESTAMP_FILE": str(clock),

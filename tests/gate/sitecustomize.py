@@ -3,10 +3,13 @@
 MODELSOUP_TEST_GATE: a folder; the gate of `tests.gates` is built into fine-tunes.
 MODELSOUP_TEST_PATIENCE: seconds; what would be given up sooner is waited for so long, for a machine
 that is slow is not one that is dead.
+FAKETIME_DONT_FAKE_MONOTONIC: libfaketime is preloaded; `time.sleep` works all the same.
 """
 
 import os
+import select
 import sys
+import time
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -53,3 +56,7 @@ class _AfterImport:
 
 if GATE or PATIENCE:
     sys.meta_path.insert(0, _AfterImport())  # type: ignore[arg-type]
+
+if "FAKETIME_DONT_FAKE_MONOTONIC" in os.environ:
+    # Python sleeps until a monotonic time, which libfaketime 0.9.10 then answers with EINVAL.
+    time.sleep = lambda seconds: select.select([], [], [], seconds)  # type: ignore[assignment]
