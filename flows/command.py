@@ -21,7 +21,7 @@ from flows.signals import stoppable
 from flows.stage import line_of
 from flows.time_spent import time_spent
 from soup.config.params import load
-from soup.errors import BadInput, Failure, full_disk, hide_passwords
+from soup.errors import BadInput, full_disk, hide_passwords, tells_what
 from soup.pipeline.stage_record import require_sections
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input; 130 and 143 stopped (start again to go on)"
@@ -67,7 +67,7 @@ def run(flow: Flow[..., Record], file: str, quiet: bool = False, engine: bool = 
     except Exception as error:
         hide_passwords(error)
         reason: Any = full_disk(error) or error
-        if not isinstance(reason, (Failure, OSError)):
+        if not tells_what(reason):
             raise
         print_error(reason)
         sys.exit(1)

@@ -82,6 +82,16 @@ class DiskFull(Failure, OSError):
     """The disk is full; the message names the file. Finished work is kept."""
 
 
+def tells_what(error: BaseException) -> bool:
+    """Whether people can act on an error's message alone, without a traceback.
+
+    Not on the system's own words where they name no file: "Bad file descriptor" of what?
+    """
+    if isinstance(error, (BadInput, Failure)):
+        return True
+    return isinstance(error, OSError) and (error.errno is None or error.filename is not None)
+
+
 def some(items: Sequence[object], limit: int, separator: str = ", ", last: str = "") -> str:
     """A list for a message, cut short: "a, b, and 3 more".
 

@@ -1,12 +1,13 @@
-"""A full disk is known in everybody's words."""
+"""What an error says: a full disk in everybody's words, passwords hidden, a file named."""
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from soup.errors import BadInput, DiskFull, full_disk, some, without_password
+from soup.errors import BadInput, DiskFull, full_disk, some, tells_what, without_password
 
 
 def test_a_full_disk_is_known_by_number_by_words_and_as_the_cause_of_another_error() -> None:
@@ -54,3 +55,15 @@ def test_no_message_holds_a_password(text: str, shown: str) -> None:
     told = full_disk(OSError(errno.ENOSPC, "No space left on device", text))
     assert told is not None
     assert "secret" not in str(told)
+
+
+def test_the_systems_words_are_enough_where_they_name_a_file() -> None:
+    assert tells_what(BadInput("lr must be above 0"))
+    assert tells_what(OSError("model.pt was cut short while it was read"))
+    with pytest.raises(FileNotFoundError) as missing:
+        Path("nowhere").read_bytes()
+    assert tells_what(missing.value)
+    with pytest.raises(OSError, match="Bad file descriptor") as closed:
+        os.close(-1)
+    assert not tells_what(closed.value)
+    assert not tells_what(ValueError("x"))

@@ -33,7 +33,7 @@ def _interrupt(number: int, _frame: object) -> NoReturn:
 
 
 def _run() -> None:
-    from soup.errors import BadInput, Failure, missing_extra
+    from soup.errors import BadInput, full_disk, missing_extra, tells_what
 
     try:
         from soup.cli.app import app
@@ -45,8 +45,11 @@ def _run() -> None:
             raise
         sys.stderr.write(f"error: this needs {remedy}\n")
         sys.exit(2)
-    except (BadInput, Failure, OSError) as error:
+    except Exception as error:
+        reason = full_disk(error) or error
+        if not tells_what(reason):
+            raise
         from soup.cli.terminal import fail
 
-        fail(str(error))
+        fail(str(reason))
         sys.exit(2 if isinstance(error, BadInput | FileNotFoundError) else 1)
