@@ -59,4 +59,4 @@ if GATE or PATIENCE:
 
 if "FAKETIME_DONT_FAKE_MONOTONIC" in os.environ:
     # Python sleeps until a monotonic time, which libfaketime 0.9.10 then answers with EINVAL.
-    time.sleep = lambda seconds: select.select([], [], [], seconds)  # type: ignore[assignment]
+    time.sleep = lambda seconds: select.select([], [], [], float(seconds))  # type: ignore[assignment]
