@@ -52,6 +52,7 @@ def write_card(
         ingredients=ingredients,
         data=params.experiment,
         figures=figures,
+        confidence=params.evaluate.confidence,
         verdict=verdict,
         classes=described.get("classes", ()),
         facts=facts,

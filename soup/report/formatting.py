@@ -50,6 +50,11 @@ def measured(fraction: Number, measure: str) -> str:
     return percent(fraction) + ("%" if known else "")
 
 
+def interval_name(confidence: Number) -> str:
+    """Return what intervals of a confidence, a fraction, are called: 0.95 -> "95% interval"."""
+    return f"{100 * confidence:g}% interval"
+
+
 def probability(p: Number) -> str:
     """Format a p-value; small ones become "< 0.001"."""
     if math.isnan(p):

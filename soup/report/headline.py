@@ -11,7 +11,6 @@ from soup.report import formatting
 Outcome = Literal["better", "worse", "within noise", "the same", "unknown"]
 
 SIGNIFICANT = 0.05
-MINUS = "\u2212"  # as `formatting.points` writes it
 PHRASES: dict[Outcome, str] = {
     "better": "beats {}",
     "worse": "is worse than {}",
@@ -27,10 +26,12 @@ class Words(NamedTuple):
     Attributes:
         measure: name of the score, such as 'accuracy'.
         unit: 'images' or 'texts'.
+        interval: name of the intervals, such as '95% interval'.
     """
 
     measure: str
     unit: str
+    interval: str
 
 
 class Comparison(NamedTuple):
@@ -39,7 +40,7 @@ class Comparison(NamedTuple):
     Attributes:
         split: its name, at the start of a sentence.
         outcome: of the paired test.
-        change: the difference with its sign and unit, "+1.10 points"; "unknown" without a test.
+        difference: of the soup's score from the single model's, as a fraction; NaN without a test.
         scores: "91.7% against 90.6%".
         evidence: the interval and p, as far as they are known.
         claim: what follows, a sentence.
@@ -47,19 +48,26 @@ class Comparison(NamedTuple):
 
     split: str
     outcome: Outcome
-    change: str
+    difference: float
     scores: str
     evidence: tuple[str, ...]
     claim: str
+
+    @property
+    def change(self) -> str:
+        """The difference with its sign and unit, "+1.10 points"; "unknown" without a test."""
+        if math.isnan(self.difference):
+            return "unknown"
+        return f"{formatting.points(self.difference)} points"
 
     @property
     def sentence(self) -> str:
         """All of it in one or two sentences."""
         change = ""
         if self.evidence:
-            what = {"+": "gain", MINUS: "loss"}.get(self.change[0], "difference")
-            by = self.change.lstrip(f"+{MINUS}")
-            change = f", a {what} of {by} ({'; '.join(self.evidence)})"
+            shown = round(100 * self.difference, 2)  # what reads "0.00" is no gain and no loss
+            what = "gain" if shown > 0 else "loss" if shown < 0 else "difference"
+            change = f", a {what} of {abs(shown):.2f} points ({'; '.join(self.evidence)})"
         return f"{self.split}: {self.scores}{change}. {self.claim}"
 
 
@@ -88,12 +96,12 @@ def outcome(
 ) -> Outcome:
     """Classify a paired comparison of the soup with the best single model.
 
-    The soup is "better" or "worse" only if the 95% interval excludes zero and p < 0.05. If only one
+    The soup is "better" or "worse" only if the interval excludes zero and p < 0.05. If only one
     of the two is known, it decides alone; if neither is, the outcome is "unknown".
 
     Args:
         difference: accuracy of the soup less that of the single model, as a fraction.
-        low, high: bounds of the 95% interval of the difference; NaN if unknown.
+        low, high: bounds of the interval of the difference; NaN if unknown.
         p_value: of a paired test; NaN if unknown.
         differing: number of examples that exactly one of the two models classifies correctly.
     """
@@ -125,11 +133,12 @@ def verdict(
     recipe: str,
     measure: str = "accuracy",
     unit: str = "images",
+    confidence: formatting.Number = 0.95,
 ) -> Verdict:
     """Compare the soup with the best single model, on test and on the mean of the shifts.
 
     Args:
-        results, tests, recipe, unit: as in `soup.report.page.Report`.
+        results, tests, recipe, unit, confidence: as in `soup.report.page.Report`.
         measure: what the accuracies are, if they are of another score.
     """
     tested = outcomes(tests)
@@ -145,7 +154,8 @@ def verdict(
         text += f" and {where['shifts']}"
     elif len(splits) == 2:
         text += f", but {PHRASES[last].format('it')} {where['shifts']}"
-    shown, words = (results, tests, recipe), Words(measure, unit)
+    shown = (results, tests, recipe)
+    words = Words(measure, unit, formatting.interval_name(confidence))
     comparisons = [_compared(*shown, split, by_split[split], words) for split in splits]
     notes = []
     by_shift = {split: tested[split] for split in tested if split in shifts}
@@ -194,7 +204,7 @@ def _compared(
     outcome: Outcome,
     words: Words,
 ) -> Comparison:
-    measure, unit = words
+    measure, unit, interval = words
     rows = results[results["split"] == split].drop_duplicates("kind").set_index("kind")
     soup, single = (float(rows["accuracy"].get(kind, math.nan)) for kind in (recipe, "best single"))
     name = formatting.split(split).capitalize()
@@ -203,17 +213,16 @@ def _compared(
     test = tests[tests["split"] == split]
     if outcome == "unknown" or test.empty:
         claim = "There is no paired test, so nothing is claimed."
-        return Comparison(name, "unknown", "unknown", scores, (), claim)
+        return Comparison(name, "unknown", math.nan, scores, (), claim)
     difference, low, high, p = (
         float(test[column].iloc[0]) for column in ("difference", "low", "high", "p_value")
     )
-    change = f"{formatting.points(difference)} points"
     if outcome == "the same":
         claim = f"Both give the same answer to every {unit[:-1]}."
-        return Comparison(name, outcome, change, scores, (), claim)
+        return Comparison(name, outcome, difference, scores, (), claim)
     evidence = []
     if not math.isnan(low + high):
-        evidence.append(f"95% interval {formatting.points(low)} to {formatting.points(high)}")
+        evidence.append(f"{interval} {formatting.points(low)} to {formatting.points(high)}")
     if not math.isnan(p):
         sign = "" if p < 0.001 else "= "
         evidence.append(f"p {sign}{formatting.probability(p)}".replace(" ", "\u00a0"))
@@ -222,7 +231,7 @@ def _compared(
         images = float(rows["n"].get(recipe, math.nan))
         many = "these" if math.isnan(images) else formatting.count(images)
         claim = f"This is within noise: {many} {unit} cannot tell them apart."
-    return Comparison(name, outcome, change, scores, tuple(evidence), claim)
+    return Comparison(name, outcome, difference, scores, tuple(evidence), claim)
 
 
 def _shown(score: float, measure: str) -> str:

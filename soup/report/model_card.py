@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from soup.report import formatting
+
 MOST = 200  # classes and ingredients that are listed
 TASKS = {"images": "image-classification", "texts": "text-classification"}
 
 
 class Figure(NamedTuple):
-    """A score of the model on a split, and its 95% interval (NaN if it is not known)."""
+    """A score of the model on a split, and its interval (NaN if it is not known)."""
 
     split: str
     score: str
@@ -42,6 +44,7 @@ class Card:
             recipe.
         data: name of the data set that the figures are of.
         figures: the model's scores.
+        confidence: of their intervals, a fraction.
         verdict: sentences on whether the soup is better than the best single model.
         classes: their names, in the order of the head.
         facts: more lines for a table, by name.
@@ -58,6 +61,7 @@ class Card:
     ingredients: Mapping[str, str] = field(default_factory=dict)
     data: str = "held-out"
     figures: Sequence[Figure] = ()
+    confidence: formatting.Number = 0.95
     verdict: Sequence[str] = ()
     classes: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -67,11 +71,12 @@ def card_text(card: Card) -> str:
     """The Markdown of a card, with front matter as the Hugging Face hub reads it."""
     parts = [_front_matter(card), f"# {_plain(card.title)}", _introduction(card), _use(card)]
     if card.figures:
+        value = f"value ({formatting.interval_name(card.confidence)})"
         rows = [(f.split, f.score, _value(f), str(f.examples)) for f in card.figures]
         parts += [
             "## Scores",
             " ".join(map(_plain, card.verdict)),
-            _table(("split", "score", "value (95% interval)", "examples"), rows),
+            _table(("split", "score", value, "examples"), rows),
         ]
     licence = f"{card.licence}, as {card.stated_by} states it"
     licence = licence if card.licence else "not known: ask the owner of the base"

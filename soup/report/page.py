@@ -53,6 +53,8 @@ class Report:
     measure: str = "accuracy"
     """What the columns called accuracy hold: "accuracy", or the score of predicted numbers. In the
     second case soup_only and single_only count the examples on which this model is closer."""
+    confidence: formatting.Number = 0.95
+    """Of the intervals in results and tests, a fraction."""
     costs: Mapping[str, Mapping[str, formatting.Number]] = field(default_factory=dict)
     """Kind of soup -> passes (of all held-out examples), seconds and bytes that making it took."""
     members: int = 0
@@ -104,6 +106,7 @@ def page(report: Report) -> str:
     return _template().render(
         report=report,
         chosen_by=shown,
+        interval=formatting.interval_name(report.confidence),
         verdict=verdict_of(report),
         costs_of_soup=[
             costs.to_use(report.members),
@@ -155,7 +158,7 @@ def verdict_of(report: Report) -> Verdict:
     """The verdict of a report, as the page and the model card say it."""
     results, tests = _by_score(report)
     measure = report.score or report.measure
-    return verdict(results, tests, report.recipe, measure, report.unit)
+    return verdict(results, tests, report.recipe, measure, report.unit, report.confidence)
 
 
 def _by_score(report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -18,6 +18,8 @@ from soup.report import formatting
         (formatting.points, -0.0075, "\u22120.75"),
         (formatting.points, -0.000001, "0.00"),
         (formatting.points, math.nan, "—"),
+        (formatting.interval_name, 0.95, "95% interval"),
+        (formatting.interval_name, 0.999, "99.9% interval"),
         (formatting.probability, 0.0, "< 0.001"),
         (formatting.probability, 0.0412, "0.041"),
         (formatting.probability, 0.613, "0.61"),

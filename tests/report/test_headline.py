@@ -84,6 +84,14 @@ def test_a_loss_is_called_a_loss(make: Make) -> None:
     )
 
 
+def test_a_difference_that_reads_zero_is_neither_gain_nor_loss(make: Make) -> None:
+    for gain in (0.00004, -0.00004):
+        result = said(make(gain=gain, half=0.006, p_value=0.9, shifts={}))
+        assert "a difference of 0.00 points (95% interval" in result.details[0]
+        assert result.comparisons[0].difference == gain
+        assert result.comparisons[0].change == "0.00 points"
+
+
 def test_test_and_shifts_may_disagree(make: Make) -> None:
     report = make()
     report.tests.loc[0, ["low", "p_value"]] = [-0.001, 0.2]

@@ -93,6 +93,27 @@ def test_the_card_says_what_the_report_says(
         assert compared.change in document.text("strong")
 
 
+def test_page_and_card_call_intervals_by_their_confidence(make: Callable[..., Report]) -> None:
+    report = make(confidence=0.9)
+    scores = report.results["accuracy"]
+    bounds = {f"f1_{end}": report.results[end] for end in ("low", "high")}
+    columns = {"difference": "difference", "low": "low", "high": "high", "p": "p_value"}
+    tests = {f"f1_{name}": report.tests[column] for name, column in columns.items()}
+    report = replace(
+        report,
+        score="f1",
+        results=report.results.assign(f1=scores, **bounds),
+        tests=report.tests.assign(**tests),
+    )
+    usual = replace(report, confidence=0.95)
+    assert page(report) == page(usual).replace("95% interval", "90% interval") != page(usual)
+    sentences = [comparison.sentence for comparison in verdict_of(report).comparisons]
+    card = card_text(replace(CARD, confidence=report.confidence, verdict=sentences))
+    assert "value (90% interval)" in card
+    assert card.count("(90% interval") == 3  # in the verdict on test and on the mean of the shifts
+    assert "95%" not in page(report) + card
+
+
 def test_a_long_list_is_cut_and_says_so() -> None:
     many = {f"model {i}": "" for i in range(250)}
     text = card_text(replace(CARD, ingredients=many, classes=[str(i) for i in range(1000)]))

@@ -61,6 +61,7 @@ def run(project: Project) -> dict[str, Any]:
         unit=project.unit,
         score="" if score == measure else score,
         measure=measure,
+        confidence=project.params.evaluate.confidence,
         warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
         costs=records["evaluate"].get("costs", {}),
         members=_members(project, sweep["runs"]),
