@@ -88,6 +88,21 @@ def bring_up_to_date(database: Path, program: Program) -> str:
     )
 
 
+def is_older(database: Path, program: Program) -> bool:
+    """Whether the program would migrate a database, if it opened it.
+
+    Raises:
+        OtherSchema: a newer program migrated the database, or it cannot be read, or is empty.
+    """
+    found = schema_of(database)
+    if not found:
+        raise OtherSchema(f"{database} is no database of {program.name}")
+    newest, known = _schemas(program)
+    if found not in known:
+        raise OtherSchema(_too_new(database, program, found))
+    return found != newest
+
+
 def schema_of(database: Path) -> str:
     """The revision of a database's schema, as Alembic noted it; '' if it has none.
 

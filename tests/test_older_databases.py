@@ -67,6 +67,35 @@ def test_an_old_database_is_copied_once_and_named(old: Path) -> None:
     assert [file.name for file in copies(old)] == [copy.name, f"{copy.name}-2"]
 
 
+def test_a_database_that_is_only_read_is_neither_made_nor_migrated(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    uri = f"sqlite:///{database}"
+    with pytest.raises(TrackingError, match=r"mlflow.db is not there: set MLFLOW_TRACKING_URI"):
+        Store(uri, "any", tmp_path, reading=True)
+    assert [*tmp_path.iterdir()] == []
+    homes.tracking(tmp_path)
+    with pytest.raises(TrackingError, match=r"has no experiment any: set MLFLOW_TRACKING_URI"):
+        Store(uri, "any", tmp_path, reading=True)
+    made = Store(uri, "any", tmp_path)
+    assert Store(uri, "any", tmp_path, reading=True).experiment_id == made.experiment_id
+    newest = revision(database)
+    for schema, message in (
+        (
+            before(newest, MLFLOW),
+            "is of an earlier MLflow; .* -m soup.older_databases mlflow .*mlflow.db",
+        ),
+        (NEWER, f"has schema {NEWER}, which mlflow"),
+    ):
+        revision(database, schema)
+        with pytest.raises(TrackingError, match=message):
+            Store(uri, "any", tmp_path, reading=True)
+        assert (revision(database), copies(database)) == (schema, [])
+    database.write_bytes(b"")
+    with pytest.raises(TrackingError, match=r"mlflow.db is no database of mlflow"):
+        Store(uri, "any", tmp_path, reading=True)
+    assert database.read_bytes() == b""
+
+
 def test_a_copy_has_what_is_not_yet_in_the_file_of_a_database_that_is_open(old: Path) -> None:
     with closing(sqlite3.connect(old)) as writing:
         writing.execute("PRAGMA journal_mode = WAL")

@@ -1,6 +1,7 @@
 """The paths of a project: an experiment's results, the caches, and the tracking store."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from soup.data.progress import Track, no_progress
 from soup.data.reading.limits import Limits
 from soup.data.sources.bounds import bounds_of, require_inside
 from soup.data.split.manifest import Manifest
+from soup.errors import BadInput
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
     from soup.tracking import Store
@@ -84,7 +86,7 @@ class Project:
 
     @property
     def cache(self) -> Path:
-        return self.root / ".cache" / "soup"
+        return cache_of(self.root)
 
     def manifest(self, file: Path) -> Manifest:
         """One of the two manifests.
@@ -124,10 +126,7 @@ class Project:
         Raises:
             TrackingError: it does not answer.
         """
-        from soup.tracking import Store, default_uri
-
-        uri, score = default_uri(self.root), score_name(self.params)
-        return Store(uri, self.params.experiment, self.root / "mlruns", score)
+        return store_of(self.root, self.params.experiment, score_name(self.params))
 
     def lineage(self) -> dict[str, str]:
         """Tags of every run: the commit, DVC's hash (an MD5) of the split, the data set and commit
@@ -144,6 +143,37 @@ class Project:
         if wanted == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return wanted
+
+
+def root_of(file: Path) -> Path:
+    """The project folder: MODELSOUP_ROOT, or the nearest folder above a file with a dvc.yaml.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if os.environ.get("MODELSOUP_ROOT"):
+        return Path(os.environ["MODELSOUP_ROOT"]).resolve()
+    for folder in file.resolve().parents:
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise BadInput(
+        f"{file} is in no project (a folder with dvc.yaml): what is made of a sweep of the "
+        "pipeline, whose results are in out/ of its checkout, needs that checkout"
+    )
+
+
+def cache_of(root: Path) -> Path:
+    """The folder of a project for what can be made or fetched again."""
+    return root / ".cache" / "soup"
+
+
+def store_of(
+    root: Path, experiment: str, score: str = "accuracy", reading: bool = False
+) -> "Store":
+    """An experiment of a project in MLflow; arguments and errors are those of `Store`."""
+    from soup.tracking import Store, default_uri
+
+    return Store(default_uri(root), experiment, root / "mlruns", score, reading)
 
 
 def unit_of(params: Params) -> str:

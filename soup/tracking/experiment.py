@@ -87,6 +87,21 @@ def opened(
     return str(client.create_experiment(name, location, tags))
 
 
+def existing(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of the experiment of this name, which is not made if there is none.
+
+    Raises:
+        TrackingError: there is none, or it was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        raise TrackingError(
+            f"MLflow at {uri} has no experiment {name}: set MLFLOW_TRACKING_URI to where it is"
+        )
+    require_not_deleted(found, uri)
+    return str(found.experiment_id)
+
+
 def require_experiment(uri: str, name: str) -> None:
     """Check, before a stage that needs no MLflow, that the experiment it works for is not deleted.
 

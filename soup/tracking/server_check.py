@@ -59,6 +59,31 @@ def bring_database_up_to_date(uri: str) -> None:
         logging.getLogger(__name__).warning("%s", done)
 
 
+def require_database_to_read(uri: str) -> None:
+    """Check that a SQLite database is there, and that MLflow does not migrate it if it is opened.
+
+    Raises:
+        TrackingError: it is missing, cannot be read, or is of another version of MLflow.
+    """
+    database = uri.removeprefix("sqlite:///")
+    if database == uri:
+        return
+    if not Path(database).is_file():
+        raise TrackingError(
+            f"MLflow's database {database} is not there: set MLFLOW_TRACKING_URI to where the "
+            "experiment is"
+        )
+    try:
+        older = older_databases.is_older(Path(database), older_databases.MLFLOW)
+    except older_databases.OtherSchema as error:
+        raise TrackingError(str(error)) from None
+    if older:
+        raise TrackingError(
+            f"{database} is of an earlier MLflow; a copy is made, and it is migrated, by: "
+            f"python -m soup.older_databases mlflow {database}"
+        )
+
+
 def _wrong(uri: str, status: int, text: str) -> str:
     if status == NO_ANSWER:
         return (

@@ -17,7 +17,7 @@ from soup.errors import some
 from soup.evaluation.score_text import ACCURACY
 from soup.tracking import bulk_queries
 from soup.tracking.data_set import DataSet, measured
-from soup.tracking.experiment import is_server, link, opened, page, require_not_deleted
+from soup.tracking.experiment import existing, is_server, link, opened, page, require_not_deleted
 from soup.tracking.limits import (
     BATCH,
     LONGEST,
@@ -35,6 +35,7 @@ from soup.tracking.server_check import (
     TrackingError,
     answers,
     bring_database_up_to_date,
+    require_database_to_read,
     without_artifacts,
 )
 from soup.tracking.stopwatch import clocked
@@ -50,10 +51,18 @@ class Store:
 
     Raises:
         TrackingError: the server does not answer, refuses, or is of another version; or the
-            database is of a newer one.
+            database is of a newer one. With `reading` also: there is no such database or
+            experiment, or the database is of an older MLflow.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path, score: str = ACCURACY) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifacts: Path,
+        score: str = ACCURACY,
+        reading: bool = False,
+    ) -> None:
         """
         Args:
             uri: of the tracking store.
@@ -61,14 +70,22 @@ class Store:
             artifacts: folder for weights and plots, where the store is a database on this machine
                 (a server keeps them itself).
             score: by which MLflow's UI orders the models of a new experiment.
+            reading: make and migrate nothing, because the experiment is only read.
         """
         self.uri = uri
         if is_server(uri):
             answers(uri)
-        bring_database_up_to_date(uri)
+        if reading:
+            require_database_to_read(uri)
+        else:
+            bring_database_up_to_date(uri)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-            self.experiment_id = opened(self.client, uri, experiment, artifacts, score)
+            self.experiment_id = (
+                existing(self.client, uri, experiment)
+                if reading
+                else opened(self.client, uri, experiment, artifacts, score)
+            )
         except MlflowException as error:
             raise TrackingError(f"MLflow at {uri} refused: {error}") from None
 
