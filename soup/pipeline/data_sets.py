@@ -1,9 +1,5 @@
 """The splits of a project as data sets of MLflow: what runs used, and what scores are of."""
 
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-
 from soup.config.data import Source, in_hub
 from soup.data.hub.record import load
 from soup.data.reading.hugging_face import PREFIX as HFDS
@@ -18,13 +14,14 @@ IMAGES = {"image": "binary"}
 TEXTS = {"text": "string"}
 
 
-def development_sets(project: Project) -> tuple[DataSet, ...]:
+def development_sets(project: Project) -> tuple[DataSet, DataSet]:
     """Train and held-out, which the sweep and the soup are made with.
 
     Raises:
         DataError: there is no split.
     """
-    return _data_sets(project, project.development, ("train", "heldout"))
+    manifest = project.manifest(project.development)
+    return _data_set(project, manifest, "train"), _data_set(project, manifest, "heldout")
 
 
 def evaluation_sets(project: Project) -> tuple[DataSet, ...]:
@@ -33,9 +30,9 @@ def evaluation_sets(project: Project) -> tuple[DataSet, ...]:
     Raises:
         DataError: there is no split.
     """
-    data = project.params.data
-    splits = ("test", *data.shifts, *([REAL] if data.real else []))
-    return (*development_sets(project)[1:], *_data_sets(project, project.evaluation, splits))
+    _, heldout = development_sets(project)
+    manifest = project.manifest(project.evaluation)
+    return heldout, *(_data_set(project, manifest, split) for split in project.evaluated)
 
 
 def metrics_of(split: str) -> str:
@@ -43,19 +40,14 @@ def metrics_of(split: str) -> str:
     return split if split in ("heldout", "test", REAL, "shifts") else f"shift/{split}"
 
 
-def _data_sets(project: Project, file: Path, splits: Sequence[str]) -> tuple[DataSet, ...]:
-    manifest = project.manifest(file)
-    return tuple(_data_set(project, manifest, split) for split in splits)
-
-
 def _data_set(project: Project, manifest: Manifest, split: str) -> DataSet:
     data, rows = project.params.data, manifest.split(split)
     hub = data.hub.dataset if data.hub else ""
     metrics = metrics_of(split)
-    context = {"train": "training", "real": "test"}.get(split, metrics.replace("/", " "))
+    context = {"train": "training", REAL: "test"}.get(split, metrics.replace("/", " "))
     counts = {"examples": len(rows)}
     if not project.predicts_numbers:
-        counts["classes"] = len(Counter(row.label for row in rows))
+        counts["classes"] = len({row.label for row in rows})
     return DataSet(
         name=f"{hub or project.images.resolve().name}/{split}",
         digest=Manifest(rows).digest,

@@ -1,7 +1,7 @@
 """Held-out, test and the shifts: their examples, and what counts as a right answer to them."""
 
 from soup.data.examples import examples
-from soup.data.shifts.protocol import REAL, EvaluationProtocol, load
+from soup.data.shifts.protocol import EvaluationProtocol, load
 from soup.data.text.examples import labels_of
 from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.examples import Examples
@@ -15,12 +15,12 @@ def sets_of(
     project: Project, architecture: Architecture, heldout: Examples
 ) -> tuple[dict[str, Examples], dict[str, Targets]]:
     """The examples and the right answers of each split; some splits share their images."""
-    classes, data = architecture.classes, project.params.data
+    classes = architecture.classes
     manifest, protocols = project.manifest(project.evaluation), load(project.protocols)
     sets: dict[str, Examples] = {"heldout": heldout}
     targets = {"heldout": among_present("heldout", heldout.labels)}
     paths: dict[str, list[str]] = {}
-    for split in ("test", *data.shifts, *([REAL] if data.real else [])):
+    for split in project.evaluated:
         rows = manifest.split(split)
         paths[split] = [row.path for row in rows]
         protocol = protocols.get(split, EvaluationProtocol())

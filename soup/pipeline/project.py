@@ -13,11 +13,13 @@ from soup.data.hub.record import lineage
 from soup.data.loading.image_store import ImageStore
 from soup.data.progress import Track, no_progress
 from soup.data.reading.limits import Limits
+from soup.data.shifts.protocol import REAL
 from soup.data.sources.bounds import bounds_of, require_inside
 from soup.data.split.manifest import Manifest
 from soup.errors import BadInput
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
+    from soup.evaluation.result_tables import Resampling
     from soup.tracking import Store
 
 Say = Callable[[str], None]
@@ -67,6 +69,12 @@ class Project:
         return self.out / "split" / "evaluation.csv"
 
     @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The splits that models are scored on, besides held-out."""
+        data = self.params.data
+        return ("test", *data.shifts, *([REAL] if data.real else []))
+
+    @property
     def protocols(self) -> Path:
         """The evaluation protocols of the splits that need one."""
         return self.out / "split" / "protocols.json"
@@ -114,6 +122,14 @@ class Project:
     def predicts_numbers(self) -> bool:
         """Whether the labels are numbers, not classes."""
         return self.params.data.text is not None and self.params.data.text.predicts_numbers
+
+    @property
+    def resampling(self) -> "Resampling":
+        """How intervals and tests are drawn."""
+        from soup.evaluation.result_tables import Resampling
+
+        wanted = self.params.evaluate
+        return Resampling(wanted.bootstrap, wanted.confidence, wanted.seed)
 
     def image_store(self) -> ImageStore:
         """The images, and the cache of what is computed from them, within `compute.cache_gib`."""

@@ -13,7 +13,6 @@ from soup.evaluation.metrics import Logits
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import digest_of, how_computed
 from soup.evaluation.prediction_file import overflowed
-from soup.evaluation.result_tables import Resampling
 from soup.evaluation.targets import among_present
 from soup.files import of_file, of_value
 from soup.models import load_weights
@@ -84,7 +83,6 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         file_of_base, base = project.out / "base" / WEIGHTS_FILE, "base"
         models[base] = Model(base, Checkpoint(file_of_base), of_file(file_of_base))
     ranked = [s.ingredient.name for s in pool.everyone if s.ingredient.name != BASE]
-    wanted = project.params.evaluate
     cooked = read_record(project.out / "cook.json", recipe=str, kept=list)
     recipe, soups = cooked["recipe"], {}
     if recipe == "greedy":
@@ -112,7 +110,7 @@ def bench_of(project: Project, images: int | None, file: str = "FILE") -> Bench:
         find=partial(_known, store, answers),
         how=how_computed(project.device(), batch, bf16),
         averaged=_statistics(recalibration),
-        resampling=Resampling(wanted.bootstrap, wanted.confidence, wanted.seed),
+        resampling=project.resampling,
         track=project.track,
         teach=Students(
             project.cache / "studies" / "students",
@@ -127,12 +125,16 @@ def best_of(project: Project, file: str) -> Model:
     """The best fine-tune of a finished sweep on held-out, without a network for its passes.
 
     Raises:
-        BadInput: its models are gone; the message has the command that makes them.
+        BadInput: it is gone, or none was scored; the message has the command that makes them.
     """
     runs = read_record(project.out / "finetune.json", runs=dict)["runs"]
     with _told_how_to_make_again(file):
-        everyone = ingredients(project.store(), [*runs.values()], project.cache / "models")
-    return _model(next(stored for stored in everyone if stored.ingredient.name != BASE))
+        store = project.store()
+        ranking = [name for name, _ in store.ranking(runs) if name != BASE]
+        if not ranking:
+            raise TrackingError("no fine-tune has a held-out score")
+        [best] = ingredients(store, [runs[ranking[0]]], project.cache / "models")
+    return _model(best)
 
 
 @contextmanager

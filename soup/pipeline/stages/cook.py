@@ -64,12 +64,17 @@ def run(project: Project, digest: str) -> dict[str, Any]:
         WEIGHTS_DIGEST: of_file(out / "soup" / WEIGHTS_FILE),
     }
     name = f"{recipe.label} soup"
-    settings: dict[str, Any] = {"recipe": recipe.name, "tie": project.params.soup.tie}
-    settings |= {"kept": len(kept), **recipe.options}
+    settings: dict[str, Any] = {
+        "recipe": recipe.name,
+        "tie": project.params.soup.tie,
+        "kept": len(kept),
+        **recipe.options,
+    }
     settings |= {"score": pool.score_name} if pool.score is not None else {}
     batchnorm = {"batchnorm": soup.batchnorm} if soup.batchnorm else {}
     settings |= {"recalibrated_on": soup.recalibrated_on} if soup.recalibrated_on else {}
-    used = development_sets(project)[0 if soup.recalibrated_on else 1 :]  # train, or held-out alone
+    train, heldout = development_sets(project)
+    used = (train, heldout) if soup.recalibrated_on else (heldout,)
     run_id = store.start("soup", digest, name, tags, settings)
     score, single = map(pool.score_from, (soup.errors, pool.ranked[0].ingredient.errors))
     told = (
@@ -133,8 +138,7 @@ def _heldout_figures(project: Project, right: Correct | None) -> list[Figure]:
     """The soup's accuracy on the held-out examples that it was chosen by."""
     if right is None:
         return []
-    how = project.params.evaluate
-    low, high = accuracy_interval([right], how.bootstrap, how.confidence, how.seed)
+    low, high = accuracy_interval([right], *project.resampling)
     split = "held-out, which chose the soup"
     return [Figure(split, ACCURACY, float(right.mean()), low, high, len(right))]
 

@@ -16,7 +16,7 @@ from soup.evaluation.metrics import Logits, predicted
 from soup.evaluation.number_tables import number_table, number_tests
 from soup.evaluation.predict import predict
 from soup.evaluation.prediction_cache import PredictionCache, Source, how_computed
-from soup.evaluation.result_tables import Model, Resampling, headline, measure_of, paired, table
+from soup.evaluation.result_tables import Model, headline, measure_of, paired, table
 from soup.evaluation.score_table import score_figures, with_score, with_score_test
 from soup.evaluation.scores import ConfusionScore
 from soup.evaluation.split_scores import score_splits
@@ -111,6 +111,7 @@ def run(project: Project, digest: str) -> dict[str, Any]:
     return {
         "runs": earlier | runs,
         "warnings": warnings,
+        "members": len(pool.ranked),
         "costs": {label: costs[label] for label in labels if label in costs},
         "summary": gains_of(metrics, figures, pool.score_name),
     }
@@ -208,7 +209,7 @@ def _tables(
     """Scores, and the soup's paired tests against the best single model; also as files, with the
     same tests of every soup."""
     out, shifts = project.out, [*project.params.data.shifts]
-    resampling = resampling_of(project)
+    resampling = project.resampling
     by_kind = {row.kind: row for row in rows}
     name, score = pool.score_name, pool.score
     numbers = pool.architecture.predicts_numbers
@@ -238,12 +239,6 @@ def _tables(
     for name, frame in (frames | {"compared": compared}).items():
         write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     return results, of_soups[recipe]
-
-
-def resampling_of(project: Project) -> Resampling:
-    """How the parameters have intervals drawn."""
-    wanted = project.params.evaluate
-    return Resampling(wanted.bootstrap, wanted.confidence, wanted.seed)
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from soup.pipeline.data_sets import evaluation_sets
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
-from soup.pipeline.stages.evaluate import resampling_of
 from soup.pipeline.stages.evaluated_figures import named
 from soup.pipeline.task_score import score_of
 from soup.weights.checkpoint import Checkpoint
@@ -85,7 +84,7 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
         with project.track("evaluating", sum(map(len, sets.values()))) as advance:
             by_name = score_splits([name], {}, keys, logits, params.evaluate.ece_bins, advance)
         row = Model(name, "registered", by_name[name])
-        shifts, resampling = [*params.data.shifts], resampling_of(project)
+        shifts, resampling = [*params.data.shifts], project.resampling
         if isinstance(score, NumberScore):
             results = number_table([row], shifts, resampling, score_name)
         else:

@@ -1,7 +1,7 @@
 """report: all of it -> one page that opens from disk."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -64,7 +64,7 @@ def run(project: Project) -> dict[str, Any]:
         confidence=project.params.evaluate.confidence,
         warnings=[*records["evaluate"].get("warnings", []), *_champion(registered)],
         costs=records["evaluate"].get("costs", {}),
-        members=_members(project, sweep["runs"]),
+        members=records["evaluate"].get("members", 0),
         studies=studies(project),
         stage_seconds={name: record["seconds"] for name, record in records.items()},
     )
@@ -112,11 +112,6 @@ def _base(project: Project) -> str:
     """The base in words: the model, and where its weights are from."""
     base = project.params.base
     return f"{base.library}:{base.model}, weights: {base.weights}"
-
-
-def _members(project: Project, runs: Collection[str]) -> int:
-    """How many models are in the ensemble: all that the soup may be made of."""
-    return len([name for name in runs if name != "probe" or project.params.soup.include_probe])
 
 
 def _use(project: Project, registered: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from soup.evaluation.metrics import Score
-from soup.evaluation.result_tables import Model
+from soup.evaluation.result_tables import Model, Resampling
 from soup.pipeline.stages import evaluate
 
 KINDS = {"greedy": 0.80, "pruned": 0.70, "learned (by layer)": 0.74, "best single": 0.75,
@@ -28,9 +28,9 @@ def test_each_soup_is_tested_by_its_own_answers_against_the_best_single(tmp_path
         Model(kind, kind, {split: Score(hits, 1.0, 0.1) for split, hits in of.items()})
         for kind, of in right.items()
     ]
-    settings = SimpleNamespace(bootstrap=50, confidence=0.95, seed=0)
-    params = SimpleNamespace(data=SimpleNamespace(shifts={"odd": None}), evaluate=settings)
-    project: Any = SimpleNamespace(out=tmp_path, params=params)
+    params = SimpleNamespace(data=SimpleNamespace(shifts={"odd": None}))
+    resampling = Resampling(resamples=50, confidence=0.95, seed=0)
+    project: Any = SimpleNamespace(out=tmp_path, params=params, resampling=resampling)
     numbers = SimpleNamespace(predicts_numbers=False)
     pool: Any = SimpleNamespace(score_name="accuracy", score=None, architecture=numbers)
     soups = ["greedy", "pruned", "learned (by layer)"]

@@ -21,7 +21,7 @@ from soup.pipeline.data_sets import development_sets, evaluation_sets
 from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import prepare
-from soup.pipeline.stages.evaluate import _log, resampling_of
+from soup.pipeline.stages.evaluate import _log
 from soup.tracking import DataSet
 from soup.tracking.tracked import Tracked
 from tests import checkouts, imagenets, worlds
@@ -121,7 +121,7 @@ def test_each_split_is_scored_over_its_own_and_logged_by_its_name(
     logits = {split: rng.normal(size=(len(sets[split]), 5)) for split in ("test", "objectnet")}
     logits["heldout"] = np.eye(5)
     scores = score_splits(["m"], {}, keys, lambda _, split: logits[split], 15)
-    frame = table([Model("m", "greedy", scores["m"])], ["objectnet"], resampling_of(project))
+    frame = table([Model("m", "greedy", scores["m"])], ["objectnet"], project.resampling)
     counts = dict(zip(frame["split"], frame["n"], strict=True))
     assert counts == {"heldout": 5, "test": 10, "objectnet": 6, "real": 5, "shifts": 6}
     store: Any = Notebook()
