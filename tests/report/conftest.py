@@ -7,7 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from soup.report.page import Report
+from soup.report.page import Report, page
+from tests.report.document import Document
 
 N = 2000
 SHIFTS = {"v2": 0.12, "sketch": 0.35}
@@ -118,3 +119,9 @@ def make() -> Callable[..., Report]:
         return replace(report, **changes)  # type: ignore[arg-type]  # by the field's name
 
     return build
+
+
+@pytest.fixture(scope="module")
+def document(make: Callable[..., Report]) -> Document:
+    """The page of a report where all is there, parsed."""
+    return Document(page(make()))

@@ -14,7 +14,7 @@ from soup.report.figures import accuracy_plane, hyperparameters, svg
 from soup.report.greedy_trace import greedy_trace
 from soup.report.page import Report, page
 from soup.report.tables import FIRST_ROWS, UNFOLDED_ROWS, folded
-from tests.report.test_page import Document
+from tests.report.document import Document
 
 Make = Callable[..., Report]
 

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from soup.pipeline.soup_card import figures_in
 from soup.report.model_card import Card, Figure, card_text
 from soup.report.page import Report, page, verdict_of
-from tests.report.test_page import Document
+from tests.report.document import Document
 
 CARD = Card(
     title="shapes",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from soup.report.page import Report, page
-from tests.report.test_page import Document
+from tests.report.document import Document
 
 Make = Callable[..., Report]
 TEXTS = [
