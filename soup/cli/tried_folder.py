@@ -1,7 +1,6 @@
 """What `soup try` compares: the models of a finished project, or those in a folder."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,14 +42,16 @@ def entries_of(folder: Path, single: str | None = None) -> "list[Entry]":
             Entry("best single", f"`{name}`", (best,)),
             Entry("soup", _of(recipe, len(members)), (soup,)),
         ]
-        return [*entries, *_ensemble(members)]
+        return _with_ensemble(entries, members)
     return _of_folder(folder, single)
 
 
 def _of_folder(folder: Path, single: str | None) -> "list[Entry]":
+    from soup.cli.checkpoints import open_pool
     from soup.serving.side_by_side import Entry
 
-    models = _models(folder)
+    pool = open_pool([str(path) for path in _model_folders(folder)])
+    models = pool.checkpoints
     if not models:
         raise BadInput(
             f"{folder} has no folders of models, nor is it out/EXPERIMENT of a finished project"
@@ -66,7 +67,7 @@ def _of_folder(folder: Path, single: str | None) -> "list[Entry]":
             "its models, can be tried"
         )
     [(soup, made)] = soups.items()
-    by_digest = {models[name].digest(): name for name in models if name != soup}
+    by_digest = {digest: name for name, digest in pool.digests.items() if name != soup}
     members = [by_digest[digest] for digest in made.values() if digest in by_digest]
     if not members:
         raise BadInput(
@@ -90,18 +91,12 @@ def _of_folder(folder: Path, single: str | None) -> "list[Entry]":
 
         warn(f"no ensemble: {some(lacking, 5)} of the soup is not in {folder}")
         return entries
-    return [*entries, *_ensemble([folder / name for name in members])]
+    return _with_ensemble(entries, [folder / name for name in members])
 
 
-def _models(folder: Path) -> "dict[str, Checkpoint]":
-    """The checkpoints in the folders of a folder, by name."""
-    from soup.weights.checkpoint import Checkpoint
-
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and next(path.glob(SAFETENSORS), None):
-            found[path.name] = Checkpoint(path)
-    return found
+def _model_folders(folder: Path) -> list[Path]:
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    return [path for path in folders if next(path.glob(SAFETENSORS), None)]
 
 
 def _ingredients(model: "Checkpoint") -> dict[str, str]:
@@ -125,30 +120,23 @@ def _of(recipe: str, count: int) -> str:
     return f"{recipe} of {count} model{'s' if count != 1 else ''}"
 
 
-def _ensemble(members: "list[Path]") -> "list[Entry]":
-    """The ensemble of a soup's models; none of one model, which it would be itself."""
+def _with_ensemble(entries: "list[Entry]", members: "list[Path]") -> "list[Entry]":
+    """The entries, and the ensemble of a soup's models if there are several and memory for all."""
+    from psutil import virtual_memory
+
     from soup.serving.side_by_side import Entry
 
     if len(members) < 2:
-        return []
-    needed = sum(file.stat().st_size for folder in members for file in folder.glob(SAFETENSORS))
-    free = _free_memory()
+        return entries
+    folders = {*members, *(folder for entry in entries for folder in entry.folders)}
+    needed = sum(file.stat().st_size for folder in folders for file in folder.glob(SAFETENSORS))
+    free = virtual_memory().available
     if needed > free:
         from soup.cli.terminal import warn
 
         warn(
-            f"no ensemble: its {len(members)} models take {needed / 1e9:.1f} GB of memory, and "
-            f"{free / 1e9:.1f} GB are free"
+            f"no ensemble: with its {len(members)} models all take {needed / 1e9:.1f} GB of "
+            f"memory, and {free / 1e9:.1f} GB are free"
         )
-        return []
-    return [Entry("ensemble", f"of the same {len(members)} models", tuple(members))]
-
-
-def _free_memory() -> float:
-    """Bytes that a program can still have; infinity where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return math.inf
-    [kibibytes] = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(kibibytes) * 1024.0
+        return entries
+    return [*entries, Entry("ensemble", f"of the same {len(members)} models", tuple(members))]

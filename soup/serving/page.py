@@ -66,7 +66,7 @@ def blocks(models: SideBySide, title: str) -> "Blocks":
         outputs = [said, *(part for column in shown for part in column)]
 
         def ask(*example: str | None) -> list[Any]:
-            return _values(models, example)
+            return _shown(models, example)
 
         asked: dict[str, Any] = {"fn": ask, "inputs": given, "outputs": outputs}
         for begin in asking:
@@ -88,7 +88,7 @@ def _invitation(models: SideBySide) -> str:
     return "Type a sentence." if models.of_text else "Drop a picture, or paste one."
 
 
-def _values(models: SideBySide, example: Sequence[str | None]) -> list[Any]:
+def _shown(models: SideBySide, example: Sequence[str | None]) -> list[Any]:
     """What the page shows for an example: a sentence, and of each entry an answer and a time."""
     nothing = [None, ""] * len(models.entries)
     if models.of_text:
@@ -135,14 +135,13 @@ def serve(models: SideBySide, title: str, port: int | None, ready: Callable[[str
         BadInput: another program uses the port.
     """
     os.environ.update(QUIET)
-    with tempfile.TemporaryDirectory(prefix="soup-try-") as uploads:
+    with tempfile.TemporaryDirectory(prefix="soup-try-") as uploads, _listening(port) as listening:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         import gradio as gr
         import uvicorn
         from fastapi import FastAPI
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-        listening = listen(HOST, port) if port is not None else _free()
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK], www_redirect=False)
         theme = gr.themes.Default(font=FONT, font_mono=MONOSPACED)
@@ -165,11 +164,13 @@ def serve(models: SideBySide, title: str, port: int | None, ready: Callable[[str
         Server(config).run([listening])
 
 
-def _free() -> socket.socket:
-    """A listening socket at the first free port that people know, or at any."""
-    for port in PORTS:
+def _listening(port: int | None) -> socket.socket:
+    """A listening socket; without a port at the first free one that people know, or at any."""
+    if port is not None:
+        return listen(HOST, port)
+    for known in PORTS:
         try:
-            return listen(HOST, port)
+            return listen(HOST, known)
         except BadInput:
             continue
     return listen(HOST, 0)

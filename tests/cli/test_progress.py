@@ -10,12 +10,16 @@ from soup.terminal.progress import Display
 from tests.cli.conftest import Candidates, Command
 
 
-@pytest.fixture
-def minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute goes by each time that the clock is looked at."""
-    ticks = itertools.count(0, 60)
+def show_with_clock(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """So many seconds go by each time that the clock is looked at."""
+    ticks = itertools.count(0, seconds)
     display = Display(terminal.console, "lines", lambda: float(next(ticks)))
     monkeypatch.setattr(terminal, "display", lambda: display)
+
+
+@pytest.fixture
+def minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    show_with_clock(monkeypatch, 60)
 
 
 def lines_of(what: str, said: str, unit: str = "images") -> list[tuple[int, int]]:
@@ -55,7 +59,10 @@ def test_compare_and_inspect_count_images(soup: Command, candidates: Candidates)
     assert lines_of("walking between models", said.err)[-1] == (11 * 90, 11 * 90)
 
 
-def test_a_command_of_less_than_a_minute_has_no_line(soup: Command, candidates: Candidates) -> None:
+def test_a_command_of_less_than_a_minute_has_no_line(
+    soup: Command, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show_with_clock(monkeypatch, 0)
     said = soup("compare", "--on", candidates.heldout, *candidates.models[:2])
     assert " left" not in said.err
     assert "a second" not in said.err

@@ -59,7 +59,7 @@ def test_a_single_model_answers_as_it_is_served_and_an_ensemble_by_the_mean_logi
     assert ensemble.shares == pytest.approx(expected, abs=1e-6)
     shares = [*ensemble.shares.values()]
     assert shares == sorted(shares, reverse=True)
-    assert 0 < single.seconds < 60
+    assert single.seconds > 0
     assert not models.of_text
 
 
