@@ -45,7 +45,7 @@ def predict(
     import torch
 
     from soup.cli.image_files import image_files, readable
-    from soup.cli.terminal import percent, print_json, table, tell_left_out, warn
+    from soup.cli.terminal import amount, percent, print_json, table, tell_left_out, warn
     from soup.data.loading.examples import as_examples
     from soup.data.loading.images import Images
     from soup.data.text.tables import SUFFIXES
@@ -105,14 +105,14 @@ def predict(
         for answer in answers
         for name, probability in answer["classes"].items()
     ]
-    table(f"{len(files)} images", ["image", "class", ">%"], rows)
+    table(amount(len(files), "image"), ["image", "class", ">%"], rows)
 
 
 def _predict_texts(
     checkpoint: "Checkpoint", tables: Sequence[Path], top: int, device: str, as_json: bool
 ) -> None:
     from soup.cli.predict_texts import predict_texts
-    from soup.cli.terminal import percent, print_json, table, tell_left_out
+    from soup.cli.terminal import amount, percent, print_json, table, tell_left_out
     from soup.models.text_by_folder import text_architecture, unsupported
 
     architecture = text_architecture(checkpoint)
@@ -131,11 +131,11 @@ def _predict_texts(
             (a["row"], a["text"][:60], "NaN" if a["number"] is None else f"{a['number']:.3f}")
             for a in answers
         ]
-        table(f"{len(answers)} texts", ["row", "text", ">number"], numbers)
+        table(amount(len(answers), "text"), ["row", "text", ">number"], numbers)
         return
     rows = [
         (answer["row"], answer["text"][:60], name, percent(probability))
         for answer in answers
         for name, probability in answer["classes"].items()
     ]
-    table(f"{len(answers)} texts", ["row", "text", "class", ">%"], rows)
+    table(amount(len(answers), "text"), ["row", "text", "class", ">%"], rows)

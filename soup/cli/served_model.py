@@ -42,6 +42,8 @@ def checked(model: str, registry: str | None, public_key: Path | None) -> Checke
     """
     if Path(model).is_dir():
         return _apart(_of_folder, Path(model), public_key)
+    if Path(model).is_file():
+        raise BadInput(f"{model} is a file: give the folder of a model, with its model.json")
     return _apart(_of_registry, *named(model), registry, public_key)
 
 

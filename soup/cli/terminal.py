@@ -88,10 +88,14 @@ def progress(what: str, total: int | None = None, unit: str = "images") -> Itera
         yield advance
 
 
+def amount(count: int, noun: str) -> str:
+    """A number of things: "1 model", "3 models"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def models_in(names: Iterable[str]) -> str:
-    """How many models the names are of: "1 model", "3 models"."""
-    count = len(set(names))
-    return "1 model" if count == 1 else f"{count} models"
+    """How many models the names are of."""
+    return amount(len(set(names)), "model")
 
 
 def percent(share: float) -> str:

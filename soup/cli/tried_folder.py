@@ -117,7 +117,9 @@ def _ingredients(model: "Checkpoint") -> dict[str, str]:
 
 
 def _of(recipe: str, count: int) -> str:
-    return f"{recipe} of {count} model{'s' if count != 1 else ''}"
+    from soup.cli.terminal import amount
+
+    return f"{recipe} of {amount(count, 'model')}"
 
 
 def _with_ensemble(entries: "list[Entry]", members: "list[Path]") -> "list[Entry]":

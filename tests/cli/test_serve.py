@@ -39,6 +39,7 @@ def test_what_names_no_version_is_refused(text: str) -> None:
     ("options", "told"),
     [
         (["nowhere"], "nowhere: there is no such folder; a registered model is given as"),
+        ([__file__], "test_serve.py is a file: give the folder of a model, with its model.json"),
         (
             ["x@y", "--host", "0.0.0.0"],
             "listens at all addresses of this machine: say with --allow",
