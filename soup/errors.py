@@ -89,7 +89,10 @@ def tells_what(error: BaseException) -> bool:
     """
     if isinstance(error, (BadInput, Failure)):
         return True
-    return isinstance(error, OSError) and (error.errno is None or error.filename is not None)
+    if not isinstance(error, OSError) or not str(error).strip():
+        return False
+    by_system = error.errno is not None and type(error).__str__ is OSError.__str__
+    return error.filename is not None or not by_system
 
 
 def some(items: Sequence[object], limit: int, separator: str = ", ", last: str = "") -> str:
@@ -147,7 +150,9 @@ def full_disk(error: BaseException) -> DiskFull | None:
     another text for a full disk.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # a chain may be a ring
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         if isinstance(cause, DiskFull):
             return cause
         text = str(cause)

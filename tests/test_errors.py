@@ -66,4 +66,17 @@ def test_the_systems_words_are_enough_where_they_name_a_file() -> None:
     with pytest.raises(OSError, match="Bad file descriptor") as closed:
         os.close(-1)
     assert not tells_what(closed.value)
+    assert not tells_what(TimeoutError())
+
+    class Refused(OSError):
+        def __str__(self) -> str:
+            return "cannot connect to host h"
+
+    assert tells_what(Refused(errno.ECONNREFUSED, "Connection refused"))
     assert not tells_what(ValueError("x"))
+
+
+def test_a_chain_of_causes_that_is_a_ring_ends() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert full_disk(one) is None

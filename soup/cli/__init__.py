@@ -46,7 +46,7 @@ def _run() -> None:
         sys.stderr.write(f"error: this needs {remedy}\n")
         sys.exit(2)
     except Exception as error:
-        reason = full_disk(error) or error
+        reason = error if tells_what(error) else full_disk(error) or error
         if not tells_what(reason):
             raise
         from soup.cli.terminal import fail

@@ -117,17 +117,22 @@ def test_bad_input_names_what_and_why_and_leaves_no_output(
     assert {path: path.read_bytes() for path in candidates.models} == before
 
 
+@pytest.mark.parametrize("words", ["No space left on device", "5.0 GB are needed"])
 def test_no_space_left_leaves_no_output(
-    soup: Command, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    soup: Command,
+    candidates: Candidates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, words)
 
     monkeypatch.setattr("soup.weights.checkpoint._written", full)
     out = tmp_path / "soup" / "out.safetensors"
     said = soup("cook", "-r", "uniform", "-o", out, *candidates.models)
     assert said.code == 1
-    assert "out.safetensors: cannot be written: No space left on device" in said.err
+    assert f"out.safetensors: cannot be written: {words}" in said.err
     assert not list(out.parent.iterdir())
 
 
