@@ -1,5 +1,6 @@
 """soup study: the experiments of the paper on a finished sweep."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,7 +99,7 @@ def _run(name: str, file: Path, given: dict[str, Any], as_json: bool) -> None:
     from soup.config.studies import StudyOptions, require_study
     from soup.config.validation import check
     from soup.pipeline import study_record
-    from soup.pipeline.project import Project, root_of, unit_of
+    from soup.pipeline.project import Project, unit_of
     from soup.pipeline.stages import study as stages
 
     require_study(name)
@@ -128,3 +129,22 @@ def _run(name: str, file: Path, given: dict[str, Any], as_json: bool) -> None:
     say(record["sentence"])
     how = "done before, reused" if done_before else f"{record['seconds']:.0f} s"
     say(f"{', '.join(files)} ({how})")
+
+
+def root_of(file: Path) -> Path:
+    """The project folder: MODELSOUP_ROOT, or the nearest folder above a file with a dvc.yaml.
+
+    Raises:
+        BadInput: there is none.
+    """
+    from soup.errors import BadInput
+
+    if os.environ.get("MODELSOUP_ROOT"):
+        return Path(os.environ["MODELSOUP_ROOT"]).resolve()
+    for folder in file.resolve().parents:
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise BadInput(
+        f"{file} is in no project (a folder with dvc.yaml): a study is made of a sweep of the "
+        "pipeline, whose results are in out/ of its checkout"
+    )

@@ -47,11 +47,9 @@ def entries_of(folder: Path, single: str | None = None) -> "list[Entry]":
 
 
 def _of_folder(folder: Path, single: str | None) -> "list[Entry]":
-    from soup.cli.checkpoints import open_pool
     from soup.serving.side_by_side import Entry
 
-    pool = open_pool([str(path) for path in _model_folders(folder)])
-    models = pool.checkpoints
+    models = _models(folder)
     if not models:
         raise BadInput(
             f"{folder} has no folders of models, nor is it out/EXPERIMENT of a finished project"
@@ -67,7 +65,7 @@ def _of_folder(folder: Path, single: str | None) -> "list[Entry]":
             "its models, can be tried"
         )
     [(soup, made)] = soups.items()
-    by_digest = {digest: name for name, digest in pool.digests.items() if name != soup}
+    by_digest = _by_digest({name: model for name, model in models.items() if name != soup})
     members = [by_digest[digest] for digest in made.values() if digest in by_digest]
     if not members:
         raise BadInput(
@@ -94,9 +92,27 @@ def _of_folder(folder: Path, single: str | None) -> "list[Entry]":
     return _with_ensemble(entries, [folder / name for name in members])
 
 
-def _model_folders(folder: Path) -> list[Path]:
-    folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    return [path for path in folders if next(path.glob(SAFETENSORS), None)]
+def _models(folder: Path) -> "dict[str, Checkpoint]":
+    """The checkpoints in the folders of a folder, by name."""
+    from soup.weights.checkpoint import Checkpoint
+
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and next(path.glob(SAFETENSORS), None):
+            found[path.name] = Checkpoint(path)
+    return found
+
+
+def _by_digest(models: "Mapping[str, Checkpoint]") -> dict[str, str]:
+    """Names by digest, which takes long where the models are large."""
+    from soup.cli.terminal import progress
+
+    names = {}
+    with progress("reading", len(models), "models") as advance:
+        for name, model in models.items():
+            names[model.digest()] = name
+            advance(1)
+    return names
 
 
 def _ingredients(model: "Checkpoint") -> dict[str, str]:

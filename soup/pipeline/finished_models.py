@@ -7,7 +7,7 @@ from typing import NamedTuple
 from soup.errors import BadInput
 from soup.evaluation.score_text import ACCURACY
 from soup.pipeline.cooking.supplies import PROBE
-from soup.pipeline.project import cache_of, root_of, store_of
+from soup.pipeline.project import cache_of, store_of
 from soup.pipeline.stage_record import read_record
 from soup.tracking import WEIGHTS_DIGEST, Store, TrackingError, folders
 from soup.weights.shards import WEIGHTS_FILE
@@ -36,7 +36,7 @@ def finished_models(out: Path) -> FinishedModels:
     against their digests. Beside that nothing is written, in MLflow neither.
 
     Raises:
-        BadInput: the soup is not cooked, its models are gone, or the folder is in no project.
+        BadInput: the soup is not cooked, or its models are gone.
         TrackingError: MLflow does not answer, or has no such experiment.
     """
     out = out.resolve()
@@ -48,7 +48,7 @@ def finished_models(out: Path) -> FinishedModels:
             )
     runs = read_record(out / "finetune.json", runs=dict)["runs"]
     cooked = read_record(out / "cook.json", recipe=str, kept=list)
-    root = root_of(out)
+    root = out.parents[1]
     store = store_of(root, out.name, reading=True)
     kept = [*dict.fromkeys(cooked["kept"])]
     single = cooked.get("single") or _best(store, runs, kept, cooked.get("score", ACCURACY))
@@ -61,8 +61,8 @@ def finished_models(out: Path) -> FinishedModels:
         found = folders(store, digests, cache_of(root) / "models")
     except TrackingError as error:
         raise BadInput(
-            f"the models of {out} cannot be read: {error}\nto make them again: python -m flows "
-            "pipeline --params FILE"
+            f"the models of {out} cannot be read: {error}\nto make them again, delete "
+            f"{out / 'cook.json'} and start: python -m flows pipeline --params FILE"
         ) from None
     folder = {name: found[run.model_id] for name, run in zip(wanted, models, strict=True)}
     return FinishedModels(

@@ -1,7 +1,6 @@
 """The paths of a project: an experiment's results, the caches, and the tracking store."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ from soup.data.reading.limits import Limits
 from soup.data.shifts.protocol import REAL
 from soup.data.sources.bounds import bounds_of, require_inside
 from soup.data.split.manifest import Manifest
-from soup.errors import BadInput
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and not every stage needs it
     from soup.evaluation.result_tables import Resampling
@@ -159,23 +157,6 @@ class Project:
         if wanted == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return wanted
-
-
-def root_of(file: Path) -> Path:
-    """The project folder: MODELSOUP_ROOT, or the nearest folder above a file with a dvc.yaml.
-
-    Raises:
-        BadInput: there is none.
-    """
-    if os.environ.get("MODELSOUP_ROOT"):
-        return Path(os.environ["MODELSOUP_ROOT"]).resolve()
-    for folder in file.resolve().parents:
-        if (folder / "dvc.yaml").is_file():
-            return folder
-    raise BadInput(
-        f"{file} is in no project (a folder with dvc.yaml): what is made of a sweep of the "
-        "pipeline, whose results are in out/ of its checkout, needs that checkout"
-    )
 
 
 def cache_of(root: Path) -> Path:

@@ -48,11 +48,11 @@ def bring_database_up_to_date(uri: str) -> None:
     Raises:
         TrackingError: a newer MLflow has migrated it, or it cannot be copied or migrated.
     """
-    database = uri.removeprefix("sqlite:///")
-    if database == uri:
+    database = _database(uri)
+    if database is None:
         return
     try:
-        done = older_databases.bring_up_to_date(Path(database), older_databases.MLFLOW)
+        done = older_databases.bring_up_to_date(database, older_databases.MLFLOW)
     except older_databases.OtherSchema as error:
         raise TrackingError(str(error)) from None
     if done:
@@ -65,16 +65,16 @@ def require_database_to_read(uri: str) -> None:
     Raises:
         TrackingError: it is missing, cannot be read, or is of another version of MLflow.
     """
-    database = uri.removeprefix("sqlite:///")
-    if database == uri:
+    database = _database(uri)
+    if database is None:
         return
-    if not Path(database).is_file():
+    if not database.is_file():
         raise TrackingError(
             f"MLflow's database {database} is not there: set MLFLOW_TRACKING_URI to where the "
             "experiment is"
         )
     try:
-        older = older_databases.is_older(Path(database), older_databases.MLFLOW)
+        older = older_databases.is_older(database, older_databases.MLFLOW)
     except older_databases.OtherSchema as error:
         raise TrackingError(str(error)) from None
     if older:
@@ -82,6 +82,12 @@ def require_database_to_read(uri: str) -> None:
             f"{database} is of an earlier MLflow; a copy is made, and it is migrated, by: "
             f"python -m soup.older_databases mlflow {database}"
         )
+
+
+def _database(uri: str) -> Path | None:
+    """The file of a SQLite database, sqlite:///FILE or sqlite:///FILE?timeout=60; else None."""
+    file = uri.removeprefix("sqlite:///")
+    return None if file == uri else Path(file.partition("?")[0])
 
 
 def _wrong(uri: str, status: int, text: str) -> str:

@@ -10,7 +10,7 @@ from soup.terminal.progress import Display
 from tests.cli.conftest import Candidates, Command
 
 
-def show_with_clock(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+def show_with_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """So many seconds go by each time that the clock is looked at."""
     ticks = itertools.count(0, seconds)
     display = Display(terminal.console, "lines", lambda: float(next(ticks)))
@@ -62,7 +62,8 @@ def test_compare_and_inspect_count_images(soup: Command, candidates: Candidates)
 def test_a_command_of_less_than_a_minute_has_no_line(
     soup: Command, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show_with_clock(monkeypatch, 0)
+    show_with_clock(monkeypatch, 0.001)
     said = soup("compare", "--on", candidates.heldout, *candidates.models[:2])
     assert " left" not in said.err
     assert "a second" not in said.err
+    assert lines_of("run0", said.err) == lines_of("run1", said.err) == []
