@@ -146,7 +146,6 @@ def show(
     training = sum(t["done"] - t["begun"] for t in times)
     entering = sum(t["begun"] - t["entered"] for t in times)
     in_process = sum(end - start for start, end in spans)
-    calls = sum(end - start for start, end in whole)
     first, last = min(start for start, _ in whole), max(end for _, end in whole)
     spread = slots * (last - first)
     total = slots * wall
@@ -154,8 +153,7 @@ def show(
         ("fine-tunes, in their processes", training),
         ("their processes begin and end", in_process - training),
         ("  of it, imports of the child", entering),
-        ("find, begin and keep them in MLflow", calls - in_process),
-        ("between them, by Prefect; slots without work at the end", spread - calls),
+        ("between them: MLflow, Prefect, slots without work at the end", spread - in_process),
         ("before the first: open the sweep, Prefect's runs", slots * (first - begun)),
         ("after the last: close the sweep, Prefect's runs", slots * (begun + wall - last)),
     ]
@@ -164,7 +162,7 @@ def show(
         f"{1 - training / total:.1%}"
     )
     for name, seconds in rows:
-        print(f"  {name:58}{seconds / total:8.2%}{1000 * seconds / runs:10.0f} ms a fine-tune")
+        print(f"  {name:62}{seconds / total:8.2%}{1000 * seconds / runs:10.0f} ms a fine-tune")
     print("  calls, part of the above (log: while they train):")
     for name, seconds in clock.seconds.most_common():
         each = 1000 * seconds / clock.calls[name]
