@@ -23,6 +23,7 @@ from soup.evaluation.result_tables import Resampling
 from soup.evaluation.targets import Targets, columns_of
 from soup.files import of_value
 from soup.models import Architecture
+from soup.studies.greedy import greedy
 from soup.studies.kept import Kept, number, packed, unpacked
 from soup.studies.model import Model, Teach, cannot_teach
 from soup.studies.point import Point, mean, only
@@ -233,14 +234,7 @@ class Bench:
 
     def greedy(self, order: Sequence[str], split: str = "heldout") -> list[str]:
         """The greedy soup (Recipe 1 of the paper) of models in this order: the names it keeps."""
-        kept: list[str] = []
-        best = -1
-        for name in order:
-            right = int(self.score(mean([*kept, name]), split).right.sum())
-            if right >= best:
-                kept.append(name)
-                best = right
-        return kept
+        return greedy(order, lambda names: int(self.score(mean(names), split).right.sum()))
 
     def _answers(self, point: Point, split: str, keep: bool = True) -> Logits:
         """The logits of all classes on the examples of a split: stored ones, or a new pass."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from soup.evaluation.metrics import Correct, Logits, correct
 from soup.studies.bench import SHIFTS, Bench
+from soup.studies.greedy import greedy
 from soup.studies.point import Point, mean, only
 
 METHODS = ("best single", "uniform", "greedy", "ensemble", "greedy ensemble")
@@ -110,13 +111,7 @@ class SubsetMethods:
 
     def _greedy(self, ranked: Names) -> Names:
         """Recipe 1 of the paper; the first model counts as the pipeline counted it."""
-        kept: Names = ()
-        best = -1
-        for name in ranked:
-            right = self._right_heldout(mean([*kept, name]))
-            if right >= best:
-                kept, best = (*kept, name), right
-        return kept
+        return tuple(greedy(ranked, lambda names: self._right_heldout(mean(names))))
 
     def _right_heldout(self, point: Point) -> int:
         if point not in self._right:
