@@ -79,6 +79,7 @@ def test_a_database_that_is_only_read_is_neither_made_nor_migrated(tmp_path: Pat
     made = Store(uri, "any", tmp_path)
     for address in (uri, f"{uri}?timeout=60"):
         assert Store(address, "any", tmp_path, reading=True).experiment_id == made.experiment_id
+        assert registry_at(address).uri == address
     newest = revision(database)
     for schema, message in (
         (

@@ -9,7 +9,13 @@ from mlflow.entities import Experiment, LifecycleStage
 
 from soup.errors import without_password
 from soup.tracking.limits import LONGEST_LOCATION
-from soup.tracking.server_check import TrackingError, away, bring_database_up_to_date
+from soup.tracking.server_check import (
+    TrackingError,
+    away,
+    bring_database_up_to_date,
+    database_of,
+    is_server,
+)
 
 NOTE = """\
 Model soups. A sweep is a run, and so is each of its fine-tunes, below it. The run of a soup has its
@@ -40,10 +46,6 @@ def tags_of(score: str) -> dict[str, str]:
 def default_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, or a database in the project folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
-
-
-def is_server(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
 
 
 def link(uri: str, path: str) -> str:
@@ -108,8 +110,8 @@ def require_experiment(uri: str, name: str) -> None:
     Raises:
         TrackingError: it is.
     """
-    database = uri.removeprefix("sqlite:///")
-    if away(uri) or (database != uri and not Path(database).is_file()):
+    database = database_of(uri)
+    if away(uri) or (database is not None and not database.is_file()):
         return
     bring_database_up_to_date(uri)
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(name)

@@ -6,7 +6,6 @@ before it; `soup.tracking.promotion` moves the last two.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from mlflow import MlflowClient
@@ -14,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from soup.tracking.limits import shortened
-from soup.tracking.server_check import TrackingError, answers, bring_database_up_to_date
+from soup.tracking.server_check import TrackingError, database_of, require_usable
 from soup.tracking.tracked import PREFIX
 
 SIGNATURE = "signature"  # the tag of a signature of all files
@@ -39,11 +38,10 @@ def registry_at(uri: str) -> Registry:
     Raises:
         TrackingError: it does not answer, or is of a newer MLflow.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    database = database_of(uri)
+    if database is not None and not database.is_file():
         raise TrackingError(f"{uri}: there is no such database; set MLFLOW_TRACKING_URI")
-    if uri.startswith(("http://", "https://")):
-        answers(uri)
-    bring_database_up_to_date(uri)
+    require_usable(uri)
     return _Registry(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
 
 

@@ -23,6 +23,34 @@ class TrackingError(BadInput, RuntimeError):
     """The tracking server or registry cannot be used; the message has its address."""
 
 
+def is_server(uri: str) -> bool:
+    """Whether a tracking store is a server; else it is a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of a SQLite database, sqlite:///FILE or sqlite:///FILE?timeout=60; else None."""
+    file = uri.removeprefix("sqlite:///")
+    return None if file == uri else Path(file.partition("?")[0])
+
+
+def require_usable(uri: str, reading: bool = False) -> None:
+    """Check a tracking store, and migrate a SQLite database of an earlier MLflow.
+
+    Args:
+        reading: migrate nothing, and refuse a database that is missing or would be migrated.
+
+    Raises:
+        TrackingError: it cannot be used; the message says what to do.
+    """
+    if is_server(uri):
+        answers(uri)
+    elif reading:
+        _require_database_to_read(uri)
+    else:
+        bring_database_up_to_date(uri)
+
+
 def answers(uri: str) -> None:
     """Check that a server is there, knows our credentials and is of our version.
 
@@ -48,7 +76,7 @@ def bring_database_up_to_date(uri: str) -> None:
     Raises:
         TrackingError: a newer MLflow has migrated it, or it cannot be copied or migrated.
     """
-    database = _database(uri)
+    database = database_of(uri)
     if database is None:
         return
     try:
@@ -59,13 +87,13 @@ def bring_database_up_to_date(uri: str) -> None:
         logging.getLogger(__name__).warning("%s", done)
 
 
-def require_database_to_read(uri: str) -> None:
+def _require_database_to_read(uri: str) -> None:
     """Check that a SQLite database is there, and that MLflow does not migrate it if it is opened.
 
     Raises:
         TrackingError: it is missing, cannot be read, or is of another version of MLflow.
     """
-    database = _database(uri)
+    database = database_of(uri)
     if database is None:
         return
     if not database.is_file():
@@ -82,12 +110,6 @@ def require_database_to_read(uri: str) -> None:
             f"{database} is of an earlier MLflow; a copy is made, and it is migrated, by: "
             f"python -m soup.older_databases mlflow {database}"
         )
-
-
-def _database(uri: str) -> Path | None:
-    """The file of a SQLite database, sqlite:///FILE or sqlite:///FILE?timeout=60; else None."""
-    file = uri.removeprefix("sqlite:///")
-    return None if file == uri else Path(file.partition("?")[0])
 
 
 def _wrong(uri: str, status: int, text: str) -> str:

@@ -17,10 +17,10 @@ from soup.errors import some
 from soup.evaluation.score_text import ACCURACY
 from soup.tracking import bulk_queries
 from soup.tracking.data_set import DataSet, measured
-from soup.tracking.experiment import existing, is_server, link, opened, page, require_not_deleted
+from soup.tracking.description import DESCRIPTION, in_a_tag
+from soup.tracking.experiment import existing, link, opened, page, require_not_deleted
 from soup.tracking.limits import (
     BATCH,
-    LONGEST,
     batches,
     key_of,
     long_ones,
@@ -31,18 +31,9 @@ from soup.tracking.limits import (
 )
 from soup.tracking.logged_model import stored_model
 from soup.tracking.open_runs import begun, ended
-from soup.tracking.server_check import (
-    TrackingError,
-    answers,
-    bring_database_up_to_date,
-    require_database_to_read,
-    without_artifacts,
-)
+from soup.tracking.server_check import TrackingError, is_server, require_usable, without_artifacts
 from soup.tracking.stopwatch import clocked
 from soup.tracking.tracked import ERRORS, PREFIX, Tracked, tracked
-
-DESCRIPTION = "description.md"  # the artifact of a description that no tag holds
-WHOLE = f"\n\nThe whole of it is the run's artifact {DESCRIPTION}."
 
 
 @clocked
@@ -73,19 +64,13 @@ class Store:
             reading: make and migrate nothing, because the experiment is only read.
         """
         self.uri = uri
-        if is_server(uri):
-            answers(uri)
-        if reading:
-            require_database_to_read(uri)
-        else:
-            bring_database_up_to_date(uri)
+        require_usable(uri, reading)
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-            self.experiment_id = (
-                existing(self.client, uri, experiment)
-                if reading
-                else opened(self.client, uri, experiment, artifacts, score)
-            )
+            if reading:
+                self.experiment_id = existing(self.client, uri, experiment)
+            else:
+                self.experiment_id = opened(self.client, uri, experiment, artifacts, score)
         except MlflowException as error:
             raise TrackingError(f"MLflow at {uri} refused: {error}") from None
 
@@ -264,11 +249,10 @@ class Store:
         Args:
             whole: what `text` was shortened from; '' if it is whole.
         """
-        whole = storable(whole or text)
-        if whole != text or len(whole) > LONGEST:
-            self.log_text(run_id, whole, DESCRIPTION)
-            text = shortened(text, LONGEST - len(WHOLE)) + WHOLE
-        self.client.set_tag(run_id, "mlflow.note.content", storable(text))
+        told, rest = in_a_tag(text, whole)
+        if rest:
+            self.log_text(run_id, rest, DESCRIPTION)
+        self.client.set_tag(run_id, "mlflow.note.content", told)
 
     def end(self, run_id: str, failed: str = "") -> None:
         """Finish a run, as failed if a reason is given."""
