@@ -18,6 +18,7 @@ from soup.data.sources.folders import DataError
 from soup.errors import BadInput
 from soup.evaluation.count_tests import Answers
 from soup.evaluation.promotion_gate import packed, unpacked
+from soup.pipeline import study_bench
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.stages import cook, evaluate, probe, register, report
@@ -116,7 +117,7 @@ def test_an_ingredient_and_a_soup_of_it_alone_have_the_same_figures(swept: Proje
     finetune.write_text(json.dumps(sweep))
     try:
         record(swept, "cook", cook.run(swept, "alone"))
-        evaluate.run(swept, "alone")
+        assert evaluate.run(swept, "alone")["members"] == 1
     finally:
         finetune.write_text(plain)
     cooked = read_record(swept.out / "cook.json")
@@ -131,6 +132,26 @@ def test_an_ingredient_and_a_soup_of_it_alone_have_the_same_figures(swept: Proje
     expected = results.loc["ft-000"].reset_index(drop=True)
     for name in set(results.index) - {"zero-shot"}:
         pd.testing.assert_frame_equal(results.loc[name].reset_index(drop=True), expected)
+
+
+def test_a_study_fetches_the_best_fine_tune_of_another_sweep_alone(
+    swept: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, fetched = read_record(swept.out / "finetune.json")["runs"], []
+    ranking = [("probe", 0.0), *swept.store().ranking({"ft-001": runs["ft-001"]})]
+    monkeypatch.setattr(tracking.Store, "ranking", lambda *_: ranking)
+    fetch = study_bench.ingredients
+
+    def noted(store: tracking.Store, run_ids: list[str], cache: Path) -> list[tracking.Stored]:
+        fetched.extend(run_ids)
+        return fetch(store, run_ids, cache)
+
+    monkeypatch.setattr(study_bench, "ingredients", noted)
+    assert study_bench.best_of(swept, "FILE").name == "ft-001"  # the probe is no fine-tune
+    assert fetched == [runs["ft-001"]]
+    monkeypatch.setattr(tracking.Store, "ranking", lambda *_: ranking[:1])
+    with pytest.raises(BadInput, match="no fine-tune has a held-out score\nto make them again"):
+        study_bench.best_of(swept, "FILE")
 
 
 def test_a_worse_challenger_does_not_become_champion(swept: Project) -> None:
