@@ -26,6 +26,20 @@ def test_normalising_is_pixels_over_255_minus_mean_over_std() -> None:
     torch.testing.assert_close(normalise(pixels, made), expected)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 1, 1), (3, 3, 1, 7), (2, 3, 6, 1)])
+@pytest.mark.parametrize("last", [True, False])
+def test_normalising_row_by_row_has_the_bits_of_pixel_by_pixel(
+    shape: tuple[int, ...], last: bool
+) -> None:
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    given = pixels.contiguous(memory_format=torch.channels_last) if last else pixels
+    made = replace(architecture(), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    mean, std = (torch.tensor(of).mul_(255)[:, None, None] for of in (made.mean, made.std))
+    found = normalise(given, made)
+    assert torch.equal(found, (pixels.float() - mean) / std)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_channels_come_first_and_nothing_is_copied() -> None:
     pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     tensor = to_tensor(pixels)
