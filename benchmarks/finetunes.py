@@ -8,7 +8,6 @@ fine-tuned from there, each with a learning rate, decay, smoothing and order of 
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.nn import functional
 from soup import Checkpoint, Weights, save
 from soup.config.params import Base
 from soup.data.loading.examples import to_tensor
+from soup.data.loading.images import in_threads
 from soup.models import Architecture, build
 from soup.models.timm_init import make_base
 from soup.models.transforms import normalise
@@ -155,5 +155,4 @@ def _pixels(
         with Image.open(path) as image:
             return np.asarray(resize(image.convert("RGB")))
 
-    with ThreadPoolExecutor() as pool:
-        return to_tensor(np.stack(list(pool.map(one, paths))))
+    return to_tensor(np.stack(in_threads(one, paths)))

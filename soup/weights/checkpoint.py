@@ -93,6 +93,10 @@ class Checkpoint(LazyWeights):
         stored = self.specs[name].tied
         return self._file_of[stored].reader(stored)
 
+    def read_into(self, out: Tensor, name: str) -> None:
+        stored = self.specs[name].tied
+        self._file_of[stored].read_into(out, stored)
+
     def digest(self) -> str:
         """Return the SHA-256 of the file; of several files, that of the output of `sha256sum`.
 

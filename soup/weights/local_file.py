@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from soup.weights.mapping import Reader, reader_in_memory
+from soup.weights.mapping import Reader, read_parts, reader_in_memory
 from soup.weights.numbers import numbers
 from soup.weights.safetensors_header import header_length, parse_header
 
@@ -64,24 +64,40 @@ class LocalFile:
         if not hasattr(os, "preadv"):  # macOS and Windows
             return reader_in_memory(self.get_tensor(name))
         entry = self.entries[name]
-        dtype = entry.dtype.to_real() if entry.dtype.is_complex else entry.dtype
+        dtype = _real(entry.dtype)
         start, width = self._data_start + entry.start, dtype.itemsize
 
         def read(first: int, last: int) -> Tensor:
             # Kept short because it is called for every 128 KB of every model.
-            file = self._opened()  # kept until the part is read
-            descriptor = file.fileno()
             view, part = _buffer(last - first, dtype)
-            offset = start + first * width
-            done = os.preadv(descriptor, (view,), offset)
-            while done < len(view):
-                count = os.preadv(descriptor, (view[done:],), offset + done)
-                if count == 0:
-                    raise OSError(f"{self._path} was cut short while it was read")
-                done += count
+            self._read(view, start + first * width)
             return numbers(part) if width == 1 else part
 
         return read
+
+    def read_into(self, out: Tensor, name: str) -> None:
+        """Read all real numbers of a tensor into a flat one; straight, if that is of its dtype.
+
+        Raises:
+            OSError: the file was cut short since it was opened.
+        """
+        entry = self.entries[name]
+        same = out.dtype == _real(entry.dtype) and out.device.type == "cpu"
+        if same and out.is_contiguous() and hasattr(os, "preadv"):
+            self._read(memory_of(out), self._data_start + entry.start)
+        else:
+            read_parts(out, self.reader(name))
+
+    def _read(self, view: memoryview, offset: int) -> None:
+        """Fill a view with the bytes of the file from an offset on."""
+        file = self._opened()  # kept until all is read
+        descriptor = file.fileno()
+        done = os.preadv(descriptor, (view,), offset)
+        while done < len(view):
+            count = os.preadv(descriptor, (view[done:],), offset + done)
+            if count == 0:
+                raise OSError(f"{self._path} was cut short while it was read")
+            done += count
 
     def _opened(self) -> FileIO:
         """Return the file, open; of all files no more than `MOST_OPEN` are open at once."""
@@ -95,6 +111,10 @@ class LocalFile:
                     _open_files.popitem()
                 _open_files[self] = file
             return file
+
+
+def _real(dtype: torch.dtype) -> torch.dtype:
+    return dtype.to_real() if dtype.is_complex else dtype
 
 
 def _most_open() -> int:

@@ -18,6 +18,7 @@ Weights = Mapping[str, Tensor]
 # Reads the real numbers from `first` to `last` (exclusive) of a flattened tensor (a complex number
 # is two). The next call by the same thread may overwrite the returned tensor.
 Reader = Callable[[int, int], Tensor]
+PART = 1 << 18  # numbers that are read at a time: they stay in a core's cache until they are copied
 
 
 class Incompatible(BadInput, ValueError):
@@ -57,6 +58,10 @@ class LazyWeights(Mapping[str, Tensor]):
     def reader(self, name: str) -> Reader:
         """Return a function that reads parts of a tensor, so that few numbers are in memory."""
         return reader_in_memory(self[name])
+
+    def read_into(self, out: Tensor, name: str) -> None:
+        """Read all numbers of a tensor into a flat one, of any dtype and on any device."""
+        read_parts(out, self.reader(name))
 
     def __contains__(self, name: object) -> bool:  # Mapping.__contains__ would read the tensor
         return name in self.specs
@@ -106,6 +111,21 @@ def reader_in_memory(tensor: Tensor) -> Reader:
     """Return a function that returns parts of a tensor that is in memory."""
     flat = numbers(tensor)
     return lambda first, last: flat[first:last]
+
+
+def read_into(out: Tensor, weights: Weights, name: str) -> None:
+    """Read all real numbers of a tensor into a flat one, of any dtype and on any device."""
+    if isinstance(weights, LazyWeights):
+        weights.read_into(out, name)
+    else:
+        out.copy_(numbers(weights[name]))
+
+
+def read_parts(out: Tensor, read: Reader) -> None:
+    """Read all numbers of a flat tensor part by part, each through the reader's small buffer."""
+    for first in range(0, len(out), PART):
+        part = out[first : first + PART]
+        part.copy_(read(first, first + len(part)))
 
 
 def materialize(weights: Weights) -> dict[str, Tensor]:

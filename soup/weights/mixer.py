@@ -16,7 +16,7 @@ from torch import Tensor
 
 from soup.threads import available, dealt
 from soup.weights.kinds import averaged
-from soup.weights.mapping import Reader, Weights, reader, specs
+from soup.weights.mapping import Reader, Weights, read_into, reader, specs
 from soup.weights.merged import prepare
 from soup.weights.numbers import count, numbers, shaped
 
@@ -24,6 +24,7 @@ from soup.weights.numbers import count, numbers, shaped
 BLOCK = 1 << 20
 BLOCK_ON_GPU = 1 << 24
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Block(NamedTuple):
@@ -84,25 +85,19 @@ class Mixer:
                 dtypes[name] = dtype
                 self.held_bytes += size
         for name, dtype in dtypes.items():
-            self._matrices[name] = self._held(name, dtype)
-
-    def _held(self, name: str, dtype: torch.dtype) -> Tensor:
-        """Return the matrix of a tensor, read; that of a mask becomes a buffer too."""
-        spec = self.specs[name]
-        shape = len(self._models), count(spec.shape, spec.dtype)
-        matrix = torch.empty(shape, dtype=dtype, device=self._device)
-
-        def fill(block: Block) -> None:
-            for row, read in zip(matrix[:, block.columns], block.readers, strict=True):
-                row.copy_(read(block.columns.start, block.columns.stop))
-
-        for _ in self._in_threads(fill, self._blocks([name])):
+            shape = len(models), count(self.specs[name].shape, self.specs[name].dtype)
+            self._matrices[name] = torch.empty(shape, dtype=dtype, device=self._device)
+        for _ in self._in_threads(self._read, range(len(models))):
             pass
-        first, *others = matrix
-        if first.isinf().any() and all(torch.equal(first, other) for other in others):
-            # A mask, which no share changes: 0 * inf would be NaN.
-            self._buffers[name] = shaped(first, spec.shape, spec.dtype)
-        return matrix
+        for name, (first, *others) in self._matrices.items():
+            if first.isinf().any() and all(torch.equal(first, other) for other in others):
+                # A mask, which no share changes: 0 * inf would be NaN.
+                self._buffers[name] = shaped(first, self.specs[name].shape, self.specs[name].dtype)
+
+    def _read(self, row: int) -> None:
+        """Read a model into its rows of the matrices."""
+        for name, matrix in self._matrices.items():
+            read_into(matrix[row], self._models[row], name)
 
     def mix(self, shares: Mapping[str, Tensor], out: Weights | None = None) -> dict[str, Tensor]:
         """Return sum_i share_i * theta_i on the device, in float32 or wider; ties are kept.
@@ -173,10 +168,10 @@ class Mixer:
         flat = like.new_empty(count(shape, stored))
         return shaped(flat, shape, stored), flat
 
-    def _in_threads(self, compute: Callable[[Block], S], blocks: Iterable[Block]) -> Iterable[S]:
-        """Return what is computed of each block, in their order; on a CPU in several threads."""
+    def _in_threads(self, compute: Callable[[T], S], parts: Iterable[T]) -> Iterable[S]:
+        """Return what is computed of each part, in their order; on a CPU in several threads."""
         on_cpu = self._device.type == "cpu"
-        return dealt(compute, blocks, available()) if on_cpu else map(compute, blocks)
+        return dealt(compute, parts, available()) if on_cpu else map(compute, parts)
 
     def _blocks(self, names: Iterable[str]) -> Iterator[Block]:
         most = BLOCK if self._device.type == "cpu" else BLOCK_ON_GPU

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from soup.weights.mapping import Reader, reader_in_memory
+from soup.weights.numbers import numbers
 from soup.weights.safetensors_header import Entry, Malformed, header_length, parse_header
 
 # Bytes of the first request. The headers of most models fit, which saves a second request.
@@ -57,6 +58,10 @@ class RemoteFile:
     def reader(self, name: str) -> Reader:
         """Fetch the whole tensor, because a request for each part would take longer."""
         return reader_in_memory(self.get_tensor(name))
+
+    def read_into(self, out: Tensor, name: str) -> None:
+        """Fetch all real numbers of a tensor into a flat one."""
+        out.copy_(numbers(self.get_tensor(name)))
 
     def _range(self, start: int, end: int) -> bytes:
         raw: bytes = self._files.cat_file(self._path, start=start, end=end)

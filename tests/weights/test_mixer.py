@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from soup.weights import Incompatible, LazyWeights, Spec, Weights, specs
+from soup.weights import mapping as mapping_module
 from soup.weights import mixer as mixer_module
 from soup.weights.checkpoint import Checkpoint, save
+from soup.weights.local_file import LocalFile
 from soup.weights.mixer import Mixer
 from tests.laned import Lanes
 from tests.strategies import alike, seeds
@@ -113,6 +115,39 @@ def test_files_give_what_dictionaries_give(tmp_path: Path) -> None:
     assert all(torch.allclose(mixed[n], again[n], atol=1e-6) for n in mixed)
     one, other = held.products(gradients), streamed.products(gradients)
     assert all(torch.allclose(one[n], other[n], atol=1e-5) for n in one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+def test_files_are_read_straight_into_what_is_held(dtype: torch.dtype, tmp_path: Path) -> None:
+    models = [{"a": torch.randn(5, 4).to(dtype), "b": torch.empty(0, dtype=dtype)} for _ in "123"]
+    for index, model in enumerate(models):
+        save(model, tmp_path / f"{index}.safetensors")
+    files = [Checkpoint(tmp_path / f"{index}.safetensors") for index in range(3)]
+    with patch.object(LocalFile, "reader", side_effect=AssertionError("a copy through a buffer")):
+        mixer = Mixer(files)
+    for index, model in enumerate(models):
+        alone = torch.eye(3)[index]
+        mixed = mixer.mix({"a": alone, "b": alone})["a"]
+        assert torch.equal(mixed, model["a"].to(mixed.dtype))
+
+
+def test_a_file_of_a_narrower_dtype_is_held_in_the_wider_one(tmp_path: Path) -> None:
+    narrow, wide = torch.randn(7, 3).half(), torch.randn(7, 3)
+    for name, weight in {"narrow": narrow, "wide": wide}.items():
+        save({"w": weight}, tmp_path / f"{name}.safetensors")
+    with patch.object(mapping_module, "PART", 5):
+        mixer = Mixer([Checkpoint(tmp_path / f"{name}.safetensors") for name in ("narrow", "wide")])
+    assert torch.equal(mixer.mix({"w": torch.tensor([1.0, 0.0])})["w"], narrow.float())
+    assert torch.equal(mixer.mix({"w": torch.tensor([0.0, 1.0])})["w"], wide)
+
+
+def test_a_file_that_was_cut_short_since_is_named(tmp_path: Path) -> None:
+    save({"w": torch.randn(1000)}, tmp_path / "model.safetensors")
+    file = Checkpoint(tmp_path / "model.safetensors")
+    with (tmp_path / "model.safetensors").open("r+b") as opened:
+        opened.truncate(2000)
+    with pytest.raises(OSError, match=r"model\.safetensors was cut short while it was read"):
+        Mixer([file])
 
 
 def test_what_is_held_is_read_once_and_the_rest_for_every_use() -> None:
