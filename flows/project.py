@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from rich.console import Console
 from rich.text import Text
 
+from flows import heartbeats
 from flows.terminal import logs
 from soup.config.params import Params, load
 from soup.pipeline.project import Project, unit_of
@@ -21,6 +22,8 @@ from soup.terminal.progress import Display
 P = ParamSpec("P")
 R = TypeVar("R")
 Record = dict[str, Any]
+
+heartbeats.do_not_wait()
 
 
 def root() -> Path:
