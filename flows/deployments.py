@@ -8,12 +8,11 @@ from pydantic import Field, PositiveInt
 
 from flows.pipeline import pipeline, run
 from flows.preflight import check
-from flows.project import Record, default_params, deployed_flow, open_project
+from flows.project import FlowParams, Record, default_params, deployed_flow, open_project
 from flows.stage import require_done
 from flows.stages import STAGES
 from flows.summary import summary
 from soup.config.cooking import Cook
-from soup.config.params import Params
 from soup.config.validation import Name, Strict
 
 _NAMES: Sequence[str] = [*STAGES]
@@ -42,7 +41,7 @@ class Registered(Strict):
 
 
 @deployed_flow("sweep-only")
-def sweep_only(params: Params | None = None) -> Record:
+def sweep_only(params: FlowParams | None = None) -> Record:
     """Fine-tune many ways, and stop there."""
     params = params or default_params()
     check(params)
@@ -50,7 +49,7 @@ def sweep_only(params: Params | None = None) -> Record:
 
 
 @deployed_flow("cook-again")
-def cook_again(soup: Cook, params: Params | None = None) -> Record:
+def cook_again(soup: Cook, params: FlowParams | None = None) -> Record:
     """Cook what the sweep of these parameters left, evaluate and register it; train nothing.
 
     Args:
@@ -67,7 +66,7 @@ def cook_again(soup: Cook, params: Params | None = None) -> Record:
 
 
 @deployed_flow("import-and-cook")
-def import_and_cook(pool: Pool, params: Params | None = None) -> Record:
+def import_and_cook(pool: Pool, params: FlowParams | None = None) -> Record:
     """Score checkpoints on held-out, cook and register them; fine-tune nothing.
 
     Args:
@@ -81,7 +80,7 @@ def import_and_cook(pool: Pool, params: Params | None = None) -> Record:
 
 
 @deployed_flow("evaluate-version")
-def evaluate_version(registered: Registered, params: Params | None = None) -> Record:
+def evaluate_version(registered: Registered, params: FlowParams | None = None) -> Record:
     """Score a registered version on held-out, test and shifts; the figures become its tags.
 
     Args:

@@ -11,7 +11,7 @@ from prefect.tasks import Task
 
 from flows.limits.device_limit import SLOTS, slots
 from flows.monitoring.sweep_progress import SweepProgress
-from flows.project import Record, display, open_project
+from flows.project import FlowParams, Record, display, open_project
 from flows.runners.runner import Runner
 from flows.stage import reuse
 from flows.terminal.logs import log_context
@@ -29,7 +29,7 @@ RETRIES = 3  # of a fine-tune whose process was killed; each goes on from its st
 
 
 @flow
-def finetune(params: Params) -> Record:
+def finetune(params: FlowParams) -> Record:
     """Fine-tune the model K ways, each in a process and an MLflow run of its own.
 
     Or import what was fine-tuned elsewhere, if the parameters name a folder of it.

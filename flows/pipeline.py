@@ -15,7 +15,7 @@ from functools import partial
 
 from flows.monitoring.outcome import report_outcome
 from flows.preflight import check
-from flows.project import Record, default_params, deployed_flow, open_project
+from flows.project import FlowParams, Record, default_params, deployed_flow, open_project
 from flows.server.client import retry_while_restarting
 from flows.stages import STAGES
 from flows.study import make
@@ -25,7 +25,7 @@ from soup.config.params import Params
 
 
 @deployed_flow("pipeline")
-def pipeline(params: Params | None = None) -> Record:
+def pipeline(params: FlowParams | None = None) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
     params, begun = params or default_params(), time.monotonic()
     if not time_spent.of_process:

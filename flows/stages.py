@@ -11,7 +11,7 @@ from prefect.events import emit_event
 from flows.finetune import finetune
 from flows.monitoring.outcome import promoted
 from flows.preflight import require_experiment
-from flows.project import Record, in_prefect, open_project
+from flows.project import FlowParams, Record, in_prefect, open_project
 from flows.stage import reuse
 from flows.time_spent import time_spent
 from soup.config.params import Params
@@ -46,7 +46,7 @@ def _stage(
         with time_spent.importing():
             return import_module(f"soup.pipeline.stages.{name}")
 
-    def run(params: Params) -> Record:
+    def run(params: FlowParams) -> Record:
         def work(project: Project, stage: Stage) -> Record:
             if before:
                 before(params)

@@ -3,7 +3,7 @@
 from prefect import Flow
 from pydantic import Field
 
-from flows.project import Record, default_params, deployed_flow, open_project
+from flows.project import FlowParams, Record, default_params, deployed_flow, open_project
 from flows.stage import reuse
 from soup.config.params import Params
 from soup.config.studies import StudyName, StudyOptions, require_study
@@ -20,7 +20,7 @@ class Asked(StudyOptions):
 
 
 @deployed_flow("study")
-def study(study: Asked, params: Params | None = None) -> Record:
+def study(study: Asked, params: FlowParams | None = None) -> Record:
     """Answer a question of the paper from a finished sweep: a table, a figure, a sentence.
 
     Args:
@@ -40,7 +40,7 @@ def flow_of(name: str, file: str) -> Flow[[Params], Record]:
         BadInput: there is no such study.
     """
 
-    def run(params: Params) -> Record:
+    def run(params: FlowParams) -> Record:
         return make(require_study(name), params, file)
 
     return Flow(run, name="study", description=PURPOSE)

@@ -1,6 +1,8 @@
 """A recipe and its options, as a parameter file gives them: a name, or a mapping with a name."""
 
+from copy import deepcopy
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,13 +20,21 @@ from soup.config.validation import Strict, explain, short_for
 
 def _form(schema: dict[str, Any]) -> None:
     """Add the options of all recipes to the schema, from which forms are made."""
+    schema["properties"] |= deepcopy(_options_of_all())
+    schema["additionalProperties"] = False
+
+
+@cache
+def _options_of_all() -> dict[str, Any]:
+    """The JSON schema of each option, which says the recipes that have it."""
+    found: dict[str, Any] = {}
     owners: dict[str, list[str]] = {}
     for recipe in recipe_names():
         for option, described in options_of(recipe).model_json_schema()["properties"].items():
             owners.setdefault(option, []).append(recipe)
             of = {"description": f"of {', '.join(owners[option])}"}
-            schema["properties"][option] = schema["properties"].get(option, described) | of
-    schema["additionalProperties"] = False
+            found[option] = found.get(option, described) | of
+    return found
 
 
 class Recipe(Strict):
@@ -106,6 +116,7 @@ RecipeSpec = Annotated[
 ]
 
 
+@cache
 def options_of(recipe: str) -> type[Strict]:
     """The options of a recipe as a model; None stands for the recipe's own default."""
     fields: dict[str, Any] = {

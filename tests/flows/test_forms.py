@@ -50,6 +50,11 @@ def test_a_form_opens_filled_in_and_says_what_its_parts_are_for(entry: str) -> N
     assert sweep["runs"]["description"]
 
 
+def test_defining_a_flow_makes_no_form_of_the_parameters() -> None:
+    for flow in (*STAGES.values(), *map(flow_at, ENTRIES)):
+        assert "Sweep" not in (flow.parameters.definitions or {})
+
+
 def test_the_forms_have_bounds_and_choices() -> None:
     def part(entry: str, name: str) -> dict[str, Any]:
         schema = parameter_schema(flow_at(f"flows/deployments.py:{entry}")).model_dump()
