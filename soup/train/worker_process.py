@@ -58,14 +58,17 @@ def run(
     log: Log,
     say: Callable[[str], None] = lambda _: None,
     begun: Callable[[], object] = lambda: None,
+    freed: Callable[[], object] = lambda: None,
 ) -> Results | float:
     """Fine-tune in new processes, one for each device.
 
-    `begun`, `log` and `say` are called in the calling thread. The processes end when this process
+    All that is given is called in the calling thread. The processes end when this process
     ends, however it ends, and when one of them fails.
 
     Args:
         begun: called once the processes are started: they work while it does.
+        freed: called once the results are there and the devices are free for another fine-tune. A
+            CPU is free at once; the memory of a GPU, when the processes have ended.
 
     Raises:
         Failed: the fine-tune diverged or raised an error.
@@ -83,17 +86,26 @@ def run(
         working = True
         results = _outcome(started, log, say)
         finished = True
+        if set(job.devices) != {"cpu"}:
+            _end(started)
+        freed()
         return results
     finally:
         del rendezvous
-        for pipe, process in started:
-            pipe.close()
-            if not finished and (len(started) > 1 or _asked.is_set() or not working):
+        if not finished and (len(started) > 1 or _asked.is_set() or not working):
+            for _, process in started:
                 process.kill()  # it may wait an hour for another rank
-        for _, process in started:
-            process.join(timeout=10)
-            if process.is_alive():
-                process.kill()
+        _end(started)
+
+
+def _end(started: list["Started"]) -> None:
+    """Wait for the end of processes that have nothing more to say."""
+    for pipe, _ in started:
+        pipe.close()
+    for _, process in started:
+        process.join(timeout=10)
+        if process.is_alive():
+            process.kill()
 
 
 def _outcome(started: list["Started"], log: Log, say: Callable[[str], None]) -> Results | float:

@@ -133,6 +133,21 @@ def test_an_error_of_the_log_ends_the_process(root: Path) -> None:
     until(lambda: not multiprocessing.active_children(), "the end of the process")
 
 
+@pytest.mark.parametrize(
+    ("device", "order"), [("cpu", ["freed", "ended"]), ("cuda:0", ["ended", "freed", "ended"])]
+)
+def test_a_cpu_is_free_with_the_results_and_a_gpu_when_its_process_has_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch, device: str, order: list[str]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(worker_process, "_start", lambda *_: None)
+    monkeypatch.setattr(worker_process, "_outcome", lambda *_: {})
+    monkeypatch.setattr(worker_process, "_end", lambda _: told.append("ended"))
+    given = job(root, {"devices": (device,)})
+    assert run(given, silent, freed=lambda: told.append("freed")) == {}
+    assert told == order
+
+
 def test_it_works_while_its_begin_is_told(root: Path) -> None:
     given = job(root, {})
 

@@ -39,11 +39,12 @@ class FineTune(Part):
         self,
         devices: Devices,
         begun: Callable[[], object],
+        freed: Callable[[], object],
         log: Log,
         say: Callable[[str], None],
         until: float,
     ) -> Results | float:
-        return run(replace(self.job, devices=devices, until=until), log, say, begun)
+        return run(replace(self.job, devices=devices, until=until), log, say, begun, freed)
 
 
 def fine_tunes(

@@ -59,6 +59,7 @@ class ImportedCheckpoint(Part):
         self,
         devices: Devices,
         begun: Callable[[], object],
+        freed: Callable[[], object],
         _log: Log,
         _say: Callable[[str], None],
         _until: float,
@@ -74,6 +75,7 @@ class ImportedCheckpoint(Part):
         model = model.to(devices[0])
         size = self.eval_batch_size
         result = scored(model, self.heldout, self.architecture, self.folder, size, notes)
+        freed()
         return {FINAL_WEIGHTS: result}
 
 

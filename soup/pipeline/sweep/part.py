@@ -77,6 +77,7 @@ class Part(ABC):
         self,
         devices: Devices,
         begun: Callable[[], object],
+        freed: Callable[[], object],
         log: Log,
         say: Callable[[str], None],
         until: float,
@@ -86,6 +87,7 @@ class Part(ABC):
 
         Args:
             begun: called once the work has begun, and while it goes on.
+            freed: called once the part is made and its devices are free for another.
 
         Returns:
             The results by average, or the held-out score at the pause.

@@ -26,6 +26,7 @@ from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.fine_tunes import fine_tunes
 from soup.pipeline.sweep.heldout_score import HeldoutScore
 from soup.pipeline.sweep.ingredient_runs import IngredientRuns
+from soup.pipeline.sweep.metric_queue import MetricQueue, Steps
 from soup.pipeline.sweep.part import Lent, Part, RunId, StoppedEarly, SweepError
 from soup.pipeline.sweep.recording import start_sweep, tell_unused
 from soup.pipeline.sweep.watcher import Watcher
@@ -161,10 +162,13 @@ class Sweep:
             borrowed = devices if isinstance(devices, tuple) else devices()
             started = time.monotonic()
             with self._ended_by_error(run_id, name, watcher):
-                results = part.results() or self._make(part, run_id, name, borrowed, watcher, 1.0)
+                results: Results | float | None = part.results()
+                if results is None:
+                    results = self._make(part, run_id, name, borrowed, watcher, 1.0, release)
+                else:
+                    release()
                 assert not isinstance(results, float)
                 seconds = time.monotonic() - started
-                release()
                 keep, averages = self._runs.keep_average, filter(None, results)
                 ids = {part.names[a]: keep(part, a, results[a]) for a in averages}
                 # The part itself is stored last: if it is there, so are its averages.
@@ -248,17 +252,26 @@ class Sweep:
         }
 
     def _make(
-        self, part: Part, run_id: RunId, name: str, devices: Devices, watcher: Watcher, until: float
+        self,
+        part: Part,
+        run_id: RunId,
+        name: str,
+        devices: Devices,
+        watcher: Watcher,
+        until: float,
+        freed: Callable[[], object] = lambda: None,
     ) -> Results | float:
-        def log(step: int, metrics: dict[str, float]) -> None:
-            self.store.log(run_id(), step, metrics)
-            watcher.step(name, step, metrics)
+        def log(steps: Steps) -> None:
+            self.store.log_steps(run_id(), steps)
+            for step, metrics in steps.items():
+                watcher.step(name, step, metrics)
 
         def say(message: str) -> None:
             self.store.tag(run_id(), {"note": message[:4000]})
             watcher.say(f"{name}: {message}")
 
-        return part.make(devices, run_id, log, say, until)
+        with MetricQueue(log) as metrics:
+            return part.make(devices, run_id, freed, metrics.add, say, until)
 
     @contextmanager
     def _ended_by_error(self, run_id: RunId, name: str, watcher: Watcher) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """A sweep on a real MLflow store: what is found again, averages, and runs stopped early."""
 
 import json
+import threading
 import zlib
 from dataclasses import fields, replace
 from typing import Any
@@ -14,11 +15,13 @@ from soup.pipeline.sweep import fine_tunes
 from soup.pipeline.sweep.part import SweepError
 from soup.pipeline.sweep.sampling import sample
 from soup.pipeline.sweep.sweep import Sweep
+from soup.tracking import Store
 from soup.train.hyperparameters import Hyperparameters
 from soup.train.run_state import Stopped
 from soup.train.worker_process import Failed
 from tests.checkouts import parameters
 from tests.pipeline.projects import Silent, probed, record
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +126,7 @@ def test_what_ends_a_fine_tune_ends_its_run_with_the_reason(
     status: str,
     reason: str | None,
 ) -> None:
-    def fails(_job: Any, _log: Any, _say: Any, begun: Any) -> None:
+    def fails(_job: Any, _log: Any, _say: Any, begun: Any, _freed: Any) -> None:
         begun()
         raise error
 
@@ -239,6 +242,41 @@ def test_devices_are_free_once_it_is_trained_and_before_it_is_stored(project: Pr
     assert sweep.store.find(part.digest) is not None
 
 
+def test_devices_do_not_wait_for_metrics_that_the_store_takes_its_time_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = other(project, seed=14)
+    freed, plain = threading.Event(), Store.log_steps
+    logged: list[int] = []
+
+    def slow(store: Store, run_id: str, steps: Any, *others: Any) -> None:
+        assert freed.wait(PATIENCE), "devices that wait for the store"
+        plain(store, run_id, steps, *others)
+        logged.extend(steps)
+
+    monkeypatch.setattr(Store, "log_steps", slow)
+    (run,) = sweep.run("ft-000", ("cpu",), Silent(), freed.set).values()
+    last = sweep.steps["ft-000"]
+    assert last in logged
+    client = project.store().client
+    assert last in [m.step for m in client.get_metric_history(run, "train/loss")]
+
+
+def test_a_store_that_takes_no_metrics_ends_the_fine_tune_with_the_reason(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any) -> None:
+        raise ConnectionError("no tracking server")
+
+    sweep = other(project, seed=15)
+    monkeypatch.setattr(Store, "log_steps", refuses)
+    with pytest.raises(ConnectionError, match="no tracking server"):
+        sweep.run("ft-000", ("cpu",), Silent())
+    run = project.store().find(sweep.parts["ft-000"].digest, finished=False)
+    assert run is not None
+    assert (run.status, run.tags["reason"]) == ("FAILED", "ConnectionError: no tracking server")
+
+
 def test_what_a_fine_tune_says_is_kept_with_its_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,9 +284,9 @@ def test_what_a_fine_tune_says_is_kept_with_its_run(
 
     plain = fine_tunes.run
 
-    def speaking(job: Any, log: Any, say: Any, begun: Any) -> Any:
+    def speaking(job: Any, log: Any, say: Any, *others: Any) -> Any:
         say("out of memory: halved")
-        return plain(job, log, say, begun)
+        return plain(job, log, say, *others)
 
     monkeypatch.setattr(fine_tunes, "run", speaking)
     told: list[str] = []
