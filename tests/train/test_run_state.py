@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from soup.train.loop import Log, fit
-from soup.train.optimizer import StepConfig
+from soup.train.optimizer import StepConfig, make_optimizer
 from soup.train.run_state import RunStateFile
 from soup.train.weight_averages import Averages
 from soup.weights.checkpoint import Checkpoint
@@ -103,6 +103,28 @@ def test_model_buffers_and_moments_come_back(tmp_path: Path) -> None:
         for part, value in parts.items():
             assert torch.equal(found[index][part], value)
     assert into.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_a_step_of_a_channels_last_model_is_the_same_after_a_restore(tmp_path: Path) -> None:
+    """Fused optimisers read weights and moments in one order of memory; files keep another."""
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+
+    through, again = network(), network()
+    steps = [make_optimizer(one, ADAMW, 0.1) for one in (through, again)]
+    through(torch.randn(5, 3, 4, 4)).square().mean().backward()
+    steps[0].step()
+    keeper = RunStateFile(tmp_path / "state.safetensors", 0.0)
+    keeper.keep(1, through, steps[0], Averages(through))
+    assert keeper.restore(again, steps[1], Averages(again)) == 1
+    images = torch.randn(5, 3, 4, 4)
+    for one, step in zip((through, again), steps, strict=True):
+        step.zero_grad()
+        one(images).square().mean().backward()
+        step.step()
+    assert torch.equal(again.weight, through.weight)
 
 
 def test_nothing_kept_means_starting_at_the_beginning(tmp_path: Path) -> None:
