@@ -6,7 +6,7 @@ sum of the two heads' weights, as a text tower would make from its words.
 """
 
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ from soup.files import of_value, write_text
 from soup.models import Architecture, ModelError, timm_models
 from soup.models.transforms import image_input, normalise
 from soup.pipeline.demo import shapes
+from soup.threads import available, dealt
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
 from soup.train.optimizer import StepConfig
 from soup.train.schedule import Schedule
+from soup.train.step import Loss
 
 SHAPE = slice(0, len(shapes.SHAPES))
 TEXTURE = slice(SHAPE.stop, SHAPE.stop + len(shapes.TEXTURES))
@@ -43,21 +45,9 @@ KWARGS = {"channels": [16, 32, 48, 64], "stem_width": 8, "norm_layer": "groupnor
 REFERENCE = Pretrain(epochs=5, lr=8e-3, seed=2**31)
 REFERENCE_IMAGES = 16_000
 SHIFTS = ("v2", "sketch", "r", "objectnet", "a")
-# Sums depend in their last bits on how many threads share them: as many on every machine.
-THREADS = 2
+PART = 32  # images of a batch whose gradient one lane computes
 
 
-@contextmanager
-def _same_everywhere() -> Iterator[None]:
-    had = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(had)
-
-
-@_same_everywhere()
 def draw(
     world: ShapesWorld,
     root: Path,
@@ -102,7 +92,6 @@ def _reference(world: ShapesWorld, report: Callable[[str], None], track: Track) 
     return hard
 
 
-@_same_everywhere()
 def pretrained(
     base: Base, data: Data, classes: tuple[str, ...], track: Track = no_progress
 ) -> tuple[Architecture, nn.Module]:
@@ -154,7 +143,7 @@ def _train(
     images: NDArray[np.uint8],
     targets: Tensor,
     outputs: int,
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    loss: Loss,
     track: Track,
 ) -> nn.Module:
     """Train a new model on images (n, height, width, 3) and targets (n, ...)."""
@@ -172,10 +161,62 @@ def _train(
             advance(size)
 
     schedule = Schedule(params.epochs, steps, params.lr, warmup=0.08, seed=params.seed)
-    with track("pretraining", params.epochs * steps * size) as advance:
-        fit(model, batches, loss, schedule, StepConfig(weight_decay=params.weight_decay))
+    method = StepConfig(weight_decay=params.weight_decay)
+    in_lanes = _in_lanes(loss, available())
+    with track("pretraining", params.epochs * steps * size) as advance, _one_thread_an_operator():
+        fit(model, batches, in_lanes, schedule, method)
     trained: nn.Module = model
     return trained
+
+
+@contextmanager
+def _one_thread_an_operator() -> Iterator[None]:
+    """Sums depend in their last bits on how many threads share them: one, on every machine."""
+    had = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+
+
+def _in_lanes(loss: Loss, lanes: int) -> Loss:
+    """The same mean loss, the gradients of parts of a batch computed in lanes.
+
+    The parts are the same, and added in the same order, whatever the number of lanes. For networks
+    without BatchNorm and dropout, whose examples do not depend on each other.
+    """
+
+    def of_batch(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        parameters = [*model.parameters()]
+
+        def of_part(part: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            value = loss(model, images[part], targets[part]) * (len(part) / len(images))
+            return value.detach(), torch.autograd.grad(value, parameters)
+
+        parts = torch.arange(len(images)).split(PART)
+        value, gradients = torch.zeros(()), [torch.zeros_like(p) for p in parameters]
+        for part_value, part_gradients in dealt(of_part, parts, lanes):
+            value += part_value
+            for gradient, part_gradient in zip(gradients, part_gradients, strict=True):
+                gradient.add_(part_gradient)
+        result: Tensor = _WithGradients.apply(value, gradients, *parameters)
+        return result
+
+    return of_batch
+
+
+class _WithGradients(torch.autograd.Function):
+    """A value whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *torch._foreach_mul(ctx.gradients, slope)
 
 
 def _factors(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
