@@ -1,12 +1,14 @@
 """Passes in lanes against an earlier commit: quiet, beside one busy loop, and beside two.
 
     python benchmarks/lanes.py [--quick] [--against COMMIT]
+    python benchmarks/lanes.py --made FOLDER --models 12
 
 Both versions run at the same time, each in a process that waits while the other computes, so that
 each figure has its partner seconds away; without busy loops the fastest of three rounds counts,
 because a pass of a small model takes less than a second. At most 6 minutes on 2 cores that are not
 otherwise busy, with --quick 2. Weights and pictures are random numbers; a batch is of at most 256
-images.
+images. With --made, models and held-out pictures are those of a folder of `mehl_models.py`, and
+`evaluate` is timed alone: the answers of all models, from the files.
 
 The limit is the forward pass alone: of one thread, on inputs that are there already, times the
 cores. It is measured without busy loops only.
@@ -96,6 +98,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--against", default=BEFORE, help="a commit")
     parser.add_argument("--quick", action="store_true", help="predict alone, half the images")
+    parser.add_argument("--made", type=Path, help="what `mehl_models.py` makes")
+    parser.add_argument("--models", type=int, default=12, help="of --made")
     parser.add_argument("--rounds", type=int, default=1, help="the fastest of which counts")
     parser.add_argument("--loops", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
@@ -104,6 +108,9 @@ def main() -> None:
         name: [*of, images // 2 if given.quick else images]
         for name, (*of, images) in MODELS.items()
     }
+    if given.made is not None:
+        works = WORKS[1:2]
+        models = {f"{given.models}-models": [str(given.made.resolve()), given.models]}
     print(machine(), flush=True)
     cores = len(os.sched_getaffinity(0))
     rows, peaks = [], dict[str, float]()
@@ -121,7 +128,9 @@ def main() -> None:
             stack.enter_context(turn := ExitStack())
             turn.enter_context(busy(loops))
             for model in models:
-                limit = None if loops else versions["now"]("forward", model)["rate"] * cores
+                limit = None
+                if not loops and given.made is None:
+                    limit = versions["now"]("forward", model)["rate"] * cores
                 for work in works:
                     rates = dict.fromkeys(versions, 0.0)
                     for _ in range(given.rounds if loops else max(QUIET, given.rounds)):

@@ -2,25 +2,31 @@
 
     python benchmarks/peers/laning.py MODELS
 
-MODELS is JSON: name -> [model of timm, its arguments, pixels, images]. Weights and pictures are
-random numbers. For each line 'WORK NAME' of standard input, a line of JSON answers: images a
+MODELS is JSON: name -> [model of timm, its arguments, pixels, images], whose weights and pictures
+are random numbers; or [folder, models], of `mehl_models.py` for example. For each line 'WORK NAME' of standard input, a line of JSON answers: images a
 second, a digest of the result, and the peak of the process's memory so far in MB. The works:
 `predict`; `evaluate`, where weights are loaded and a judge counts the errors; `features`; and
-`forward`, one thread on inputs that are there already, in the batches of a lane.
+`forward`, one thread on inputs that are there already, in the batches of a lane. A folder has
+`evaluate` alone: the answers of all models, from the files.
 """
 
 import hashlib
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import timm
 import torch
 
+from soup import Checkpoint
+from soup.cli.heldout_folder import open_evaluator
 from soup.data.loading.examples import as_examples
 from soup.data.loading.images import Images
 from soup.evaluation.evaluator import Evaluator
@@ -75,8 +81,30 @@ class Passes:
         return b""
 
 
+class Folder:
+    """The models of a folder, evaluated on its held-out pictures, which are decoded anew."""
+
+    def __init__(self, folder: str, models: int) -> None:
+        self.pictures = Path(folder) / "heldout"
+        self.models = [
+            Checkpoint(Path(folder) / f"model_{index:02}.safetensors") for index in range(models)
+        ]
+        self.examples = range(models * len([*self.pictures.glob("*/*.*")]))
+
+    def evaluate(self) -> bytes:
+        with (
+            tempfile.TemporaryDirectory() as fresh,
+            patch("soup.cli.heldout_folder.CACHE", Path(fresh)),
+        ):
+            evaluator = open_evaluator(self.pictures, None, self.models[0], batch_size=BATCH)
+            return b"".join(evaluator.logits(model).tobytes() for model in self.models)
+
+
 def main() -> None:
-    passes = {name: Passes(*of) for name, of in json.loads(sys.argv[1]).items()}
+    passes: dict[str, Any] = {
+        name: (Folder if len(of) == 2 else Passes)(*of)
+        for name, of in json.loads(sys.argv[1]).items()
+    }
     print("ready", flush=True)
     for line in sys.stdin:
         work, name = line.split()
