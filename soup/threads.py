@@ -25,18 +25,31 @@ def available() -> int:
     return 1 if getattr(_in_lane, "yes", False) else min(torch.get_num_threads(), cores())
 
 
-def dealt(compute: Callable[[T], S], parts: Iterable[T], lanes: int) -> Generator[S]:
-    """`compute` of each part in lanes, in the order of the parts; nothing is tried out before."""
+def dealt(
+    compute: Callable[[T], S],
+    parts: Iterable[T],
+    lanes: int,
+    enough: Callable[[int], bool] | None = None,
+) -> Generator[S]:
+    """`compute` of each part in lanes, in the order of the parts; nothing is tried out before.
+
+    Args:
+        enough: of a caller that may stop early: the number of parts whose results it does not have
+            yet -> whether it will probably stop at them, so that no other is begun before.
+    """
     if is_alone(lanes):
         yield from map(compute, parts)
         return
     waiting, pool = deque[Future[S]](), workers(lanes)
+    # One more for each lane waits, so that none is idle while the caller uses a result. A caller
+    # that may stop at the first results would have to wait for these, too.
+    most = 2 * lanes if enough is None else lanes
     try:
         for part in parts:
             waiting.append(pool.submit(compute, part))
-            # One more for each lane waits, so that none is idle while the caller uses a result.
-            if len(waiting) >= 2 * lanes:
+            while waiting and (len(waiting) >= most or (enough and enough(len(waiting)))):
                 yield waiting.popleft().result()
+                most = 2 * lanes
         while waiting:
             yield waiting.popleft().result()
     finally:

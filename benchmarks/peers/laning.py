@@ -3,11 +3,11 @@
     python benchmarks/peers/laning.py MODELS
 
 MODELS is JSON: name -> [model of timm, its arguments, pixels, images], whose weights and pictures
-are random numbers; or [folder, models], of `mehl_models.py` for example. For each line 'WORK NAME' of standard input, a line of JSON answers: images a
-second, a digest of the result, and the peak of the process's memory so far in MB. The works:
-`predict`; `evaluate`, where weights are loaded and a judge counts the errors; `features`; and
-`forward`, one thread on inputs that are there already, in the batches of a lane. A folder has
-`evaluate` alone: the answers of all models, from the files.
+are random numbers; or [folder, models], of `mehl_models.py` for example. For each line 'WORK NAME'
+of standard input, a line of JSON answers: images a second, a digest of the result, and the peak of
+the process's memory so far in MB. The works: `predict`; `evaluate`, where weights are loaded and a
+judge counts the errors; `features`; and `forward`, one thread on inputs that are there already, in
+the batches of a lane. A folder has `evaluate` alone: the answers of all models, from the files.
 """
 
 import hashlib

@@ -136,14 +136,20 @@ class ErrorJudge(Judging):
     @torch.inference_mode()
     def __call__(self, weights: Weights, at_most: float | None = None) -> int | None:
         """The number of errors; None if it exceeds `at_most`."""
-        errors, seen, labels = 0, 0, self._passes.labels
+        errors, seen, labels, in_last = 0, 0, self._passes.labels, 0
         right, outputs = torch.empty(len(labels), dtype=torch.bool), []
-        with closing(self._passes(weights)) as passes:
+
+        def enough(batches: int) -> bool:
+            """Whether further batches like the last one will have more errors than the bound."""
+            return at_most is not None and errors + batches * in_last > at_most
+
+        with closing(self._passes(weights, enough)) as passes:
             for part, logits in passes:
                 wrong = self._wrong(logits, labels[part]).cpu()
                 right[part.cpu()] = ~wrong
                 outputs.append(logits.float().cpu())
-                errors, seen = errors + int(wrong.sum()), seen + len(part)
+                in_last = int(wrong.sum())
+                errors, seen = errors + in_last, seen + len(part)
                 if at_most is not None and errors > at_most:
                     self.examples_seen.append(seen)
                     self.answers.append(None)

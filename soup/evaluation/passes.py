@@ -117,10 +117,16 @@ class Passes:
         self._visits: list[Tensor] = []
         self._arrange(best)
 
-    def __call__(self, weights: Weights) -> Generator[tuple[Tensor, Tensor]]:
+    def __call__(
+        self, weights: Weights, enough: Callable[[int], bool] | None = None
+    ) -> Generator[tuple[Tensor, Tensor]]:
         """Load weights, and yield the indices and the logits of one batch after the other.
 
         If the caller stops early, lanes have computed further batches, which nobody sees.
+
+        Args:
+            enough: the number of batches that were begun and not yielded -> whether the caller will
+                probably stop at them; then no other is begun before.
         """
         self.loading(self._model, weights)
         visits, inputs = self._visits, self._inputs
@@ -132,7 +138,7 @@ class Passes:
         left = len(self.labels)
         try:
             with closing(
-                in_lanes(self._model, compute, inputs.__getitem__, visits, self._lanes)
+                in_lanes(self._model, compute, inputs.__getitem__, visits, self._lanes, enough)
             ) as outputs:
                 for part, logits in zip(visits, outputs, strict=True):
                     left -= len(part)

@@ -75,6 +75,7 @@ def in_lanes(
     load: Callable[[Part], Tensor],
     parts: Sequence[Part],
     most: int,
+    enough: Callable[[int], bool] | None = None,
 ) -> Generator[Tensor]:
     """What `compute` gives for each part that was loaded, in the order of the parts.
 
@@ -88,6 +89,7 @@ def in_lanes(
         load: a part -> its examples. In a single lane it is called one part ahead.
         parts: of each batch, the indices of its examples.
         most: lanes at most.
+        enough: see `soup.threads.dealt`.
     """
     parameter = next(model.parameters(), None)
     if parameter is not None and parameter.device.type != "cpu":
@@ -110,7 +112,7 @@ def in_lanes(
     if is_alone(lanes):
         yield from map(inferred, ahead(load, parts))
         return
-    yield from dealt(computed, parts, lanes)
+    yield from dealt(computed, parts, lanes, enough)
 
 
 def gradients_in_lanes(

@@ -110,6 +110,23 @@ def test_a_judge_decides_and_stops_as_in_one_lane(kind: str, of: str, lanes: Lan
     assert kind == "cross-entropy" or min(seen) < 99, "no candidate was rejected early"
 
 
+@pytest.mark.parametrize(("bound", "batches"), [(35, 4), (36, 5), (98, 11)])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_batch_is_begun_that_will_probably_not_be_needed(
+    count: int, bound: int, batches: int, lanes: Lanes
+) -> None:
+    network = Told(tiny()[1]).eval()
+    labels = (predict(network, pictures(), 9).argmax(axis=1) + 1) % 3  # every answer is an error
+    evaluator = Evaluator(replace(pictures(), labels=labels), tiny()[0], (network,), 9)
+    (judge,) = evaluator.judges()
+    lanes(count)
+    assert judge(network.state_dict()) == 99  # and finds that lanes are fit
+    thread_of_batch.clear()
+    assert judge(network.state_dict(), bound) is None
+    assert judge.examples_seen[-1] == 9 * batches
+    assert len(thread_of_batch) == batches
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
 def test_batchnorm_statistics_are_those_of_one_lane(name: str, lanes: Lanes) -> None:
     torch.manual_seed(0)

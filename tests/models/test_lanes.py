@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from soup.evaluation.predict import predict
 from soup.models.lanes import deal, in_lanes
+from soup.threads import dealt
 from tests.laned import Lanes, Told, pictures, thread_of_batch
 from tests.worlds import tiny
 
@@ -50,6 +52,26 @@ def test_a_pass_that_stops_leaves_no_lane_at_work(lanes: Lanes) -> None:
     assert sum(running) == 0
     time.sleep(0.05)
     assert len(running) == at_end < 40
+
+
+def test_two_batches_a_lane_are_dealt_once_it_is_clear_that_the_caller_goes_on(
+    lanes: Lanes,
+) -> None:
+    lanes(3)
+    begun: list[int] = []
+
+    def parts() -> Iterator[int]:
+        for part in range(20):
+            begun.append(part)
+            yield part
+
+    def begun_before_each(enough: Callable[[int], bool] | None) -> list[int]:
+        begun.clear()
+        return [len(begun) for _ in dealt(str, parts(), 3, enough)][:5]
+
+    assert begun_before_each(None) == [6, 7, 8, 9, 10]
+    assert begun_before_each(lambda _: False) == [3, 7, 8, 9, 10]
+    assert begun_before_each(lambda waiting: waiting == 2) == [2, 3, 4, 5, 6]
 
 
 def test_an_error_in_a_lane_is_an_error_of_the_pass(lanes: Lanes) -> None:
