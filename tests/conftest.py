@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
     from tests.flows.served import Served
     from tests.laned import Lanes
+    from tests.services.started import Services
 
 # Hypothesis without a clock, and the same examples on every run of CI.
 settings.register_profile("soup", deadline=None, derandomize="CI" in os.environ)
@@ -24,7 +26,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose tests take `plain`, those that take `deployment`, and those that share `services`.
-# Each is made once in each process that runs one of its files, so that all of these are run by one.
+# Each is made once in each process that runs one of its files, so that all of these are run by one;
+# and ends with the last of them, for servers that nobody asks go on computing.
 PLAIN = (
     "tests/faults/test_faults.py",
     "tests/faults/test_pipeline.py",
@@ -47,6 +50,7 @@ LONGEST = (
 )
 
 SLOW = "mark.slow"
+ENDS = pytest.StashKey[list[Callable[[], None]]]()  # of what a group shares
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -78,10 +82,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file: str = super()._split_scope(nodeid)
-            return next((group[0] for group in GROUPS if file in group), file)
+            return _group(nodeid)
 
     return Scheduling(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """A name of the files that a test shares servers with, or its file."""
+    file = nodeid.partition("::")[0]
+    return next((group[0] for group in GROUPS if file in group), file)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test of a group, end what the group shares."""
+    if nextitem is None or _group(nextitem.nodeid) != _group(item.nodeid):
+        for end in item.session.stash.get(ENDS, []):
+            end()
+        item.session.stash[ENDS] = []
+
+
+def _until_the_group_ends(request: pytest.FixtureRequest) -> None:
+    """Have the session's fixture that is being made ended with its group, and not later."""
+    made: Any = request
+    ends = request.session.stash.setdefault(ENDS, [])
+    ends.append(partial(made._fixturedef.finish, request))
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +119,9 @@ def _same_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Ground]":
+def plain(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Ground]":
     """Projects whose flows are forked from a warm process and recorded by one Prefect server.
 
     Starting a flow costs no imports, and starting no server: for tests that are not about either.
@@ -102,19 +129,38 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Ground]":
     from tests.faults.ground import ground
     from tests.gates import PATIENT
 
+    _until_the_group_ends(request)
     with ground(tmp_path_factory.mktemp("ground"), **PATIENT) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Served]":
     """A checkout with `make deploy` running in it; see `tests.flows.served.shared`.
 
     Tests of `tests/flows/test_deployment.py` are one story, which those of other files come after.
     """
     from tests.flows.served import shared
 
+    _until_the_group_ends(request)
     with shared(tmp_path_factory.mktemp("served")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def services(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Services]":
+    """`make services`, started once for all tests that only ask them.
+
+    As they start where nothing is set: with an S3 only where rclone serves one.
+    """
+    from tests.services.started import started
+
+    _until_the_group_ends(request)
+    with started(tmp_path_factory.mktemp("services")) as made:
         yield made
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from tests.checkouts import REPO
 from tests.conftest import (
+    ENDS,
     LONGEST,
+    PLAIN,
     pytest_collection_modifyitems,
     pytest_ignore_collect,
     pytest_itemcollected,
+    pytest_runtest_teardown,
 )
 
 
@@ -53,3 +56,18 @@ def test_files_that_take_minutes_begin_first_and_their_tests_keep_their_order() 
     items: Any = [SimpleNamespace(nodeid=name) for name in (*others, *longest[2:], *longest[:2])]
     pytest_collection_modifyitems(items)
     assert [each.nodeid for each in items] == [*longest, *others]
+
+
+def test_what_a_group_shares_ends_after_its_last_test_and_not_before() -> None:
+    ended = []
+    session = SimpleNamespace(stash=pytest.Stash())
+    session.stash[ENDS] = [lambda: ended.append("server")]
+    first, second = (
+        SimpleNamespace(nodeid=f"{file}::test_a[x::y]", session=session) for file in PLAIN[:2]
+    )
+    other: Any = SimpleNamespace(nodeid="tests/a/test_a.py::test_a", session=session)
+    pytest_runtest_teardown(first, second)
+    assert not ended
+    pytest_runtest_teardown(second, other)
+    pytest_runtest_teardown(other, None)
+    assert ended == ["server"]
