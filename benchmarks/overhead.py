@@ -22,23 +22,23 @@ from pathlib import Path
 from typing import Any
 
 
-def timed_main(job: Any, pipe: Any, place: Any) -> None:
+def timed_main(pipe: Any) -> None:
     """The entry of a fine-tune's process, which notes when it began and when it was done."""
     from soup.train import worker_process
 
-    entered, plain = time.monotonic(), worker_process.finetune
+    plain = worker_process.finetune
 
-    def timed(*given: Any, **named: Any) -> Any:
+    def timed(job: Any, *given: Any, **named: Any) -> Any:
         begun = time.monotonic()
-        made = plain(*given, **named)
-        times = {"entered": entered, "begun": begun, "done": time.monotonic()}
+        made = plain(job, *given, **named)
+        times = {"begun": begun, "done": time.monotonic()}
         folder = job.folder.parent.parent / "times"
         folder.mkdir(exist_ok=True)
         (folder / f"{job.folder.name}.json").write_text(json.dumps(times))
         return made
 
     worker_process.finetune = timed
-    worker_process._main(job, pipe, place)
+    worker_process._main(pipe)
 
 
 class Clock:

@@ -1,7 +1,8 @@
 """Run each fine-tune in processes of its own, one for each device, forked from a fork server.
 
-The fork server has torch and timm imported, so that a fine-tune starts in milliseconds. The memory
-of a fine-tune is freed when its processes end, and a crash does not affect other fine-tunes.
+The fork server has torch and timm imported, so that a fine-tune starts in milliseconds. They are
+spent while it waits for its devices. The memory of a fine-tune is freed when its processes end, and
+a crash does not affect other fine-tunes.
 """
 
 import multiprocessing
@@ -11,8 +12,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -59,6 +61,7 @@ def run(
     say: Callable[[str], None] = lambda _: None,
     begun: Callable[[], object] = lambda: None,
     freed: Callable[[], object] = lambda: None,
+    lend: Callable[[], tuple[str, ...]] | None = None,
 ) -> Results | float:
     """Fine-tune in new processes, one for each device.
 
@@ -66,9 +69,11 @@ def run(
     ends, however it ends, and when one of them fails.
 
     Args:
-        begun: called once the processes are started: they work while it does.
+        begun: called once the processes work, which they do while it does.
         freed: called once the results are there and the devices are free for another fine-tune. A
             CPU is free at once; the memory of a GPU, when the processes have ended.
+        lend: waits for devices, as many as the job names; they take the place of these. The
+            processes are started meanwhile; one that is killed before it has devices is replaced.
 
     Raises:
         Failed: the fine-tune diverged or raised an error.
@@ -76,12 +81,19 @@ def run(
         DiskFull: the disk is full.
         Stopped: `stop` was called.
     """
-    if _asked.is_set():
-        raise Stopped("stopped before it began")
-    rendezvous, port = _rendezvous_store(job)
-    started = [_start(job, rank, port) for rank in range(len(job.devices))]
+    _require_not_stopped()
+    started = [_start(rank) for rank in range(len(job.devices))]
+    rendezvous = None
     finished = working = False
     try:
+        if lend is not None:
+            job = replace(job, devices=lend())
+            _require_not_stopped()
+            _replace_dead(started)
+        rendezvous, port = _rendezvous_store(job)
+        for rank, (pipe, _) in enumerate(started):
+            with suppress(OSError):  # it was killed just now, which `_outcome` notices
+                pipe.send((job, _environment(rank, len(started), port)))
         begun()
         working = True
         results = _outcome(started, log, say)
@@ -96,6 +108,19 @@ def run(
             for _, process in started:
                 process.kill()  # it may wait an hour for another rank
         _end(started)
+
+
+def _require_not_stopped() -> None:
+    if _asked.is_set():
+        raise Stopped("stopped before it began")
+
+
+def _replace_dead(started: list["Started"]) -> None:
+    """Start those again that were killed before they had anything to do."""
+    for rank, (pipe, process) in enumerate(started):
+        if not process.is_alive():
+            pipe.close()
+            started[rank] = _start(rank)
 
 
 def _end(started: list["Started"]) -> None:
@@ -119,7 +144,7 @@ def _outcome(started: list["Started"], log: Log, say: Callable[[str], None]) -> 
             rank = [connection for connection, _ in started].index(pipe)
             try:
                 kind, *rest = pipe.recv()
-            except EOFError:
+            except GONE:
                 end = Crashed if stop_sent is None else Stopped
                 raise end(_death(started, rank)) from None
             match kind:
@@ -159,6 +184,7 @@ def _pass_on(started: list["Started"], stop_sent: float | None) -> float | None:
 
 
 Started = tuple[Connection, BaseProcess]
+GONE = (EOFError, ConnectionResetError)  # the second if it was killed before it read its job
 
 
 def _rendezvous_store(job: Job) -> tuple[Any, int]:
@@ -173,23 +199,26 @@ def _rendezvous_store(job: Job) -> tuple[Any, int]:
     return store, store.port
 
 
-def _start(job: Job, rank: int, port: int) -> Started:
-    ours, theirs = fork_server().Pipe(duplex=False)
-    environment = {
-        "RANK": f"{rank}",
-        "LOCAL_RANK": f"{rank}",
-        "WORLD_SIZE": f"{len(job.devices)}",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": f"{port}",
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-    }
-    process = fork_server().Process(
-        target=_main, args=(job, theirs, environment), name=f"rank {rank}", daemon=True
-    )
+def _start(rank: int) -> Started:
+    """Start a process that waits for its job."""
+    ours, theirs = fork_server().Pipe()
+    process = fork_server().Process(target=_main, args=(theirs,), name=f"rank {rank}", daemon=True)
     with _without_program():
         process.start()
     theirs.close()
     return ours, process
+
+
+def _environment(rank: int, world: int, port: int) -> dict[str, str]:
+    """What tells a rank where it meets the others, as torchrun does."""
+    return {
+        "RANK": f"{rank}",
+        "LOCAL_RANK": f"{rank}",
+        "WORLD_SIZE": f"{world}",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
 
 
 @contextmanager
@@ -210,7 +239,7 @@ def _silent(pipe: Connection) -> bool:
         # A rank needs a moment to notice that another is gone, and to report it.
         while pipe.poll(3) and pipe.recv()[0] not in ("failed", "done"):
             pass
-    except EOFError:
+    except GONE:
         return True
     return False
 
@@ -224,7 +253,7 @@ def _death(started: list[Started], rank: int) -> str:
     return f"{which} ended with exit code {process.exitcode}"
 
 
-def _main(job: Job, pipe: Connection, environment: Mapping[str, str]) -> None:
+def _main(pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -234,6 +263,10 @@ def _main(job: Job, pipe: Connection, environment: Mapping[str, str]) -> None:
     # A daemon may have no children, but a data loader's workers are children. This process ends
     # with its parent all the same.
     multiprocessing.current_process().daemon = False
+    try:
+        job, environment = pipe.recv()
+    except GONE:  # it is not needed any more
+        return
 
     def log(step: int, metrics: dict[str, float]) -> None:
         pipe.send(("log", step, metrics))

@@ -6,6 +6,7 @@ import signal
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,12 +141,72 @@ def test_a_cpu_is_free_with_the_results_and_a_gpu_when_its_process_has_ended(
     root: Path, monkeypatch: pytest.MonkeyPatch, device: str, order: list[str]
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(worker_process, "_start", lambda *_: None)
+    monkeypatch.setattr(worker_process, "_start", lambda _: (SimpleNamespace(send=str), None))
     monkeypatch.setattr(worker_process, "_outcome", lambda *_: {})
     monkeypatch.setattr(worker_process, "_end", lambda _: told.append("ended"))
     given = job(root, {"devices": (device,)})
     assert run(given, silent, freed=lambda: told.append("freed")) == {}
     assert told == order
+
+
+def waiting() -> int:
+    """The process id of the only child."""
+    (child,) = multiprocessing.active_children()
+    assert child.pid is not None
+    return child.pid
+
+
+def test_its_process_is_started_while_it_waits_for_devices(root: Path) -> None:
+    seen: list[int] = []
+
+    def lend() -> tuple[str, ...]:
+        seen.append(waiting())
+        return ("cpu",)
+
+    given = job(root, {"devices": ("cuda:7",)})
+    assert only(run(given, silent, begun=lambda: seen.append(waiting()), lend=lend)).examples == 9
+    assert seen[0] == seen[1]
+
+
+def test_a_process_that_is_killed_while_it_waits_costs_nothing(root: Path) -> None:
+    killed: list[int] = []
+
+    def lend() -> tuple[str, ...]:
+        killed.append(waiting())
+        os.kill(killed[0], signal.SIGKILL)
+        until(lambda: not multiprocessing.active_children(), "its end")
+        return ("cpu",)
+
+    assert only(run(job(root, {}), silent, lend=lend)).examples == 9
+
+
+def test_one_that_is_killed_before_it_reads_its_job_is_tried_again(root: Path) -> None:
+    def lend() -> tuple[str, ...]:
+        os.kill(waiting(), signal.SIGSTOP)
+        return ("cpu",)
+
+    killed = pytest.raises(Crashed, match=r"its process was killed \(signal 9\)")
+    with killed:
+        run(job(root, {}), silent, begun=lambda: os.kill(waiting(), signal.SIGKILL), lend=lend)
+
+
+def test_one_that_waits_for_devices_ends_with_a_stop_and_with_an_error(root: Path) -> None:
+    def stopped() -> tuple[str, ...]:
+        stop()
+        return ("cpu",)
+
+    def fails() -> tuple[str, ...]:
+        raise RuntimeError("no devices")
+
+    try:
+        with pytest.raises(Stopped, match="before it began"):
+            run(job(root, {}), silent, lend=stopped)
+    finally:
+        stop(False)
+    assert not multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match="no devices"):
+        run(job(root, {}), silent, lend=fails)
+    assert not multiprocessing.active_children()
 
 
 def test_it_works_while_its_begin_is_told(root: Path) -> None:

@@ -7,9 +7,8 @@ from functools import cached_property
 
 from soup.files import of_value
 from soup.pipeline.project import Project
-from soup.pipeline.sweep.devices import Devices
 from soup.pipeline.sweep.heldout_score import HeldoutScore
-from soup.pipeline.sweep.part import Part
+from soup.pipeline.sweep.part import Lent, Part
 from soup.pipeline.sweep.sampling import sample
 from soup.train.batches import steps_per_epoch
 from soup.train.finetune import FINAL_WEIGHTS, Job, Results, finished, ingredients_of
@@ -37,14 +36,19 @@ class FineTune(Part):
 
     def make(
         self,
-        devices: Devices,
+        devices: Lent,
         begun: Callable[[], object],
         freed: Callable[[], object],
         log: Log,
         say: Callable[[str], None],
         until: float,
     ) -> Results | float:
-        return run(replace(self.job, devices=devices, until=until), log, say, begun, freed)
+        job, lend = replace(self.job, until=until), None
+        if isinstance(devices, tuple):
+            job = replace(job, devices=devices)
+        else:
+            lend = devices
+        return run(job, log, say, begun, freed, lend)
 
 
 def fine_tunes(
@@ -77,7 +81,7 @@ def fine_tunes(
             folder=project.cache / "runs" / digest,
             cache=project.cache / "images",
             cache_gib=compute.cache_gib,
-            devices=("cpu",),
+            devices=("cpu",) * compute.devices_per_run,
             threads=threads,
             sharding=compute.sharding,
             eval_batch_size=compute.eval_batch_size,

@@ -22,8 +22,7 @@ from soup.models.conversion import description_of, source_files
 from soup.models.conversion.read_weights import weights_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
-from soup.pipeline.sweep.devices import Devices
-from soup.pipeline.sweep.part import Part
+from soup.pipeline.sweep.part import Lent, Part
 from soup.train.finetune import FINAL_WEIGHTS, Results
 from soup.train.loop import Log
 from soup.train.worker_process import Failed
@@ -57,13 +56,14 @@ class ImportedCheckpoint(Part):
 
     def make(
         self,
-        devices: Devices,
+        devices: Lent,
         begun: Callable[[], object],
         freed: Callable[[], object],
         _log: Log,
         _say: Callable[[str], None],
         _until: float,
     ) -> Results:
+        device, *_ = devices if isinstance(devices, tuple) else devices()
         begun()
         notes = {"base": self.base, "source": self.source}
         if "lr" in self.params:  # what `soup explain` asks for
@@ -72,7 +72,7 @@ class ImportedCheckpoint(Part):
             model = build(self.architecture, weights_of(self.file), self.name)
         except BadInput as error:
             raise Failed(str(error)) from None
-        model = model.to(devices[0])
+        model = model.to(device)
         size = self.eval_batch_size
         result = scored(model, self.heldout, self.architecture, self.folder, size, notes)
         freed()

@@ -75,7 +75,7 @@ class Part(ABC):
     @abstractmethod
     def make(
         self,
-        devices: Devices,
+        devices: Lent,
         begun: Callable[[], object],
         freed: Callable[[], object],
         log: Log,
@@ -86,6 +86,7 @@ class Part(ABC):
         """Make the ingredients, or, for `until` below 1, go that share of the way and pause.
 
         Args:
+            devices: that it is made on, or what waits for them.
             begun: called once the work has begun, and while it goes on.
             freed: called once the part is made and its devices are free for another.
 

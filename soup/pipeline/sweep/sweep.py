@@ -159,12 +159,18 @@ class Sweep:
                 stored = {shown: self.store.find(d) for shown, d in part.digests.items()}
                 return {shown: run.run_id for shown, run in stored.items() if run}
             run_id = cache(partial(self._runs.begin, part))
-            borrowed = devices if isinstance(devices, tuple) else devices()
             started = time.monotonic()
+
+            def lend() -> Devices:
+                nonlocal started
+                borrowed = devices if isinstance(devices, tuple) else devices()
+                started = time.monotonic()
+                return borrowed
+
             with self._ended_by_error(run_id, name, watcher):
                 results: Results | float | None = part.results()
                 if results is None:
-                    results = self._make(part, run_id, name, borrowed, watcher, 1.0, release)
+                    results = self._make(part, run_id, name, lend, watcher, 1.0, release)
                 else:
                     release()
                 assert not isinstance(results, float)
@@ -198,9 +204,8 @@ class Sweep:
             if rung.is_file():
                 return float(read_record(rung, score=float)["score"])
             run_id = cache(partial(self._runs.begin, part))
-            borrowed = devices if isinstance(devices, tuple) else devices()
             with self._ended_by_error(run_id, name, watcher):
-                reached = self._make(part, run_id, name, borrowed, watcher, share)
+                reached = self._make(part, run_id, name, devices, watcher, share)
             if not isinstance(reached, float):  # so short a run that the rung is its end
                 return self.score.value(reached[FINAL_WEIGHTS])
             # For when it is finished, and others are compared with it.
@@ -256,7 +261,7 @@ class Sweep:
         part: Part,
         run_id: RunId,
         name: str,
-        devices: Devices,
+        devices: Lent,
         watcher: Watcher,
         until: float,
         freed: Callable[[], object] = lambda: None,

@@ -126,7 +126,7 @@ def test_what_ends_a_fine_tune_ends_its_run_with_the_reason(
     status: str,
     reason: str | None,
 ) -> None:
-    def fails(_job: Any, _log: Any, _say: Any, begun: Any, _freed: Any) -> None:
+    def fails(_job: Any, _log: Any, _say: Any, begun: Any, *_: Any) -> None:
         begun()
         raise error
 
