@@ -52,11 +52,12 @@ def finetune(params: FlowParams) -> Record:
             log_context(sweep=sweep.run_id),
             progress as watcher,
             chosen(project, stage.code, sweep, watcher) as runner,
+            sweep.probe_kept_meanwhile(),
         ):
             watcher.finished_before(sweep.finished)
             outcomes: dict[str, Any] = {**sweep.finished}
             outcomes |= successive_halving(sweep, params, runner, watcher)
-            names = [name for name in sweep.steps if name not in outcomes]
+            names = [name for name in sweep.longest_first() if name not in outcomes]
             outcomes |= fan_out(names, runner, params.compute, watcher)
         return sweep.close({name: outcomes[name] for name in sweep.steps})
 
@@ -74,7 +75,7 @@ def successive_halving(
     halving = params.sweep.halving
     stopped: dict[str, BaseException] = {}
     for share in halving.rungs if halving and not sweep.imported else ():
-        names = [name for name in sweep.steps if name not in stopped]
+        names = [name for name in sweep.longest_first() if name not in stopped]
         scores = fan_out(names, runner, params.compute, watcher, share)
         assert halving is not None
         for name, reason in runs_to_stop(scores, halving.keep, share, sweep.score.name).items():
@@ -90,7 +91,7 @@ def fan_out(
     """Train fine-tunes as parallel tasks, as many at once as the runner has slots.
 
     Args:
-        names: of the fine-tunes.
+        names: of the fine-tunes, in the order that they begin in.
         until: the share of its run that each is trained to.
 
     Returns:

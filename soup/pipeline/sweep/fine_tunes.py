@@ -31,6 +31,12 @@ class FineTune(Part):
         averages = ingredients_of(self.job.hyperparameters)
         return {a: f"{self.name}-{a}" if a != FINAL_WEIGHTS else self.name for a in averages}
 
+    @property
+    def length(self) -> float:
+        """Passes over the examples, forth and back: SAM makes two where others make one."""
+        h = self.job.hyperparameters
+        return h.epochs * (2 if h.sam else 1)
+
     def results(self) -> Results | None:
         return finished(self.job)
 

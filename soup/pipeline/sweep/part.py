@@ -63,6 +63,11 @@ class Part(ABC):
         """The digests of the ingredients, by their names."""
         return {name: self.digest_of(average) for average, name in self.names.items()}
 
+    @property
+    def length(self) -> float:
+        """How long it takes to make, in a unit that all parts of a sweep share."""
+        return self.steps
+
     def lock(self) -> FileLock:
         """Two pipelines on one store: the second waits, and then finds the part finished."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from numbers import Real
@@ -126,6 +127,26 @@ class Sweep:
     def steps(self) -> dict[str, int]:
         """Steps of each part."""
         return {name: part.steps for name, part in self.parts.items()}
+
+    def longest_first(self) -> list[str]:
+        """The names of the parts in the order to begin them in.
+
+        A long one that begins last would leave other devices without work at the end. No result
+        depends on the order.
+        """
+        return sorted(self.parts, key=lambda name: -self.parts[name].length)
+
+    @contextmanager
+    def probe_kept_meanwhile(self) -> Iterator[None]:
+        """Store the linear probe while devices train. `close` does it if this failed."""
+
+        def keep() -> None:
+            with suppress(Exception):
+                self._runs.keep_probe(self._probe)
+
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(keep)
+            yield
 
     def machine(self, project: Project) -> AbstractContextManager[None]:
         """Log the machine's use to the parent run meanwhile, unless nothing trains or it is off."""

@@ -12,6 +12,7 @@ from soup.config.params import parse
 from soup.errors import DiskFull
 from soup.pipeline.project import Project
 from soup.pipeline.sweep import fine_tunes
+from soup.pipeline.sweep.ingredient_runs import IngredientRuns
 from soup.pipeline.sweep.part import SweepError
 from soup.pipeline.sweep.sampling import sample
 from soup.pipeline.sweep.sweep import Sweep
@@ -21,7 +22,7 @@ from soup.train.run_state import Stopped
 from soup.train.worker_process import Failed
 from tests.checkouts import parameters
 from tests.pipeline.projects import Silent, probed, record
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -260,6 +261,44 @@ def test_devices_do_not_wait_for_metrics_that_the_store_takes_its_time_for(
     assert last in logged
     client = project.store().client
     assert last in [m.step for m in client.get_metric_history(run, "train/loss")]
+
+
+def test_the_longest_begin_first_and_equal_ones_in_their_order(project: Project) -> None:
+    sweep = other(project, seed=16, runs=24, space={"epochs": {"min": 1, "max": 3}})
+    lengths = {}
+    for name, part in sweep.parts.items():
+        assert isinstance(part, fine_tunes.FineTune)
+        sam = part.job.hyperparameters.sam > 0
+        lengths[name] = part.job.hyperparameters.epochs * (2 if sam else 1)
+    order = sweep.longest_first()
+    assert order == sorted(lengths, key=lambda name: (-lengths[name], name))
+    assert order != [*lengths]
+
+
+def test_the_probe_is_stored_while_devices_train(project: Project) -> None:
+    sweep = other(project, seed=17)
+
+    def kept() -> bool:
+        return any(run.name == "probe" for run in sweep.store.finished(sweep.run_id).values())
+
+    assert not kept()
+    with sweep.probe_kept_meanwhile():
+        until(kept, "the probe")
+
+
+def test_a_probe_that_cannot_be_stored_is_tried_again_at_the_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any) -> str:
+        raise ConnectionError("no tracking server")
+
+    sweep = other(project, seed=18, runs=1)
+    with monkeypatch.context() as away:
+        away.setattr(IngredientRuns, "keep_probe", refuses)
+        with sweep.probe_kept_meanwhile():
+            pass
+    done = sweep.close({"ft-000": sweep.run("ft-000", ("cpu",), Silent())})
+    assert sweep.store.get([done["runs"]["probe"]])[0].status == "FINISHED"
 
 
 def test_a_store_that_takes_no_metrics_ends_the_fine_tune_with_the_reason(
