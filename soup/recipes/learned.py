@@ -11,8 +11,14 @@ weight decay, batches of 256; its "by layer" is one alpha for each tensor, here 
 Where the paper is silent: the gradient by alpha_i is computed as <dL/dtheta, theta_i>, so that
 autograd never builds a graph over the ingredients. A part of the held-out set is not trained on; it
 decides when to stop and which shares are kept (equal shares, if no others are better). A tensor
-without a gradient, such as a running average of BatchNorm, gets the shares of its layer, or equal
-shares with `by="tensor"`.
+without a gradient, such as a running average of BatchNorm, gets the shares of its layer, or those
+of the start with `by="tensor"`.
+
+`start="answers"` is ours. The logits of a mean of weights are close to the mean of the models'
+logits (section 4 of the paper; RADIN, arXiv 2401.17790, ranks soups by it). So the steps begin at
+the shares and beta by which the weighted mean of the kept logits has the lowest loss on the
+examples that are trained on, if the check says that they are better than equal shares. It takes no
+pass of a model.
 """
 
 import math
@@ -32,6 +38,7 @@ from soup.weights.kinds import averaged
 from soup.weights.mixer import Mixer
 
 By = Literal["global", "layer", "tensor"]
+Start = Literal["equal", "answers"]
 NUMBERED_BLOCK = re.compile(r"((.*?\.)?\d+(\.(blocks?\.)?\d+)*)\.")
 MEMORY = 8 * 2**30  # bytes
 LR = 0.05
@@ -79,6 +86,23 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class Answers(Protocol):
+    """Held-out logits of the ingredients."""
+
+    def best_mean(self, names: Sequence[str], batches: Sequence[Any]) -> tuple[Tensor, float]:
+        """Return the shares and beta by which the weighted mean of logits has the lowest loss.
+
+        Args:
+            names: of the ingredients.
+            batches: examples of the objective.
+
+        Returns:
+            The logarithms of the shares up to a constant, (K,), and beta.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Learned:
     """The result of training the shares.
@@ -88,7 +112,8 @@ class Learned:
         shares: for each group the share of each ingredient, by name; their sum is 1.
         beta: the inverse temperature. It is not part of the soup's weights.
         losses: one for each step.
-        checks: the losses that `Objective.check` returned before training and after each epoch.
+        checks: the losses that `Objective.check` returned before training (of equal shares, then of
+            those of the answers, if asked for) and after each epoch.
     """
 
     groups: Mapping[str, str]
@@ -106,6 +131,8 @@ def learned(
     epochs: int = 5,
     memory: float = MEMORY,
     lr: float = LR,
+    predictions: Answers | None = None,
+    start: Start = "equal",
 ) -> Soup:
     """Train the share of each model on held-out data: where there are thousands of examples.
 
@@ -121,11 +148,19 @@ def learned(
         judge: counts the errors of the soup, if given.
         lr: learning rate, the published one by default. Each step of AdamW changes the logarithm of
             a share by at most about this, so that 0.4 needs fewer steps (docs/benchmarks.md).
+        predictions: held-out logits of the ingredients.
+        start: the steps begin at "equal" shares, as published, or at those that the "answers" of
+            the ingredients say are best: their held-out logits, known since they were scored.
 
     Raises:
         Unusable, Incompatible, NotFinite: see `learn`.
     """
-    result = learn(ingredients, objective, by, epochs, lr, memory=memory)
+    if start not in ("equal", "answers"):
+        raise Unusable(f"unknown start {start!r}; known: equal (as published), answers")
+    if start == "answers" and predictions is None:
+        raise Unusable("start: answers needs the held-out answers of all models")
+    answers = predictions if start == "answers" else None
+    result = learn(ingredients, objective, by, epochs, lr, memory=memory, answers=answers)
     return soup_of_shares(ingredients, result, judge)
 
 
@@ -151,6 +186,7 @@ def learn(
     lr: float = LR,
     patience: int = 2,
     memory: float = MEMORY,
+    answers: Answers | None = None,
 ) -> Learned:
     """Find the shares of the ingredients that minimise the objective.
 
@@ -163,6 +199,7 @@ def learn(
         lr: learning rate of AdamW.
         patience: stop after this many epochs without a lower check.
         memory: bytes of ingredients to keep on the objective's device; see `soup.weights.mixer`.
+        answers: decide the shares to start from, equal ones if None.
 
     Raises:
         Unusable: there are no ingredients, two have the same name, `by` is unknown, or `lr` is not
@@ -187,16 +224,27 @@ def learn(
         shares = {name: alpha[row[group]] for name, group in groups.items()}
         return mixer.mix(shares, objective.storage)
 
-    epochs_without_gain = 0
-    for epoch in range(epochs + 1):
+    def better() -> bool:
+        """Whether the check is the lowest so far; true if nothing is checked."""
         loss = objective.check(mixed(), beta.item())
-        if loss is None or finite(loss, len(losses)) < min(checks, default=math.inf):
-            best, epochs_without_gain = (_shares(raw.detach()), beta.item()), 0
-        else:
-            epochs_without_gain += 1
-        checks += [] if loss is None else [loss]
-        if epoch == epochs or epochs_without_gain == patience:
-            break
+        if loss is None:
+            return True
+        lowest = min(checks, default=math.inf)
+        checks.append(finite(loss, len(losses)))
+        return loss < lowest
+
+    best = raw.detach().clone(), beta.detach().clone()
+    if better() and answers is not None:
+        start, scale = answers.best_mean(names, [*objective.batches(0)])
+        with torch.no_grad():
+            raw.copy_(start.expand_as(raw))
+            beta.fill_(scale)
+            if not better():
+                raw.copy_(best[0])
+                beta.copy_(best[1])
+        best = raw.detach().clone(), beta.detach().clone()
+    epochs_without_gain = 0
+    for epoch in range(epochs):
         for batch in objective.batches(epoch):
             gradients = objective(mixed(), beta.item(), batch)
             losses.append(finite(gradients.loss, len(losses)))
@@ -208,8 +256,13 @@ def learn(
             alpha.backward(alpha_gradient)
             beta.grad = torch.tensor(gradients.beta)
             optimizer.step()
-    shares = {g: dict(zip(names, best[0][r].tolist(), strict=True)) for g, r in row.items()}
-    return Learned(groups, shares, best[1], tuple(losses), tuple(checks))
+        if better():
+            best, epochs_without_gain = (raw.detach().clone(), beta.detach().clone()), 0
+        elif (epochs_without_gain := epochs_without_gain + 1) == patience:
+            break
+    rows = _shares(best[0]).tolist()
+    shares = {g: dict(zip(names, rows[r], strict=True)) for g, r in row.items()}
+    return Learned(groups, shares, best[1].item(), tuple(losses), tuple(checks))
 
 
 def _shares(raw: Tensor) -> Tensor:

@@ -52,4 +52,5 @@ def proposed(
 
 def asks_for_predictions(recipe: str, options: Mapping[str, Any]) -> bool:
     """Whether a recipe with these options chooses by the logits of the ingredients."""
-    return recipe == "radin" or "propose" in options or options.get("order") == "answers"
+    by_answers = "answers" in (options.get("order"), options.get("start"))
+    return recipe == "radin" or "propose" in options or by_answers

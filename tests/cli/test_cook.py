@@ -142,6 +142,13 @@ def test_learned_and_slerp_are_cooked_by_their_names_and_options(
         candidates.heldout, "-o", out, *candidates.models[:2],
     )  # fmt: skip
     assert said.code == 0, said.err
+    from_equal = dict(Checkpoint(out))
+    said = soup(
+        "cook", "-r", "learned", "-s", "by=global", "-s", "epochs=1", "-s", "start=answers",
+        "--heldout", candidates.heldout, "-o", out, *candidates.models[:2],
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert not same(out, from_equal)
     said = soup(
         "cook", "-r", "mehl", "-s", "m=2", "-s", "epochs=1", "--heldout", candidates.heldout,
         "-o", out, *candidates.models[:3],

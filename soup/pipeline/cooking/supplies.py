@@ -1,11 +1,12 @@
 """What recipes need beside ingredients, and whether a sweep has it, known before it runs."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from soup.config.params import Params
 from soup.config.recipe import Recipe
@@ -145,6 +146,9 @@ class _NoneBetter:
 
     def cost(self, _counts: Mapping[str, int]) -> float:
         return 0.0
+
+    def best_mean(self, names: Sequence[str], _batches: Sequence[Any]) -> tuple[Tensor, float]:
+        return torch.zeros(len(names)), 1.0
 
 
 class _Objective:

@@ -87,6 +87,19 @@ def test_a_soup_is_that_of_the_library_called_directly(
     assert (result.trace["examples_seen"][judged].iloc[1:] == len(pool.heldout)).all()
 
 
+def test_a_learned_soup_starts_from_the_answers_that_are_kept(pool: CandidatePool) -> None:
+    options = {"by": "global", "epochs": 0, "start": "answers"}
+    found = pool.cook(Recipe.model_validate({"name": "learned", **options})).shares
+    assert found is not None
+    (shares,) = found.values()
+    evaluator = Evaluator(pool.heldout, pool.architecture, (build(pool.architecture),), 256)
+    logits = {s.ingredient.name: s.logits for s in pool.ranked}
+    answers = AveragedLogits(logits, pool.heldout.labels, errors)
+    expected, _ = answers.best_mean([*shares], [*evaluator.objective().batches(0)])
+    assert [*shares.values()] == pytest.approx(expected.softmax(0).tolist(), abs=1e-6)
+    assert max(shares.values()) > 2 / len(shares)
+
+
 def test_a_soup_is_made_once_and_a_new_recipe_alone(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
