@@ -6,7 +6,7 @@
 With MLFLOW_TRACKING_URI and PREFECT_API_URL set (`. .services/env`) it is that of the services,
 else of a temporary Prefect server and SQLite. Slots times wall is shared out: what fine-tunes take
 themselves, in their processes, and where the rest goes. All figures are of one run, so that a busy
-machine slows all of them.
+machine slows all of them; the processor time of the pipeline's own process is told beside them.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,6 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     from flows.project import default_params
     from flows.server.temporary import temporary_server
     from flows.stages import STAGES
-    from soup.pipeline.sweep import fine_tunes
     from soup.pipeline.sweep import sweep as sweeping
     from soup.pipeline.sweep.ingredient_runs import IngredientRuns
     from soup.tracking import Store
@@ -97,17 +95,6 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
     for name in ("prepare", "base", "probe"):
         STAGES[name].fn(params)
     clock = Clock()
-    spans: list[tuple[float, float]] = []
-    plain: Callable[..., Any] = fine_tunes.run
-
-    def spanned(*given: Any, **named: Any) -> Any:
-        begun = time.monotonic()
-        try:
-            return plain(*given, **named)
-        finally:
-            spans.append((begun, time.monotonic()))
-
-    fine_tunes.run = spanned
     # Not of __main__, which a fine-tune's process does not have.
     worker_process._main = importlib.import_module("benchmarks.overhead").timed_main
     whole: list[tuple[float, float]] = []
@@ -121,49 +108,58 @@ def measure(runs: int, epochs: int, slots: int, folder: Path) -> None:
 
     sweeping.Sweep.run = one  # type: ignore[method-assign]
     clock.watch(IngredientRuns, "keep", "keep weights, answers, score in MLflow")
-    for method in ("log", "find", "start", "tag", "end"):
+    for method in ("log_steps", "find", "start", "tag", "end"):
         clock.watch(Store, method, f"MLflow: {method}")
     os.chdir(folder)
     with temporary_server():
-        begun = time.monotonic()
+        begun, used = time.monotonic(), time.process_time()
         STAGES["finetune"](params)
-        wall = time.monotonic() - begun
-    show(runs, slots, wall, begun, whole, spans, folder, clock)
+        ended, used = time.monotonic(), time.process_time() - used
+    notes = (folder / ".cache/soup/times").glob("*.json")
+    times = [json.loads(path.read_text()) for path in notes]
+    assert len(times) == runs, f"{len(times)} of {runs} fine-tunes noted their times"
+    show(times, slots, (begun, ended), whole, used, clock)
 
 
 def show(
-    runs: int,
+    times: list[dict[str, float]],
     slots: int,
-    wall: float,
-    begun: float,
+    wall: tuple[float, float],
     whole: list[tuple[float, float]],
-    spans: list[tuple[float, float]],
-    folder: Path,
+    used: float,
     clock: Clock,
 ) -> None:
-    times = [json.loads(p.read_text()) for p in (folder / ".cache/soup/times").glob("*.json")]
-    assert len(times) == runs, f"{len(times)} of {runs} fine-tunes noted their times"
-    training = sum(t["done"] - t["begun"] for t in times)
-    entering = sum(t["begun"] - t["entered"] for t in times)
-    in_process = sum(end - start for start, end in spans)
-    first, last = min(start for start, _ in whole), max(end for _, end in whole)
-    spread = slots * (last - first)
-    total = slots * wall
+    """Print where slots times wall went.
+
+    Args:
+        times: of each fine-tune, when it began and was done in its process.
+        wall: when the stage began and ended.
+        whole: the same of each `Sweep.run`, which also waits for a slot and stores the results.
+        used: processor time of this process, seconds.
+    """
+    runs, (start, end) = len(times), wall
+    begun, done = sorted(t["begun"] for t in times), sorted(t["done"] for t in times)
+    training = sum(done) - sum(begun)
+    opened, stored = min(first for first, _ in whole), max(last for _, last in whole)
+    total = slots * (end - start)
     rows = [
         ("fine-tunes, in their processes", training),
-        ("their processes begin and end", in_process - training),
-        ("  of it, imports of the child", entering),
-        ("between them: MLflow, Prefect, slots without work at the end", spread - in_process),
-        ("before the first: open the sweep, Prefect's runs", slots * (first - begun)),
-        ("after the last: close the sweep, Prefect's runs", slots * (begun + wall - last)),
-    ]
+        ("before the first: open the sweep, Prefect's runs", slots * (opened - start)),
+        ("before the first: ask MLflow for them, start their processes",
+         sum(begun[:slots]) - slots * opened),
+        ("from one to the next in a slot", sum(begun[slots:]) - sum(done[:-slots])),
+        ("slots without work at the end", slots * done[-1] - sum(done[-slots:])),
+        ("after the last: store its results", slots * (stored - done[-1])),
+        ("after the last: close the sweep, Prefect's runs", slots * (end - stored)),
+    ]  # fmt: skip
     print(
-        f"{runs} fine-tunes of {training / runs:.2f} s in {slots} slots: {wall:.1f} s, overhead "
-        f"{1 - training / total:.1%}"
+        f"{runs} fine-tunes of {training / runs:.2f} s in {slots} slots: {end - start:.1f} s, "
+        f"overhead {1 - training / total:.1%}; {used / runs:.2f} s of processor time of the "
+        "pipeline's process for each"
     )
     for name, seconds in rows:
         print(f"  {name:62}{seconds / total:8.2%}{1000 * seconds / runs:10.0f} ms a fine-tune")
-    print("  calls, part of the above (log: while they train):")
+    print("  calls, part of the above (log_steps: while they train):")
     for name, seconds in clock.seconds.most_common():
         each = 1000 * seconds / clock.calls[name]
         print(f"    {name:45}{clock.calls[name] / runs:8.1f} a fine-tune, {each:6.0f} ms each")
