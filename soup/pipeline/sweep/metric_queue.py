@@ -28,7 +28,7 @@ class MetricQueue:
         self._lock = threading.Lock()
         self._some, self._last = threading.Event(), threading.Event()
         self._error: Exception | None = None
-        context = contextvars.copy_context()  # which servers there are, and what log lines say
+        context = contextvars.copy_context()  # what log lines of the client belong to
         self._thread = threading.Thread(target=context.run, args=(self._work,), daemon=True)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:

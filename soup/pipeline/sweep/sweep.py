@@ -287,17 +287,19 @@ class Sweep:
         until: float,
         freed: Callable[[], object] = lambda: None,
     ) -> Results | float:
-        def log(steps: Steps) -> None:
+        def send(steps: Steps) -> None:
             self.store.log_steps(run_id(), steps)
-            for step, metrics in steps.items():
-                watcher.step(name, step, metrics)
+
+        def log(step: int, metrics: dict[str, float]) -> None:
+            queue.add(step, metrics)
+            watcher.step(name, step, metrics)
 
         def say(message: str) -> None:
             self.store.tag(run_id(), {"note": message[:4000]})
             watcher.say(f"{name}: {message}")
 
-        with MetricQueue(log) as metrics:
-            return part.make(devices, run_id, freed, metrics.add, say, until)
+        with MetricQueue(send) as queue:
+            return part.make(devices, run_id, freed, log, say, until)
 
     @contextmanager
     def _ended_by_error(self, run_id: RunId, name: str, watcher: Watcher) -> Iterator[None]:

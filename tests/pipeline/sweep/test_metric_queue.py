@@ -92,7 +92,7 @@ def test_an_error_of_the_fine_tune_is_not_hidden_by_one_of_the_server() -> None:
         diverges()
 
 
-def test_the_server_that_the_context_names_is_the_one_that_gets_them() -> None:
+def test_what_is_logged_on_the_way_belongs_to_what_it_belongs_to_here() -> None:
     seen: list[str] = []
     token = WHERE.set("here")
     try:
