@@ -6,6 +6,7 @@ A larger K finds the first ingredients finished. An interrupted one goes on from
 import logging
 import math
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from soup.train.worker_process import Crashed, Failed
 from soup.weights.shards import WEIGHTS_FILE
 
 log = logging.getLogger("modelsoup")
+PROBE_AFTER = 5.0  # seconds in which the first fine-tunes begin, undisturbed
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,20 @@ class Sweep:
 
     @contextmanager
     def probe_kept_meanwhile(self) -> Iterator[None]:
-        """Store the linear probe while devices train. `close` does it if this failed."""
+        """Store the linear probe while devices train. `close` does it if this could not."""
+        over = threading.Event()
 
         def keep() -> None:
-            with suppress(Exception):
-                self._runs.keep_probe(self._probe)
+            if not over.wait(PROBE_AFTER):
+                with suppress(Exception):
+                    self._runs.keep_probe(self._probe)
 
         with ThreadPoolExecutor(1) as beside:
             beside.submit(keep)
-            yield
+            try:
+                yield
+            finally:
+                over.set()
 
     def machine(self, project: Project) -> AbstractContextManager[None]:
         """Log the machine's use to the parent run meanwhile, unless nothing trains or it is off."""

@@ -12,6 +12,7 @@ from soup.config.params import parse
 from soup.errors import DiskFull
 from soup.pipeline.project import Project
 from soup.pipeline.sweep import fine_tunes
+from soup.pipeline.sweep import sweep as sweep_module
 from soup.pipeline.sweep.ingredient_runs import IngredientRuns
 from soup.pipeline.sweep.part import SweepError
 from soup.pipeline.sweep.sampling import sample
@@ -275,13 +276,19 @@ def test_the_longest_begin_first_and_equal_ones_in_their_order(project: Project)
     assert order != [*lengths]
 
 
-def test_the_probe_is_stored_while_devices_train(project: Project) -> None:
+def test_the_probe_is_stored_while_devices_train(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = other(project, seed=17)
 
     def kept() -> bool:
         return any(run.name == "probe" for run in sweep.store.finished(sweep.run_id).values())
 
+    monkeypatch.setattr(sweep_module, "PROBE_AFTER", PATIENCE)
+    with sweep.probe_kept_meanwhile():
+        pass  # the end does not wait until it is time to
     assert not kept()
+    monkeypatch.setattr(sweep_module, "PROBE_AFTER", 0.0)
     with sweep.probe_kept_meanwhile():
         until(kept, "the probe")
 
@@ -289,14 +296,18 @@ def test_the_probe_is_stored_while_devices_train(project: Project) -> None:
 def test_a_probe_that_cannot_be_stored_is_tried_again_at_the_end(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = threading.Event()
+
     def refuses(*_: Any) -> str:
+        asked.set()
         raise ConnectionError("no tracking server")
 
     sweep = other(project, seed=18, runs=1)
     with monkeypatch.context() as away:
+        away.setattr(sweep_module, "PROBE_AFTER", 0.0)
         away.setattr(IngredientRuns, "keep_probe", refuses)
         with sweep.probe_kept_meanwhile():
-            pass
+            assert asked.wait(PATIENCE)
     done = sweep.close({"ft-000": sweep.run("ft-000", ("cpu",), Silent())})
     assert sweep.store.get([done["runs"]["probe"]])[0].status == "FINISHED"
 
