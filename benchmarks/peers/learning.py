@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -30,6 +31,7 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 from finetunes import decoded  # noqa: E402  where it is, the lines above say
 
 from soup import Checkpoint, Ingredient, save  # noqa: E402
+from soup.evaluation.averaged_logits import AveragedLogits  # noqa: E402
 from soup.evaluation.heldout_loss import HeldoutLoss  # noqa: E402
 from soup.models import Architecture, build, library  # noqa: E402
 from soup.models.transforms import evaluation, image_input, normalise  # noqa: E402
@@ -45,8 +47,8 @@ MEHL: dict[str, dict[str, Any]] = {
     "short": {**FAST, "batch": 64, "lr": 0.03},
     "small": {**FAST, "batch": 32, "lr": 0.02},
 }
-SOONER = {"sooner": None, "sooner-half": torch.bfloat16}  # dtype that the model computes in
-SOONER_LR = 0.4
+HALF = {"half", "sooner-half"}  # ways whose model computes in bfloat16
+SOONER = {"sooner": 0.4, "sooner-half": 0.4, "soonest": 0.8, "answers": LR}  # rates
 
 
 @dataclass
@@ -137,7 +139,7 @@ def ours(work: Work, model: nn.Module, architecture: Architecture, way: str) -> 
         prepare=lambda batch: normalise(batch, architecture),
         checked=0.2 if way == "checked" or way in MEHL else 0.0,
         batch_size=work.batch,
-        autocast=torch.bfloat16 if way == "half" else SOONER.get(way),
+        autocast=torch.bfloat16 if way in HALF else None,
     )
     files = [Checkpoint(path) for path in work.paths(".safetensors")]
     pool = [Ingredient(str(index), file, math.nan) for index, file in enumerate(files)]
@@ -154,8 +156,12 @@ def ours(work: Work, model: nn.Module, architecture: Architecture, way: str) -> 
         work.model, work.steps = objective.seconds, objective.steps
         return soup.weights
     memory = LIMIT if way == "limited" else math.inf
-    lr = SOONER_LR if way in SOONER else LR
-    found = learn(pool, objective, "tensor", work.epochs, lr, memory=memory)
+    lr, answers = SOONER.get(way, LR), None
+    if way == "answers":
+        with np.load(work.cache / "answers.npz") as kept:
+            logits = {one.name: kept[one.name] for one in pool}
+        answers = AveragedLogits(logits, labels.numpy(), lambda _logits, _labels: math.nan)
+    found = learn(pool, objective, "tensor", work.epochs, lr, memory=memory, answers=answers)
     work.seconds = time.perf_counter() - started
     work.model, work.steps, work.beta = objective.seconds, objective.steps, found.beta
     work.shares = {n: list(found.shares[group].values()) for n, group in found.groups.items()}

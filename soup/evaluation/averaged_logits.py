@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from soup.evaluation.metrics import Labels, Logits, NumberLabels
+from soup.threads import dealt
 
 MOST = 1 << 27  # numbers of all models that `best_mean` holds as float32
 ROUNDS = 100  # of L-BFGS
@@ -41,7 +42,8 @@ class AveragedLogits:
         """Return where the loss of a weighted mean of logits is lowest (`soup.recipes.learned`).
 
         The loss is cross-entropy, or the squared error of predicted numbers, which beta does not
-        scale; it is minimised by L-BFGS.
+        scale; it is minimised by L-BFGS, in one thread: the result does not depend on the number
+        of cores, and none waits for another.
 
         Args:
             names: of the K models.
@@ -69,5 +71,5 @@ class AveragedLogits:
             found.backward()
             return found
 
-        search.step(loss)
+        [_] = dealt(search.step, [loss], 1)
         return raw.detach(), beta.item()

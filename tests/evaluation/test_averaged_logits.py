@@ -52,3 +52,22 @@ def test_of_many_answers_as_many_are_fitted_as_memory_is_given_for() -> None:
     with patch.object(averaged_logits, "MOST", 4 * 4):
         assert found.best_mean(["a", "b"], batches)[0].softmax(0)[0] > 0.9
     assert found.best_mean(["a", "b"], batches)[0].softmax(0)[0] < 0.5
+
+
+def test_the_best_mean_is_searched_in_one_thread() -> None:
+    logits = {name: np.eye(3)[[0, 1, 2, 0]] * (index + 1) for index, name in enumerate("ab")}
+    found = AveragedLogits(logits, np.array([0, 1, 2, 1]), lambda _logits, _labels: 0.0)
+    threads: list[int] = []
+
+    def product(*arguments: torch.Tensor) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        return multiply(*arguments)
+
+    multiply, before = torch.mv, torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with patch.object(torch, "mv", product):
+            found.best_mean(["a", "b"], [torch.arange(4)])
+    finally:
+        torch.set_num_threads(before)
+    assert {*threads} == {1}
