@@ -38,7 +38,7 @@ from soup.evaluation.metrics import margins
 from soup.recipes.greedy import Tie, most_errors
 from soup.weights.running_mean import RunningMean
 
-LANES = (1, 2, 4, 8, 16, 32)
+LANES = (2, 4, 8, 16, 32)
 AHEAD = 16  # candidates that are judged at once, at most
 
 
