@@ -103,6 +103,9 @@ class PrefectServer(Server):
             "PREFECT_HOME": str(homes.furnish(self.folder)),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
+            # No test with it needs a block; to look for their types imports all plugins.
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+            "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
             LEASES: FILES,
         }
 

@@ -59,7 +59,13 @@ def temporary_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator
     global used  # noqa: PLW0603 - what the summary says at the end of a run
     used = True
     # Prefect's own names for a server without the services that one run does not need.
-    small = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+    small = {
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        # To look for types of blocks, which are Prefect's stored settings, imports all its plugins.
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",
+        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "0",
+    }
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     home = {"PREFECT_HOME": str(root() / ".prefect")}  # where `make ui` shows the runs later
     database = Path((home | os.environ | settings)["PREFECT_HOME"]) / "prefect.db"

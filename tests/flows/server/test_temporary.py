@@ -30,7 +30,7 @@ from tests import doors, homes
 pytestmark = pytest.mark.slow
 
 
-def test_it_holds_its_port_from_the_start_and_wants_no_heartbeats(
+def test_it_holds_its_port_from_the_start_and_wants_neither_heartbeats_nor_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed = []
@@ -54,6 +54,7 @@ def test_it_holds_its_port_from_the_start_and_wants_no_heartbeats(
         assert urllib.request.urlopen(f"{api}/health", timeout=60).read() == b"true"
         assert handed == [urlsplit(api).port]
         assert get_current_settings().flows.heartbeat_frequency is None
+    assert not (tmp_path / "memo_store.toml").exists()  # which says what types
     assert PREFECT_API_URL.value() != api
 
 
