@@ -18,7 +18,7 @@ from soup.weights.safetensors_header import header_length, parse_header
 
 # A process may open 256 files on some systems; a quarter of the limit is used at most.
 MOST_OPEN = 96
-_open_files: WeakKeyDictionary["LocalFile", FileIO] = WeakKeyDictionary()
+_open_files: WeakKeyDictionary["LocalFile", None] = WeakKeyDictionary()  # oldest first
 _lock = threading.Lock()
 _thread = threading.local()
 
@@ -40,6 +40,7 @@ class LocalFile:
             Malformed: the header holds a dtype that this package does not know.
         """
         self._path = path
+        self._file: FileIO | None = None
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  a pipe would be waited for
             raise OSError("a pipe, device or socket, and only regular files are read")
         with Path(path).open("rb") as file:
@@ -90,7 +91,7 @@ class LocalFile:
 
     def _read(self, view: memoryview, offset: int) -> None:
         """Fill a view with the bytes of the file from an offset on."""
-        file = self._opened()  # kept until all is read
+        file = self._file or self._opened()  # kept until all is read
         descriptor = file.fileno()
         done = os.preadv(descriptor, (view,), offset)
         while done < len(view):
@@ -102,14 +103,13 @@ class LocalFile:
     def _opened(self) -> FileIO:
         """Return the file, open; of all files no more than `MOST_OPEN` are open at once."""
         with _lock:
-            file = _open_files.get(self)
-            if file is None:
-                file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - kept open
+            if (file := self._file) is None:
+                self._file = file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - kept
                 if len(_open_files) >= _most_open():
                     # Closed as soon as no thread reads it. The newest goes, because sums read the
                     # files in turn: the oldest is the next to be read.
-                    _open_files.popitem()
-                _open_files[self] = file
+                    _open_files.popitem()[0]._file = None
+                _open_files[self] = None
             return file
 
 

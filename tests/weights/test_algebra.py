@@ -252,6 +252,15 @@ def test_a_mask_of_infinities_that_all_share_is_kept() -> None:
     assert same(average([model, model]), model)
 
 
+def test_what_rounds_to_the_largest_number_is_no_error() -> None:
+    # 65504 is the largest float16; from 65520, halfway to the next, numbers round to infinity.
+    models = [{"w": torch.tensor([value])} for value in (65500.0, 65539.0)]
+    assert average(models, dtype=torch.float16)["w"].item() == 65504
+    models[0]["w"] += 1
+    with pytest.raises(NotFinite, match=r"too large for torch\.float16"):
+        average(models, dtype=torch.float16)
+
+
 def test_a_result_too_large_for_its_dtype_is_an_error() -> None:
     model = one(60000.0, dtype=torch.float16)
     with pytest.raises(NotFinite, match=r"w: the result is too large for torch.float16"):

@@ -3,6 +3,7 @@
 import gc
 import json
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -26,11 +27,13 @@ def test_more_files_than_may_be_open_are_averaged_by_several_threads(
     monkeypatch.setattr(local_file, "MOST_OPEN", 3)
     most = 0
     opened = LocalFile._opened
+    files: WeakSet[LocalFile] = WeakSet()
 
     def watched(self: LocalFile) -> object:
         nonlocal most
         file = opened(self)
-        most = max(most, len(local_file._open_files))
+        files.add(self)
+        most = max(most, sum(each._file is not None for each in files))
         return file
 
     monkeypatch.setattr(LocalFile, "_opened", watched)
