@@ -6,7 +6,7 @@ sum of the two heads' weights, as a text tower would make from its words.
 """
 
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from soup.files import of_value, write_text
 from soup.models import Architecture, ModelError, timm_models
 from soup.models.transforms import image_input, normalise
 from soup.pipeline.demo import shapes
-from soup.threads import available, dealt
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
 from soup.train.optimizer import StepConfig
@@ -45,7 +44,6 @@ KWARGS = {"channels": [16, 32, 48, 64], "stem_width": 8, "norm_layer": "groupnor
 REFERENCE = Pretrain(epochs=5, lr=8e-3, seed=2**31)
 REFERENCE_IMAGES = 16_000
 SHIFTS = ("v2", "sketch", "r", "objectnet", "a")
-PART = 32  # images of a batch whose gradient one lane computes
 
 
 def draw(
@@ -162,61 +160,24 @@ def _train(
 
     schedule = Schedule(params.epochs, steps, params.lr, warmup=0.08, seed=params.seed)
     method = StepConfig(weight_decay=params.weight_decay)
-    in_lanes = _in_lanes(loss, available())
-    with track("pretraining", params.epochs * steps * size) as advance, _one_thread_an_operator():
-        fit(model, batches, in_lanes, schedule, method)
+    with track("pretraining", params.epochs * steps * size) as advance, _one_thread():
+        fit(model, batches, loss, schedule, method)
     trained: nn.Module = model
     return trained
 
 
 @contextmanager
-def _one_thread_an_operator() -> Iterator[None]:
-    """Sums depend in their last bits on how many threads share them: one, on every machine."""
+def _one_thread() -> Iterator[None]:
+    """Have operators use one thread: sums depend in their last bits on how many share them.
+
+    More are hardly faster on a quiet machine, for layers so small, and much slower on a busy one.
+    """
     had = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(had)
-
-
-def _in_lanes(loss: Loss, lanes: int) -> Loss:
-    """The same mean loss, the gradients of parts of a batch computed in lanes.
-
-    The parts are the same, and added in the same order, whatever the number of lanes. For networks
-    without BatchNorm and dropout, whose examples do not depend on each other.
-    """
-
-    def of_batch(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        parameters = [*model.parameters()]
-
-        def of_part(part: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-            value = loss(model, images[part], targets[part]) * (len(part) / len(images))
-            return value.detach(), torch.autograd.grad(value, parameters)
-
-        parts = torch.arange(len(images)).split(PART)
-        value, gradients = torch.zeros(()), [torch.zeros_like(p) for p in parameters]
-        for part_value, part_gradients in dealt(of_part, parts, lanes):
-            value += part_value
-            for gradient, part_gradient in zip(gradients, part_gradients, strict=True):
-                gradient.add_(part_gradient)
-        result: Tensor = _WithGradients.apply(value, gradients, *parameters)
-        return result
-
-    return of_batch
-
-
-class _WithGradients(torch.autograd.Function):
-    """A value whose gradients are known."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *torch._foreach_mul(ctx.gradients, slope)
 
 
 def _factors(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
