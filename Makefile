@@ -12,15 +12,13 @@ export PREFECT_HOME ?= $(CURDIR)/.prefect
 export DVC_NO_ANALYTICS ?= 1
 
 # One thread a test process: threads that wait for each other are slower than none. Half as many
-# processes again as there are cores: slow tests wait for servers most of their time. They have
-# processes of their own, in which they leave threads of Prefect and Ray.
+# processes again as there are cores: slow tests wait for servers most of their time.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-FAST := $(CORES)
-PYTEST := env PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MAKEFLAGS= $(BIN)/python -m pytest \
+PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MAKEFLAGS= $(BIN)/python -m pytest \
 	--dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-fast lint docs ui deploy services services-down services-status doctor repro audit lock clean
+.PHONY: help setup demo test test-all test-fast lint docs ui deploy services services-down services-status doctor repro audit lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,14 +39,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup ## Run the whole pipeline on the embedded image set
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m flows pipeline --params $(PARAMS)
 
-test: setup ## Run all tests, those on real servers first, and fast ones and the lint while they wait
-	@$(MAKE) --no-print-directory -j3 test-slow test-fast lint FAST=$$((($(CORES) + 1) / 2))
+test: setup ## Run all tests, fast ones and those on real servers, and the lint beside them
+	@$(MAKE) --no-print-directory -j2 lint test-all
 
-test-slow: setup
+test-all: test-fast # those that follow leave threads of Prefect and Ray in their processes
 	@$(PYTEST) -n $$(($(CORES) * 3 / 2)) -m slow
 
 test-fast: setup ## Run the fast tests
-	@nice -n 5 $(PYTEST) -n $(FAST) -m "not slow"
+	@$(PYTEST) -n $(CORES) -m "not slow"
 
 lint: setup ## Check style, types and the architecture
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
