@@ -3,8 +3,9 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -56,6 +57,20 @@ def dealt(
         for future in waiting:
             future.cancel()
         wait(waiting)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have operators use one thread: sums depend in their last bits on how many share them.
+
+    What is to use several cores all the same is dealt to lanes, counted before (`available`).
+    """
+    had = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
 
 
 def is_alone(lanes: int) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from soup.evaluation.metrics import Labels, Logits, NumberLabels
-from soup.threads import dealt
+from soup.threads import one_thread
 
 MOST = 1 << 27  # numbers of all models that `best_mean` holds as float32
 ROUNDS = 100  # of L-BFGS
@@ -71,5 +71,6 @@ class AveragedLogits:
             found.backward()
             return found
 
-        [_] = dealt(search.step, [loss], 1)
+        with one_thread():
+            search.step(loss)
         return raw.detach(), beta.item()

@@ -20,11 +20,13 @@ from soup.evaluation.heldout import Result, scored
 from soup.files import of_file
 from soup.models import library, open_model
 from soup.models.inputs import model_input
+from soup.threads import available, dealt, one_thread
 from soup.train.features import kept_features
 from soup.train.loop import Diverged
 from soup.weights.shards import WEIGHTS_FILE
 
 CHUNK = 1 << 16  # examples whose features are in memory together: 128 MB of 512 features
+PART = 1 << 13  # examples of a part on a CPU, where each lane computes one
 
 
 def probe(
@@ -78,7 +80,7 @@ def fit_numbers(
     labels: Float[Tensor, " examples"],
     head: nn.Linear,
     penalty: float,
-    chunk: int = CHUNK,
+    chunk: int = PART,
 ) -> float:
     """Train a head of one output in place by ridge regression, and return its mean squared error.
 
@@ -88,27 +90,34 @@ def fit_numbers(
     Args:
         inputs: what the head sees; may be memory-mapped.
         labels: the numbers to predict.
-        chunk: examples in memory at a time.
+        chunk: examples that a lane has in memory at a time.
 
     Raises:
         Diverged: a feature or a label is not finite.
     """
-    count, start = len(labels), head.weight[0].double().cpu()
+    count, start, lanes = len(labels), head.weight[0].double().cpu(), available()
     parts = [*zip(inputs.split(chunk), labels.double().split(chunk), strict=True)]
     centre, middle = torch.zeros_like(start), torch.zeros((), dtype=torch.float64)
-    if head.bias is not None:
-        centre = sum((x.double().sum(dim=0) for x, _ in parts), centre) / count
-        middle = labels.double().mean()
-    gram = torch.eye(len(start), dtype=torch.float64) * penalty
-    target = penalty * start
-    for x, y in parts:
-        centred = x.double() - centre
-        gram += centred.T @ centred / count
-        target += centred.T @ (y - middle) / count
-    # With collinear features and no penalty there are many solutions; this is the smallest.
-    weight = torch.linalg.lstsq(gram, target[:, None], driver="gelsd").solution[:, 0]
-    errors = [((x.double() - centre) @ weight + middle - y).square().sum() for x, y in parts]
-    error = float(torch.stack(errors).sum() / count)
+
+    def moments(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        centred, y = part[0].double() - centre, part[1]
+        return centred.T @ centred / count, centred.T @ (y - middle) / count
+
+    def squares(part: tuple[Tensor, Tensor]) -> Tensor:
+        return ((part[0].double() - centre) @ weight + middle - part[1]).square().sum()
+
+    with one_thread():
+        if head.bias is not None:
+            centre = sum((x.double().sum(dim=0) for x, _ in parts), centre) / count
+            middle = labels.double().mean()
+        gram = torch.eye(len(start), dtype=torch.float64) * penalty
+        target = penalty * start
+        for square, product in dealt(moments, parts, lanes):
+            gram += square
+            target += product
+        # With collinear features and no penalty there are many solutions; this is the smallest.
+        weight = torch.linalg.lstsq(gram, target[:, None], driver="gelsd").solution[:, 0]
+        error = float(torch.stack([*dealt(squares, parts, lanes)]).sum() / count)
     if not math.isfinite(error):
         raise Diverged("the linear probe is not finite: are the base model's weights whole?")
     head.weight.copy_(weight[None])
@@ -123,11 +132,12 @@ def fit_head(
     head: nn.Linear,
     penalty: float,
     max_iterations: int,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> float:
     """Train a head in place by L-BFGS on all examples at once, and return the final loss.
 
     Minimises mean cross-entropy + penalty * (|W - W_0|^2 + |b - b_0|^2), W_0, b_0 being the start.
+    On a CPU lanes compute the parts: the result does not depend on how many there are.
 
     Args:
         inputs: what the head sees; may be memory-mapped.
@@ -135,39 +145,48 @@ def fit_head(
         head: changed in place.
         penalty: see the equation.
         max_iterations: of L-BFGS.
-        chunk: examples in memory at a time; if this is all of them, they stay on the device.
+        chunk: examples of a part, by default `PART` on a CPU, else `CHUNK`; if this is all of
+            them, they stay on the device.
 
     Raises:
         Diverged: the loss is not a number.
     """
     device, count = head.weight.device, len(labels)
+    on_cpu = device.type == "cpu"
+    size, lanes = chunk or (PART if on_cpu else CHUNK), available() if on_cpu else 1
     labels = labels.to(device)
-    if count <= chunk:
+    if count <= size:
         inputs = inputs.to(device)
-    start = [parameter.detach().clone() for parameter in head.parameters()]
+    parameters = [*head.parameters()]
+    start = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.LBFGS(
-        head.parameters(), max_iter=max_iterations, line_search_fn="strong_wolfe"
+        parameters, max_iter=max_iterations, line_search_fn="strong_wolfe"
     )
 
+    def with_gradients(loss: Tensor) -> tuple[Tensor, ...]:
+        return loss.detach(), *torch.autograd.grad(loss, parameters)
+
+    def part(first: int) -> tuple[Tensor, ...]:
+        wanted = labels[first : first + size]
+        scores = head(inputs[first : first + size].to(device))
+        return with_gradients(functional.cross_entropy(scores, wanted) * (len(wanted) / count))
+
     def objective() -> Tensor:
-        optimizer.zero_grad()
         distance = sum(
             ((parameter - origin) ** 2).sum()
-            for parameter, origin in zip(head.parameters(), start, strict=True)
+            for parameter, origin in zip(parameters, start, strict=True)
         )
-        value = torch.as_tensor(penalty * distance)
-        value.backward()
-        total = value.detach()
-        for first in range(0, count, chunk):
-            wanted = labels[first : first + chunk]
-            scores = head(inputs[first : first + chunk].to(device))
-            part = functional.cross_entropy(scores, wanted) * (len(wanted) / count)
-            part.backward()
-            total = total + part.detach()
-        return total
+        sums = with_gradients(torch.as_tensor(penalty * distance))
+        for terms in dealt(part, range(0, count, size), lanes):
+            sums = tuple(a + b for a, b in zip(sums, terms, strict=True))
+        loss, *gradients = sums
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return loss
 
-    optimizer.step(objective)
-    final = float(objective())
+    with one_thread():
+        optimizer.step(objective)
+        final = float(objective())
     if not math.isfinite(final):
         raise Diverged("the loss of the linear probe is NaN: are the base model's weights whole?")
     return final

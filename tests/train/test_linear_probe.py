@@ -11,8 +11,9 @@ from soup.evaluation import prediction_file
 from soup.evaluation.heldout import Result
 from soup.models import open_model, timm_models
 from soup.train import features as module
-from soup.train.linear_probe import fit_head, probe
+from soup.train.linear_probe import fit_head, fit_numbers, probe
 from soup.train.loop import Diverged
+from tests.laned import Lanes
 from tests.worlds import COLOURS, draw, image_store, job, put, tiny, world
 
 
@@ -88,6 +89,26 @@ def test_chunks_give_the_head_of_all_examples_at_once(chunk: int) -> None:
     assert fit_head(inputs, labels, head, 0.1, 200, chunk) == pytest.approx(whole, abs=1e-6)
     torch.testing.assert_close(head.weight, first.weight, atol=1e-4, rtol=0)
     assert np.linalg.norm(gradient(inputs, labels, head, start, 0.1)) < 1e-4
+
+
+@pytest.mark.parametrize("chunk", [1500, 700])
+@pytest.mark.parametrize("outputs", [1, 36])
+def test_the_head_has_the_same_bits_on_any_number_of_cores(
+    outputs: int, chunk: int, lanes: Lanes
+) -> None:
+    made = []
+    for count in (1, 2, 3):
+        lanes(count)
+        torch.manual_seed(0)
+        inputs, head = torch.randn(1500, 128), nn.Linear(128, outputs)
+        if outputs == 1:
+            fit_numbers(inputs, torch.randn(1500), head, 0.1, chunk)
+        else:
+            fit_head(inputs, torch.randint(0, outputs, (1500,)), head, 1e-3, 5, chunk)
+        assert torch.get_num_threads() == count
+        made.append(torch.cat([head.weight.detach().flatten(), head.bias.detach()]))
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ sum of the two heads' weights, as a text tower would make from its words.
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from soup.files import of_value, write_text
 from soup.models import Architecture, ModelError, timm_models
 from soup.models.transforms import image_input, normalise
 from soup.pipeline.demo import shapes
+from soup.threads import one_thread
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
 from soup.train.optimizer import StepConfig
@@ -160,24 +160,12 @@ def _train(
 
     schedule = Schedule(params.epochs, steps, params.lr, warmup=0.08, seed=params.seed)
     method = StepConfig(weight_decay=params.weight_decay)
-    with track("pretraining", params.epochs * steps * size) as advance, _one_thread():
+    # More threads are hardly faster on a quiet machine, for layers so small, and much slower on a
+    # busy one.
+    with track("pretraining", params.epochs * steps * size) as advance, one_thread():
         fit(model, batches, loss, schedule, method)
     trained: nn.Module = model
     return trained
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have operators use one thread: sums depend in their last bits on how many share them.
-
-    More are hardly faster on a quiet machine, for layers so small, and much slower on a busy one.
-    """
-    had = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(had)
 
 
 def _factors(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
