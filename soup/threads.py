@@ -15,7 +15,7 @@ from soup.cores import cores
 
 T = TypeVar("T")
 S = TypeVar("S")
-_in_lane = threading.local()
+_here = threading.local()  # `lanes`: of this thread, where it is not torch's number of threads
 
 
 def available() -> int:
@@ -23,7 +23,7 @@ def available() -> int:
 
     So `OMP_NUM_THREADS` and `torch.set_num_threads` limit lanes as they limit torch.
     """
-    return 1 if getattr(_in_lane, "yes", False) else min(torch.get_num_threads(), cores())
+    return getattr(_here, "lanes", None) or min(torch.get_num_threads(), cores())
 
 
 def dealt(
@@ -63,14 +63,16 @@ def dealt(
 def one_thread() -> Iterator[None]:
     """Have operators use one thread: sums depend in their last bits on how many share them.
 
-    What is to use several cores all the same is dealt to lanes, counted before (`available`).
+    What is dealt to lanes is dealt to as many as before.
     """
-    had = torch.get_num_threads()
+    threads, lanes = torch.get_num_threads(), getattr(_here, "lanes", None)
+    _here.lanes = available()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(had)
+        torch.set_num_threads(threads)
+        _here.lanes = lanes
 
 
 def is_alone(lanes: int) -> bool:
@@ -84,7 +86,7 @@ def workers(count: int) -> ThreadPoolExecutor:
     ready, threads = threading.Barrier(count + 1), torch.get_num_threads()
 
     def begin() -> None:
-        _in_lane.yes = True
+        _here.lanes = 1
         # The number is of this thread, and the default of all threads. The first call for it takes
         # the default, as the first operator would, so that later changes do not reach this thread.
         torch.set_num_threads(1)

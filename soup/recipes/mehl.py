@@ -33,6 +33,7 @@ from soup.recipes.blending import weights_of
 from soup.recipes.ingredient import Ingredient, Soup, Unusable
 from soup.recipes.judge import Judge
 from soup.recipes.learned import Learned, Objective, finite, soup_of_shares
+from soup.threads import one_thread
 from soup.weights import Weights, average, specs
 from soup.weights.directions import Directions, reciprocal
 from soup.weights.kinds import averaged
@@ -163,6 +164,7 @@ class Descent:
         self.checks: list[float] = []
         self._passes = 0
 
+    @one_thread()
     def follow(self, chosen: Sequence[int]) -> None:
         """Train on the models with these indices, and move the centre to the best point."""
         models = [self._models[i] for i in chosen]

@@ -95,7 +95,7 @@ def fit_numbers(
     Raises:
         Diverged: a feature or a label is not finite.
     """
-    count, start, lanes = len(labels), head.weight[0].double().cpu(), available()
+    count, start = len(labels), head.weight[0].double().cpu()
     parts = [*zip(inputs.split(chunk), labels.double().split(chunk), strict=True)]
     centre, middle = torch.zeros_like(start), torch.zeros((), dtype=torch.float64)
 
@@ -112,12 +112,12 @@ def fit_numbers(
             middle = labels.double().mean()
         gram = torch.eye(len(start), dtype=torch.float64) * penalty
         target = penalty * start
-        for square, product in dealt(moments, parts, lanes):
+        for square, product in dealt(moments, parts, available()):
             gram += square
             target += product
         # With collinear features and no penalty there are many solutions; this is the smallest.
         weight = torch.linalg.lstsq(gram, target[:, None], driver="gelsd").solution[:, 0]
-        error = float(torch.stack([*dealt(squares, parts, lanes)]).sum() / count)
+        error = float(torch.stack([*dealt(squares, parts, available())]).sum() / count)
     if not math.isfinite(error):
         raise Diverged("the linear probe is not finite: are the base model's weights whole?")
     head.weight.copy_(weight[None])
@@ -153,7 +153,7 @@ def fit_head(
     """
     device, count = head.weight.device, len(labels)
     on_cpu = device.type == "cpu"
-    size, lanes = chunk or (PART if on_cpu else CHUNK), available() if on_cpu else 1
+    size = chunk or (PART if on_cpu else CHUNK)
     labels = labels.to(device)
     if count <= size:
         inputs = inputs.to(device)
@@ -177,7 +177,7 @@ def fit_head(
             for parameter, origin in zip(parameters, start, strict=True)
         )
         sums = with_gradients(torch.as_tensor(penalty * distance))
-        for terms in dealt(part, range(0, count, size), lanes):
+        for terms in dealt(part, range(0, count, size), available() if on_cpu else 1):
             sums = tuple(a + b for a, b in zip(sums, terms, strict=True))
         loss, *gradients = sums
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -18,6 +18,7 @@ from soup.evaluation.metrics import correct, margins
 from soup.evaluation.predict import predict
 from soup.evaluation.scores import task_score
 from soup.models.batchnorm import Recalibration
+from soup.recipes import RECIPES
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient
 from soup.train.features import features
@@ -161,3 +162,32 @@ def test_the_loss_of_the_examples_set_aside_is_that_of_one_lane(lanes: Lanes) ->
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     one, two, three = compute_with(lanes, lambda: loss.check(weights, 1.5))
     assert one == two == three
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [("learned", {"epochs": 1}), ("mehl", {"m": 2, "epochs": 1, "lr": 0.1})],
+)
+def test_a_soup_by_gradients_is_that_of_one_lane(
+    recipe: str, options: dict[str, Any], lanes: Lanes
+) -> None:
+    """Of layers so large that operators on them use several threads where they may."""
+
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Linear(200, 4000), nn.ReLU(), nn.Linear(4000, 5))
+
+    torch.manual_seed(0)
+    base = network().state_dict()
+    pool = [
+        Ingredient(name, {n: t + 0.01 * torch.randn_like(t) for n, t in base.items()}, 0.0)
+        for name in "abcd"
+    ]
+    inputs, labels = 30 * torch.randn(300, 200), torch.randint(5, (300,))
+
+    def cook() -> list[bytes]:
+        soup = RECIPES[recipe](pool, HeldoutLoss(network(), inputs, labels), **options)
+        return [tensor.numpy().tobytes() for tensor in soup.weights.values()]
+
+    one, two, three = compute_with(lanes, cook)
+    assert one == two
+    assert one == three
