@@ -45,10 +45,19 @@ def pipeline(params: FlowParams | None = None) -> Record:
 def run(names: Iterable[str], params: Params) -> dict[str, Record]:
     """Run stages one after the other; their records, by name."""
     names = list(names)
-    if "finetune" in names and not (open_project(params).out / "finetune.json").exists():
+
+    def is_to_come(name: str) -> bool:
+        return name in names and not (open_project(params).out / f"{name}.json").exists()
+
+    # What is slow is begun now, to be ready when the stages before it are done.
+    if is_to_come("finetune"):
         from flows.runners.local import warm
 
-        warm(params)  # to be ready when the stages before it are done
+        warm(params)
+    if is_to_come("base") and params.base.weights == "embedded":
+        from soup.pipeline.demo.pretrain import begin
+
+        begin(params.base, params.data)
     # Prefect's clients give up at once where no server answers. A stage that is called again goes
     # on with what it has done.
     records: dict[str, Record] = {}

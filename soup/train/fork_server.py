@@ -9,14 +9,18 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any
 
 from soup.models.building import MODULES
 
+_starting = threading.Lock()
 IMPORTED = ["soup.train.finetune", "timm", "soup.models.timm_models"]  # once, for all fine-tunes
 
 
@@ -63,6 +67,37 @@ def fork_fork_server(library: str = "timm") -> None:
         forkserver.ensure_running()
     finally:
         private.spawnv_passfds = spawn
+
+
+def start_process(target: Callable[..., object], *args: object, name: str) -> BaseProcess:
+    """Fork a process from the fork server, which calls `target`.
+
+    It ends when this process ends, however it ends. Ctrl-C does not end it: in a terminal that
+    reaches all processes, and this one decides.
+    """
+    process = fork_server().Process(target=_call, args=(target, *args), name=name, daemon=True)
+    # The main module is hidden, which a child would import: the imports of a flow take seconds.
+    with _starting:
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            process.start()
+        finally:
+            sys.modules["__main__"] = program
+    return process
+
+
+def _call(target: Callable[..., object], *args: object) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    target(*args)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _modules(library: str) -> list[str]:

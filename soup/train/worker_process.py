@@ -8,16 +8,14 @@ a crash does not affect other fine-tunes.
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import Any
 
 import torch.distributed as dist
@@ -25,14 +23,13 @@ import torch.distributed as dist
 from soup.errors import DiskFull, Failure, full_disk
 from soup.train.distributed import write
 from soup.train.finetune import Job, Results, finetune
-from soup.train.fork_server import fork_server
+from soup.train.fork_server import fork_server, start_process
 from soup.train.loop import Log
 from soup.train.process_group import joined
 from soup.train.run_state import Stopped
 
 PATIENCE = 5.0  # seconds that a fine-tune has to keep its state when all are to stop
 _asked = threading.Event()
-_starting = threading.Lock()
 
 
 def stop(asked: bool = True) -> None:
@@ -202,9 +199,7 @@ def _rendezvous_store(job: Job) -> tuple[Any, int]:
 def _start(rank: int) -> Started:
     """Start a process that waits for its job."""
     ours, theirs = fork_server().Pipe()
-    process = fork_server().Process(target=_main, args=(theirs,), name=f"rank {rank}", daemon=True)
-    with _without_program():
-        process.start()
+    process = start_process(_main, theirs, name=f"rank {rank}")
     theirs.close()
     return ours, process
 
@@ -219,18 +214,6 @@ def _environment(rank: int, world: int, port: int) -> dict[str, str]:
         "MASTER_PORT": f"{port}",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-
-
-@contextmanager
-def _without_program() -> Iterator[None]:
-    """Hide the main module, which a child would import: the imports of a flow take seconds."""
-    with _starting:
-        program = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = program
 
 
 def _silent(pipe: Connection) -> bool:
@@ -254,12 +237,8 @@ def _death(started: list[Started], rank: int) -> str:
 
 
 def _main(pipe: Connection) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in a terminal reaches all processes: the parent decides
     # A daemon may have no children, but a data loader's workers are children. This process ends
     # with its parent all the same.
     multiprocessing.current_process().daemon = False
@@ -292,10 +271,3 @@ def _main(pipe: Connection) -> None:
             return
         traceback.print_exc()
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

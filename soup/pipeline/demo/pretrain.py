@@ -7,10 +7,13 @@ sum of the two heads' weights, as a text tower would make from its words.
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,9 +21,10 @@ from torch.nn import functional
 
 from soup.config.data import Data, ShapesWorld
 from soup.config.params import Base, Pretrain
+from soup.cores import cores
 from soup.data.loading.examples import as_examples, to_tensor
 from soup.data.loading.images import Images
-from soup.data.progress import Track, no_progress
+from soup.data.progress import Advance, Track, no_progress
 from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.files import of_value, write_text
@@ -28,6 +32,7 @@ from soup.models import Architecture, ModelError, timm_models
 from soup.models.transforms import image_input, normalise
 from soup.pipeline.demo import shapes
 from soup.threads import one_thread
+from soup.train.fork_server import fork_server, start_process
 from soup.train.loop import Batch, fit
 from soup.train.losses import cross_entropy
 from soup.train.optimizer import StepConfig
@@ -43,6 +48,7 @@ KWARGS = {"channels": [16, 32, 48, 64], "stem_width": 8, "norm_layer": "groupnor
 # descendants share as a weakness, and flip the sign of their gains.
 REFERENCE = Pretrain(epochs=5, lr=8e-3, seed=2**31)
 REFERENCE_IMAGES = 16_000
+_begun: dict[str, Connection] = {}  # to the processes that pretrain a base
 SHIFTS = ("v2", "sketch", "r", "objectnet", "a")
 
 
@@ -90,6 +96,19 @@ def _reference(world: ShapesWorld, report: Callable[[str], None], track: Track) 
     return hard
 
 
+def begin(base: Base, data: Data) -> None:
+    """Begin to pretrain the base in another process, for `pretrained` to wait for.
+
+    Without a second core nothing is begun. The process ends with this one.
+    """
+    if data.shapes is None or base.pretrain is None or cores() == 1:
+        return
+    ours, theirs = fork_server().Pipe(duplex=False)
+    start_process(_send_base, theirs, base, data.shapes, name="pretraining")
+    theirs.close()
+    _begun[_key(base, data.shapes)] = ours
+
+
 def pretrained(
     base: Base, data: Data, classes: tuple[str, ...], track: Track = no_progress
 ) -> tuple[Architecture, nn.Module]:
@@ -103,11 +122,58 @@ def pretrained(
             "base.weights: embedded goes with data.shapes; give a file or 'pretrained'"
         )
     architecture = _architecture(base)
-    images, shape, texture, colour = shapes.upstream(data.shapes.seed, data.shapes.upstream)
-    targets = torch.from_numpy(np.column_stack([shape, texture, colour]).astype(np.float32))
-    model = _train(architecture, base.pretrain, images, targets, COLOUR.stop, _factors, track)
+    begun = _begun.pop(_key(base, data.shapes), None)
+    sent = _received(begun, architecture, track) if begun else None
+    model = _base(base, data.shapes, track) if sent is None else sent
     zero_shot(model)
     return architecture, model
+
+
+def _base(base: Base, world: ShapesWorld, track: Track) -> nn.Module:
+    """The base model with a head of factors."""
+    assert base.pretrain is not None
+    images, shape, texture, colour = shapes.upstream(world.seed, world.upstream)
+    targets = torch.from_numpy(np.column_stack([shape, texture, colour]).astype(np.float32))
+    architecture = _architecture(base)
+    return _train(architecture, base.pretrain, images, targets, COLOUR.stop, _factors, track)
+
+
+def _key(base: Base, world: ShapesWorld) -> str:
+    return of_value([base.model_dump(mode="json"), world.model_dump(mode="json")])
+
+
+def _send_base(pipe: Connection, base: Base, world: ShapesWorld) -> None:
+    """Send the number of images of all steps, those done since the last message, the weights."""
+
+    @contextmanager
+    def track(what: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        del what, unit
+        done = told = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, told
+            done += count
+            # Few enough that all fit into the pipe while nobody reads.
+            if total and (done - told) * 100 >= total:
+                pipe.send(done - told)
+                told = done
+
+        pipe.send(total)
+        yield advance
+
+    weights = _base(base, world, track).state_dict()
+    pipe.send(safetensors.torch.save({name: t.contiguous() for name, t in weights.items()}))
+
+
+def _received(pipe: Connection, architecture: Architecture, track: Track) -> nn.Module | None:
+    """The model of the other process; None if that ended before it was done."""
+    with suppress(EOFError), track("pretraining", pipe.recv()) as advance:
+        while not isinstance(message := pipe.recv(), bytes):
+            advance(message)
+        model = timm_models.create(architecture.model, architecture.kwargs, COLOUR.stop)
+        model.load_state_dict(safetensors.torch.load(message))
+        return model
+    return None
 
 
 def zero_shot(model: nn.Module) -> None:

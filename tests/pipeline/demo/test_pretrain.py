@@ -1,5 +1,9 @@
 """The embedded demo's pretraining, at a size that takes a second."""
 
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,7 @@ import torch
 
 from soup.config.data import Data, ShapesWorld
 from soup.config.params import Base, Pretrain
+from soup.data.progress import Advance, Track, no_progress
 from soup.models import ModelError, timm_models
 from soup.pipeline.demo import pretrain, shapes
 
@@ -96,3 +101,56 @@ def test_embedded_weights_want_the_embedded_images() -> None:
     base = Base(model="resnet10t", kwargs=TINY, weights="embedded", pretrain=Pretrain(epochs=1))
     with pytest.raises(ModelError, match=r"goes with data\.shapes"):
         pretrain.pretrained(base, Data(root="x"), ("cat", "dog"))
+
+
+BASE = Base(model="resnet10t", kwargs=TINY, weights="embedded", pretrain=Pretrain(epochs=1))
+DATA = Data(root="data", shapes=WORLD)
+CLASSES = tuple(sorted(shapes.CLASSES))
+
+
+def weights(track: Track = no_progress) -> torch.Tensor:
+    _, model = pretrain.pretrained(BASE, DATA, CLASSES, track)
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> BaseProcess:
+    """One that pretrains the base."""
+    monkeypatch.setattr(pretrain, "cores", lambda: 2)
+    pretrain.begin(BASE, DATA)
+    (found,) = multiprocessing.active_children()
+    return found
+
+
+def test_a_base_that_was_begun_in_another_process_is_that_of_this_one(process: BaseProcess) -> None:
+    told = list[Any]()
+
+    @contextmanager
+    def track(what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
+        told.append((what, total, unit))
+        yield told.append
+
+    sent = weights(track)
+    process.join()
+    sent_progress = [*told]
+    told.clear()
+    assert torch.equal(sent, weights(track))
+    assert sent_progress == told
+    assert ("pretraining", 128, "images") in told
+
+
+def test_a_base_is_pretrained_here_where_the_other_process_was_killed(
+    process: BaseProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.kill()
+    here = list[int]()
+    trained = pretrain._train
+    monkeypatch.setattr(pretrain, "_train", lambda *args: here.append(1) or trained(*args))
+    assert len(weights()) > 0
+    assert here
+
+
+def test_nothing_is_begun_where_there_is_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrain, "cores", lambda: 1)
+    pretrain.begin(BASE, DATA)
+    assert not multiprocessing.active_children()
