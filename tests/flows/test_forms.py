@@ -9,12 +9,14 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
+from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 import flows
 from flows import deployments
 from flows.deployments import Pool, cook_again, import_and_cook
 from flows.pipeline import pipeline
-from flows.project import default_params
+from flows.project import FlowParams, default_params
 from flows.stages import STAGES
 from soup.config.cooking import Cook
 from soup.config.params import load
@@ -53,6 +55,39 @@ def test_a_form_opens_filled_in_and_says_what_its_parts_are_for(entry: str) -> N
 def test_defining_a_flow_makes_no_form_of_the_parameters() -> None:
     for flow in (*STAGES.values(), *map(flow_at, ENTRIES)):
         assert "Sweep" not in (flow.parameters.definitions or {})
+
+
+def test_defining_a_flow_looks_at_no_part_of_the_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at = []
+    real = GenerateJsonSchema.model_schema
+
+    def noted(self: GenerateJsonSchema, schema: Any) -> Any:
+        looked_at.append(schema["cls"].__module__)
+        return real(self, schema)
+
+    def flow(params: FlowParams) -> None: ...
+
+    monkeypatch.setattr(GenerateJsonSchema, "model_schema", noted)
+    Flow(flow)
+    assert looked_at
+    assert not [module for module in looked_at if module.startswith("soup")]
+
+
+def test_a_flow_takes_parameters_as_a_table_or_made_and_names_what_is_wrong() -> None:
+    forms = TypeAdapter[Any](FlowParams)
+    made = default_params()
+    assert forms.validate_python(made) is made
+    table = made.model_dump(mode="json", by_alias=True)
+    assert forms.validate_python(table) == made
+    table["sweep"] |= {"runs": 0, "batch_size": "many"}
+    with pytest.raises(ValidationError) as wrong:
+        forms.validate_python(table)
+    assert [error["loc"] for error in wrong.value.errors()] == [
+        ("sweep", "runs"),
+        ("sweep", "batch_size"),
+    ]
 
 
 def test_the_forms_have_bounds_and_choices() -> None:
