@@ -260,7 +260,9 @@ def _sources(module: str) -> list[Path]:
     return sorted(file.parent.rglob("*.py")) if spec.submodule_search_locations else [file]
 
 
+@cache
 def _code(file: Path) -> str:
+    """Parsed once: digests of several parts of the code have files in common."""
     tree = ast.parse(file.read_bytes())
     for node in ast.walk(tree):
         documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

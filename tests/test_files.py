@@ -1,5 +1,6 @@
 """A file appears whole or not at all."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from soup.files import atomic_write, of_code, write_json, write_text
+from soup.files import _code, atomic_write, of_code, write_json, write_text
 
 
 def test_a_file_takes_its_place_only_when_all_is_written(tmp_path: Path) -> None:
@@ -134,6 +135,7 @@ def test_the_digest_of_code_ignores_prose_and_tells_code_apart(
     def digest(text: str, name: str = "planted_package") -> str:
         (package / "part.py").write_text(text)
         of_code.cache_clear()
+        _code.cache_clear()
         return of_code(name)
 
     plain = digest('def double(x):\n    """Twice."""\n    return 2 * x\n')
@@ -144,3 +146,23 @@ def test_the_digest_of_code_ignores_prose_and_tells_code_apart(
     assert digest(reworded, "planted_package.part") != plain
     with pytest.raises(ModuleNotFoundError, match="no source of planted_package"):
         of_code("planted_package.none")
+
+
+def test_a_file_of_code_is_read_once_whatever_digests_it_is_part_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "shared_package"
+    package.mkdir()
+    for name in ("__init__.py", "one.py", "other.py"):
+        (package / name).write_text("double = 2\n")
+    written, real = [], ast.unparse
+
+    def noted(tree: ast.AST) -> str:
+        written.append(tree)
+        return real(tree)
+
+    monkeypatch.setattr(ast, "unparse", noted)
+    of_code("shared_package")
+    of_code("shared_package.one", "shared_package.other")
+    assert len(written) == 3
