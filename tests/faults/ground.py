@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from soup.weights.checkpoint import Checkpoint
-from tests import checkouts, gates, worlds
+from tests import checkouts, gates, homes, worlds
 from tests.gates import Gate
 from tests.servers import PrefectServer
 from tests.waiting import until
@@ -60,7 +60,7 @@ class Warm:
     def __init__(self, folder: Path, **environment: str) -> None:
         path = f"{checkouts.REPO}:{gates.BUILT_IN}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.warm", str(folder / "template.db")],
+            [sys.executable, "-m", "tests.faults.warm", homes.tracking(folder / "empty")],
             cwd=folder,  # its own copy of the sources comes first
             env=checkouts.environment(folder, PYTHONPATH=path, **environment),
             stdin=subprocess.PIPE,
@@ -254,7 +254,7 @@ class Ground:
         Args:
             changes: replace top-level parts of the parameters.
         """
-        warm = self.warm  # which makes the empty database
+        warm = self.warm
         name = f"trial-{next(self._numbers)}"
         root = root or self.folder / name
         root.mkdir(exist_ok=True)
@@ -268,7 +268,7 @@ class Ground:
         parameters = checkouts.parameters(self.folder) | plain | changes
         (root / "params.yaml").write_text(json.dumps(parameters))
         if not uri:
-            shutil.copy(self.folder / "template.db", root / "mlflow.db")
+            homes.tracking(root)
         for name in ("data", "dvc.yaml", *SOURCES):
             (root / name).symlink_to(self.folder / name)
         own = uri or f"sqlite:///{root}/mlflow.db"

@@ -1,11 +1,11 @@
 """A process that has imported everything, and forks a flow's process whenever it is told to.
 
-    python -m tests.faults.warm DATABASE
+    python -m tests.faults.warm ADDRESS
 
 Each flow is a process of its own, that can be killed as any other; it is spared the ten seconds of
 imports, and so is its fork server. Without that, hundreds of kills would take hours.
 
-The database is made, for projects to begin with a copy of. It reads lines of JSON, {"start": root,
+The address is of an empty database of MLflow. It reads lines of JSON, {"start": root,
 "log": path, "stages": [...], "environment": {...}} or {"wait": pid}, and answers each with one: the
 process id, or the exit code (negative: the signal that ended it).
 """
@@ -20,7 +20,6 @@ from typing import Any
 
 def main() -> None:
     # Before Prefect: it reads the environment when it is imported.
-    # MLflow reads its tables when it first meets a database, and makes them in a new one.
     from mlflow import MlflowClient
 
     import flows.pipeline  # noqa: F401
@@ -29,10 +28,12 @@ def main() -> None:
     import soup.pipeline.stages.register
     import soup.pipeline.stages.report
     import soup.pipeline.sweep.sweep  # noqa: F401
+    from soup.files import of_code
 
-    new = f"sqlite:///{Path(sys.argv[1]).resolve()}"
-    MlflowClient(new, new).search_experiments()
-    fork_server = _warm_fork_server()
+    of_code("soup.data", "soup.evaluation", "soup.models", "soup.recipes", "soup.weights")
+    fork_server = _warm_fork_server()  # while no threads run
+    # MLflow looks at the tables of the first database that it meets, for seconds.
+    MlflowClient(sys.argv[1], sys.argv[1]).search_experiments()
     print(json.dumps({"fork_server": fork_server}), flush=True)
     for line in sys.stdin:
         told = json.loads(line)
@@ -51,9 +52,9 @@ def _warm_fork_server() -> int:
     """Its process id; those that are forked from here use it, though it is not their child."""
     from multiprocessing import forkserver
 
-    from soup.train.fork_server import start_fork_server
+    from soup.train.fork_server import fork_fork_server
 
-    start_fork_server()
+    fork_fork_server()
     own: Any = forkserver._forkserver  # type: ignore[attr-defined]
     # The environment of a fine-tune is that of the fork server, not of the flow.
     return int(own._forkserver_pid)
