@@ -123,7 +123,7 @@ class MlflowServer(Server):
         return f"{self.address}/health"
 
     def command(self) -> list[str]:
-        database = self.database or f"sqlite:///{self.folder}/served.db"
+        database = self.database or homes.tracking(self.folder)
         return [
             *("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
             *("--workers", str(self.workers), "--backend-store-uri", database),
