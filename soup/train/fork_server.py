@@ -121,6 +121,7 @@ def _fork(_program: str, arguments: Sequence[Any], passed: Sequence[int]) -> int
             os.closerange(below + 1, kept)
             below = kept
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        gc.enable()  # whoever forks it may have it switched off for the imports
         running: Any = forkserver
         running._forkserver.__init__()  # its lock is held by the parent
         exec(arguments[-1], {})

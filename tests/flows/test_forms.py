@@ -186,12 +186,28 @@ def test_importing_the_flows_loads_no_parameters_prints_nothing_and_hooks_nothin
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+# Found by the interpreter that starts.
+NOTED = """
+import gc
+from functools import partial
+
+def noted(name, real):
+    print(name)
+    real()
+
+gc.disable, gc.enable = partial(noted, "off", gc.disable), partial(noted, "on", gc.enable)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["flows.pipeline", "flows prepare", "flows pipeline"])
 def test_a_command_says_what_is_wrong_with_the_parameters(root: Path, command: str) -> None:
     (root / "params.yaml").write_text("experiment: [broken")
+    (root / "sitecustomize.py").write_text(NOTED)
     ran = checkouts.run(root, "python", "-m", *command.split())
     assert ran.returncode == 2
+    # Nobody looks for garbage while it imports; what follows is said at exit.
+    assert ran.stdout.split()[:2] == ["off", "on"]
     assert ran.stderr.startswith(f"error: {root}/params.yaml: is not YAML")
     assert "Traceback" not in ran.stderr
 

@@ -1,5 +1,6 @@
 """Where the time of a run went, as the end of a run tells it."""
 
+import gc
 import io
 import threading
 
@@ -46,6 +47,16 @@ def test_each_part_has_its_start_its_seconds_and_what_it_waited_for(
     assert rows[-1][:4] == ["finetune", "30.5", "69.5", "70%"]
     assert rows[-1][4] == "=" * 14
     assert not any("nothing" in row for row in rows)
+
+
+def test_nobody_looks_for_garbage_during_imports_and_afterwards_as_before() -> None:
+    spent = TimeSpent()
+    with spent.importing():
+        assert not gc.isenabled()
+        with spent.importing():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_run_that_is_its_process_begins_with_it(

@@ -1,5 +1,6 @@
 """A program that forks its fork server, and tells what a process that this starts sees."""
 
+import gc
 import json
 import os
 import select
@@ -9,7 +10,7 @@ from multiprocessing.connection import Connection
 
 def look(tell: Connection) -> None:
     told = {"only here": "only.here" in sys.modules, "timm": "timm" in sys.modules}
-    tell.send(told | {"parent": os.getppid()})
+    tell.send(told | {"parent": os.getppid(), "looks for garbage": gc.isenabled()})
 
 
 if __name__ == "__main__":
@@ -18,6 +19,7 @@ if __name__ == "__main__":
 
     sys.modules["only.here"] = json  # which no new interpreter has
     reader, writer = os.pipe()  # as to a server that ends with this program
+    gc.disable()
     fork_server.fork_fork_server()
     os.close(writer)
     # A minute is for what never comes: where somebody else holds the other end.

@@ -41,6 +41,7 @@ def test_it_has_what_the_program_imported_holds_none_of_its_pipes_and_ends_with_
         seen = json.loads(program.stdout.readline())
         assert seen["only here"]
         assert seen["timm"]
+        assert seen["looks for garbage"]
         assert seen["end of pipe"]
         assert seen["parent"] != program.pid
         assert alive(seen["parent"])
