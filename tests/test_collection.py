@@ -1,5 +1,6 @@
 """Which files a process that runs slow tests imports."""
 
+import gc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,6 +57,11 @@ def test_files_that_take_minutes_begin_first_and_their_tests_keep_their_order() 
     items: Any = [SimpleNamespace(nodeid=name) for name in (*others, *longest[2:], *longest[:2])]
     pytest_collection_modifyitems(items)
     assert [each.nodeid for each in items] == [*longest, *others]
+
+
+def test_nobody_looks_for_garbage_in_what_tests_import() -> None:
+    assert gc.get_freeze_count() > 10_000
+    assert gc.isenabled()
 
 
 def test_what_a_group_shares_ends_after_its_last_test_and_not_before() -> None:
