@@ -24,8 +24,9 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a fine-tune
 
 # `python -m flows...` begins here, and imports until `as_command`. What is imported is no garbage,
-# and to look for some in it takes a sixth of the time.
-if sys.argv[:1] == ["-m"]:
+# and to look for some in it takes a sixth of the time. Other programs that import this never come
+# to `as_command`, and are left alone.
+if sys.argv[:1] == ["-m"] and " -m flows" in " ".join(sys.orig_argv):
     gc.disable()
 
 _made = logging.getLogRecordFactory()

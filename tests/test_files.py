@@ -124,15 +124,19 @@ with atomic_write({str(target)!r}) as aside:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_the_digest_of_code_ignores_prose_and_tells_code_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the path, to put modules in; each of its tests has one of another name."""
     monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "planted_package"
-    package.mkdir()
+    folder = tmp_path / f"planted_{tmp_path.name}"
+    folder.mkdir()
+    return folder
+
+
+def test_the_digest_of_code_ignores_prose_and_tells_code_apart(package: Path) -> None:
     (package / "__init__.py").write_text('"""A package."""\n')
 
-    def digest(text: str, name: str = "planted_package") -> str:
+    def digest(text: str, name: str = package.name) -> str:
         (package / "part.py").write_text(text)
         of_code.cache_clear()
         _code.cache_clear()
@@ -143,17 +147,14 @@ def test_the_digest_of_code_ignores_prose_and_tells_code_apart(
     assert digest(reworded) == plain
     assert digest("def double(x):\n    return 3 * x\n") != plain
     assert digest('def double(x):\n    """Only prose."""\n') != plain
-    assert digest(reworded, "planted_package.part") != plain
-    with pytest.raises(ModuleNotFoundError, match="no source of planted_package"):
-        of_code("planted_package.none")
+    assert digest(reworded, f"{package.name}.part") != plain
+    with pytest.raises(ModuleNotFoundError, match=f"no source of {package.name}"):
+        of_code(f"{package.name}.none")
 
 
 def test_a_file_of_code_is_read_once_whatever_digests_it_is_part_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "shared_package"
-    package.mkdir()
     for name in ("__init__.py", "one.py", "other.py"):
         (package / name).write_text("double = 2\n")
     written, real = [], ast.unparse
@@ -163,6 +164,6 @@ def test_a_file_of_code_is_read_once_whatever_digests_it_is_part_of(
         return real(tree)
 
     monkeypatch.setattr(ast, "unparse", noted)
-    of_code("shared_package")
-    of_code("shared_package.one", "shared_package.other")
+    of_code(package.name)
+    of_code(f"{package.name}.one", f"{package.name}.other")
     assert len(written) == 3

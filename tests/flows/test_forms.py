@@ -186,6 +186,15 @@ def test_importing_the_flows_loads_no_parameters_prints_nothing_and_hooks_nothin
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+def test_another_program_that_imports_the_flows_goes_on_looking_for_garbage(tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "__init__.py").write_text("import flows")
+    (tmp_path / "others" / "__main__.py").write_text("import gc; print(gc.isenabled())")
+    path = f"{tmp_path}:{checkouts.REPO}"
+    ran = checkouts.run(tmp_path, "python", "-m", "others", PYTHONPATH=path)
+    assert ran.stdout.split() == ["True"], ran.stderr
+
+
 # Found by the interpreter that starts.
 NOTED = """
 import gc

@@ -146,15 +146,14 @@ def _send_base(pipe: Connection, base: Base, world: ShapesWorld) -> None:
     """Send the number of images of all steps, those done since the last message, the weights."""
 
     @contextmanager
-    def track(what: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-        del what, unit
-        done = told = 0
+    def track(*what: Any, **_: object) -> Iterator[Advance]:
+        total, done, told = what[1], 0, 0
 
         def advance(count: int) -> None:
             nonlocal done, told
             done += count
             # Few enough that all fit into the pipe while nobody reads.
-            if total and (done - told) * 100 >= total:
+            if (done - told) * 100 >= total:
                 pipe.send(done - told)
                 told = done
 
