@@ -70,9 +70,9 @@ def accuracies(results: pd.DataFrame, kinds: list[str]) -> list[Row]:
         difference=accuracy - shown["split"].map(single["accuracy"]).astype(float),
         short=accuracy.groupby(shown["split"]).transform("max") - accuracy,
     )
-    rows = []
+    rows, columns = [], splits(results)
     for model, group in shown.groupby("model", sort=False):
-        cells = group.drop_duplicates("split").set_index("split").reindex(splits(results))
+        cells = group.drop_duplicates("split").set_index("split").reindex(columns)
         test = cells.reindex(["test"]).iloc[0]
         kind = str(group["kind"].iloc[0])
         figures = (float(test.get(name, math.nan)) for name in ("nll", "ece", "mse"))
