@@ -14,6 +14,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.faults.ground import Ground
     from tests.flows.served import Served
+    from tests.forked import Forks
     from tests.laned import Lanes
     from tests.services.started import Services
 
@@ -184,6 +185,15 @@ def services(
 
     _until_the_group_ends(request)
     with started(tmp_path_factory.mktemp("services")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def with_torch() -> "Iterator[Forks]":
+    """Programs that begin with torch imported, and with nothing of ours."""
+    from tests.forked import forks
+
+    with forks("torch") as made:
         yield made
 
 

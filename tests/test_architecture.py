@@ -13,6 +13,7 @@ import yaml
 
 from flows.stages import STAGES
 from tests.checkouts import REPO
+from tests.forked import Forks
 
 # Code that carries values and results but makes none: a change there redoes no stage.
 CARRIERS = (
@@ -125,21 +126,20 @@ def path_of(package: str) -> str:
 HEAVY = ("prefect", "mlflow", "dvc", "timm", "open_clip", "torchvision", "pandas", "matplotlib")
 
 
-def loaded_by(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*[m for m in {HEAVY} if m in sys.modules])"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
-    )
-    return set(ran.stdout.split())
+def loaded_by(with_torch: Forks, statement: str) -> set[str]:
+    ended = with_torch.python(statement)
+    assert ended.code == 0, ended.err
+    return {*HEAVY} & ended.loaded
 
 
-def test_the_library_loads_no_heavy_stack() -> None:
-    assert loaded_by("import soup") == set()
-    assert loaded_by("from soup import *") == set()  # each name is loaded when it is asked for
+def test_the_library_loads_no_heavy_stack(with_torch: Forks) -> None:
+    assert loaded_by(with_torch, "import soup") == set()
+    # Each name is loaded when it is asked for.
+    assert loaded_by(with_torch, "from soup import *") == set()
 
 
-def test_the_test_above_can_fail() -> None:
-    assert "pandas" in loaded_by("import pandas")
+def test_the_test_above_can_fail(with_torch: Forks) -> None:
+    assert "pandas" in loaded_by(with_torch, "import pandas")
 
 
 PLANTED = {

@@ -7,13 +7,13 @@ import pytest
 
 import soup
 from tests.checkouts import REPO
+from tests.forked import Forks
 
 
-def run(code: str, *arguments: str) -> str:
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def run(with_torch: Forks, code: str, *arguments: str) -> str:
+    ended = with_torch.python(code, *arguments)
+    assert ended.code == 0, ended.err
+    return ended.out.strip()
 
 
 def test_import_soup_loads_no_package_but_its_own() -> None:
@@ -22,13 +22,15 @@ def test_import_soup_loads_no_package_but_its_own() -> None:
         "new = {name.partition('.')[0] for name in {*sys.modules} - before}; "
         "print(sorted(new - sys.stdlib_module_names))"
     )
-    assert run(code) == "['soup']"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "['soup']\n"), done.stderr
 
 
 NAMES = """
 import os, sys
-import torch, safetensors.torch, scipy.stats  # once, before it is forked; soup is not
-for name in sys.argv[1:]:
+import safetensors.torch, scipy.stats  # once, before it is forked; soup is not
+for name in sys.argv:
     if not os.fork():
         import soup
         value = getattr(soup, name)
@@ -39,8 +41,9 @@ for name in sys.argv[1:]:
 """
 
 
-def test_every_name_is_there_after_import_soup_alone() -> None:
-    assert run(NAMES, *soup.__all__).splitlines() == [f"{name} True" for name in soup.__all__]
+def test_every_name_is_there_after_import_soup_alone(with_torch: Forks) -> None:
+    lines = run(with_torch, NAMES, *soup.__all__).splitlines()
+    assert lines == [f"{name} True" for name in soup.__all__]
 
 
 def test_names_are_the_things_themselves() -> None:
@@ -57,8 +60,9 @@ def test_names_are_the_things_themselves() -> None:
     assert set(soup.__all__) <= set(dir(soup))
 
 
-def test_import_everything() -> None:
-    assert run("from soup import *; print(greedy.__name__, uniform.__name__)") == "greedy uniform"
+def test_import_everything(with_torch: Forks) -> None:
+    code = "from soup import *; print(greedy.__name__, uniform.__name__)"
+    assert run(with_torch, code) == "greedy uniform"
 
 
 def test_a_name_that_is_none_is_told_as_python_tells_it() -> None:

@@ -1,12 +1,12 @@
 """The command's verbs: what is listed, what is completed, and what is loaded for that."""
 
 import inspect
-import os
 import re
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -14,51 +14,41 @@ from soup.cli import app, cook_options
 from soup.evaluation.scores import COUNTS, SCORES
 from soup.recipes import RECIPES
 from tests.checkouts import REPO
-from tests.cli.conftest import Command
+from tests.cli.conftest import Candidates, Command
+from tests.forked import Forks, forks
 
-HEAVY = ("torch", "pandas", "numpy", "mlflow", "timm", "pydantic", "scipy", "torchvision")
-RUN = f"""
-import atexit, sys
-atexit.register(lambda: print("LOADED", *{{*{HEAVY}}} & {{*sys.modules}}, file=sys.stderr))
-from soup.cli import main
-sys.argv[0] = sys.argv.pop(1)
-main()
-"""
+HEAVY = {"torch", "pandas", "numpy", "mlflow", "timm", "pydantic", "scipy", "torchvision"}
 
 
-def run(*arguments: str, name: str = "soup", **environment: str) -> tuple[str, set[str]]:
+@pytest.fixture(scope="module")
+def light() -> Iterator[Forks]:
+    """Commands that begin with what all of them import."""
+    with forks("soup.cli.app") as made:
+        yield made
+
+
+def run(light: Forks, *words: str, name: str = "soup", **environment: str) -> tuple[str, set[str]]:
     """What a command prints, and which of the heavy packages it loads."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, name, *arguments],
-        cwd=REPO,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.splitlines()[-1].split()
-    assert last[0] == "LOADED"
-    return done.stdout, set(last[1:])
+    ended = light.soup(*words, name=name, **environment)
+    assert "Traceback" not in ended.err, ended.err
+    return ended.out, HEAVY & ended.loaded
 
 
-def completed(line: str) -> tuple[list[str], set[str]]:
+def completed(light: Forks, line: str) -> tuple[list[str], set[str]]:
     """What a shell is given for a line whose last word is to be completed."""
-    words = line.split(" ")
-    shown, loaded = run(
-        _SOUP_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1)
-    )
+    place = str(line.count(" "))
+    shown, loaded = run(light, _SOUP_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=place)
     return shown.split(), loaded
 
 
 VERBS = [*app.VERBS, *(f"champion {verb}" for verb in ("show", "promote", "rollback", "copy"))]
 
 
-def in_zsh_or_fish(shell: str, line: str) -> str:
+def in_zsh_or_fish(light: Forks, shell: str, line: str) -> str:
     """What zsh or fish is given for such a line, by either name of the command."""
     name = line.partition(" ")[0]
     given = {f"_{name.upper()}_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
-    shown, loaded = run(name=name, **given, _TYPER_COMPLETE_FISH_ACTION="get-args")
+    shown, loaded = run(light, name=name, **given, _TYPER_COMPLETE_FISH_ACTION="get-args")
     assert loaded == set()
     return shown
 
@@ -69,51 +59,51 @@ SPOKEN = {"zsh": re.compile(r'"([\w-]+)":"(.*)"'), "fish": re.compile(r"([\w-]+)
 
 @pytest.mark.parametrize("shell", SPOKEN)
 @pytest.mark.parametrize("name", ["soup", "modelsoup"])
-def test_zsh_and_fish_complete_verbs_and_values_too(shell: str, name: str) -> None:
-    verbs = in_zsh_or_fish(shell, f"{name} ").splitlines()
+def test_zsh_and_fish_complete_verbs_and_values_too(light: Forks, shell: str, name: str) -> None:
+    verbs = in_zsh_or_fish(light, shell, f"{name} ").splitlines()
     told = dict(found.groups() for line in verbs if (found := SPOKEN[shell].search(line)))
     plain = {v: text.replace("\\\\", "").replace("''", "'") for v, text in told.items()}
     assert plain == app.VERBS
-    options = in_zsh_or_fish(shell, f"{name} cook --").splitlines()
+    options = in_zsh_or_fish(light, shell, f"{name} cook --").splitlines()
     assert all(SPOKEN[shell].search(line) for line in options)  # no help in several lines
-    recipes = in_zsh_or_fish(shell, f"{name} cook a b --recipe t")
+    recipes = in_zsh_or_fish(light, shell, f"{name} cook a b --recipe t")
     assert re.findall(r"\w+", recipes.replace("_arguments", "")) == ["task", "ties"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_that_sets_completion_up_asks_this_command(shell: str) -> None:
-    shown, _ = run(_SOUP_COMPLETE=f"source_{shell}")
+def test_the_script_that_sets_completion_up_asks_this_command(light: Forks, shell: str) -> None:
+    shown, _ = run(light, _SOUP_COMPLETE=f"source_{shell}")
     assert f"complete_{shell}" in shown
     assert "_SOUP_COMPLETE" in shown
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
-def test_help_loads_nothing_heavy(verb: str) -> None:
-    shown, loaded = run(*verb.split(), "--help")
+def test_help_loads_nothing_heavy(light: Forks, verb: str) -> None:
+    shown, loaded = run(light, *verb.split(), "--help")
     assert "Usage: soup" in shown
     assert loaded == set()
 
 
 @pytest.mark.parametrize("line", ["soup ", *(f"soup {verb} --" for verb in VERBS)])
-def test_completion_loads_nothing_heavy(line: str) -> None:
-    words, loaded = completed(line)
+def test_completion_loads_nothing_heavy(light: Forks, line: str) -> None:
+    words, loaded = completed(light, line)
     assert words
     assert loaded == set()
 
 
-def test_the_two_tests_above_can_fail() -> None:
-    _, loaded = run("recipes", "--json")
+def test_the_two_tests_above_can_fail(light: Forks) -> None:
+    _, loaded = run(light, "recipes", "--json")
     assert "torch" in loaded
 
 
-def test_verbs_and_values_are_completed() -> None:
-    assert completed("soup ")[0] == list(app.VERBS)
-    assert completed("soup co")[0] == ["cook", "compare"]
-    assert completed("soup champion r")[0] == ["rollback"]
-    assert completed("soup cook --rec")[0] == ["--recipe", "--recalibrate"]
-    assert completed("soup cook a b --recipe ") == (list(RECIPES), set())
-    assert completed("soup cook --set x=1 -r t")[0] == ["task", "ties"]
-    assert completed("soup cook --metric ")[0] == [*COUNTS, *SCORES]
+def test_verbs_and_values_are_completed(light: Forks) -> None:
+    assert completed(light, "soup ")[0] == list(app.VERBS)
+    assert completed(light, "soup co")[0] == ["cook", "compare"]
+    assert completed(light, "soup champion r")[0] == ["rollback"]
+    assert completed(light, "soup cook --rec")[0] == ["--recipe", "--recalibrate"]
+    assert completed(light, "soup cook a b --recipe ") == (list(RECIPES), set())
+    assert completed(light, "soup cook --set x=1 -r t")[0] == ["task", "ties"]
+    assert completed(light, "soup cook --metric ")[0] == [*COUNTS, *SCORES]
 
 
 def test_names_that_are_written_down_for_completion_are_those_there_are() -> None:
@@ -144,20 +134,6 @@ def test_the_version_is_that_of_the_package(soup: Command) -> None:
         assert head.stdout.startswith(found[2])
 
 
-HIDE = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == {hidden!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
-from soup.cli import main
-main()
-"""
-
-
 @pytest.mark.parametrize(
     ("hidden", "arguments", "extra"),
     [
@@ -167,15 +143,22 @@ main()
     ],
 )
 def test_what_is_not_installed_is_named_with_the_extra_that_has_it(
-    hidden: str, arguments: str, extra: str
+    with_torch: Forks, hidden: str, arguments: str, extra: str
 ) -> None:
-    script = HIDE.format(hidden=hidden)
-    command = [sys.executable, "-c", script, *arguments.split()]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == (
+    ended = with_torch.soup(*arguments.split(), hidden=[hidden])
+    assert ended.code == 2
+    assert ended.err == (
         f"error: this needs {hidden}, which is not installed: pip install 'modelsoup[{extra}]'\n"
     )
+
+
+def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(
+    with_torch: Forks, candidates: Candidates, tmp_path: Path
+) -> None:
+    words = ["cook", "-r", "uniform", "-o", tmp_path / "soup.safetensors", *candidates.models[:2]]
+    ended = with_torch.soup(*words)
+    assert ended.code == 0, ended.err
+    assert not ended.loaded & {"mlflow", "prefect", "timm", "open_clip", "dvc", "matplotlib"}
 
 
 def test_an_error_is_printed_as_it_is_though_rich_would_read_it_as_markup(soup: Command) -> None:

@@ -1,8 +1,7 @@
 """soup cook: what is written, what is said, and what is refused before anything is written."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,8 @@ from soup.models import Architecture
 from soup.recipes import RECIPES
 from soup.weights import average
 from soup.weights.checkpoint import Checkpoint, save
-from tests.checkouts import REPO
 from tests.cli.conftest import Candidates, Command
+from tests.forked import Forks, forks
 from tests.reference import Candidate, greedy_soup
 
 
@@ -269,27 +268,21 @@ def test_ingredients_are_called_by_what_tells_them_apart() -> None:
 
 # What `pipeline` has and `vision` has not, and no library of `vision` asks for.
 PIPELINE_ALONE = ("prefect", "mlflow", "dvc", "matplotlib", "sqlalchemy", "psutil", "pyarrow")
-WITHOUT = f"""
-import sys
 
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {PIPELINE_ALONE}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
-sys.meta_path.insert(0, Missing())
-from soup.cli import main
-main()
-"""
+@pytest.fixture(scope="module")
+def without_pipeline() -> Iterator[Forks]:
+    with forks("soup.cli.cook", "timm", hidden=PIPELINE_ALONE) as made:
+        yield made
 
 
 @pytest.mark.parametrize("recipe", ["greedy", "learned"])
 def test_a_soup_is_chosen_on_images_without_the_pipeline_s_packages(
-    candidates: Candidates, tmp_path: Path, recipe: str
+    without_pipeline: Forks, candidates: Candidates, tmp_path: Path, recipe: str
 ) -> None:
-    words = ["cook", "--recipe", recipe, "--heldout", candidates.heldout]
-    words += ["--out", tmp_path / "soup.safetensors", *candidates.models[:2]]
-    command = [sys.executable, "-c", WITHOUT, *map(str, words)]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "soup.safetensors").is_file()
+    out = tmp_path / "soup.safetensors"
+    words = ["--recipe", recipe, "--heldout", candidates.heldout, "--out", out]
+    ended = without_pipeline.soup("cook", *words, *candidates.models[:2])
+    assert ended.code == 0, ended.err
+    assert out.is_file()
+    assert not ended.loaded & {*PIPELINE_ALONE}

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -245,23 +243,6 @@ def test_help_teaches_and_documents_the_exit_codes(soup: Command, verb: str) -> 
     said = soup(*([verb] if verb else []), "--help")
     assert said.code == 0
     assert "Exit codes: 0 done; 1 failed" in " ".join(said.out.split())
-
-
-def test_the_command_needs_no_mlflow_prefect_or_timm_to_average(candidates: Candidates) -> None:
-    script = (
-        "import sys; from soup.cli import main\n"
-        "sys.argv = ['soup', 'cook', '-r', 'uniform', '-o', sys.argv[1], *sys.argv[2:]]\n"
-        "main() if True else None\n"
-    )
-    check = (
-        "import atexit\natexit.register(lambda: print(sorted({'mlflow', 'prefect', 'timm', "
-        "'open_clip', 'dvc', 'matplotlib'} & set(sys.modules))))\n"
-    )
-    out = candidates.folder / "alone.safetensors"
-    command = [sys.executable, "-c", "import sys\n" + check + script, out, *candidates.models[:2]]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
 
 
 def test_a_published_encoder_is_a_base_to_measure_from_and_none_to_compute_with(

@@ -1,6 +1,5 @@
 """Weights come out under the names of a timm model and load into it, or every misfit is listed."""
 
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from soup.models.conversion import FormatError, convert
+from tests.forked import Forks
 
 RESNET = "resnet10t"
 # Original names of ConvNeXt, as its authors publish them, for those that timm changed.
@@ -150,8 +150,7 @@ def test_an_unknown_model_is_an_error(tmp_path: Path, model: str) -> None:
         convert(tmp_path / "w.pth", tmp_path / "w", model=model)
 
 
-def test_import_of_formats_loads_no_timm() -> None:
-    heavy = "'timm' in sys.modules or 'open_clip' in sys.modules"
-    code = f"import sys, soup.models.conversion; sys.exit({heavy})"
-    root = Path(__file__).resolve().parents[3]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+def test_import_of_formats_loads_no_timm(with_torch: Forks) -> None:
+    ended = with_torch.python("import soup.models.conversion")
+    assert ended.code == 0, ended.err
+    assert not ended.loaded & {"timm", "open_clip"}
