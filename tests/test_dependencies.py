@@ -27,6 +27,7 @@ def names_of(requirements: Iterable[str]) -> set[str]:
     return {normalized(Requirement(text).name) for text in requirements}
 
 
+@cache
 def declared() -> set[str]:
     """The distributions that the package or one of its extras, bar that of tests, asks for."""
     extras = PROJECT["optional-dependencies"]
@@ -34,6 +35,7 @@ def declared() -> set[str]:
     return names_of([*PROJECT["dependencies"], *asked])
 
 
+@cache
 def imported(source: str) -> set[str]:
     """The top-level modules that a source imports, anywhere, other than Python's and its own."""
     modules = set()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from soup.config.studies import StudyOptions
 from soup.config.study_names import STUDIES
@@ -39,9 +38,10 @@ class Alive(TorchDispatchMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {id(storage) for storage in _storages((args, kwargs))}
-        for storage in _storages(result):
-            if id(storage) not in given and id(storage) not in self._known:
+        new = [made for made in _storages(result) if id(made) not in self._known]
+        given = {id(storage) for storage in _storages((args, kwargs))} if new else set()
+        for storage in new:
+            if id(storage) not in given:
                 self._add(storage)
         return result
 
@@ -58,7 +58,14 @@ class Alive(TorchDispatchMode):
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    """Those of all tensors in lists and dicts; torch's own walk takes half of the tests' time."""
+    if isinstance(values, Tensor):
+        return [values.untyped_storage()]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, list | tuple):
+        return []
+    return [storage for value in values for storage in _storages(value)]
 
 
 @pytest.fixture(autouse=True)

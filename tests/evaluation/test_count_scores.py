@@ -115,10 +115,8 @@ def test_early_rejection_decides_as_full_passes_do(
     groups = np.array_split(order, max(1, 60 // batch_size)) if grouped else None
     early = ScoreJudge(model(), inputs, labels, score, batch_size, correct=right, groups=groups)
     whole = ScoreJudge(model(), inputs, labels, Unbounded(score), batch_size)
-    cooked = []
-    for judge in (early, whole):
-        ingredients = [Ingredient(f"{i}", w, whole(w) or 0.0) for i, w in enumerate(weights)]
-        cooked.append(greedy(ingredients, judge))
+    ingredients = [Ingredient(f"{i}", w, whole(w) or 0.0) for i, w in enumerate(weights)]
+    cooked = [greedy(ingredients, judge) for judge in (early, whole)]
     assert cooked[0].kept == cooked[1].kept
     assert cooked[0].errors == cooked[1].errors
     assert early.logits is None or early.logits.shape == (60, 2)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests import checkouts
+from tests import checkouts, homes
 from tests.servers import free_port, kill
 
 
@@ -110,6 +110,7 @@ def shared(folder: Path) -> Iterator[Served]:
 def running(root: Path, *arguments: str, **environment: str) -> Iterator[Served]:
     """infra/ui.sh in a folder, on free ports: `make ui`, or `make deploy` by `worker`."""
     shutil.copytree(checkouts.REPO / "infra", root / "infra", dirs_exist_ok=True)
+    homes.tracking(root)
     mlflow, prefect = free_port(), free_port()
     ports = {"MLFLOW_PORT": str(mlflow), "PREFECT_PORT": str(prefect)}
     process = subprocess.Popen(

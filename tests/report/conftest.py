@@ -121,7 +121,7 @@ def make() -> Callable[..., Report]:
     return build
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def document(make: Callable[..., Report]) -> Document:
     """The page of a report where all is there, parsed."""
     return Document(page(make()))

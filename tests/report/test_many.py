@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from soup.report import tables
 from soup.report.figures import accuracy_plane, hyperparameters, svg
 from soup.report.greedy_trace import greedy_trace
 from soup.report.page import Report, page
@@ -122,3 +123,13 @@ def test_names_of_many_categories_do_not_run_into_each_other(thousand: Report) -
     assert len(boxes) >= 2
     ordered = sorted(boxes, key=lambda box: box.x0)
     assert all(one.x1 < other.x0 for one, other in pairwise(ordered))
+
+
+def test_the_splits_are_listed_once_however_many_models_there_are(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+    real = tables.splits
+    monkeypatch.setattr(tables, "splits", lambda results: listed.append(1) or real(results))
+    assert len(tables.accuracies(grown(make(), 5).results, ["ingredient"])) >= 5
+    assert listed == [1]

@@ -56,7 +56,9 @@ def test_ids_are_unique(document: Document) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_first_screen_says_what_won_by_how_much_how_sure_and_at_what_cost(make: Make) -> None:
+def test_the_first_screen_says_what_won_by_how_much_how_sure_and_at_what_cost(
+    make: Make, document: Document
+) -> None:
     costs = {"greedy": {"passes": 4.26, "seconds": 12.2, "memory": 2**20}}
     source = page(make(costs=costs, members=8))
     header = Document(source[source.index("<header>") : source.index("</header>")])
@@ -73,9 +75,8 @@ def test_the_first_screen_says_what_won_by_how_much_how_sure_and_at_what_cost(ma
         "span"
     )
     assert header.text("em") == "This is more than noise. This is more than noise."
-    told = Document(page(make()))
-    assert "unknown" in told.text("strong")
-    assert "it was not recorded" in told.text("span")
+    assert "unknown" in document.text("strong")
+    assert "it was not recorded" in document.text("span")
 
 
 def test_a_soup_that_gains_nothing_reads_right(make: Make) -> None:

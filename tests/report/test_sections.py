@@ -12,7 +12,9 @@ from tests.report.document import Document
 Make = Callable[..., Report]
 
 
-def test_a_zero_shot_baseline_is_in_the_table_and_in_the_figure(make: Make) -> None:
+def test_a_zero_shot_baseline_is_in_the_table_and_in_the_figure(
+    make: Make, document: Document
+) -> None:
     report = make()
     rows = report.results[report.results["model"] == "probe"].assign(
         model="zero-shot", kind="zero-shot"
@@ -23,10 +25,12 @@ def test_a_zero_shot_baseline_is_in_the_table_and_in_the_figure(make: Make) -> N
     names = [text for tag, text in shown.texts if tag == "th"]
     assert names.index("zero-shot") < names.index("probe")
     assert "zero-shot" in [text for tag, text in shown.texts if tag == "text"]
-    assert "zero-shot" not in Document(page(report)).source
+    assert "zero-shot" not in document.source
 
 
-def test_hyperparameters_that_do_not_vary_stand_below_the_table(make: Make) -> None:
+def test_hyperparameters_that_do_not_vary_stand_below_the_table(
+    make: Make, document: Document
+) -> None:
     plain = make()
     ingredients = plain.ingredients.assign(optimizer="adamw", batch_size=128.0)
     ingredients.loc[ingredients["name"] == "probe", ["optimizer", "batch_size"]] = None
@@ -35,7 +39,7 @@ def test_hyperparameters_that_do_not_vary_stand_below_the_table(make: Make) -> N
     assert "The same for all ingredients: optimizer adamw, batch size 128." in text
     assert '<th scope="col" class="number">optimizer</th>' not in html
     assert '<th scope="col" class="number">mixup</th>' in html
-    assert "The same for all" not in page(plain)
+    assert "The same for all" not in document.source
 
 
 def test_seeds_are_whole_numbers_and_only_failures_have_a_status(make: Make) -> None:
@@ -59,24 +63,26 @@ def test_candidates_lead_to_their_rows_in_the_sweep(make: Make, document: Docume
     assert {link.removeprefix("#") for link in links} <= targets
 
 
-def test_a_candidate_that_saw_all_images_was_not_dropped_early(make: Make) -> None:
+def test_a_candidate_that_saw_all_images_was_not_dropped_early(
+    make: Make, document: Document
+) -> None:
     report = make()
     seen = report.trace.assign(examples_seen=report.trace["heldout_n"])
-    assert "dropped early" in Document(page(report)).text("td")
+    assert "dropped early" in document.text("td")
     text = Document(page(replace(report, trace=seen))).text("td")
     assert "dropped early" not in text
     assert "rejected" in text
     assert "more than 164" in text
 
 
-def test_the_page_says_how_to_use_the_soup(make: Make) -> None:
+def test_the_page_says_how_to_use_the_soup(make: Make, document: Document) -> None:
     use = {"Command": "soup predict out/soup.safetensors", "Python": "a = 1\nb = '<2>'"}
     text = Document(page(replace(make(), use=use)))
     assert [code for tag, code in text.texts if tag == "code"] == [
         "soup predict out/soup.safetensors",
         "a = 1 b = '<2>'",
     ]
-    assert "Use the soup" not in page(make())
+    assert "Use the soup" not in document.source
 
 
 def test_what_a_stage_warned_of_stands_among_the_caveats(make: Make) -> None:
@@ -85,12 +91,12 @@ def test_what_a_stage_warned_of_stands_among_the_caveats(make: Make) -> None:
     assert "run-1 is right on 8.3% of 120 images" in aside
 
 
-def test_what_each_soup_took_is_in_a_table(make: Make) -> None:
+def test_what_each_soup_took_is_in_a_table(make: Make, document: Document) -> None:
     costs = {"greedy": {"passes": 3.25, "seconds": 75.0, "memory": 3 * 2**20}}
     text = Document(page(replace(make(), costs=costs))).text("td")
     for told in ("3.2", "1 min 15 s"):
         assert told in text
-    assert "What making each soup took" not in page(make())
+    assert "What making each soup took" not in document.source
 
 
 def test_the_searches_of_the_soups_that_are_compared_are_drawn_and_listed(make: Make) -> None:

@@ -141,8 +141,13 @@ def test_an_experiment_is_not_made_by_the_check_that_it_is_not_deleted(tmp_path:
     ],
 )
 def test_what_ends_a_block_ends_the_runs_that_it_left_open(
-    store: Store, error: BaseException, status: str, reason: str | None
+    store: Store,
+    error: BaseException,
+    status: str,
+    reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("soup.tracking.open_runs._open", {})  # not those of other tests
     name = f"open {type(error).__name__}"
     sweep = store.start("sweep", name, "sweep")
     child = store.start("ingredient", f"{name} child", "child", parent=sweep)
