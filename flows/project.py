@@ -5,13 +5,12 @@ import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 from prefect import Flow
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
-from pydantic import WithJsonSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic import PlainValidator, WithJsonSchema
 from rich.console import Console
 from rich.text import Text
 
@@ -75,19 +74,15 @@ def in_prefect() -> bool:
     return FlowRunContext.get() is not None
 
 
-class _Apart:
-    """Validates by the model, of which pydantic then knows nothing but a function.
-
-    Prefect makes a JSON schema of the parameters whenever a flow is defined. For `Params` and all
-    that it consists of, that takes a tenth of a second; only a deployment's form needs it.
-    """
-
-    def __get_pydantic_core_schema__(self, source: Any, _handler: Any) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(source.model_validate)
-
-
-# For the signatures of flows.
-FlowParams = Annotated[Params, _Apart(), WithJsonSchema({"type": "object"})]
+# For the signatures of flows. Prefect makes a JSON schema of the parameters whenever a flow is
+# defined. For `Params` and all that it consists of, that takes a tenth of a second, and only a
+# deployment's form needs it: so pydantic knows nothing but a function that validates.
+if TYPE_CHECKING:
+    FlowParams = Params
+else:
+    FlowParams = Annotated[
+        Any, PlainValidator(Params.model_validate), WithJsonSchema({"type": "object"})
+    ]
 
 
 class DeployedFlow(Flow[P, R]):
