@@ -36,14 +36,17 @@ PLAIN = (
     "tests/flows/monitoring/test_watching.py",
 )
 DEPLOYED = ("tests/flows/test_deployment.py", "tests/ui/test_doors.py", "tests/ui/test_servers.py")
-SERVED = ("tests/services/test_logging_clients.py", "tests/services/test_refusals.py")
+SERVED = (
+    "tests/services/test_logging_clients.py",
+    "tests/services/test_refusals.py",
+    "tests/services/test_services.py",  # the last, for it kills them and gives them a bucket
+)
 GROUPS = (PLAIN, DEPLOYED, SERVED)
 
 # Files that take minutes begin first: none is left to run alone at the end.
 LONGEST = (
     *DEPLOYED,
     *PLAIN,
-    "tests/services/test_services.py",
     *SERVED,
     "tests/flows/test_pipeline.py",
     "tests/docs/test_tutorial.py",
@@ -177,9 +180,9 @@ def deployment(
 def services(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> "Iterator[Services]":
-    """`make services`, started once for all tests that only ask them.
+    """`make services`, started once, as where nothing is set: an S3 only where rclone serves one.
 
-    As they start where nothing is set: with an S3 only where rclone serves one.
+    Tests of `tests/services/test_services.py` stop and kill them, and come after all others.
     """
     from tests.services.started import started
 

@@ -25,11 +25,11 @@ by_rclone = pytest.mark.skipif(
 def test_weights_are_in_s3_or_else_in_the_folder_that_it_would_serve(
     services: Services, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "model.safetensors"
+    weights = tmp_path / "some.safetensors"
     weights.write_bytes(b"weights")
     code = (
         "import mlflow, sys; run = mlflow.start_run(); mlflow.log_artifact(sys.argv[1]);"
-        "print(mlflow.artifacts.load_text(run.info.artifact_uri + '/model.safetensors'))"
+        "print(mlflow.artifacts.load_text(run.info.artifact_uri + '/some.safetensors'))"
     )
     done = services.run(sys.executable, "-c", code, str(weights), **services.env)
     assert done.returncode == 0, done.stderr[-2000:]
