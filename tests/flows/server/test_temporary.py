@@ -6,8 +6,9 @@ import socket
 import sqlite3
 import subprocess
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,11 +24,23 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.server import temporary
 from flows.server.temporary import temporary_server
 from soup.older_databases import copies
 from tests import doors, homes
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _servers_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """And not with the process that runs all tests: a server that nobody asks goes on computing."""
+    ends: list[Callable[[], object]] = []
+    atexit = SimpleNamespace(register=lambda *call: ends.append(partial(*call)))
+    monkeypatch.setattr(temporary, "atexit", atexit)
+    yield
+    for end in ends:
+        end()
 
 
 def test_it_holds_its_port_from_the_start_and_wants_neither_heartbeats_nor_blocks(
