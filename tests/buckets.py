@@ -21,7 +21,7 @@ class MotoServer(Server):
         return f"{self.address}/moto-api/"
 
     def command(self) -> list[str]:
-        return ["moto.server", "--host", "127.0.0.1", "--port", str(self.port)]
+        return ["-m", "moto.server", "--host", "127.0.0.1", "--port", str(self.port)]
 
     def settings(self) -> dict[str, str]:
         return {}

@@ -19,6 +19,18 @@ from tests import checkouts, homes
 
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 FILES = "prefect.server.concurrency.lease_storage.filesystem"
+# `mlflow server`, whose process would start another for uvicorn, which imports the same again.
+MLFLOW = """
+import os
+import mlflow.cli, mlflow.server, uvicorn
+
+def here(command, extra_env, **_):
+    os.environ.update(extra_env)
+    uvicorn.main(command[command.index("uvicorn") + 1 :])
+
+mlflow.server._exec_cmd = here
+mlflow.cli.cli()
+"""
 PATIENCE = 300.0  # seconds that one may take to start on a busy machine
 
 
@@ -49,6 +61,7 @@ class Server:
         raise NotImplementedError
 
     def command(self) -> list[str]:
+        """What Python is called with."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, str]:
@@ -60,7 +73,7 @@ class Server:
         held = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self.command()],
+                [sys.executable, *self.command()],
                 env=held | self.settings() | self.environment,
                 stdout=log,
                 stderr=log,
@@ -96,7 +109,8 @@ class PrefectServer(Server):
         return f"{self.api}/health"
 
     def command(self) -> list[str]:
-        return ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        here = ("--host", "127.0.0.1", "--port", str(self.port))
+        return ["-m", "prefect", "server", "start", *here]
 
     def settings(self) -> dict[str, str]:
         return {
@@ -125,7 +139,7 @@ class MlflowServer(Server):
     def command(self) -> list[str]:
         database = self.database or homes.tracking(self.folder)
         return [
-            *("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
+            *("-c", MLFLOW, "server", "--host", "127.0.0.1", "--port", str(self.port)),
             *("--workers", str(self.workers), "--backend-store-uri", database),
             *("--artifacts-destination", self.artifacts or str(self.folder / "served")),
         ]
@@ -197,7 +211,7 @@ class PoolWorker(Server):
 
     def command(self) -> list[str]:
         pool = ("--pool", self.pool, "--type", "process", "--limit", "2")
-        return ["prefect", "worker", "start", "--name", f"at-{self.port}", *pool]
+        return ["-m", "prefect", "worker", "start", "--name", f"at-{self.port}", *pool]
 
     def settings(self) -> dict[str, str]:
         return {}
