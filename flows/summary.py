@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from prefect.settings import PREFECT_UI_URL
 
 from flows.dvc_lock import METRICS, lock
@@ -15,6 +14,9 @@ from soup.config.params import Params
 from soup.evaluation.score_text import ACCURACY
 from soup.pipeline.stage_record import read_record
 from soup.terminal.tables import Row, fitting
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = {"heldout": "held-out", "shifts": "mean of shifts"}  # split -> its name in a table
 WHOSE = ("locked", "yours")
@@ -45,7 +47,7 @@ def _beside(locked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         _print("the result in dvc.lock and yours, %", columns, rows)
 
 
-def _row(name: str, scores: pd.Series, splits: list[str], style: str = "") -> Row:
+def _row(name: str, scores: "pd.Series", splits: list[str], style: str = "") -> Row:
     shown = ["—" if math.isnan(scores[s]) else f"{100 * scores[s]:.2f}" for s in splits]
     return Row(name, shown, style)
 
@@ -62,6 +64,8 @@ def summary(params: Params, records: Mapping[str, Record], seconds: float) -> No
     Args:
         seconds: that this run took; the records have those of the runs that they are of.
     """
+    import pandas as pd
+
     results = pd.read_csv(open_project(params).out / "results.csv")
     splits = list(dict.fromkeys(results["split"]))
     soup, rows = records["cook"]["recipe"], []

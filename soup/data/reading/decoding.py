@@ -8,7 +8,6 @@ from files would differ from training from memory.
 
 import io
 
-import torch
 from PIL import Image
 
 from soup.data.reading.color_modes import rgb
@@ -45,6 +44,7 @@ def decode(encoded: bytes, limits: Limits | None = None) -> Image.Image:
 
 
 def _by_torchvision(encoded: bytes) -> Image.Image | None:
+    import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
     try:
