@@ -160,7 +160,9 @@ class HeldoutLoss:
         def total_of(part: Tensor) -> Tensor:
             return self._mean(scale, part).double().cpu() * len(part)
 
-        totals = in_lanes(self._model, total_of, lambda part: part, parts, batches.lanes)
+        totals = in_lanes(
+            self._model, total_of, lambda part: part, parts, batches.lanes, in_memory=True
+        )
         return sum(total.item() for total in totals) / len(self._checked)
 
     def _load(self, weights: Weights) -> None:

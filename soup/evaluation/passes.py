@@ -137,9 +137,16 @@ class Passes:
 
         left = len(self.labels)
         try:
-            with closing(
-                in_lanes(self._model, compute, inputs.__getitem__, visits, self._lanes, enough)
-            ) as outputs:
+            passing = in_lanes(
+                self._model,
+                compute,
+                inputs.__getitem__,
+                visits,
+                self._lanes,
+                enough,
+                in_memory=True,
+            )
+            with closing(passing) as outputs:
                 for part, logits in zip(visits, outputs, strict=True):
                     left -= len(part)
                     self._advance(len(part))

@@ -76,6 +76,7 @@ def in_lanes(
     parts: Sequence[Part],
     most: int,
     enough: Callable[[int], bool] | None = None,
+    in_memory: bool = False,
 ) -> Generator[Tensor]:
     """What `compute` gives for each part that was loaded, in the order of the parts.
 
@@ -86,10 +87,13 @@ def in_lanes(
         model: that `compute` uses. Before its first pass, its results in several threads are
             compared with those in one; if they differ, it has one lane.
         compute: what `load` gives -> a tensor.
-        load: a part -> its examples. In a single lane it is called one part ahead.
+        load: a part -> its examples. In a single lane it is called one part ahead
+            (but see `in_memory`).
         parts: of each batch, the indices of its examples.
         most: lanes at most.
         enough: see `soup.threads.dealt`.
+        in_memory: whether `load` only copies from memory, so that calling it ahead, which takes
+            another thread, would gain nothing.
     """
     parameter = next(model.parameters(), None)
     if parameter is not None and parameter.device.type != "cpu":
@@ -110,7 +114,7 @@ def in_lanes(
         few = [parts[0][:FEW], parts[-1][:FEW]]  # of texts, the longest and the shortest
         lanes = lanes if safe(model, computed, few, workers(lanes), lanes) else 1
     if is_alone(lanes):
-        yield from map(inferred, ahead(load, parts))
+        yield from map(inferred, map(load, parts) if in_memory else ahead(load, parts))
         return
     yield from dealt(computed, parts, lanes, enough)
 

@@ -114,7 +114,7 @@ def test_early_rejection_decides_as_full_passes_do(
     order = np.random.default_rng(seed).permutation(60)
     groups = np.array_split(order, max(1, 60 // batch_size)) if grouped else None
     early = ScoreJudge(model(), inputs, labels, score, batch_size, correct=right, groups=groups)
-    whole = ScoreJudge(model(), inputs, labels, Unbounded(score), batch_size)
+    whole = ScoreJudge(model(), inputs, labels, Unbounded(score))
     ingredients = [Ingredient(f"{i}", w, whole(w) or 0.0) for i, w in enumerate(weights)]
     cooked = [greedy(ingredients, judge) for judge in (early, whole)]
     assert cooked[0].kept == cooked[1].kept
