@@ -1,5 +1,6 @@
 """How all tests are run: what they share, and what none leaves to the next."""
 
+import atexit
 import gc
 import os
 import signal
@@ -81,11 +82,9 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Extensions tell of what is left at the end as of leaks."""
-    gc.unfreeze()
+        # Extensions tell of what is left at the end as of leaks. Not before pytest has collected
+        # the garbage of tests, which would look through all that was imported, too.
+        atexit.register(gc.unfreeze)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

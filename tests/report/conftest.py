@@ -1,12 +1,17 @@
 """A realistic report, made up: the eight ingredients, the probe and the two shifts of one sweep."""
 
 import math
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from soup.report import figures
+from soup.report.greedy_trace import greedy_trace
 from soup.report.page import Report, page
 from tests.report.document import Document
 
@@ -119,6 +124,52 @@ def make() -> Callable[..., Report]:
         return replace(report, **changes)  # type: ignore[arg-type]  # by the field's name
 
     return build
+
+
+class Drawn:
+    """The figures of pages by what they show: most pages have figures of another page.
+
+    That the same figure is the same bytes each time is shown by `test_figures.py`, without this.
+    """
+
+    def __init__(self) -> None:
+        self._figures: dict[bytes, Figure] = {}
+        self._texts: dict[int, str] = {}
+
+    def once(self, draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        def drawn(*of: object) -> Figure:
+            key = pickle.dumps((draw.__name__, of))
+            if key not in self._figures:
+                self._figures[key] = draw(*of)
+            return self._figures[key]
+
+        return drawn
+
+    def svg(self, figure: Figure) -> str:
+        if id(figure) not in self._texts:  # it is kept, so that no other has its id
+            self._texts[id(figure)] = figures.svg(figure)
+        return self._texts[id(figure)]
+
+    def forget(self) -> None:
+        self._figures.clear()
+        self._texts.clear()
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Drawn:
+    return Drawn()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _draws_once(drawn: Drawn) -> Iterator[None]:
+    """Pages of the tests in this folder draw each figure once, until it is forgotten."""
+    once = {
+        name: drawn.once(getattr(figures, name)) for name in ("accuracy_plane", "hyperparameters")
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("soup.report.page.figures", SimpleNamespace(svg=drawn.svg, **once))
+        patch.setattr("soup.report.page.greedy_trace", drawn.once(greedy_trace))
+        yield
 
 
 @pytest.fixture(scope="session")

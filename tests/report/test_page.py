@@ -7,14 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from soup.report.page import Report, page
+from tests.report.conftest import Drawn
 from tests.report.document import Document
 
 Make = Callable[..., Report]
 
 
 def test_the_page_is_well_formed_and_the_same_bytes_each_time(
-    make: Make, document: Document
+    make: Make, document: Document, drawn: Drawn
 ) -> None:
+    drawn.forget()
     assert document.source == page(make())
     assert document.source.startswith("<!doctype html>")
     assert document.open == []
