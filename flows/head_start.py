@@ -1,4 +1,4 @@
-"""What a run does while Prefect's server starts: the imports that it needs in any case."""
+"""What a run does while Prefect's server starts: its imports, and the demo's base."""
 
 import gc
 
@@ -8,7 +8,7 @@ from soup.config.params import Params
 
 
 def head_start(params: Params) -> None:
-    """Import what a new run needs, and fork the process that its fine-tunes are forked from.
+    """Import what a new run needs, fork the process that its fine-tunes are forked from, begin.
 
     To be called before anything is computed: see `fork_fork_server`.
     """
@@ -18,5 +18,14 @@ def head_start(params: Params) -> None:
             from soup.train.fork_server import fork_fork_server
 
             fork_fork_server(params.base.library)
+        begin_base(params)
         import soup.tracking  # noqa: F401
     gc.freeze()  # what is imported stays; to look for garbage there takes a second at the end
+
+
+def begin_base(params: Params) -> None:
+    """Begin to pretrain the demo's base, unless that is done: what comes after waits for it."""
+    if params.base.weights == "embedded" and not (open_project(params).out / "base.json").exists():
+        from soup.pipeline.demo.pretrain import begin
+
+        begin(params.base, params.data)

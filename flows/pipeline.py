@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 
+from flows.head_start import begin_base
 from flows.monitoring.outcome import report_outcome
 from flows.preflight import check
 from flows.project import FlowParams, Record, default_params, deployed_flow, open_project
@@ -45,19 +46,13 @@ def pipeline(params: FlowParams | None = None) -> Record:
 def run(names: Iterable[str], params: Params) -> dict[str, Record]:
     """Run stages one after the other; their records, by name."""
     names = list(names)
-
-    def is_to_come(name: str) -> bool:
-        return name in names and not (open_project(params).out / f"{name}.json").exists()
-
     # What is slow is begun now, to be ready when the stages before it are done.
-    if is_to_come("finetune"):
+    if "finetune" in names and not (open_project(params).out / "finetune.json").exists():
         from flows.runners.local import warm
 
         warm(params)
-    if is_to_come("base") and params.base.weights == "embedded":
-        from soup.pipeline.demo.pretrain import begin
-
-        begin(params.base, params.data)
+    if "base" in names:
+        begin_base(params)
     # Prefect's clients give up at once where no server answers. A stage that is called again goes
     # on with what it has done.
     records: dict[str, Record] = {}

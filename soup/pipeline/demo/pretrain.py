@@ -99,14 +99,16 @@ def _reference(world: ShapesWorld, report: Callable[[str], None], track: Track) 
 def begin(base: Base, data: Data) -> None:
     """Begin to pretrain the base in another process, for `pretrained` to wait for.
 
-    Without a second core nothing is begun. The process ends with this one.
+    Nothing is begun twice, or without a second core. The process ends with this one.
     """
     if data.shapes is None or base.pretrain is None or cores() == 1:
+        return
+    if (key := _key(base, data.shapes)) in _begun:
         return
     ours, theirs = fork_server().Pipe(duplex=False)
     start_process(_send_base, theirs, base, data.shapes, name="pretraining")
     theirs.close()
-    _begun[_key(base, data.shapes)] = ours
+    _begun[key] = ours
 
 
 def pretrained(

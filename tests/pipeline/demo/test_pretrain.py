@@ -118,6 +118,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> BaseProcess:
     """One that pretrains the base."""
     monkeypatch.setattr(pretrain, "cores", lambda: 2)
     pretrain.begin(BASE, DATA)
+    pretrain.begin(BASE, DATA)
     (found,) = multiprocessing.active_children()
     return found
 
