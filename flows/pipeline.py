@@ -28,7 +28,7 @@ from soup.config.params import Params
 @deployed_flow("pipeline")
 def pipeline(params: FlowParams | None = None) -> Record:
     """Fine-tune many ways, average what helps, prove it on test and shifts, register it."""
-    params, begun = params or default_params(), time.monotonic()
+    params = params or default_params()
     if not time_spent.of_process:
         time_spent.restart()
     with report_outcome(params) as succeeded:
@@ -38,7 +38,7 @@ def pipeline(params: FlowParams | None = None) -> Record:
         for name in params.studies:
             make(name, params)
         commit_to_dvc(params)
-        summary(params, records, time.monotonic() - begun)
+        summary(params, records, time.monotonic() - time_spent.zero)
         succeeded(records)
     return records
 
