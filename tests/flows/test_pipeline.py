@@ -23,7 +23,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "greedy soup" in ran.stderr
     assert "mean of shifts" in ran.stderr
-    (began,) = re.findall(r"^report +([\d.]+) ", ran.stderr, re.M)
+    (began,) = re.findall(r"^report +([\d.]+) +[\d.]+ +\d+%", ran.stderr, re.M)
     (took,) = re.findall(r"This run took (\d+) s", ran.stderr)
     assert float(began) <= float(took) + 0.5  # both count from the start of the process
     return root
