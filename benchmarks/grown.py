@@ -151,7 +151,8 @@ def _sweep(
         run_ids.append(run_id)
         digests.append(digest)
     for table, rows in batch.items():
-        connection.execute(table.insert(), rows)
+        if rows:
+            connection.execute(table.insert(), rows)
     return Grown(parent, tuple(run_ids), tuple(digests))
 
 

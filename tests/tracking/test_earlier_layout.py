@@ -3,6 +3,7 @@ own copy of the old modules is never mixed with the new ones."""
 
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from soup.models import build
 from soup.serving import Classifier
 from soup.tracking import Store, Version, copy, fetch, register, version
 from tests import checkouts
+from tests.forked import Forks, forks
 from tests.registries import open_store
 from tests.worlds import architecture, put
 
@@ -163,9 +165,16 @@ def test_it_is_promoted_shown_rolled_back_and_copied(
     np.testing.assert_allclose(predictions(folder), ANSWERS, rtol=0, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def with_mlflow() -> Iterator[Forks]:
+    """Programs that begin with nothing of ours."""
+    with forks("torch", "timm", "mlflow.pyfunc") as made:
+        yield made
+
+
 @pytest.mark.parametrize("imported", [True, False])
 def test_mlflow_loads_it_with_all_modules_of_one_layout(
-    store: Store, old: Version, tmp_path: Path, imported: bool
+    store: Store, old: Version, with_mlflow: Forks, tmp_path: Path, imported: bool
 ) -> None:
     """MLflow puts the model's own modules first on the path; those imported already stay."""
     code = (
@@ -180,9 +189,9 @@ def test_mlflow_loads_it_with_all_modules_of_one_layout(
         "print(json.dumps([files, [[*r.values()] if isinstance(r, dict) else r for r in rows]]))\n"
     )
     (tmp_path / "images").write_bytes(pickle.dumps(images()))
-    ran = checkouts.run(tmp_path, "python", "-c", code, PYTHONPATH=str(checkouts.REPO))
-    assert ran.returncode == 0, ran.stderr
-    files, answers = json.loads(ran.stdout.splitlines()[-1])
+    ran = with_mlflow.python(code)
+    assert ran.code == 0, ran.err
+    files, answers = json.loads(ran.out.splitlines()[-1])
     if imported:
         assert all(file.startswith(f"{checkouts.REPO}/soup/") for file in files)
         np.testing.assert_allclose(answers, ANSWERS, rtol=0, atol=1e-6)

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import grown
 from soup.cli import main
 from soup.cli.champion_table import row_of
 from soup.pipeline.stages.register import _description
@@ -152,13 +152,14 @@ def gate(_: Any) -> Decision:
 def test_postgresql_takes_a_soup_of_a_thousand_ingredients_and_all_that_is_done_with_it(
     served: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def made(number: int) -> str:
-        run = served.start("ingredient", f"ft-{number}", f"ft-{number}", {"base": "b"}, {"lr": 0.1})
-        served.end(run, failed="too long " * 1000 if number % 100 == 0 else "")
+    def made(name: str, failed: str, parent: str | None = None) -> str:
+        run = served.start("ingredient", name, name, {"base": "b"}, {"lr": 0.1}, parent)
+        served.end(run, failed=failed)
         return run
 
-    with ThreadPoolExecutor(4) as threads:
-        runs = [*threads.map(made, range(SWEEP))]
+    sweep = served.start("sweep", "sweep", "sweep")
+    (many,) = grown.grow(served.uri, (sweep, made("ft", "", sweep)), sweeps=1, each=SWEEP - 10)
+    runs = [*(made(f"failed-{number}", "too long " * 1000) for number in range(10)), *many.run_ids]
     run, text, _ = soup_of(served, runs, 400)
     served.log_inputs(run, model_ids=[f"m-{number:032x}" for number in range(SWEEP)])
     (soup,) = served.get([run])
