@@ -49,6 +49,7 @@ def refused(target: Target, folder: Path, case: bytes) -> str:
         Fault: the target raised another error, wrote something, or its message is unfit.
     """
     path = folder / target.file
+    path.unlink(missing_ok=True)  # writing over a file's contents would wait for the disk
     path.write_bytes(case)
     before = listing(folder)
     try:

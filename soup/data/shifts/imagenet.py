@@ -44,6 +44,11 @@ def wnids() -> tuple[str, ...]:
 
 
 @cache
+def _positions() -> Mapping[str, int]:
+    return {wnid: position for position, wnid in enumerate(wnids())}
+
+
+@cache
 def _names() -> tuple[Mapping[str, set[int]], Mapping[str, set[int]]]:
     """Two tables, name -> positions: the primary names of the classes, and their other names.
 
@@ -72,7 +77,7 @@ def _plain(name: str) -> str:
 def position(name: str) -> int | None:
     """The position of the class with a wnid or name; None for no class or several ('crane')."""
     if WNID.fullmatch(name):
-        return wnids().index(name) if name in wnids() else None
+        return _positions().get(name)
     for names in _names():
         if positions := names.get(_plain(name)):
             return min(positions) if len(positions) == 1 else None
