@@ -49,7 +49,7 @@ from soup.studies.model import Model
 from soup.studies.other_data import ZERO_SHOT
 from soup.studies.study import BASE
 from soup.weights.checkpoint import Checkpoint, save
-from soup.weights.mapping import LazyWeights, Reader
+from soup.weights.mapping import LazyWeights, Reader, Spec
 
 FINE_TUNES, EXAMPLES, CLASSES, SIZE = 72, 12, 10, 32
 OTHERS = 6  # fine-tunes on other data: those of the paper
@@ -72,15 +72,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
 class Generated(LazyWeights):
     """A fine-tune that is made when it is read: the start and itself some places on, averaged."""
 
-    def __init__(self, start: Checkpoint, number: int) -> None:
-        self._start, self._number, self.specs = start, number, start.specs
+    def __init__(self, start: Mapping[str, Tensor], specs: Mapping[str, Spec], number: int) -> None:
+        """
+        Args:
+            start: mapped from a file, so that its pages are the system's.
+        """
+        self._start, self._number, self.specs = start, number, specs
 
     def __getitem__(self, name: str) -> Tensor:
         spec = self.specs[name]
         return self.reader(name)(0, math.prod(spec.shape)).view(spec.shape)
 
     def reader(self, name: str) -> Reader:
-        flat = self._start[name].flatten()  # mapped, so that its pages are the system's
+        flat = self._start[name].flatten()
 
         def read(first: int, last: int) -> Tensor:
             begin = (first + self._number + 1) % len(flat)
@@ -156,11 +160,12 @@ def _sweep(
     labels = np.arange(EXAMPLES) % CLASSES
     names = [f"ft-{number:03}" for number in range(fine_tunes - averages)]
     names += [f"ft-{number:03}-ema-0.99" for number in range(averages)]
+    mapped = {name: start[name] for name in start}
     models = {BASE: Model(BASE, start, of_value(BASE))}
     for number, name in enumerate(names):
         settings = {"lr": [1e-5, 3e-5, 1e-4][number % 3], "seed": number // 3, "augment": "none"}
         settings |= {"epochs": 1, "batch_size": 4}
-        weights, kept = Generated(start, number), partial(_heldout, labels, number)
+        weights, kept = Generated(mapped, start.specs, number), partial(_heldout, labels, number)
         models[name] = Model(name, weights, of_value(name), settings, kept)
     predictor = Predictor(network, architecture.model, EXAMPLES, bf16=False, recalibration=None)
     sets = {name: Noise(name, labels, size) for name in ("train", "heldout", "test", "sketch")}
