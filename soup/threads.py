@@ -23,7 +23,9 @@ def available() -> int:
 
     So `OMP_NUM_THREADS` and `torch.set_num_threads` limit lanes as they limit torch.
     """
-    return getattr(_here, "lanes", None) or min(torch.get_num_threads(), cores())
+    lanes: int | None = getattr(_here, "lanes", None)
+    threads = torch.get_num_threads()
+    return lanes or (1 if threads == 1 else min(threads, cores()))  # `cores` reads files
 
 
 def dealt(

@@ -15,8 +15,9 @@ from soup.studies.soup_ensemble import STUDY, draw, inverse_temperature, spread
 from tests.studies.sweeps import Predictions, accuracy, literal, sweep
 
 
-def loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of logits (..., examples, classes), (...)."""
+    return -log_softmax(logits, axis=-1)[..., np.arange(len(labels)), labels].mean(axis=-1)
 
 
 def test_losses_and_the_approximation_are_those_of_the_formula(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_losses_and_the_approximation_are_those_of_the_formula(tmp_path: Path) -
 
         held = at(0.5, "heldout"), bench.sets["heldout"].labels
         grid = np.exp(np.linspace(-2, 2, 4001))
-        b = grid[np.argmin([loss(factor * held[0], held[1]) for factor in grid])]
+        b = grid[np.argmin(loss(grid[:, None, None] * held[0], held[1]))]
         assert row["inverse_temperature"] == pytest.approx(b, rel=0.01)
         labels = bench.sets["test"].labels
         soup, ensemble = loss(b * at(0.5), labels), loss(b * (at(0) + at(1)) / 2, labels)
