@@ -17,7 +17,7 @@ from soup.files import of_file
 from soup.models import build
 from soup.serving import Classifier
 from soup.tracking import Store, Version, copy, fetch, register, version
-from tests import checkouts
+from tests import checkouts, homes
 from tests.forked import Forks, forks
 from tests.registries import open_store
 from tests.worlds import architecture, put
@@ -158,7 +158,7 @@ def test_it_is_promoted_shown_rolled_back_and_copied(
     champion("rollback", "--why", "the old one is better")
     assert version(store, "old", "champion").number == old.number
     assert "the old one is better" in champion("show", "--json")
-    away = Store(f"sqlite:///{tmp_path}/away.db", "away", tmp_path / "away")
+    away = Store(homes.tracking(tmp_path / "away"), "away", tmp_path / "away")
     copied = copy(store, old, away, "moved", tmp_path / "cache")
     assert json.loads(copied.tags["files"]) == json.loads(old.tags["files"])
     folder = fetch(away, copied, tmp_path / "here")

@@ -13,6 +13,7 @@ import pytest
 from soup.tracking import Store, TrackingError
 from soup.tracking.experiment import link
 from soup.tracking.server_check import answers, without_artifacts
+from tests import homes
 
 MAJOR, MINOR = mlflow.__version__.split(".")[:2]
 
@@ -124,7 +125,7 @@ def test_a_bucket_that_the_server_cannot_read_is_told_before_anything_is_trained
     server.status, server.text = status, json.dumps({"error_code": "X", "message": message})
     said = without_artifacts(server.uri, "1")
     assert f"{server.uri} cannot read the store of its artifacts ({message})" in said
-    Store(f"sqlite:///{tmp_path}/mlflow.db", "tests", tmp_path).require_artifacts()
+    Store(homes.tracking(tmp_path), "tests", tmp_path).require_artifacts()
 
 
 def test_a_server_without_artifacts_of_its_own_is_no_error(server: Server) -> None:
