@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +20,7 @@ from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.safetensors_header import Malformed, parse_header
 from soup.weights.shards import CheckpointError
 from tests.files import different, sharded
+from tests.forked import Forks
 from tests.strategies import alike
 
 
@@ -141,16 +140,16 @@ def test_a_pickle_is_not_opened_but_told_how_to_be_converted(tmp_path: Path) -> 
         Checkpoint(tmp_path / "model.pt")
 
 
-def test_files_are_averaged_in_the_memory_of_a_block(tmp_path: Path) -> None:
+def test_files_are_averaged_in_the_memory_of_a_block(with_torch: Forks, tmp_path: Path) -> None:
     # In a process of its own, for what this one holds is not known.
     script = """
 import sys, torch, soup
 def private():
     lines = dict(line.split(":") for line in open("/proc/self/status"))
     return int(lines["RssAnon"].split()[0]) * 1024
-paths = sys.argv[1:4]
+*paths, out = sys.argv
 torch.zeros(1 << 20).add_(1).isfinite()  # torch's threads and their stacks
-soup.save(soup.average([soup.Checkpoint(paths[0])]), sys.argv[4])
+soup.save(soup.average([soup.Checkpoint(paths[0])]), out)
 before = private()
 peak = 0
 average = soup.average([soup.Checkpoint(p) for p in paths])
@@ -161,7 +160,7 @@ def watched(self, names):
         peak = max(peak, private())
         yield part
 type(average).blocks = watched
-soup.save(average, sys.argv[4])
+soup.save(average, out)
 print(peak - before)
 """
     if not Path("/proc/self/status").exists():
@@ -169,9 +168,12 @@ print(peak - before)
     for index in range(3):
         save({f"w{i}": torch.rand(5_000_000) for i in range(3)}, tmp_path / f"{index}.safetensors")
     files = [str(tmp_path / f"{index}.safetensors") for index in range(3)]
-    command = [sys.executable, "-c", script, *files, str(tmp_path / "out.safetensors")]
-    used = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert int(used) < 20e6  # one tensor of one of them alone has as many bytes, one model 60e6
+    ended = with_torch.python(script, *files, tmp_path / "out.safetensors")
+    assert ended.code == 0, ended.err
+    print("USED", ended.out)
+    assert (
+        int(ended.out) < 20e6
+    )  # one tensor of one of them alone has as many bytes, one model 60e6
 
 
 def test_the_digest_is_that_of_the_file_and_of_shards_that_of_their_list(tmp_path: Path) -> None:
