@@ -40,6 +40,7 @@ DEPLOYED = ("tests/flows/test_deployment.py", "tests/ui/test_doors.py", "tests/u
 SERVED = (
     "tests/services/test_logging_clients.py",
     "tests/services/test_refusals.py",
+    "tests/infra/test_monitoring.py",
     "tests/services/test_services.py",  # the last, for it kills them and gives them a bucket
 )
 GROUPS = (PLAIN, DEPLOYED, SERVED)

@@ -9,12 +9,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +20,14 @@ import yaml
 
 from flows.monitoring.prometheus import FOLDER, export_outcome, export_sweep
 from flows.monitoring.sweep_state import SweepState
-from tests.checkouts import REPO, environment
+from tests.checkouts import REPO
 from tests.servers import free_port
+from tests.services.started import Services, missing
 from tests.waiting import until
 
 MONITORING = REPO / "infra" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/modelsoup.json").read_text())
+asks_services = pytest.mark.skipif(bool(missing()), reason=missing() or "all is installed")
 OURS = re.compile(r"\b(?:modelsoup|mlflow|prefect|node|process)_[a-z_]+|\bup\b")
 
 
@@ -78,14 +78,17 @@ def answered(ready: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prometheus(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Everything that infra/monitoring/prometheus.yaml reads, with credentials, and Prometheus."""
     programs = ("prometheus", "prometheus-node-exporter")
-    missing = [name for name in programs if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"Debian's {', '.join(missing)} is not installed")
+    if lacking := [name for name in programs if shutil.which(name) is None]:
+        pytest.skip(f"Debian's {', '.join(lacking)} is not installed")
     root = tmp_path_factory.mktemp("monitoring")
-    ports = {name: free_port() for name in ("mlflow", "prefect", "node-exporter", "prometheus")}
+    ports = {name: str(free_port()) for name in ("node-exporter", "prometheus")}
+    known = {}
+    for name in ("mlflow", "prefect"):
+        ports[name] = services.ports[f"{name.upper()}_PORT"]
+        known[name] = services.remembered[f"{name.upper()}_PASSWORD"]
     state = SweepState({"ft-000": 10, "ft-001": 10}, 4)
     state.step("ft-000", 5, {"heldout/accuracy": 0.5})
     with pytest.MonkeyPatch.context() as patch:
@@ -93,13 +96,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         export_sweep("shapes", state, running=True)
         export_outcome("shapes", succeeded=True)
         export_outcome("shapes", succeeded=False)
-    password = "correct-horse-battery"
-    (root / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{root}/auth.db\n"
-        f"admin_username = modelsoup\nadmin_password = {password}\n"
-    )
     text = (MONITORING / "prometheus.yaml").read_text()
-    for name in ("mlflow", "prefect"):
+    for name, password in known.items():
         (root / f"{name}_password").write_text(password)
         text = text.replace(f"secrets/{name}_password", f"{root}/{name}_password")
     for target in ("mlflow:5000", "prefect:4200", "node-exporter:9100"):
@@ -108,26 +106,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     text = text.replace("scrape_interval: 15s", "scrape_interval: 5s\n  scrape_timeout: 5s")
     (root / "prometheus.yaml").write_text(text)
     shutil.copy(MONITORING / "alerts.yaml", root)
-    more = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(root / "auth.ini"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "test",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PREFECT_SERVER_METRICS_ENABLED": "true",
-        "PREFECT_SERVER_API_AUTH_STRING": f"modelsoup:{password}",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    here = ["--host=127.0.0.1", "--port"]
-    bin_ = Path(sys.executable).parent
     commands = {
-        "mlflow": [
-            bin_ / "mlflow", "server", "--app-name", "basic-auth", *here, ports["mlflow"],
-            "--workers", "1", "--backend-store-uri", f"sqlite:///{root}/mlflow.db",
-            "--expose-prometheus", root / "exposed",
-        ],
-        "prefect": [bin_ / "prefect", "server", "start", *here, ports["prefect"]],
         "node-exporter": [
             "prometheus-node-exporter", "--collector.disable-defaults", "--collector.textfile",
             f"--collector.textfile.directory={root}/metrics",
@@ -144,21 +123,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             with (root / f"{name}.log").open("wb") as log:
                 started.append(
                     subprocess.Popen(
-                        [str(part) for part in command],
-                        env=environment(root, **more),
-                        cwd=root,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
+                        command, cwd=root, stdout=log, stderr=log, start_new_session=True
                     )
                 )
-        health = {"mlflow": "/health", "prefect": "/api/ready", "prometheus": "/-/ready"}
-        for name, path in health.items():
-            url = f"http://127.0.0.1:{ports[name]}{path}"
-            answered(lambda url=url: bool(get(url, f"modelsoup:{password}")), name)
+        answered(lambda: bool(get(f"http://127.0.0.1:{ports['prometheus']}/-/ready")), "prometheus")
         # A request for its metrics to tell of, and a login that is refused.
         for path in ("/metrics", "/api/2.0/mlflow/experiments/search?max_results=1"):
-            get(f"http://127.0.0.1:{ports['mlflow']}{path}", f"modelsoup:{password}")
+            get(f"http://127.0.0.1:{ports['mlflow']}{path}", f"modelsoup:{known['mlflow']}")
         for name, path in (("mlflow", "/metrics"), ("prefect", "/api/metrics")):
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 get(f"http://127.0.0.1:{ports[name]}{path}")
@@ -175,6 +146,7 @@ def ask(prometheus: str, query: str) -> list[dict[str, Any]]:
     return found
 
 
+@asks_services
 @pytest.mark.slow
 def test_all_that_is_scraped_answers(prometheus: str) -> None:
     scraped = ["1"] * 3
@@ -185,6 +157,7 @@ def test_all_that_is_scraped_answers(prometheus: str) -> None:
     assert [r["value"][1] for r in errors] == ["0"]
 
 
+@asks_services
 @pytest.mark.slow
 def test_every_panel_and_every_alert_asks_for_what_is_exported(prometheus: str) -> None:
     for query in queries():
@@ -196,6 +169,7 @@ def test_every_panel_and_every_alert_asks_for_what_is_exported(prometheus: str) 
             answered(lambda name=name: bool(ask(prometheus, name)), why)
 
 
+@asks_services
 @pytest.mark.slow
 def test_the_test_above_can_fail(prometheus: str) -> None:
     assert ask(prometheus, "modelsoup_sweep_nothing") == []
