@@ -113,18 +113,6 @@ def test_two_processes_answer_many_at_once_and_end_when_they_are_told(
     assert "leaked" not in log  # libraries say so where a process is taken apart while it shares
 
 
-def test_ctrl_c_ends_all_processes(model: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, model, "--workers", 2) as server:
-        address = server.address()
-        until(lambda: len(server.workers()) == 2, "two processes")
-        assert ask(address, [encoded(1)])[0]["label"] in COLOURS
-        workers = server.workers()
-        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
-        assert server.process.wait(300) == 0
-        assert not any(map(alive, workers))
-        assert "Traceback" not in server.log()
-
-
 def test_a_process_that_dies_is_replaced_and_none_outlives_the_first(
     model: Path, tmp_path: Path
 ) -> None:

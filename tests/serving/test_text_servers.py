@@ -15,7 +15,7 @@ from soup.serving import TextClassifier
 from soup.tracking import save_pyfunc
 from tests import checkouts
 from tests.servers import free_port
-from tests.serving.test_command import serving
+from tests.serving.test_command import alive, serving
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def require_the_model_s_answers(address: str, classifier: TextClassifier) -> Non
         assert shares == pytest.approx(wanted, abs=1e-5)
 
 
-def test_soup_serve_answers_sentences_and_pairs_in_several_processes(
+def test_soup_serve_answers_sentences_and_pairs_in_processes_that_ctrl_c_ends(
     model: Path, text_soup: Path, tmp_path: Path
 ) -> None:
     classifier = TextClassifier(text_soup)
@@ -60,8 +60,10 @@ def test_soup_serve_answers_sentences_and_pairs_in_several_processes(
             require_the_model_s_answers(address, classifier)
         mixed = answers(address, [ASKED[0], PAIRS[0], ""])
         assert [bool(row["error"]) for row in mixed] == [False, False, True]
-        server.process.send_signal(signal.SIGTERM)
+        workers = server.workers()
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
         assert server.process.wait(300) == 0
+        assert not any(map(alive, workers))
         log = server.log()
     assert ", 3 texts, 0 refused" in log
     assert "Traceback" not in log
