@@ -3,8 +3,8 @@
 The description of a model may come from other people, and its numbers may ask for any amount of
 memory. So a model is built twice: first, within limits, as an outline on the device `meta`, where
 tensors have shapes but no data; then, if the weights fit the outline, in memory, which the weights
-fill. The second build skips the initialisation of parameters, which would take most of the time.
-Buffers are computed as usual, because some of them are in no file (position tables, for example).
+fill. Both builds skip the initialisation of parameters, which would take most of the time. Buffers
+are computed as usual, because some of them are in no file (position tables, for example).
 """
 
 import threading
@@ -56,7 +56,8 @@ def outline(make: Make, name: str) -> nn.Module:
         if size > limits.MODEL_BYTES:
             raise _too_large(name, f"more than {limits.MODEL_BYTES:,} bytes", "MODEL_BYTES")
 
-    with _watched(count), torch.device("meta"):
+    # There are no numbers to initialise, and to try it takes most of the time.
+    with _watched(count), torch.device("meta"), _NoInitialisation():
         model = _made(make)
     kept = model.state_dict().keys()
     computed = sum(b.nbytes for n, b in model.named_buffers() if n not in kept)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from soup import limits
 from soup.models import Architecture, ModelError, build, building, load_weights, outline
@@ -187,6 +188,25 @@ def test_shared_parameters_stay_shared_and_unlisted_ones_are_initialised() -> No
     torch.manual_seed(0)
     hidden = outline.without_numbers(Hidden, outline.outline(Hidden, "hidden"))
     assert torch.equal(hidden.one.bias, wanted)
+
+
+def test_no_parameter_of_an_outline_is_initialised() -> None:
+    class Tables(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.register_buffer("table", torch.zeros(2).fill_(1))
+
+    class Called(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+            names.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    names: list[str] = []
+    with Called():
+        made = outline.outline(Tables, "tables")
+    assert made.weight.is_meta
+    assert "fill_" in names  # buffers are computed
+    assert "uniform_" not in names
 
 
 def test_a_file_is_read_in_parts_and_not_mapped(
