@@ -24,7 +24,7 @@ from soup.config.params import parse
 from soup.pipeline.demo import shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, study
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 
 SIZES = {"train": 4000, "test": 4000, "sketch": 4000}
 UNSEEN, *SEEN = shapes.SHAPES[:5]
@@ -74,7 +74,7 @@ def fine_tuned(root: Path, shape: str, clip: tuple[str, str]) -> Project:
     project = Project(root, parse(given), {"flow_run": "none"})
     for stage in (prepare, base, probe):
         record(project, stage.__name__.rpartition(".")[2], stage.run(project))
-    sweep = Sweep.open(project, code="example", threads=1)
+    sweep = open_sweep(project, code="example", threads=1)
     outcomes: dict[str, dict[str, str] | BaseException] = {
         name: sweep.run(name, ("cpu",), Quiet()) for name in sweep.steps
     }

@@ -37,7 +37,7 @@ from soup.models.transforms import image_input
 from soup.pipeline.demo import shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from soup.recipes.blending import from_base
 from soup.train.fork_server import start_fork_server
 from soup.weights.checkpoint import Checkpoint, save
@@ -168,7 +168,7 @@ def run(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     project = Project(root, parse(parameters(config, weights)), {"flow_run": "none"})
     for stage in (prepare, base, probe):
         record(project, stage.__name__.rpartition(".")[2], stage.run(project))
-    sweep = Sweep.open(project, code="example", threads=1)
+    sweep = open_sweep(project, code="example", threads=1)
     outcomes: dict[str, dict[str, str] | BaseException] = {
         name: sweep.run(name, ("cpu",), Quiet()) for name in sweep.steps
     }

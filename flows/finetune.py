@@ -37,12 +37,12 @@ def finetune(params: FlowParams) -> Record:
     with time_spent.importing():
         from flows.runners.choose import chosen, threads_here
         from flows.runners.local import warm
+        from soup.pipeline.sweep.opening import open_sweep
         from soup.pipeline.sweep.recording import still_valid
-        from soup.pipeline.sweep.sweep import Sweep
 
     def work(project: Project, stage: Stage) -> dict[str, Any]:
         warm(params)
-        sweep = Sweep.open(project, stage.code, threads_here(params))
+        sweep = open_sweep(project, stage.code, threads_here(params))
         batch, score = params.sweep.batch_size, sweep.score.name
         progress = SweepProgress(
             sweep.steps, batch, display(), params.experiment, score, project.unit

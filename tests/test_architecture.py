@@ -32,7 +32,7 @@ CARRIERS = (
     "soup.threads",  # results do not depend on their number
     "soup.tracking",
 )
-ENTRIES = {"finetune": "soup.pipeline.sweep.sweep"}  # the others' are their own modules
+ENTRIES = {"finetune": "soup.pipeline.sweep.opening"}  # the others' are their own modules
 # Carriers that make what a stage is for: which fine-tunes there are, and the page.
 MAKERS = {
     "finetune": {"soup.config", "soup.pipeline.sweep"},

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from soup.config.params import parse
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 
 CLASSES = tuple("abcdefg")
 # In the last the answers count as too large for runs to store.
@@ -108,7 +108,7 @@ def main() -> None:
     made.out.mkdir(parents=True)
     for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):
         record(made, name, stage.run(made))
-    sweep = Sweep.open(made, code="code", threads=1)
+    sweep = open_sweep(made, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(made, "finetune", sweep.close(outcomes))
     answer: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from soup.errors import BadInput
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage
 from soup.pipeline.sweep.devices import groups, locked_gpus
+from soup.pipeline.sweep.opening import open_sweep
 from soup.pipeline.sweep.sweep import Sweep
 
 _hosts_mlflow = os.environ.get("MLFLOW_TRACKING_URI")  # what `_opened` sets is not the host's
@@ -103,7 +104,7 @@ def _opened(root: str, folder: str) -> tuple[Sweep, Compute]:
     project.store().get([job.sweep])
     compute = params.compute
     share = groups(compute.model_copy(update={"slots": None}), runs=params.sweep.runs)
-    sweep = Sweep.open(project, code, job.threads or share.threads)
+    sweep = open_sweep(project, code, job.threads or share.threads)
     if sweep.run_id != job.sweep:
         raise HostDiffers(
             f"the split or the initialisation in {root}/out/{params.experiment} is not that of "

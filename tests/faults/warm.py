@@ -27,7 +27,7 @@ def main() -> None:
     import soup.pipeline.stages.evaluate
     import soup.pipeline.stages.register
     import soup.pipeline.stages.report
-    import soup.pipeline.sweep.sweep  # noqa: F401
+    import soup.pipeline.sweep.opening  # noqa: F401
     from soup.files import of_code
 
     of_code("soup.data", "soup.evaluation", "soup.models", "soup.recipes", "soup.weights")

@@ -9,7 +9,7 @@ from soup import tracking
 from soup.config.params import parse
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, prepare, probe
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from tests import checkouts, homes, worlds
 
 
@@ -46,7 +46,7 @@ def probed(root: Path, norm_layer: str = "groupnorm1", **changes: Any) -> Projec
 
 def swept(project: Project) -> Project:
     """The project after its sweep."""
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
     return project

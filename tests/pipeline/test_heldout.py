@@ -15,7 +15,7 @@ from soup.data.loading.image_store import ImageStore
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register
 from soup.pipeline.stages.evaluate_version import evaluate as evaluate_version
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from tests.pipeline.projects import Silent, record
 from tests.pipeline.sweep.test_imported_pool import pool
 from tests.worlds import draw, job, world
@@ -51,7 +51,7 @@ def test_a_fine_tune_has_the_limit_of_its_parameters(tmp_path: Path) -> None:
 
 
 def imported(project: Project) -> dict[str, Any]:
-    opened = Sweep.open(project, "code", threads=1)
+    opened = open_sweep(project, "code", threads=1)
     return opened.close({name: opened.run(name, ("cpu",), Silent()) for name in opened.steps})
 
 

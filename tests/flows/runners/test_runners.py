@@ -29,6 +29,7 @@ from soup.pipeline.project import Project
 from soup.pipeline.stage_record import stage
 from soup.pipeline.sweep.devices import Capacity
 from soup.pipeline.sweep.fine_tunes import FineTune
+from soup.pipeline.sweep.opening import open_sweep
 from soup.pipeline.sweep.sweep import Sweep
 from soup.train.finetune import finetune, folder_of
 from tests import checkouts, gates
@@ -149,7 +150,7 @@ def holders(file: Path) -> list[int]:
 def swept(project: Project, watcher: Killer, share: float = 0.0) -> tuple[Sweep, dict[str, Any]]:
     """Run a sweep as the flow does, but for its record; a share of each run first, if asked to."""
     code = stage("finetune", project.params, project.root).code
-    sweep = Sweep.open(project, code, 1)
+    sweep = open_sweep(project, code, 1)
     folder = sweep.parts[watcher.victim].folder.resolve()
     with choose.chosen(project, code, sweep, watcher) as runner:
         if share:
@@ -210,7 +211,7 @@ def test_a_host_that_differs_says_how_before_it_trains(
     project: Project, changed: dict[str, Any], says: str
 ) -> None:
     code = stage("finetune", project.params, project.root).code
-    job = JobFile.of(project, code, Sweep.open(project, code, 1), Capacity(1, "cpu", 1, 1))
+    job = JobFile.of(project, code, open_sweep(project, code, 1), Capacity(1, "cpu", 1, 1))
     root = str(project.root)
     for wrong in (True, False):
         folder = (replace(job, **changed) if wrong else job).write(project)

@@ -17,7 +17,7 @@ from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from soup.train.finetune import finetune
 from soup.train.fork_server import start_fork_server
 from tests import homes, text_worlds
@@ -54,7 +54,7 @@ def cooked(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which everything up to the report is done."""
     start_fork_server("transformers")
     project = prepared(tmp_path_factory.mktemp("writer"))
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
     record(project, "cook", cook.run(project, "cook"))

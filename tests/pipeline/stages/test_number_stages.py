@@ -30,7 +30,7 @@ from soup.pipeline.stages import (
     register,
     report,
 )
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from soup.train.finetune import finetune
 from soup.train.fork_server import start_fork_server
 from soup.train.linear_probe import fit_numbers
@@ -62,7 +62,7 @@ def cooked(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which everything up to the report is done."""
     start_fork_server("transformers")
     project = prepared(tmp_path_factory.mktemp("numbers"), "bert")
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
     record(project, "cook", cook.run(project, "cook"))

@@ -22,7 +22,7 @@ from soup.pipeline import study_bench
 from soup.pipeline.project import Project
 from soup.pipeline.stage_record import read_record
 from soup.pipeline.stages import cook, evaluate, probe, register, report
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from soup.tracking import TrackingError, folders
 from tests.pipeline.projects import Silent, champion_of, record, swept_project
 
@@ -47,7 +47,7 @@ def test_nothing_before_evaluate_can_see_test_or_shifts(swept: Project, tmp_path
     shutil.rmtree(root / "data" / "test")
     shutil.rmtree(root / "data" / "dark")
     record(blind, "probe", probe.run(blind))
-    sweep = Sweep.open(blind, code="code", threads=1)
+    sweep = open_sweep(blind, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(blind, "finetune", sweep.close(outcomes))
     seeing, unseeing = cook.run(swept, "a"), cook.run(blind, "b")

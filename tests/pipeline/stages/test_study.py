@@ -18,7 +18,7 @@ from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report, study
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from soup.studies.point import mean, only
 from soup.train.fork_server import start_fork_server
 from tests import homes, text_worlds
@@ -63,7 +63,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Project:
     homes.tracking(root)
     for name, stage in (("prepare", prepare), ("base", base), ("probe", probe)):
         record(project, name, stage.run(project))
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
     return finished(project)

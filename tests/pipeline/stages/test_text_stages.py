@@ -26,7 +26,7 @@ from soup.pipeline.evaluation_sets import sets_of
 from soup.pipeline.heldout import heldout_of
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, register, report
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from soup.recipes.learned import learned
 from soup.tracking.ingredients import ingredients
 from soup.train.finetune import Job, finetune
@@ -56,7 +56,7 @@ def cooked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A project in which everything up to the report is done."""
     start_fork_server("transformers")
     project = prepared(tmp_path_factory.mktemp(request.param), request.param)
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     outcomes = {name: sweep.run(name, ("cpu",), Silent()) for name in sweep.steps}
     record(project, "finetune", sweep.close(outcomes))
     record(project, "cook", cook.run(project, "cook"))

@@ -17,7 +17,7 @@ from soup.models import Architecture, build
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
 from soup.pipeline.sweep.imported_pool import hyperparameters, listing, other_inputs, pool_files
-from soup.pipeline.sweep.sweep import Sweep
+from soup.pipeline.sweep.opening import open_sweep
 from tests import checkouts, worlds
 from tests.pipeline.projects import Silent, record
 
@@ -136,7 +136,7 @@ def test_an_imported_pool_is_cooked_and_evaluated_like_a_sweep(tmp_path: Path) -
     project = _prepared(tmp_path, 4)
     told = {f"model_{k}": {"lr": 10.0**-k, "wd": 0.1, "aug": None} for k in range(1, 4)}
     (tmp_path / "pool" / "hparam_info.json").write_text(json.dumps(told))
-    opened = Sweep.open(project, "code", threads=1)
+    opened = open_sweep(project, "code", threads=1)
     outcomes: dict[str, dict[str, str] | BaseException] = {
         name: opened.run(name, ("cpu",), Silent()) for name in opened.steps
     }
@@ -151,13 +151,13 @@ def test_an_imported_pool_is_cooked_and_evaluated_like_a_sweep(tmp_path: Path) -
         == json.loads((project.out / "probe.json").read_text())["errors"]
     )
 
-    again = Sweep.open(project, "code", threads=1)
+    again = open_sweep(project, "code", threads=1)
     assert again.run_id == opened.run_id
     assert {name: again.run(name, ("cpu",), Silent()) for name in again.steps} == outcomes
     described = tmp_path / "out" / "tiny" / "probe" / "model.json"
     text = described.read_text()
     described.write_text(text.replace("bicubic", "bilinear"))
-    assert Sweep.open(project, "code", threads=1).finished == {}  # scored as another model would be
+    assert open_sweep(project, "code", threads=1).finished == {}  # scored as another model would be
     described.write_text(text)
 
     cooked = cook.run(project, "c")
@@ -177,7 +177,7 @@ def test_checkpoints_that_do_not_fit_the_base_are_all_named_before_one_is_scored
     torch.save({"fc.weight": torch.ones(2, 3)}, tmp_path / "pool" / "model_1.pt")
     (tmp_path / "pool" / "model_3.pt").write_bytes(b"cut short")
     with pytest.raises(BadInput) as caught:
-        Sweep.open(project, "code", threads=1)
+        open_sweep(project, "code", threads=1)
     text = str(caught.value)
     assert "model_1:\n  missing: " in text
     assert "they look like none of the known families (2 classes); the model is a CLIP's" in text

@@ -14,6 +14,7 @@ from soup.pipeline.project import Project
 from soup.pipeline.sweep import fine_tunes
 from soup.pipeline.sweep import sweep as sweep_module
 from soup.pipeline.sweep.ingredient_runs import IngredientRuns
+from soup.pipeline.sweep.opening import open_sweep
 from soup.pipeline.sweep.part import SweepError
 from soup.pipeline.sweep.sampling import sample
 from soup.pipeline.sweep.sweep import Sweep
@@ -40,7 +41,7 @@ class Listening(Silent):
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Its sweep is done."""
     made = probed(tmp_path_factory.mktemp("project"))
-    sweep = Sweep.open(made, code="code", threads=1)
+    sweep = open_sweep(made, code="code", threads=1)
     record(
         made, "finetune", sweep.close({n: sweep.run(n, ("cpu",), Silent()) for n in sweep.steps})
     )
@@ -51,7 +52,7 @@ def other(project: Project, **sweep: Any) -> Sweep:
     """Another sweep of the same project."""
     raw = parameters(project.root)
     params = parse(raw | {"sweep": raw["sweep"] | sweep})
-    return Sweep.open(replace(project, params=params), code="code", threads=1)
+    return open_sweep(replace(project, params=params), code="code", threads=1)
 
 
 def runs_of(project: Project) -> dict[str, str]:
@@ -60,7 +61,7 @@ def runs_of(project: Project) -> dict[str, str]:
 
 
 def test_a_sweep_opened_again_finds_every_fine_tune_finished(project: Project) -> None:
-    watcher, again = Listening(), Sweep.open(project, code="code", threads=1)
+    watcher, again = Listening(), open_sweep(project, code="code", threads=1)
     assert again.finished == {name: {name: runs_of(project)[name]} for name in again.steps}
     for name in again.steps:
         assert again.run(name, ("cpu",), watcher) == {name: runs_of(project)[name]}
@@ -68,10 +69,10 @@ def test_a_sweep_opened_again_finds_every_fine_tune_finished(project: Project) -
 
 
 def test_changed_code_is_another_ingredient(project: Project) -> None:
-    changed = Sweep.open(project, code="other code", threads=1)
+    changed = open_sweep(project, code="other code", threads=1)
     assert changed.run_id != json.loads((project.out / "finetune.json").read_text())["sweep"]
     digests = {part.digest for part in changed.parts.values()}
-    before = Sweep.open(project, code="code", threads=1)
+    before = open_sweep(project, code="code", threads=1)
     assert not digests & {part.digest for part in before.parts.values()}
     with pytest.raises(SweepError, match="all 1 fine-tunes failed, the last because boom"):
         changed.close({"ft-000": Failed("boom")})
@@ -84,26 +85,26 @@ def test_that_nothing_is_reused_is_told_with_the_number_of_what_could_have_been(
 ) -> None:
     told: list[str] = []
     listening = replace(project, say=told.append)
-    Sweep.open(listening, code="code of another version", threads=1)
+    open_sweep(listening, code="code of another version", threads=1)
     (line,) = told
     assert line.startswith("3 finished ingredients of this experiment are not reused: code, base")
     told.clear()
-    Sweep.open(listening, code="code", threads=1)  # all of this sweep are finished
+    open_sweep(listening, code="code", threads=1)  # all of this sweep are finished
     raw = parameters(project.root)
     longer = parse(raw | {"sweep": raw["sweep"] | {"runs": 4}})
-    Sweep.open(replace(listening, params=longer), code="code", threads=1)  # some are reused
+    open_sweep(replace(listening, params=longer), code="code", threads=1)  # some are reused
     assert told == []
 
 
 def test_a_changed_description_of_the_model_is_another_ingredient(project: Project) -> None:
-    before = Sweep.open(project, code="code", threads=1)
+    before = open_sweep(project, code="code", threads=1)
     description = project.out / "probe" / "model.json"
     text = description.read_text()
     changed = json.loads(text)
     changed["std"] = [0.3, 0.3, 0.3]
     try:
         description.write_text(json.dumps(changed))
-        after = Sweep.open(project, code="code", threads=1)
+        after = open_sweep(project, code="code", threads=1)
     finally:
         description.write_text(text)
     assert after.finished == {}
@@ -142,7 +143,7 @@ def test_what_ends_a_fine_tune_ends_its_run_with_the_reason(
 
 
 def test_the_run_of_a_sweep_says_what_was_searched(project: Project) -> None:
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     (run,) = project.store().get([sweep.run_id])
     assert run.params["base.model"] == project.params.base.model
     assert float(run.params["space.lr.max"]) == project.params.sweep.space.lr.max
@@ -152,7 +153,7 @@ def test_the_run_of_a_sweep_says_what_was_searched(project: Project) -> None:
 
 
 def test_all_hyperparameters_are_logged_with_the_run(project: Project) -> None:
-    sweep = Sweep.open(project, code="code", threads=1)
+    sweep = open_sweep(project, code="code", threads=1)
     (run,) = project.store().get([runs_of(project)["ft-000"]])
     expected = sweep.parts["ft-000"].params
     assert run.params == {name: str(value) for name, value in expected.items()}
@@ -168,7 +169,7 @@ def test_runs_of_a_sweep_have_its_data_sets_and_models_their_held_out_figures(
     project: Project,
 ) -> None:
     store = project.store()
-    sweep = Sweep.open(project, code="code", threads=1).run_id
+    sweep = open_sweep(project, code="code", threads=1).run_id
     for run_id in (sweep, *runs_of(project).values()):
         given = store.client.get_run(run_id).inputs.dataset_inputs
         assert {each.dataset.name: each.tags[0].value for each in given} == {
