@@ -44,7 +44,6 @@ def test_verbs_say_the_names_of_files_and_tensors(soup: Command, tmp_path: Path,
     assert (f"made the folder {out.parent}" in said.err) == bool(options)
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize(
     "arguments",
     [["recipes"], ["recipes", "learned"], ["study", "--list"], ["inspect"], ["compare"]],
@@ -54,21 +53,22 @@ def test_no_word_of_a_table_is_broken(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    width: int,
 ) -> None:
     models = candidates.models
     options = {"inspect": models, "compare": ["--on", candidates.heldout, *models]}
     given = ["soup", *arguments, *map(str, options.get(arguments[0], []))]
     monkeypatch.setattr(sys, "argv", given)
     shown = {}
-    for wide in (width, 2000):
-        monkeypatch.setattr(terminal.console, "width", wide)
+    for width in (2000, 60, 80, 120):
+        monkeypatch.setattr(terminal.console, "width", width)
         with contextlib.suppress(SystemExit):
             cli.main()
-        shown[wide] = capsys.readouterr().err
-    assert {*shown[width].split()} - {*shown[2000].split()} == set()
-    tables = [line for line in shown[width].splitlines() if line.endswith(" ")]
-    assert max(map(len, tables), default=0) <= width
+        shown[width] = capsys.readouterr().err
+    whole = {*shown.pop(2000).split()}
+    for width, text in shown.items():
+        assert {*text.split()} - whole == set(), width
+        tables = [line for line in text.splitlines() if line.endswith(" ")]
+        assert max(map(len, tables), default=0) <= width
 
 
 def test_no_code_writes_markup() -> None:

@@ -55,7 +55,8 @@ def test_runs_rank_by_held_out_errors_then_by_name_and_unscored_ones_are_left_ou
 
 
 def test_more_runs_than_one_query_takes_come_back_in_the_order_asked_for(store: Store) -> None:
-    ids = [store.start("x", f"many-{i}", f"{i}") for i in range(130)]
+    create = store.client.create_run
+    ids = [create(store.experiment_id, None, {}, f"{i}").info.run_id for i in range(130)]
     assert [run.run_id for run in store.get(ids[::-1])] == ids[::-1]
     with pytest.raises(TrackingError, match="has no run nobody"):
         store.get(["nobody"])
