@@ -9,8 +9,11 @@ from multiprocessing.connection import Connection
 
 
 def look(tell: Connection) -> None:
-    told = {"only here": "only.here" in sys.modules, "timm": "timm" in sys.modules}
-    tell.send(told | {"parent": os.getppid(), "looks for garbage": gc.isenabled()})
+    names = ("only.here", "timm", "transformers.modeling_utils")
+    tell.send(
+        {name: name in sys.modules for name in names}
+        | {"parent": os.getppid(), "looks for garbage": gc.isenabled()}
+    )
 
 
 if __name__ == "__main__":
@@ -20,7 +23,7 @@ if __name__ == "__main__":
     sys.modules["only.here"] = json  # which no new interpreter has
     reader, writer = os.pipe()  # as to a server that ends with this program
     gc.disable()
-    fork_server.fork_fork_server()
+    fork_server.fork_fork_server("transformers")
     os.close(writer)
     # A minute is for what never comes: where somebody else holds the other end.
     end = bool(select.select([reader], [], [], 60)[0]) and os.read(reader, 1) == b""

@@ -39,8 +39,9 @@ def test_it_has_what_the_program_imported_holds_none_of_its_pipes_and_ends_with_
     try:
         assert program.stdout is not None
         seen = json.loads(program.stdout.readline())
-        assert seen["only here"]
+        assert seen["only.here"]
         assert seen["timm"]
+        assert seen["transformers.modeling_utils"]
         assert seen["looks for garbage"]
         assert seen["end of pipe"]
         assert seen["parent"] != program.pid
