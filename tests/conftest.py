@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,14 @@ def pytest_collection() -> Generator[None, object, object]:
         # Extensions tell of what is left at the end as of leaks. Not before pytest has collected
         # the garbage of tests, which would look through all that was imported, too.
         atexit.register(gc.unfreeze)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What slow tests have forked begins with all that any of them needs: it is imported once."""
+    server = sys.modules.get("soup.train.fork_server")
+    if server and session.config.option.markexpr == "slow":
+        modules = ("soup.models.clip_models", "soup.models.transformers_models", "soup.tracking")
+        server.IMPORTED.extend(modules)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

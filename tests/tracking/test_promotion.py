@@ -23,6 +23,7 @@ from soup.tracking import (
     rolled_back,
     version,
 )
+from soup.train.fork_server import fork_server
 from tests.registries import open_store, registered
 from tests.waiting import PATIENCE
 
@@ -227,8 +228,7 @@ def test_of_promotions_at_once_each_sees_the_newer_champion_or_fails_clearly(
     store = open_store(tmp_path)
     for i in range(6):
         registered(store, "contended", range(20 - 3 * i))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # MLflow and torch are imported once, not six times
+    context = fork_server()
     pipes, processes = [], []
     for number in range(1, 7):
         own, theirs = context.Pipe()
