@@ -93,8 +93,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """What slow tests have forked begins with all that any of them needs: it is imported once."""
     server = sys.modules.get("soup.train.fork_server")
     if server and session.config.option.markexpr == "slow":
-        modules = ("soup.models.clip_models", "soup.models.transformers_models", "soup.tracking")
-        server.IMPORTED.extend(modules)
+        texts = ("soup.models.transformers_models", "transformers.modeling_utils")
+        server.IMPORTED.extend((*texts, "soup.models.clip_models", "soup.tracking"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
