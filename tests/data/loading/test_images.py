@@ -3,7 +3,6 @@
 import errno
 import shutil
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from soup.config.data import Data, HeldOut
 from soup.data.errors import Unreadable
 from soup.data.loading import images as module
 from soup.data.loading.image_store import ImageStore
-from soup.data.loading.images import Decode, Images, decoded, from_files, in_threads
+from soup.data.loading.images import Decode, Images, decoded, from_files
 from soup.data.loading.packed import training_images
 from soup.data.reading.limits import Limits
 from soup.data.sources.folders import DataError
@@ -281,24 +280,3 @@ def test_every_way_to_an_image_keeps_to_the_limits_of_the_store(
             way()
     enough = replace(low, limits=Limits(megapixels=0.001))
     assert len(training_images(enough, rows, CLASSES)) == len(rows)
-
-
-class Waking(ThreadPoolExecutor):
-    """Threads that count how often one of them is woken."""
-
-    woken = 0
-
-    def submit(self, *call: Any, **options: Any) -> Future[Any]:
-        self.woken += 1
-        return super().submit(*call, **options)
-
-
-@pytest.mark.parametrize(("items", "woken"), [(1000, 32), (20, 10), (3, 3), (0, 0)])
-def test_a_thread_takes_many_pictures_at_a_time_and_few_are_shared_evenly(
-    items: int, woken: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "cores", lambda: 2)
-    with Waking(2) as threads:
-        monkeypatch.setattr(module, "_threads", lambda: threads)
-        assert in_threads(lambda i: -i, range(items)) == [-i for i in range(items)]
-    assert threads.woken == woken
