@@ -170,10 +170,8 @@ print(peak - before)
     files = [str(tmp_path / f"{index}.safetensors") for index in range(3)]
     ended = with_torch.python(script, *files, tmp_path / "out.safetensors")
     assert ended.code == 0, ended.err
-    print("USED", ended.out)
-    assert (
-        int(ended.out) < 20e6
-    )  # one tensor of one of them alone has as many bytes, one model 60e6
+    # One tensor of one of them alone has as many bytes, one model 60e6.
+    assert int(ended.out) < 20e6
 
 
 def test_the_digest_is_that_of_the_file_and_of_shards_that_of_their_list(tmp_path: Path) -> None:
