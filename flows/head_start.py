@@ -8,9 +8,10 @@ from soup.config.params import Params
 
 
 def head_start(params: Params) -> None:
-    """Import what a new run needs, fork the process that its fine-tunes are forked from, begin.
+    """Import what a new run needs, and begin what its stages would wait for.
 
-    To be called before anything is computed: see `fork_fork_server`.
+    That is the process that fine-tunes are forked from, and the demo's base. To be called before
+    anything is computed: see `fork_fork_server`.
     """
     fine_tunes = params.compute.runner.kind == "local" and params.sweep.imported is None
     with time_spent.importing():
