@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from soup.report import tables
 from soup.report.page import Report, page
 from tests.report.conftest import Drawn
 from tests.report.document import Document
@@ -149,6 +150,21 @@ def test_missing_numbers_read_as_dashes(make: Make) -> None:
     document = Document(page(report))
     assert "nan" not in document.text("td", "strong", "small", "p", "li", "dd").lower().split()
     assert "Some accuracies are missing" in document.text("li")
+
+
+@pytest.mark.parametrize("lacking", ["test", "sketch"])
+def test_a_model_that_was_not_scored_on_a_split_has_no_number_there(
+    make: Make, lacking: str
+) -> None:
+    results = make().results
+    columns = tables.splits(results)
+    scored = results[(results["model"] != "probe") | (results["split"] != lacking)]
+    probe, best = tables.accuracies(scored, ["probe", "best single"])
+    assert [cell.Index for cell in probe.cells] == columns
+    known = [not math.isnan(cell.accuracy) for cell in probe.cells]
+    assert known == [split != lacking for split in columns]
+    assert math.isnan(probe.nll) == (lacking == "test")
+    assert not any(math.isnan(cell.accuracy) for cell in best.cells)
 
 
 def test_without_shifts_the_page_says_so(make: Make) -> None:
