@@ -11,8 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 export DVC_NO_ANALYTICS ?= 1
 
-# One thread a test process: threads that wait for each other are slower than none. Half as many
-# processes again as there are cores: slow tests wait for servers most of their time.
+# One thread a test process: threads that wait for each other are slower than none.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MAKEFLAGS= $(BIN)/python -m pytest \
 	--dist loadfile --no-loadscope-reorder
@@ -42,8 +41,8 @@ demo: setup ## Run the whole pipeline on the embedded image set
 test: setup ## Run all tests, fast ones and those on real servers, and the lint beside them
 	@$(MAKE) --no-print-directory -j2 lint test-all
 
-test-all: test-fast # those that follow leave threads of Prefect and Ray in their processes
-	@$(PYTEST) -n $$(($(CORES) * 3 / 2)) -m slow
+test-all: setup # two processes a core: slow tests wait for servers most of their time
+	@$(PYTEST) -n $$(($(CORES) * 2))
 
 test-fast: setup ## Run the fast tests
 	@$(PYTEST) -n $(CORES) -m "not slow"

@@ -5,8 +5,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Slow tests are in few files: each process that runs them imports only these."""
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
     if config.option.markexpr == "slow" and is_test:
-        return SLOW not in collection_path.read_text("utf-8") or None
+        return not _has_slow(collection_path) or None
     return None
 
 
@@ -92,14 +92,14 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What slow tests have forked begins with all that any of them needs: it is imported once."""
     server = sys.modules.get("soup.train.fork_server")
-    if server and session.config.option.markexpr == "slow":
+    if server and session.config.option.markexpr != "not slow":
         texts = ("soup.models.transformers_models", "transformers.modeling_utils")
         server.IMPORTED.extend((*texts, "soup.models.clip_models", "soup.tracking"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """So that the fast run tells of a slow test that the slow run would not find."""
-    if item.get_closest_marker("slow") and SLOW not in item.path.read_text("utf-8"):
+    if item.get_closest_marker("slow") and not _has_slow(item.path):
         raise pytest.UsageError(f"{item.path} has slow tests: it must say '{SLOW}' itself")
 
 
@@ -111,7 +111,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With --dist loadfile a file is run by one process, and so are files that share servers."""
+    """With --dist loadfile a file is run by one process, and so are files that share servers.
+
+    Where all tests are run, every second process runs the files with slow ones, which wait for
+    servers most of their time, and the others begin with the rest. None returns to that: slow
+    tests leave threads of Prefect and Ray in their processes.
+    """
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -120,7 +125,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid)
 
+        def _assign_work_unit(self, node: Any) -> None:
+            if not config.option.markexpr:
+                of_slow = int(node.gateway.id.removeprefix("gw")) % 2 == 1
+                chosen = _next(self.workqueue, of_slow, config.rootpath)
+                if chosen is None:
+                    return
+                self.workqueue.move_to_end(chosen, last=False)
+            super()._assign_work_unit(node)
+
     return Scheduling(config, log)
+
+
+def _next(groups: Iterable[str], of_slow: bool, root: Path) -> str | None:
+    """The group that a process is to run next, if any."""
+    slow, rest = [], []
+    for group in groups:
+        (slow if _has_slow(root / group) else rest).append(group)
+    return next(iter(slow if of_slow else rest + slow), None)
+
+
+@cache
+def _has_slow(path: Path) -> bool:
+    return SLOW in path.read_text("utf-8")
 
 
 def _group(nodeid: str) -> str:

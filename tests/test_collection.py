@@ -12,6 +12,7 @@ from tests.conftest import (
     ENDS,
     LONGEST,
     PLAIN,
+    _next,
     pytest_collection_modifyitems,
     pytest_ignore_collect,
     pytest_itemcollected,
@@ -41,13 +42,31 @@ def test_slow_tests_are_collected_without_the_files_that_have_none(tmp_path: Pat
 
 
 def test_a_slow_test_that_would_not_be_found_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "test_a.py"
+    path, other = tmp_path / "test_a.py", tmp_path / "test_b.py"
     path.write_text("pytestmark = MARKS\n")
+    other.write_text("pytestmark = pytest.mark.slow\n")
     pytest_itemcollected(item(path, slow=False))
     with pytest.raises(pytest.UsageError, match=r"test_a\.py has slow tests: it must say 'mark"):
         pytest_itemcollected(item(path, slow=True))
-    path.write_text("pytestmark = pytest.mark.slow\n")
-    pytest_itemcollected(item(path, slow=True))
+    pytest_itemcollected(item(other, slow=True))
+
+
+def test_a_process_that_has_run_slow_tests_runs_no_others_afterwards(tmp_path: Path) -> None:
+    for name, line in {
+        "a": "",
+        "b": "@pytest.mark.slow",
+        "c": "",
+        "d": "@pytest.mark.slow",
+    }.items():
+        (tmp_path / name).write_text(line)
+
+    def order(of_slow: bool) -> list[str]:
+        left = list("abcd")
+        dealt = iter(lambda: _next(left, of_slow, tmp_path), None)
+        return [group for group in dealt if not left.remove(group)]
+
+    assert order(of_slow=True) == ["b", "d"]
+    assert order(of_slow=False) == ["a", "c", "b", "d"]
 
 
 def test_files_that_take_minutes_begin_first_and_their_tests_keep_their_order() -> None:
