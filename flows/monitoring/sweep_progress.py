@@ -23,7 +23,7 @@ from soup.evaluation.score_text import ACCURACY, score_text
 from soup.terminal.progress import Display, Task
 
 SELDOM = 60.0  # seconds between updates of the table
-OFTEN = 5.0  # seconds between the figures for Prometheus
+OFTEN = 5.0  # seconds between the figures for Prometheus, and between updates of the bar
 
 
 class SweepProgress:
@@ -51,7 +51,7 @@ class SweepProgress:
         self._metric, self._unit = f"heldout/{score}", unit
         self._experiment = experiment
         self._table: UUID | None = None
-        self._updated = {"table": -SELDOM, "figures": -OFTEN}
+        self._updated = {"table": -SELDOM, "bar": -OFTEN, "figures": -OFTEN}
         self._batch = batch_size
         self._display = display
         self._lock = threading.Lock()
@@ -127,8 +127,9 @@ class SweepProgress:
                 self._updated["figures"] = now
                 export_sweep(self._experiment, self.state, running=not last)
             share = 100 * self.state.steps_over / self.state.steps
-            if self._artifact and (share - self._shown >= 2 or share == 100 > self._shown):
-                self._shown = share
+            due = share - self._shown >= 2 and now - self._updated["bar"] >= OFTEN
+            if self._artifact and (due or (last and share > self._shown)):
+                self._updated["bar"], self._shown = now, share
                 update_progress_artifact(self._artifact, share)
             if self._table and (last or now - self._updated["table"] >= SELDOM):
                 self._updated["table"] = now

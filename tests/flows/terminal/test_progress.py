@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.monitoring import sweep_progress
 from flows.monitoring.prometheus import FOLDER
 from flows.monitoring.sweep_progress import SweepProgress
 from flows.terminal.logs import MaskingConsole
@@ -192,6 +193,24 @@ def test_a_sweep_tells_its_throughput_without_what_was_done_before(clock: Clock)
     )
     assert not [line for line in lines if "ft-000: " in line]  # its line is the sweep's
     assert lines[-2:] == ["  ft-000 2/2 [odd] 50.00% held-out", "  out of [memory]"]
+
+
+def test_prefect_is_told_of_a_bar_that_moved_every_five_seconds_and_at_the_end(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(sweep_progress, "in_prefect", lambda: True)
+    monkeypatch.setattr(sweep_progress, "create_progress_artifact", lambda *_, **__: "bar")
+    monkeypatch.setattr(sweep_progress, "create_table_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(
+        sweep_progress, "update_progress_artifact", lambda _, share: told.append(share)
+    )
+    display, _ = shown(clock)
+    with SweepProgress({"ft-000": 100}, 32, display) as watcher:
+        for step in range(1, 100):
+            clock.now += 1.0
+            watcher.step("ft-000", step, {})
+    assert told == [2, *range(7, 100, 5), 99]
 
 
 def test_figures_that_cannot_be_written_cost_no_fine_tune_and_are_told_of_once(
