@@ -58,7 +58,6 @@ def make(root: Path, **changes: Any) -> Path:
     worlds.draw(root / "data" / "dark", {"blue": 8, "red": 8}, first=900)
     worlds.put(root / "base", worlds.tiny())
     (root / "base" / "model.safetensors").rename(root / "base.safetensors")
-    homes.tracking(root)
     write(root, **changes)
     for name in ("soup", "flows"):  # with what is compiled: a command need not do that again
         shutil.copytree(REPO / name, root / name)
