@@ -90,7 +90,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
         "PYTHONPATH": f"{root}:{gates.BUILT_IN}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",  # as tests wait for what a worker begins
+        "PREFECT_WORKER_QUERY_SECONDS": "3",  # as `make deploy` sets it
         "COLUMNS": "200",
         **more,
     }
