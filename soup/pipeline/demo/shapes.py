@@ -212,8 +212,8 @@ class _Draws:
         return (next(self._columns) < probability).astype(np.float32)[:, None, None]
 
     def colour(self, low: float, high: float) -> _Field:
-        """Colours (n, 1, 1, 3)."""
-        return np.stack([self.between(low, high) for _ in range(3)], axis=-1)
+        """Colours (n, 3, 1, 1)."""
+        return np.stack([self.between(low, high) for _ in range(3)], axis=1)
 
 
 _X = (2 * np.arange(SIDE, dtype=np.float32) + 1 - SIDE) / SIDE  # pixel centres, in half-images
@@ -246,46 +246,61 @@ def _picture(
     for kind in np.unique(texture):
         its = texture == kind
         weave[its] = np.clip(0.5 + 0.5 * _WEAVES[TEXTURES[kind]](p[its], q[its]), 0, 1)
-    body = _cover(body * radius)[..., None]
+    body = _cover(body * radius)
 
+    # Colours are in planes, (n, 3, 32, 32): NumPy is slow where the last axis has three values.
     first = draws.colour(0, 1)
     step = draws.colour(*process.contrast)
-    fabric = first + np.where(first < 0.5, step, -step) * weave[..., None]
-    scene = np.broadcast_to(draws.colour(0.1, 0.9), (*u.shape, 3))
+    fabric = first + np.where(first < 0.5, step, -step) * weave[:, None]
+    scene = np.broadcast_to(draws.colour(0.1, 0.9), fabric.shape)
     for _ in range(2):
         swell = _wave(draws.between(-0.8, 0.8) * _X + draws.between(-0.8, 0.8) * _Y)
-        scene = scene + draws.colour(-0.15, 0.15) * swell[..., None]
+        scene = scene + draws.colour(-0.15, 0.15) * swell[:, None]
     for _ in range(4):
         a, b = _X - draws.between(-1, 1), _Y - draws.between(-1, 1)
         size = draws.between(0.08, 0.3) * draws.chance(process.clutter)
-        blob = _cover(_norm(a, b) - size) * (size > 0)
-        scene = scene + blob[..., None] * (draws.colour(0, 1) - scene)
-    scene = scene + body * (fabric - scene)
+        _paint(scene, draws.colour(0, 1), _norm(a, b), size)
+    scene = scene + body[:, None] * (fabric - scene)
     slope, offset = draws.between(-1, 1), draws.between(-0.5, 0.5)
     width = draws.between(0.05, 0.14) * draws.chance(process.occluder)
-    bar = _cover(np.abs(_X + slope * _Y - offset) - width) * (width > 0)
-    scene = scene + bar[..., None] * (draws.colour(0, 1) - scene)
+    _paint(scene, draws.colour(0, 1), np.abs(_X + slope * _Y - offset), width)
     light = 1 + draws.between(-0.3, 0.3) * _X + draws.between(-0.3, 0.3) * _Y
-    scene = scene * light[..., None]
+    scene = scene * light[:, None]
 
-    lines = _edges(body[..., 0] * (0.4 + 0.6 * weave))[..., None]
-    paper, ink = draws.colour(0.8, 1), draws.between(0.5, 0.9)[..., None]
-    drawn, look, level = style == SKETCH, draws.below(4), draws.between(0.35, 0.65)[..., None]
-    scene[drawn] = (paper - ink * lines)[drawn]
-    made = [(style == RENDITION) & (look == kind) for kind in range(4)]
-    scene[made[0]] = np.floor(2.999 * np.clip(scene[made[0]], 0, 0.999)) / 2  # a poster
+    def lines(on: NDArray[np.bool_]) -> _Field:
+        return _edges(body[on] * (0.4 + 0.6 * weave[on]))[:, None]
+
+    paper, ink = draws.colour(0.8, 1), draws.between(0.5, 0.9)[:, None]
+    drawn, look, level = style == SKETCH, draws.below(4), draws.between(0.35, 0.65)[:, None]
+    scene[drawn] = paper[drawn] - ink[drawn] * lines(drawn)
+    poster, inked, cartoon, mosaic = ((style == RENDITION) & (look == kind) for kind in range(4))
+    scene[poster] = np.floor(2.999 * np.clip(scene[poster], 0, 0.999)) / 2
     ground, pen = draws.colour(0.5, 1), draws.colour(0, 0.5)
-    grey = scene[..., 0:1] * 0.3 + scene[..., 1:2] * 0.5 + scene[..., 2:3] * 0.2
-    scene[made[1]] = np.where(grey > level, ground, pen)[made[1]]  # a print in two inks
-    scene[made[2]] = (scene * (1 - lines))[made[2]]  # a cartoon
-    tiles = scene[made[3]]
-    tiles = (tiles[:, ::2, ::2] + tiles[:, 1::2, 1::2]) / 2
-    scene[made[3]] = tiles.repeat(2, axis=1).repeat(2, axis=2)  # a mosaic
+    red, green, blue = (scene[inked, plane, None] for plane in range(3))
+    grey = red * 0.3 + green * 0.5 + blue * 0.2
+    scene[inked] = np.where(grey > level[inked], ground[inked], pen[inked])
+    scene[cartoon] = scene[cartoon] * (1 - lines(cartoon))
+    tiles = scene[mosaic]
+    tiles = (tiles[:, :, ::2, ::2] + tiles[:, :, 1::2, 1::2]) / 2
+    scene[mosaic] = tiles.repeat(2, axis=2).repeat(2, axis=3)
 
     grain = process.noise * (noise.astype(np.float32) * np.float32(2 / 255) - 1)
     grain[style != PHOTO] *= 0.5
-    pixels = np.rint(255 * np.clip(scene + grain, 0, 1)).astype(np.uint8)
-    return pixels, first[:, 0, 0]
+    grain += scene.transpose(0, 2, 3, 1)
+    return np.rint(255 * np.clip(grain, 0, 1)).astype(np.uint8), first[:, :, 0, 0]
+
+
+def _paint(scene: _Field, colour: _Field, distance: _Field, size: _Field) -> None:
+    """Paint what lies within `size` in front of scenes (n, 3, 32, 32), in place.
+
+    Args:
+        colour: (n, 3, 1, 1).
+        distance: (n, 32, 32), from the middle of what is painted.
+        size: (n, 1, 1); 0 where there is nothing to paint.
+    """
+    on = size[:, 0, 0] > 0
+    cover = _cover(distance[on] - size[on])[:, None]
+    scene[on] += cover * (colour[on] - scene[on])
 
 
 def _edges(field: _Field) -> _Field:
