@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests import checkouts, homes
+from tests import checkouts, homes, prefect_servers
+from tests.prefect_servers import Forked
 
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 FILES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -50,7 +51,7 @@ class Server:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def address(self) -> str:
@@ -108,9 +109,11 @@ class PrefectServer(Server):
     def health(self) -> str:
         return f"{self.api}/health"
 
-    def command(self) -> list[str]:
-        here = ("--host", "127.0.0.1", "--port", str(self.port))
-        return ["-m", "prefect", "server", "start", *here]
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        held = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+        environment = held | self.settings() | self.environment
+        self._process = prefect_servers.fork(self.port, self.folder / "server.log", environment)
 
     def settings(self) -> dict[str, str]:
         return {
@@ -281,7 +284,7 @@ def recording(server: PrefectServer) -> Iterator[PrefectServer]:
             APILogWorker.drain_all()
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes] | Forked) -> None:
     """End a process that leads a group, and the group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
