@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State, WorkerStatus, WorkPool
 from prefect.deployments import run_deployment
@@ -19,6 +18,7 @@ from prefect.states import Cancelling, Crashed
 
 from flows.runners import remote
 from flows.runners.event_log import BEAT, Reader, Refused
+from flows.runners.pool_job import fine_tune
 from flows.runners.runner import Runner
 from flows.server.client import require_server, retry_while_restarting
 from soup.config.compute import Compute
@@ -39,17 +39,6 @@ DIRECTORY = "{{ $MODELSOUP_ROOT }}"
 
 class PoolError(BadInput, RuntimeError):
     """A work pool cannot be used; the message says what to do."""
-
-
-@flow(name="fine-tune", flow_run_name="{name}")
-def fine_tune(folder: str, events: str, name: str, until: float) -> None:
-    """Run one fine-tune of a sweep that another process steers; arguments as of `carry_out`."""
-    from flows.project import root
-    from flows.runners.worker import carry_out
-
-    refusal = carry_out(str(root()), folder, events, name, until)
-    if refusal:
-        raise Refused(refusal)
 
 
 def require(compute: Compute, _: int) -> WorkPool:
@@ -90,7 +79,7 @@ def on_pool(project: Project, code: str, sweep: Sweep, watcher: Watcher) -> Iter
             client.create_flow(fine_tune),
             pool.name,
             description="One fine-tune of a sweep; started by the flow finetune.",
-            entrypoint="flows/runners/work_pool.py:fine_tune",
+            entrypoint="flows/runners/pool_job.py:fine_tune",
             work_pool_name=pool.name,
             pull_steps=[
                 {"prefect.deployments.steps.set_working_directory": {"directory": DIRECTORY}}

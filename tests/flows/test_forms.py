@@ -172,7 +172,7 @@ def test_a_flow_without_parameters_takes_those_of_params_yaml(root: Path) -> Non
 LOADED = """
 import importlib, logging, pkgutil, sys
 hook = sys.excepthook
-import flows.__main__
+import flows.__main__, flows.runners.pool_job
 heavy = {"mlflow", "pandas", "torch"}  # a command starts Prefect's server before it imports these
 assert not heavy & {*sys.modules}, heavy & {*sys.modules}
 for module in pkgutil.walk_packages(flows.__path__, "flows."):
