@@ -85,7 +85,7 @@ def open_evaluator(
                 f"{some(extra, 8, last=' ')}; it knows {some(architecture.classes, 8, last=' ')}"
             )
     _require_head(folder, found, outlined, architecture, weights)
-    first = build(architecture, weights)
+    first = build(architecture, weights, outlined=outlined)
     models = (first, *(deepcopy(first) for _ in devices[1:]))
     built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))
     require_size(architecture, built[0], REMEDY)

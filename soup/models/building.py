@@ -70,7 +70,10 @@ def library(name: str) -> Library:
 
 
 def build(
-    architecture: Architecture, weights: Weights | None = None, name: str | None = None
+    architecture: Architecture,
+    weights: Weights | None = None,
+    name: str | None = None,
+    outlined: nn.Module | None = None,
 ) -> nn.Module:
     """A model in evaluation mode, in the memory format channels last, which is faster.
 
@@ -81,6 +84,7 @@ def build(
         architecture: the description of the model.
         weights: copied into the model; None for random weights.
         name: name of the model, for error messages.
+        outlined: what `outline_of` gave for this architecture; None makes it here.
 
     Raises:
         ModelError: the library does not know the model, the weights do not fit, or the model is too
@@ -91,7 +95,7 @@ def build(
         model = make()
     else:
         name = name or architecture.model
-        outlined = outline(make, name)
+        outlined = outline(make, name) if outlined is None else outlined
         require_fit(outlined, weights, name)
         model = without_numbers(make, outlined)
         load_weights(model, weights, name)

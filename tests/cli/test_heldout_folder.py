@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 from soup.cli.heldout_folder import open_evaluator
 from soup.data.errors import DataError
-from soup.models import build
+from soup.models import build, building
 from soup.weights.checkpoint import Checkpoint
 from tests.cli.conftest import Candidates, Command
-from tests.worlds import architecture, draw, put
+from tests.worlds import COLOURS, architecture, draw, put, tiny
 
 NUMBERS = [str(number) for number in range(12)]
 MODEL = "test_resnet.r160_in1k"
@@ -40,6 +40,18 @@ def test_row_k_of_a_head_without_names_is_class_k(tmp_path: Path, soup: Command)
     arguments = ("compare", tmp_path / "m.safetensors", "--model", f"timm:{MODEL}", "--on", folder)
     assert "the classes are numbers, in the order 0, 1, 2, and 9 more" in soup(*arguments).err
     assert "numbers" not in soup(*arguments, "--json").err
+
+
+def test_a_model_is_outlined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, tiny())
+    draw(tmp_path / "held", dict.fromkeys(COLOURS, 1))
+    made: list[str] = []
+    real = building.outline
+    monkeypatch.setattr(
+        building, "outline", lambda make, name: made.append(name) or real(make, name)
+    )
+    opened = open_evaluator(tmp_path / "held", None, Checkpoint(tmp_path / "model.safetensors"))
+    assert made == [opened.architecture.model]
 
 
 def test_folders_of_some_rows_of_a_head_are_of_the_rows_of_their_numbers(
