@@ -24,7 +24,11 @@ help: ## Show this list
 
 setup: $(VENV)/.installed ## Create the environment with the pinned dependencies
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.locked: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is $$($(PYTHON) --version); Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,7 +36,6 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PIP) --require-hashes --no-deps --only-binary :all: --no-compile -r requirements.lock || \
 		{ echo "error: the lock has files for Linux (x86-64, arm64), macOS 14 or newer (arm64) and Windows;" \
 		"elsewhere, install what pyproject.toml asks for: pip install '.[pipeline]'"; exit 2; }
-	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # pip uses one core; some are no Python
 	@touch $@
 

@@ -36,7 +36,8 @@ def installed(folder: Path) -> None:
     venv.mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
         (venv / name).symlink_to(Path(sys.prefix) / name)
-    (venv / ".installed").touch()
+    for name in (".locked", ".installed"):
+        (venv / name).touch()
 
 
 def script() -> str:
