@@ -29,9 +29,10 @@ settings.load_profile("soup")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests take `plain`, those that take `deployment`, and those that share `services`.
-# Each is made once in each process that runs one of its files, so that all of these are run by one;
-# and ends with the last of them, for servers that nobody asks go on computing.
+# Files whose tests take `plain`, those that take `deployment`, those that share `services`, and
+# those that look at `site`. Each is made once in each process that runs one of its files, so that
+# all of these are run by one; and ends with the last of them, for servers that nobody asks go on
+# computing.
 PLAIN = (
     "tests/faults/test_faults.py",
     "tests/faults/test_pipeline.py",
@@ -44,7 +45,8 @@ SERVED = (
     "tests/infra/test_monitoring.py",
     "tests/services/test_services.py",  # the last, for it kills them and gives them a bucket
 )
-GROUPS = (PLAIN, DEPLOYED, SERVED)
+SITE = ("tests/ui/test_site.py", "tests/docs/test_site.py")
+GROUPS = (PLAIN, DEPLOYED, SERVED, SITE)
 
 # Files that take minutes begin first: none is left to run alone at the end.
 LONGEST = (
@@ -229,6 +231,14 @@ def services(
     _until_the_group_ends(request)
     with started(tmp_path_factory.mktemp("services")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of docs/, built."""
+    from tests.docs.built import build
+
+    return build(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="session")

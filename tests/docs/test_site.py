@@ -9,17 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.checkouts import REPO
-from tests.docs.built import build
 
 # Of the theme's scripts: what they would load for a diagram of mermaid, for a browser of before
 # 2020, and for the figures of a repository on GitHub (no page has the first and the last); and an
 # address in a message.
 KNOWN = {"mermaid.min.js", "resize-observer-polyfill", "repos", "users", "2s3ChXG"}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("site"))
 
 
 class Loads(HTMLParser):

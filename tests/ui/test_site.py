@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.built import build
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 Open = Callable[..., "Page"]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("site"))
 
 
 def test_it_asks_nobody_and_reports_no_error(site: Path, opened: Open, asked: list[str]) -> None:
