@@ -101,7 +101,7 @@ def predicted(logits: Logits) -> Labels:
     It is -1 for an example without a prediction: one of its logits is NaN, or all are -inf.
     """
     top = logits.argmax(axis=1)
-    highest = np.take_along_axis(logits, top[:, None], axis=1)[:, 0]
+    highest = logits[np.arange(len(top)), top]
     # argmax returns the first NaN, if there is any.
     return np.where(highest > -np.inf, top, -1)
 
