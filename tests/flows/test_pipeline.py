@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ import yaml
 
 from flows.dvc_lock import METRICS
 from tests import checkouts
-from tests.servers import PrefectServer, running
 
 pytestmark = pytest.mark.slow
 
@@ -29,14 +27,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (took,) = re.findall(r"This run took (\d+) s", ran.stderr)
     assert float(began) <= float(took) + 0.5  # both count from the start of the process
     return root
-
-
-@pytest.fixture(scope="module")
-def reach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Prefect server for commands that would each start one, for tests that are not about it."""
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    with running(server):
-        yield {"PREFECT_API_URL": server.api}
 
 
 @pytest.fixture
@@ -132,16 +122,14 @@ def test_the_registered_soup_answers_as_a_pyfunc_without_a_pickle_in_it(done: Pa
     assert any(p.name == "model.safetensors" for p in stored)
 
 
-def test_afterwards_dvc_has_nothing_to_do_and_neither_has_a_second_run(
-    done: Path, reach: dict[str, str]
-) -> None:
+def test_afterwards_dvc_has_nothing_to_do_and_neither_has_a_second_run(done: Path) -> None:
     status = checkouts.run(done, "dvc", "status")
     assert "up to date" in status.stdout, status.stdout + status.stderr
     started = time.monotonic()
     again = checkouts.run(done, "dvc", "repro")
     print(f"dvc repro with nothing to do: {time.monotonic() - started:.1f} s")
     assert "Running stage" not in again.stdout
-    second = checkouts.pipeline(done, **reach)
+    second = checkouts.pipeline(done)
     assert second.returncode == 0, second.stderr[-2000:]
     assert second.stderr.count("done before, reused") == 8
 
@@ -158,11 +146,9 @@ def test_dvc_shows_metrics_and_plots(done: Path) -> None:
     assert "mean of the shifts" in page
 
 
-def test_another_recipe_redoes_cook_and_what_follows_and_nothing_before(
-    done: Path, reach: dict[str, str]
-) -> None:
+def test_another_recipe_redoes_cook_and_what_follows_and_nothing_before(done: Path) -> None:
     before = json.loads((done / "out/tiny/finetune.json").read_text())
-    ran = checkouts.run(done, "dvc", "exp", "run", "-S", "soup.recipe=uniform", **reach)
+    ran = checkouts.run(done, "dvc", "exp", "run", "-S", "soup.recipe=uniform")
     assert ran.returncode == 0, ran.stderr[-3000:]
     redone = [line.split("'")[1] for line in ran.stdout.splitlines() if "Running stage" in line]
     assert redone == ["cook", "evaluate", "register", "report"]
