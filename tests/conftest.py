@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import logging
 import os
 import signal
 import sys
@@ -79,18 +78,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+def pytest_collection() -> Generator[None, object, object]:
     """Nobody looks for garbage in what tests import: it stays. That takes a fifth of the time.
 
     What tests make is looked through more seldom than by default, at which it takes another 25th.
-    What they have forked begins with all that is imported here.
     """
     gc.disable()
     try:
         return (yield)
     finally:
-        if not session.config.option.collectonly:
-            _fork_the_fork_server()
         gc.freeze()
         gc.set_threshold(20_000)
         gc.enable()
@@ -99,14 +95,12 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         atexit.register(gc.unfreeze)
 
 
-def _fork_the_fork_server() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What slow tests have forked begins with all that any of them needs: it is imported once."""
     server = sys.modules.get("soup.train.fork_server")
-    if server is None:
-        return
-    # A fork closes all files, but would go on to write to that of pytest's log, by its number.
-    handlers, logging.root.handlers = logging.root.handlers, []
-    server.fork_fork_server()
-    logging.root.handlers = handlers
+    if server and session.config.option.markexpr != "not slow":
+        texts = ("soup.models.transformers_models", "transformers.modeling_utils")
+        server.IMPORTED.extend((*texts, "soup.models.clip_models", "soup.tracking"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
