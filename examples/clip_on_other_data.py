@@ -21,7 +21,7 @@ import torch
 from tiny_clip import PROMPT, Quiet, record, train
 
 from soup.config.params import parse
-from soup.pipeline.demo import shapes
+from soup.pipeline.demo import image_folders, shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe, study
 from soup.pipeline.sweep.opening import open_sweep
@@ -87,7 +87,7 @@ def fine_tuned(root: Path, shape: str, clip: tuple[str, str]) -> Project:
 def run(root: Path) -> Path:
     """Make everything below `root`; returns the folder with the study's table and figure."""
     clip = train(root / "clip")
-    shapes.write(root / "drawn", 0, SIZES, lambda *_: np.zeros(0, bool))
+    image_folders.write(root / "drawn", 0, SIZES, lambda *_: np.zeros(0, bool))
     projects = {shape: fine_tuned(root, shape, clip) for shape in (UNSEEN, *SEEN)}
     found = study.run(projects[UNSEEN], "other-data", f"{UNSEEN}.json")
     print(f"\n{found['sentence']}")

@@ -34,7 +34,7 @@ from soup.evaluation.metrics import correct
 from soup.evaluation.predict import predict
 from soup.models import build, load_weights, open_model
 from soup.models.transforms import image_input
-from soup.pipeline.demo import shapes
+from soup.pipeline.demo import image_folders, shapes
 from soup.pipeline.project import Project
 from soup.pipeline.stages import base, cook, evaluate, prepare, probe
 from soup.pipeline.sweep.opening import open_sweep
@@ -164,7 +164,7 @@ def run(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     start_fork_server("open_clip")  # meanwhile, in the background
     config, weights = train(root / "clip")
     sizes = {"train": 1600, "test": 1000, "v2": 500, "sketch": 500}
-    shapes.write(root / "data", 0, sizes, lambda *_: np.zeros(0, bool))
+    image_folders.write(root / "data", 0, sizes, lambda *_: np.zeros(0, bool))
     project = Project(root, parse(parameters(config, weights)), {"flow_run": "none"})
     for stage in (prepare, base, probe):
         record(project, stage.__name__.rpartition(".")[2], stage.run(project))

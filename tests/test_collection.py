@@ -52,13 +52,8 @@ def test_a_slow_test_that_would_not_be_found_is_an_error(tmp_path: Path) -> None
 
 
 def test_a_process_that_has_run_slow_tests_runs_no_others_afterwards(tmp_path: Path) -> None:
-    for name, line in {
-        "a": "",
-        "b": "@pytest.mark.slow",
-        "c": "",
-        "d": "@pytest.mark.slow",
-    }.items():
-        (tmp_path / name).write_text(line)
+    for name in "abcd":
+        (tmp_path / name).write_text("@pytest.mark.slow" if name in "bd" else "")
 
     def order(of_slow: bool) -> list[str]:
         left = list("abcd")

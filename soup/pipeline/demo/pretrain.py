@@ -30,7 +30,7 @@ from soup.evaluation.predict import predict
 from soup.files import of_value, write_text
 from soup.models import Architecture, ModelError, timm_models
 from soup.models.transforms import image_input, normalise
-from soup.pipeline.demo import shapes
+from soup.pipeline.demo import image_folders, shapes
 from soup.threads import one_thread
 from soup.train.fork_server import fork_server, start_process
 from soup.train.loop import Batch, fit
@@ -70,7 +70,7 @@ def draw(
     report("drawing the images")
     sizes = {"train": world.train, "test": world.test} | dict.fromkeys(chosen, world.shift)
     shutil.rmtree(root, ignore_errors=True)
-    shapes.write(root, world.seed, sizes, hard)
+    image_folders.write(root, world.seed, sizes, hard)
     write_text(marker, made)
 
 
@@ -78,7 +78,9 @@ def _nothing_is_hard(_: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray
     return np.zeros(len(labels), bool)  # only set A asks
 
 
-def _reference(world: ShapesWorld, report: Callable[[str], None], track: Track) -> shapes.Hard:
+def _reference(
+    world: ShapesWorld, report: Callable[[str], None], track: Track
+) -> image_folders.Hard:
     """Which pictures a reference model gets wrong: those are set A."""
     report("pretraining the reference model that set A is filtered by")
     architecture = _architecture(

@@ -10,22 +10,18 @@ pixels are made by IEEE basic operations alone, which round alike on every machi
 a platform's libm is one sine and cosine per image.
 """
 
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from soup.cores import cores
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-Hard = Callable[[Images, Labels], NDArray[np.bool_]]
 _Field = NDArray[np.floating]  # float32, in every case
 
 
@@ -70,7 +66,6 @@ SIDE = 32
 _UNIFORMS = 96  # 64-bit words per image for its nuisances; a multiple of 4, Philox's block
 _WORDS = _UNIFORMS + SIDE * SIDE * 3 // 8  # and one byte of noise for each value of the image
 _CHUNK = 64  # images drawn together: their fields stay in a core's cache
-_CANDIDATES = 12  # images that split `a` may look at for each one it keeps
 
 
 @dataclass(frozen=True)
@@ -139,31 +134,6 @@ def render(seed: int, split: str, start: int, count: int) -> tuple[Images, Label
 
     _in_chunks(draw, seed, split, start, count)
     return images, labels
-
-
-def write(root: Path, seed: int, sizes: Mapping[str, int], hard: Hard) -> None:
-    """Write image folders `root/<split>/<class>/<index>.png`, whole or not at all.
-
-    Split `a` keeps the candidates of which `hard(images, labels)` says that a reference model gets
-    them wrong, until it has its size or has looked at 12 times as many.
-    """
-    if root.exists():
-        raise FileExistsError(f"{root} is already there: delete it")
-    aside = root.with_name(root.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    for split, size in sizes.items():
-        for name in CLASSES:
-            (aside / split / name).mkdir(parents=True)
-        start, kept = 0, 0
-        while kept < size and start < (_CANDIDATES * size if split == "a" else size):
-            count = 1000 if split == "a" else min(1000, size - start)
-            images, labels = render(seed, split, start, count)
-            chosen = np.flatnonzero(hard(images, labels)) if split == "a" else np.arange(count)
-            for i in chosen[: size - kept]:
-                path = aside / split / CLASSES[labels[i]] / f"{start + i:05d}.png"
-                Image.fromarray(images[i]).save(path, "PNG", compress_level=1)
-            start, kept = start + count, kept + len(chosen)
-    aside.rename(root)
 
 
 def _in_chunks(

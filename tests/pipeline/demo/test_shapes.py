@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from soup.pipeline.demo.image_folders import write
 from soup.pipeline.demo.shapes import (
     CLASSES,
     SHAPES,
@@ -14,7 +15,6 @@ from soup.pipeline.demo.shapes import (
     TEXTURES,
     render,
     upstream,
-    write,
 )
 
 
