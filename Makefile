@@ -33,10 +33,9 @@ $(VENV)/.locked: requirements.lock
 		{ echo "error: $(PYTHON) is $$($(PYTHON) --version); Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned dependencies into $(VENV) (torch is large: some minutes the first time)"
-	@$(PIP) --require-hashes --no-deps --only-binary :all: --no-compile -r requirements.lock || \
+	@infra/install.sh $(BIN)/python requirements.lock || \
 		{ echo "error: the lock has files for Linux (x86-64, arm64), macOS 14 or newer (arm64) and Windows;" \
 		"elsewhere, install what pyproject.toml asks for: pip install '.[pipeline]'"; exit 2; }
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # pip uses one core; some are no Python
 	@touch $@
 
 demo: setup ## Run the whole pipeline on the embedded image set

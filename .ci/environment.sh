@@ -5,8 +5,8 @@
 # By the times of their last change (ctime), which no program can set: root is not held by file modes.
 set -euo pipefail
 folder=$2 record=$2.state
-files() { # but what libraries write beside themselves: Prefect its pages, beartype its bytecode
-    find "$folder" ! -type d ! -name .installed ! -name '*.opt-beartype*.pyc' \
+files() { # but what is written when they are used: bytecode, and Prefect's pages
+    find "$folder" ! -type d ! -name .installed ! -path '*/__pycache__/*' \
         ! -path '*/prefect/server/ui_build/*' ! -path '*/prefect/server/ui_v2_build/*' \
         -printf '%P\t%s %C@ %m %l\n' | LC_ALL=C sort
 }

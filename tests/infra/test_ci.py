@@ -61,6 +61,8 @@ def test_a_file_that_a_test_changes_or_adds_in_the_environment_is_named(tmp_path
     changed = venv / "lib" / "a.py"
     changed.write_text("x = 1\n")
     state(venv, "record", 0)
+    (venv / "lib" / "__pycache__").mkdir()
+    (venv / "lib" / "__pycache__" / "a.cpython-311.pyc").write_text("written at the first import")
     state(venv, "check", 0)
     times = changed.stat()
     changed.write_text("x = 2\n")

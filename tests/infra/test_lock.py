@@ -1,5 +1,6 @@
 """Every file that pip installs is one whose hash is in git."""
 
+import os
 import re
 import subprocess
 import sys
@@ -90,48 +91,48 @@ def test_an_image_gets_the_files_of_the_lock(file: Path) -> None:
         assert known[requirement.name, str(requirement.specifier)] == {*hashes}, requirement
 
 
-@pytest.mark.slow
-def test_a_file_of_another_hash_is_not_installed(tmp_path: Path) -> None:
-    """What `make` and the images run, on a wheel of our own whose content has changed."""
-    wheel = tmp_path / "pinned_thing-1.0-py3-none-any.whl"
-    about = {"METADATA": "Metadata-Version: 2.1\nName: pinned-thing\nVersion: 1.0\n",
+def wheel(folder: Path, name: str) -> str:
+    """A package of our own as `name` in `folder`; its SHA-256."""
+    file = folder / f"{name}-1.0-py3-none-any.whl"
+    about = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
              "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
              "RECORD": ""}  # fmt: skip
-    with ZipFile(wheel, "w") as content:
-        content.writestr("thing.py", "x = 1\n")
-        for name, text in about.items():
-            content.writestr(f"pinned_thing-1.0.dist-info/{name}", text)
+    with ZipFile(file, "w") as content:
+        content.writestr(f"{name}.py", "x = 1\n")
+        for path, text in about.items():
+            content.writestr(f"{name}-1.0.dist-info/{path}", text)
+    return sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_every_package_of_a_lock_is_installed_and_none_of_another_hash(tmp_path: Path) -> None:
+    names = [f"thing{i}" for i in range(17)]  # more than the eight that are installed at once
+    entries = [f"{name}==1.0 \\\n    --hash=sha256:{wheel(tmp_path, name)}" for name in names]
     lock = tmp_path / "lock"
-    makefile = (REPO / "Makefile").read_text()
-    [options] = re.findall(r"\$\(PIP\) (--require-hashes .*) -r requirements.lock", makefile)
-    site = tmp_path / "site"
+    where = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
 
-    def install(pinned: str) -> int:
-        lock.write_text(f"pinned-thing==1.0{pinned}\n")
-        where = ["--no-index", "--find-links", str(tmp_path), "--target", str(site)]
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            *options.split(),
-            *where,
-            "-r",
-            str(lock),
-        ]
-        return subprocess.run(command, capture_output=True, check=False).returncode
+    def install(pinned: list[str], folder: str) -> tuple[int, set[str]]:
+        site = tmp_path / folder
+        lock.write_text("\n".join(["# a lock", *pinned, ""]))
+        done = subprocess.run(
+            [REPO / "infra/install.sh", sys.executable, lock],
+            env={**os.environ, **where, "PIP_TARGET": str(site)},
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode, {file.stem for file in site.glob("*.py")}
 
-    assert install(f" --hash=sha256:{'0' * 64}") != 0
-    assert install("") != 0
-    assert not (site / "thing.py").exists()
-    assert install(f" --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}") == 0
-    assert (site / "thing.py").exists()
+    assert install(entries, "all") == (0, {*names})
+    for bad in (f" --hash=sha256:{'0' * 64}", ""):
+        code, installed = install([*entries[1:], f"thing0==1.0{bad}"], f"without{bad[:2]}")
+        assert code != 0
+        assert "thing0" not in installed
 
 
-@pytest.mark.parametrize("file", ["Makefile", ".ci/run", "infra/Dockerfile"])
+@pytest.mark.parametrize("file", ["Makefile", "infra/install.sh", ".ci/run", "infra/Dockerfile"])
 def test_pip_installs_by_hash_or_without_an_index(file: str) -> None:
     text = (REPO / file).read_text().replace("\\\n", " ")
-    installs = re.findall(r"(?:pip install|\$\(PIP\)) (?!--quiet)(.*)", text)
+    installs = re.findall(r"(?:pip install|\$\(PIP\)) (?!--quiet|')(.*)", text)
     assert installs or file == ".ci/run"  # which runs make
     for options in installs:
         assert "--no-index --no-deps" in options or "--require-hashes --no-deps" in options, options
