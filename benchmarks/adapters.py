@@ -4,7 +4,7 @@
 
 FOLDER is a text encoder of transformers (by default a tiny BERT with random weights is made). PEFT
 makes the adapters and, in float64, the models that they stand for. It takes seconds, and needs
-`modelsoup[text]` and `peft`. The figures are in docs/checkpoints.md.
+the extra `text` and `peft`. The figures are in docs/checkpoints.md.
 """
 
 import argparse

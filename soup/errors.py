@@ -139,7 +139,8 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     module = (error.name or "").partition(".")[0]
     for extra, modules in EXTRAS.items():
         if module in modules:
-            return f"{module}, which is not installed: pip install 'modelsoup[{extra}]'"
+            install = f"pip install '.[{extra}]' in the checkout of modelsoup"
+            return f"{module}, which is not installed: {install}"
     return None
 
 

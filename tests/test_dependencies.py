@@ -81,7 +81,7 @@ def test_a_module_that_is_missing_is_named_with_an_extra_that_declares_it() -> N
     for module in optional | set().union(*EXTRAS.values()):
         remedy = missing_extra(ModuleNotFoundError(name=f"{module}.part"))
         assert remedy is not None, module
-        [extra] = re.findall(r"pip install 'modelsoup\[(\w+)\]'", remedy)
+        [extra] = re.findall(r"pip install '\.\[(\w+)\]' in the checkout of modelsoup", remedy)
         wanted = names_of(PROJECT["optional-dependencies"][extra])
         assert {normalized(n) for n in providers[module]} & wanted, module
     assert missing_extra(ModuleNotFoundError(name="pytest")) is None

@@ -121,7 +121,8 @@ except ImportError as error:
 def test_the_library_averages_and_says_what_the_rest_needs(bare: Path, tmp_path: Path) -> None:
     said = done([str(bare / "python"), "-W", "ignore", "-c", LIBRARY], tmp_path)
     assert said.stdout == (
-        "soup.ErrorJudge needs numpy, which is not installed: pip install 'modelsoup[vision]'\n"
+        "soup.ErrorJudge needs numpy, which is not installed: "
+        "pip install '.[vision]' in the checkout of modelsoup\n"
     )
 
 
@@ -150,7 +151,8 @@ def test_the_command_names_the_extra_that_models_and_images_need(
 ) -> None:
     said = done([str(bare / "soup"), "predict", "x", "y"], tmp_path, code=2)
     assert said.stderr == (
-        "error: this needs numpy, which is not installed: pip install 'modelsoup[vision]'\n"
+        "error: this needs numpy, which is not installed: "
+        "pip install '.[vision]' in the checkout of modelsoup\n"
     )
 
 

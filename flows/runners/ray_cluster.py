@@ -92,7 +92,8 @@ def _installed() -> None:
         import ray  # noqa: F401
     except ImportError:
         raise RayError(
-            "compute.runner is ray, which is not installed: pip install 'modelsoup[ray]'"
+            "compute.runner is ray, which is not installed: pip install '.[ray]' in the checkout "
+            "of modelsoup"
         ) from None
 
 

@@ -147,7 +147,8 @@ def test_what_is_not_installed_is_named_with_the_extra_that_has_it(
     ended = with_torch.soup(*arguments.split(), hidden=[hidden])
     assert ended.code == 2
     assert ended.err == (
-        f"error: this needs {hidden}, which is not installed: pip install 'modelsoup[{extra}]'\n"
+        f"error: this needs {hidden}, which is not installed: "
+        f"pip install '.[{extra}]' in the checkout of modelsoup\n"
     )
 
 

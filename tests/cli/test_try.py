@@ -156,7 +156,8 @@ def test_without_gradio_the_extra_is_named() -> None:
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: this needs gradio, which is not installed: pip install 'modelsoup[try]'\n"
+        "error: this needs gradio, which is not installed: "
+        "pip install '.[try]' in the checkout of modelsoup\n"
     )
 
 

@@ -112,7 +112,5 @@ def test_without_transformers_the_extra_that_has_it_is_named(
         raise ModuleNotFoundError(f"No module named {name!r}", name="transformers")
 
     monkeypatch.setattr(building, "import_module", missing)
-    with pytest.raises(
-        ModelError, match=r"transformers, which is not installed.*modelsoup\[text\]"
-    ):
+    with pytest.raises(ModelError, match=r"transformers, which is not installed.*'\.\[text\]'"):
         building.library("transformers")

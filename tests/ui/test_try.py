@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
-pytest.importorskip("gradio", reason="gradio is not installed: pip install 'modelsoup[try]'")
+pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[try]'")
 Open = Callable[..., "Page"]
 # The program refuses every connection that leaves this machine, and says so where we look.
 GUARD = """

@@ -15,7 +15,7 @@ from tests.config.given import given
 
 def test_a_runner_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BadInput, match=r"is ray, .* pip install 'modelsoup\[ray\]'"):
+    with pytest.raises(BadInput, match=r"is ray, .* pip install '\.\[ray\]' in the checkout"):
         choose.require(parse(given(compute__runner="ray")))
 
 
