@@ -1,7 +1,7 @@
 """A pool of models known by their results alone: a sweep's tables, or the published files.
 
-The published files are `individual_model_results.jsonl` and `hparam_info.json` of
-mlfoundations/model-soups: the 72 fine-tunes of CLIP ViT-B/32 of "Model soups".
+The published files are `individual_model_results.jsonl`, `hparam_info.json` and the results of
+soups (`SOUPS`) of mlfoundations/model-soups: the 72 fine-tunes of CLIP ViT-B/32 of "Model soups".
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,11 @@ from soup.errors import BadInput, some
 from soup.files import BadJson, parse_json, read_bytes
 
 PUBLISHED_SETTINGS = "hparam_info.json"
+SOUPS = {
+    "uniform": "uniform_soup_results.jsonl",
+    "greedy": "greedy_soup_results.jsonl",
+    "ensemble": "ensemble_results.jsonl",
+}
 SHIFTS = {
     "ImageNetV2": "v2",
     "ImageNetSketch": "sketch",
@@ -78,7 +83,7 @@ def read(file: Path) -> ResultPool:
 
     Args:
         file: `results.csv` of a finished pipeline, or `individual_model_results.jsonl` of the
-            published repository, beside which `hparam_info.json` may lie.
+            published repository, beside which `hparam_info.json` and the files of `SOUPS` may lie.
 
     Raises:
         UnusableResults: the file is missing, or is no such file, or has fewer than three models.
@@ -116,11 +121,11 @@ def _of_pipeline(file: Path) -> ResultPool:
 
 
 def _published(file: Path) -> ResultPool:
-    rows: list[dict[str, Any]] = []
     try:
-        lines = read_bytes(file).decode("utf-8", "replace").splitlines()
-        for number, line in enumerate(lines, start=1):
-            rows += _of_line(parse_json(line, f"{file}, line {number}"), f"{file}, line {number}")
+        rows = _rows(file)
+        for kind, name in SOUPS.items():
+            if (beside := file.with_name(name)).is_file():
+                rows += [row | {"kind": kind} for row in _rows(beside)]
         settings_file = file.with_name(PUBLISHED_SETTINGS)
         told: Any = {}
         if settings_file.is_file():
@@ -129,6 +134,14 @@ def _published(file: Path) -> ResultPool:
         raise UnusableResults(str(error)) from None
     columns = ["model", "kind", "split", "accuracy"]
     return ResultPool(pd.DataFrame(rows, columns=columns), _settings(told, settings_file))
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    lines = read_bytes(file).decode("utf-8", "replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        rows += _of_line(parse_json(line, f"{file}, line {number}"), f"{file}, line {number}")
+    return rows
 
 
 def _of_line(facts: Any, source: str) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Studies of results alone: of the published files, of a sweep's table, and of made-up pools."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from soup.report.figures import svg
-from soup.studies.pool_of_results import ResultPool, UnusableResults, read
+from soup.studies.pool_of_results import SOUPS, SPLITS, ResultPool, UnusableResults, read
 from soup.studies.published import (
     PAPER,
     STUDIES,
@@ -67,6 +68,22 @@ def test_no_published_model_reaches_the_papers_greedy_soup(
     assert told.count("no single model reaches it") == 2
     assert "+0.64" in told
     assert "+2.78" in told
+
+
+def test_results_of_soups_beside_the_file_go_before_the_papers(
+    published_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / published_file.name
+    shutil.copy(published_file, file)
+    accuracies = (0.8397692, 0.81026, 0.6955, 0.4777457, 0.6420333, 0.4489609, 0.2789333)
+    greedy = {"model_name": "greedy_soup"} | dict(zip(SPLITS, accuracies, strict=True))
+    (tmp_path / SOUPS["greedy"]).write_text(json.dumps(greedy))
+    found = best_against_soup(read(file))
+    assert "+2.90" in found.sentence
+    here = found.table.set_index(["method", "split"])["here"]
+    assert here["greedy", "test"] == 0.81026
+    assert here["greedy", "shifts"] == pytest.approx(0.50863, abs=1e-5)
+    assert math.isnan(here["uniform", "test"])  # the paper's stand beside it
 
 
 def test_models_above_each_soup_are_counted(
