@@ -42,6 +42,10 @@ class View(Checkpoint):
         checkpoint, stored = self._tensors[name]
         return checkpoint.reader(stored)
 
+    def read_into(self, out: Tensor, name: str) -> None:
+        checkpoint, stored = self._tensors[name]
+        checkpoint.read_into(out, stored)
+
     def digest(self) -> str:
         return self.model.digest()
 

@@ -12,7 +12,7 @@ from soup.weights.adapters.change import Changed, LowRank
 from soup.weights.adapters.folder import Adapter
 from soup.weights.checkpoint import Checkpoint
 from soup.weights.digesting import of_shards
-from soup.weights.mapping import Incompatible, Reader, Spec
+from soup.weights.mapping import Incompatible, Reader, Spec, read_parts
 from soup.weights.numbers import rounded, shaped
 
 
@@ -175,6 +175,9 @@ class Adapted(Checkpoint):
         if self.adapter.config.dora:
             self._lengths[stored] = changed.lengths
         return changed
+
+    def read_into(self, out: Tensor, name: str) -> None:
+        read_parts(out, self.reader(name))
 
     def digest(self) -> str:
         """The SHA-256 of the digests of base and adapter, as `sha256sum` would list them."""
