@@ -2,23 +2,24 @@
 
 Such a score is not a mean over examples, so the formulas for means do not apply. Instead, the
 counts are resampled, which is equivalent to resampling examples: a resample is a multinomial draw
-of the counts (for two models, of the counts by label and both answers). All functions are pure, and
-take a seed.
+of the counts by label and answer (of two models, by label and both answers). Only counts that are
+not zero are held, of which there are no more than examples, whatever the number of classes. All
+functions are pure, and take a seed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from soup.evaluation.metrics import Compared, Interval, Labels, quantiles
-from soup.evaluation.scores import ConfusionScore
+from soup.evaluation.scores import ConfusionScore, Margins
 
-# Number of resamples that are scored at once: their tables take 8 bytes a cell.
-PART = 1000
+PART = 250  # resamples that are drawn and scored at once
 
 
 class Answers(NamedTuple):
@@ -33,9 +34,28 @@ class Answers(NamedTuple):
     answers: Labels
 
 
+class _Cells(NamedTuple):
+    """How many examples of a label got which answers.
+
+    Attributes:
+        label: of each cell, (cells,).
+        answers: of each model; the number of classes stands for an example without a prediction.
+        counts: examples, (cells,).
+    """
+
+    label: Labels
+    answers: list[Labels]
+    counts: Labels
+
+
 def value(score: ConfusionScore, groups: Sequence[Answers], classes: int) -> float:
     """The mean score over groups."""
-    return float(np.mean([_scores(score, _table(group, classes)[None])[0] for group in groups]))
+    scores = []
+    for group in groups:
+        cells = _cells([group], classes)
+        every = _margins(cells, [(cells.answers[0], cells.counts[None])], classes)
+        scores.append(_scores(score, every))
+    return float(np.mean(scores))
 
 
 def interval(
@@ -63,9 +83,10 @@ def interval(
     rng = np.random.default_rng(seed)
     means = np.zeros(resamples)
     for group in groups:
-        table = _table(group, classes)
-        drawn = rng.multinomial(len(group.labels), table.reshape(-1) / table.sum(), size=resamples)
-        means += _scores(score, drawn.reshape(resamples, *table.shape)) / len(groups)
+        cells = _cells([group], classes)
+        for part, drawn in _resampled(rng, cells, resamples):
+            told = _margins(cells, [(cells.answers[0], drawn)], classes)
+            means[part] += _scores(score, told) / len(groups)
     return quantiles(means, confidence)
 
 
@@ -96,39 +117,72 @@ def compare(
     rng = np.random.default_rng(seed)
     resampled, swapped = np.zeros(resamples), np.zeros(draws)
     for group_a, group_b in zip(a, b, strict=True):
-        cells = _cells(group_a, group_b, classes)
-        n, size = len(group_a.labels), cells.shape
-        drawn = rng.multinomial(n, cells.reshape(-1) / n, size=resamples)
-        resampled += _differences(score, drawn.reshape(resamples, *size)) / len(a)
-        # Cell (label, x, y) and cell (label, y, x) are filled from both by the swap.
-        moved = rng.binomial(cells, 0.5, size=(draws, *size))
-        permuted = cells - moved + moved.swapaxes(2, 3)
-        swapped += _differences(score, permuted) / len(a)
+        cells = _cells([group_a, group_b], classes)
+        first, second = cells.answers
+        for part, drawn in _resampled(rng, cells, resamples):
+            own, other = (_margins(cells, [(x, drawn)], classes) for x in cells.answers)
+            resampled[part] += (_scores(score, own) - _scores(score, other)) / len(a)
+        for part in _parts(draws):
+            moved = rng.binomial(cells.counts, 0.5, size=(part.stop - part.start, len(first)))
+            kept = cells.counts - moved
+            own = _margins(cells, [(first, kept), (second, moved)], classes)
+            other = _margins(cells, [(second, kept), (first, moved)], classes)
+            swapped[part] += (_scores(score, own) - _scores(score, other)) / len(a)
     extreme = int((np.abs(swapped) >= abs(difference) - 1e-12).sum())
     return Compared(difference, quantiles(resampled, confidence), (extreme + 1) / (draws + 1))
 
 
-def _differences(score: ConfusionScore, cells: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The first model's score minus the second's, for counts (draws, label, first, second)."""
-    return _scores(score, cells.sum(axis=3)) - _scores(score, cells.sum(axis=2))
-
-
-def _scores(score: ConfusionScore, tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """1 minus the costs of tables (draws, classes, classes + 1)."""
-    parts = [tables[start : start + PART] for start in range(0, len(tables), PART)]
-    costs = [score.costs(torch.from_numpy(part.astype(np.float64))) for part in parts]
-    scores: NDArray[np.float64] = 1 - torch.cat(costs).numpy()
+def _scores(score: ConfusionScore, margins: Margins) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = 1 - score.costs(margins).numpy()
     return scores
 
 
-def _table(group: Answers, classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes + 1) by label and answer; the last column is without prediction."""
-    pairs = group.labels * (classes + 1) + group.answers % (classes + 1)
-    return np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
-
-
-def _cells(a: Answers, b: Answers, classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes + 1, classes + 1) by label, answer of `a` and answer of `b`."""
+def _cells(models: Sequence[Answers], classes: int) -> _Cells:
+    """The cells that hold examples, and the last of all."""
     wide = classes + 1
-    index = (a.labels * wide + a.answers % wide) * wide + b.answers % wide
-    return np.bincount(index, minlength=classes * wide * wide).reshape(classes, wide, wide)
+    index = models[0].labels
+    for model in models:
+        index = index * wide + model.answers % wide
+    # `multinomial` draws all cells but the last, which gets the rest.
+    last = classes * wide ** len(models) - 1
+    index, counts = np.unique(np.append(index, last), return_counts=True)
+    counts[-1] -= 1
+    label, *answers = np.unravel_index(index, (classes, *[wide] * len(models)))
+    return _Cells(label, answers, counts)
+
+
+def _parts(size: int) -> Iterator[slice]:
+    return (slice(start, min(start + PART, size)) for start in range(0, size, PART))
+
+
+def _resampled(
+    rng: np.random.Generator, cells: _Cells, resamples: int
+) -> Iterator[tuple[slice, Labels]]:
+    """Parts of the resamples, with the counts (resamples of the part, cells) of each."""
+    n = cells.counts.sum()
+    for part in _parts(resamples):
+        yield part, rng.multinomial(n, cells.counts / n, size=part.stop - part.start)
+
+
+def _margins(cells: _Cells, given: Sequence[tuple[Labels, Labels]], classes: int) -> Margins:
+    """The margins of a model.
+
+    Args:
+        given: answers (cells,), with the counts (resamples, cells) of examples that got them.
+    """
+    label = np.tile(cells.label, len(given))
+    answer = np.concatenate([answer for answer, _ in given])
+    counts = np.concatenate([counts for _, counts in given], axis=1)
+    right = label == answer
+    sums = (
+        _sums(counts[:, right], label[right], classes),
+        _sums(counts, label, classes),
+        _sums(counts, answer, classes + 1),
+    )
+    return Margins(*(torch.from_numpy(sum_) for sum_ in sums))
+
+
+def _sums(counts: Labels, place: Labels, places: int) -> NDArray[np.float64]:
+    """Sums of columns (resamples, cells) by the place of each, (resamples, places)."""
+    belongs = csr_array((np.ones(len(place)), (place, np.arange(len(place)))), (places, len(place)))
+    return np.ascontiguousarray((belongs @ counts.T).T)

@@ -16,6 +16,7 @@ answer. The best that is still possible when some examples were not seen yet bou
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -29,18 +30,36 @@ from soup.evaluation.score_bounds import Score
 Table = Float[Tensor, "classes answers"]
 
 
+class Margins(NamedTuple):
+    """What the scores need of counts by label and answer, float64.
+
+    Attributes:
+        right: examples of each class that are answered so, (..., classes).
+        labels: examples of each class, (..., classes).
+        answers: answers of each class, and last the examples without one, (..., classes + 1).
+    """
+
+    right: Tensor
+    labels: Tensor
+    answers: Tensor
+
+
+def margins(table: Table) -> Margins:
+    """Those of counts (classes, classes + 1), of which the last column is without a prediction."""
+    return Margins(table.diagonal(), table.sum(dim=1), table.sum(dim=0))
+
+
 @dataclass(frozen=True)
 class ConfusionScore:
     """A score of counts by label and answer, as a cost: see `score_bounds.CountScore`.
 
     Attributes:
-        costs: counts (..., classes, classes + 1), of which the last column is of examples without a
-            prediction -> 1 less the scores (...); NaN where one is not defined.
+        costs: margins (...) -> 1 less the scores (...); NaN where one is not defined.
         bound: one such table and the numbers of examples not seen (classes,) -> no more than the
             cost with any answers to them; None for that of right answers to all of them.
     """
 
-    costs: Callable[[Tensor], Tensor]
+    costs: Callable[[Margins], Tensor]
     bound: Callable[[Table, Float[Tensor, " classes"]], float] | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> float:
@@ -48,7 +67,7 @@ class ConfusionScore:
 
     def cost(self, table: Table) -> float:
         """1 less the score of one table."""
-        return float(self.costs(table))
+        return float(self.costs(margins(table)))
 
     def table(self, logits: Tensor, labels: Tensor) -> Table:
         """Counts by label and answer."""
@@ -76,61 +95,58 @@ def _confusion(logits: Tensor, labels: Tensor) -> Float[Tensor, "classes answers
     return pairs.double().view(classes, classes + 1)
 
 
-def _f1(tables: Tensor) -> Tensor:
+def _f1(m: Margins) -> Tensor:
     """The F1 score of each class, 2 TP / (2 TP + FP + FN); NaN of one that does not occur.
 
     An example without a prediction is a false negative of its class.
     """
-    answered = tables[..., :-1].sum(dim=-2)
-    return 2 * tables.diagonal(dim1=-2, dim2=-1) / (tables.sum(dim=-1) + answered)
+    return 2 * m.right / (m.labels + m.answers[..., :-1])
 
 
-def _macro_f1(tables: Tensor) -> Tensor:
+def _macro_f1(m: Margins) -> Tensor:
     """1 less the mean F1 score over the classes that occur in the labels or the predictions.
 
     It is NaN if all labels are of one class: another class then has no positives, for which F1 is
     not defined.
     """
-    several = (tables.sum(dim=-1) > 0).sum(dim=-1) > 1
-    return (1 - _f1(tables).nanmean(dim=-1)).where(several, math.nan)
+    several = (m.labels > 0).sum(dim=-1) > 1
+    return (1 - _f1(m).nanmean(dim=-1)).where(several, math.nan)
 
 
 def f1_accuracy(positive: int) -> ConfusionScore:
     """The mean of accuracy and the F1 score of one class, by which GLUE scores MRPC and QQP."""
 
-    def costs(tables: Tensor) -> Tensor:
-        right = tables.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-        f1 = _f1(tables)[..., positive].nan_to_num()  # 0 if the class does not occur
-        return 1 - (right / tables.sum(dim=(-2, -1)) + f1) / 2
+    def costs(m: Margins) -> Tensor:
+        accuracy = m.right.sum(dim=-1) / m.labels.sum(dim=-1)
+        f1 = _f1(m)[..., positive].nan_to_num()  # 0 if the class does not occur
+        return 1 - (accuracy + f1) / 2
 
     return ConfusionScore(costs)
 
 
-def _matthews(tables: Tensor) -> Tensor:
+def _matthews(m: Margins) -> Tensor:
     """1 less the Matthews correlation coefficient, which is 0 for constant labels or predictions.
 
     Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004.
     An example without a prediction counts as predicted to be of a class that no label has.
     """
-    covariance, labels, answers = _covariances(tables)
+    covariance, labels, answers = _covariances(m)
     variances = labels * answers
     return 1 - torch.where(variances > 0, covariance / variances.clamp(min=1).sqrt(), 0.0)
 
 
-def _covariances(tables: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _covariances(m: Margins) -> tuple[Tensor, Tensor, Tensor]:
     """n^2 times the covariance of labels and answers, and the variances of each."""
-    n = tables.sum(dim=(-2, -1))
-    labelled, answered = tables.sum(dim=-1), tables.sum(dim=-2)
-    right = tables.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    covariance = right * n - (labelled * answered[..., :-1]).sum(dim=-1)
-    return covariance, n**2 - (labelled**2).sum(dim=-1), n**2 - (answered**2).sum(dim=-1)
+    n = m.labels.sum(dim=-1)
+    covariance = m.right.sum(dim=-1) * n - (m.labels * m.answers[..., :-1]).sum(dim=-1)
+    return covariance, n**2 - (m.labels**2).sum(dim=-1), n**2 - (m.answers**2).sum(dim=-1)
 
 
 def _matthews_bound(table: Table, unseen: Float[Tensor, " classes"]) -> float:
     best = _all_right(table, unseen)
     if len(table) == 2 and table[:, 2].sum() == 0:
-        return float(_matthews(best))
-    covariance, labels, _ = _covariances(best)
+        return float(_matthews(margins(best)))
+    covariance, labels, _ = _covariances(margins(best))
     answered = table.sum(dim=0)
     answered[answered.argmax()] += unseen.sum()
     least = labels * (best.sum() ** 2 - (answered**2).sum())

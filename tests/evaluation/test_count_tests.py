@@ -1,5 +1,7 @@
 """Intervals and tests of scores of counts, against drawing examples one by one."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -8,7 +10,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from soup.evaluation.count_tests import Answers, compare, interval, value
 from soup.evaluation.scores import ConfusionScore, macro_f1, matthews
 
-ACCURACY = ConfusionScore(lambda t: 1 - t.diagonal(dim1=-2, dim2=-1).sum(-1) / t.sum(dim=(-2, -1)))
+ACCURACY = ConfusionScore(lambda m: 1 - m.right.sum(-1) / m.labels.sum(-1))
 
 
 def model(seed: int, n: int = 120, classes: int = 2, right: float = 0.75) -> Answers:
@@ -91,3 +93,15 @@ def test_no_examples_give_no_interval() -> None:
 def test_a_model_without_a_prediction_is_wrong_there() -> None:
     undecided = Answers(np.array([0, 1, 0, 1]), np.array([0, -1, -1, 1]))
     assert value(ACCURACY, [undecided], 2) == 0.5
+
+
+def test_memory_grows_with_the_examples_and_not_with_the_classes() -> None:
+    """Counts by label and both answers would be 8 GB for each draw."""
+    a, b = (model(seed, n=400, classes=1000) for seed in (1, 2))
+    tracemalloc.start()
+    made = compare(macro_f1, [a], [b], 1000, 300, 0.95, 0, draws=300)
+    interval(macro_f1, [a], 1000, 300, 0.95, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < made.p_value <= 1
+    assert peak < 100e6
