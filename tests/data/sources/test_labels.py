@@ -75,9 +75,56 @@ def test_labels_that_do_not_fit_the_images_are_told_in_both_directions(tmp_path:
     file = as_csv(tmp_path / "val.csv", [("ILSVRC2012_val_00000001", "a"), ("other", "b")])
     assert refused(file).splitlines() == [
         f"{file} does not fit the images:",
-        "  without a label: ILSVRC2012_val_00000002, ILSVRC2012_val_00000003",
+        "  without a label: val/ILSVRC2012_val_00000002.JPEG, val/ILSVRC2012_val_00000003.JPEG",
         "  labelled, but no such image: other",
     ]
+
+
+@pytest.mark.parametrize(
+    ("paths", "rows"),
+    [
+        (["val/a.0001.jpg", "val/a.0002.jpg"], ["a.0001.jpg", "a.0002.jpg"]),
+        (["val/a.0001.jpg", "val/a.0002.jpg"], ["a.0001", "a.0002"]),
+        (["val/a.0001.jpg", "val/a.0002.jpg"], ["old/a.0001.png", "a.0002"]),
+        (["val/a/1.jpg", "val/b/1.jpg"], ["a/1.jpg", "b/1.jpg"]),
+        (["val/a/1.jpg", "val/b/1.jpg"], ["./val/a/1", "/data/val/b/1.jpg"]),
+        (["v.tar::a/1.jpg", "w.tar::a/1.jpg"], ["v.tar/a/1.jpg", "w.tar::a/1"]),
+        (["val/1.jpg", "val/a/1.jpg"], ["1.jpg", "a/1.jpg"]),
+        (["val/1.jpg", "val/1.png"], ["1.jpg", "1.png"]),
+    ],
+)
+def test_a_row_is_of_the_image_that_its_path_ends(
+    tmp_path: Path, paths: list[str], rows: list[str]
+) -> None:
+    file = as_csv(tmp_path / "val.csv", list(zip(rows, ("cat", "dog"), strict=True)))
+    assert labelled(paths, file) == ["cat", "dog"]
+    assert labelled(paths[::-1], file) == ["dog", "cat"]
+
+
+def test_images_that_the_names_do_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    file = as_csv(tmp_path / "val.csv", [("a/1.jpg", "cat"), ("b/1.jpg", "dog")])
+    expected = "val/1.jpg is a/1.jpg as cat and b/1.jpg as dog"
+    assert refused(file, ["val/1.jpg"]).endswith(f"folders and suffixes too): {expected}")
+    as_csv(file, [("1", "cat")])
+    expected = "1 stands for val/1.jpg, val/1.png"
+    assert refused(file, ["val/1.jpg", "val/1.png"]).endswith(
+        f"folders and suffixes too): {expected}"
+    )
+    as_csv(file, [("c/1.jpg", "cat"), ("b/1.jpg", "dog")])
+    expected = "c/1.jpg stands for val/a/1.jpg, val/b/1.jpg"
+    assert refused(file, ["val/a/1.jpg", "val/b/1.jpg"]).endswith(
+        f"folders and suffixes too): {expected}"
+    )
+    as_csv(file, [("a/1.jpg", "cat"), ("b/1.jpg", "cat")])
+    assert labelled(["val/1.jpg"], file) == ["cat"]
+
+
+def test_labels_without_names_are_refused_where_images_share_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("one\ntwo\n")
+    assert "share a name: val/a/1.jpg and val/b/1.jpg" in refused(
+        file, ["val/a/1.jpg", "val/b/1.jpg"]
+    )
 
 
 def test_a_file_of_labels_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
