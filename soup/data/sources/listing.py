@@ -205,8 +205,9 @@ def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
         return replace(flat, misplaced=tar_listing.others(archives, root))
     found, misplaced = tar_listing.by_sample(archives, root)
     around: dict[str, str] = {}
+    by_archive = False
     if not found:
-        found, misplaced, around = tar_listing.by_folder(archives, root)
+        found, misplaced, around, by_archive = tar_listing.by_folder(archives, root)
     others = tar_listing.others(archives, root, labelled=not around)
     if not found:
         seen = f", only images in no class folder, such as {misplaced[0].path}" if misplaced else ""
@@ -219,7 +220,7 @@ def _tars(archives: list[Path], root: Path, source: Source) -> Listed:
     def inside(path: str) -> str:
         tar, _, name = path.partition(image_file.INSIDE)
         within = name.removeprefix(around.get(tar, ""))
-        return within if "/" in within else f"{PurePosixPath(tar).stem}/{within}"
+        return within if "/" in within and not by_archive else f"{PurePosixPath(tar).stem}/{within}"
 
     left_out = [*misplaced, *others]
     return Listed(found, left_out, inside, numbered=not around, files=tuple(archives))

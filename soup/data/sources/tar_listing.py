@@ -41,18 +41,21 @@ def _visible(archive: Path) -> list[str]:
 
 def by_folder(
     tars: Sequence[Path], root: Path
-) -> tuple[list[Found], list[Problem], dict[str, str]]:
+) -> tuple[list[Found], list[Problem], dict[str, str], bool]:
     """Images by their class folder, in one archive or in several.
 
     Folders that contain all class folders are ignored. If there are several archives, images
     outside a folder have the class that their archive is named after, as in ImageNet's train
-    archive of which only the outer tar was unpacked.
+    archive of which only the outer tar was unpacked. So do all images, if they are in folders of
+    one name in all archives (`cat.tar::images/1.jpg`, `dog.tar::images/1.jpg`).
 
     Returns:
-        The images, the images outside a class folder, and for each archive the path of the folders
-        that contain its class folders ('' if there are none).
+        The images, the images outside a class folder, for each archive the path of the folders
+        that contain its class folders ('' if there are none), and whether all classes are named
+        after the archives although the images are in folders.
     """
     found: list[Found] = []
+    stems: list[str] = []  # of the archive of each of them
     misplaced: list[Problem] = []
     around: dict[str, str] = {}
     for tar in tars:
@@ -69,7 +72,12 @@ def by_folder(
                 found.append(Found(path, tar.stem))
             else:
                 misplaced.append(Problem(path, "misplaced: not inside a class folder"))
-    return found, misplaced, around
+        stems += [tar.stem] * (len(found) - len(stems))
+    labels, named = {image.label for image in found}, set(stems)
+    by_archive = len(labels) == 1 < len(named) and labels.isdisjoint(named)
+    if by_archive:
+        found = [Found(image.path, stem) for image, stem in zip(found, stems, strict=True)]
+    return found, misplaced, around, by_archive
 
 
 def by_sample(tars: Sequence[Path], root: Path) -> tuple[list[Found], list[Problem]]:

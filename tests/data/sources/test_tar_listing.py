@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from soup import limits
+from soup.config.data import Source
 from soup.data.errors import DataError
 from soup.data.sources.folders import Found, Problem
+from soup.data.sources.listing import listed
 from soup.data.sources.tar_listing import by_folder, by_sample, pictures
 from tests.data.shifts.layouts import tar
 
@@ -18,7 +20,7 @@ def test_only_images_count_and_hidden_ones_do_not(tmp_path: Path) -> None:
 
 def test_folders_around_all_class_folders_count_for_nothing(tmp_path: Path) -> None:
     archive = tar(tmp_path / "t.tar", [("in/r/a/1.png", b""), ("in/r/b/c/2.png", b"")])
-    found, misplaced, around = by_folder([archive], tmp_path)
+    found, misplaced, around, _ = by_folder([archive], tmp_path)
     assert [(f.path, f.label) for f in found] == [
         ("t.tar::in/r/a/1.png", "a"),
         ("t.tar::in/r/b/c/2.png", "b"),
@@ -33,7 +35,7 @@ def test_the_only_class_folder_is_one(tmp_path: Path) -> None:
 
 def test_an_image_beside_class_folders_is_misplaced(tmp_path: Path) -> None:
     archive = tar(tmp_path / "t.tar", [("a/1.png", b""), ("2.png", b"")])
-    found, misplaced, _ = by_folder([archive], tmp_path)
+    found, misplaced, _, _ = by_folder([archive], tmp_path)
     assert found == [Found("t.tar::a/1.png", "a")]
     assert misplaced == [Problem("t.tar::2.png", "misplaced: not inside a class folder")]
 
@@ -41,13 +43,34 @@ def test_an_image_beside_class_folders_is_misplaced(tmp_path: Path) -> None:
 def test_of_several_archives_the_name_is_the_class_of_loose_images(tmp_path: Path) -> None:
     tars = [tar(tmp_path / f"{n}.tar", [("1.png", b"")]) for n in ("n2", "n1")]
     tars.append(tar(tmp_path / "more.tar", [("n1/2.png", b"")]))
-    found, misplaced, _ = by_folder(tars, tmp_path)
+    found, misplaced, _, _ = by_folder(tars, tmp_path)
     assert [(f.path, f.label) for f in found] == [
         ("n2.tar::1.png", "n2"),
         ("n1.tar::1.png", "n1"),
         ("more.tar::n1/2.png", "n1"),
     ]
     assert misplaced == []
+
+
+def test_archives_with_one_folder_name_inside_are_classes(tmp_path: Path) -> None:
+    for name in ("n1", "n2"):
+        tar(tmp_path / "deep" / f"{name}.tar", [(f"{name}/images/{i}.png", b"") for i in "12"])
+        tar(tmp_path / "flat" / f"{name}.tar", [(f"images/{i}.png", b"") for i in "12"])
+    for folder in ("deep", "flat"):
+        listing = listed(Source(path=folder), tmp_path, "train")
+        assert [image.label for image in listing.found] == ["n1", "n1", "n2", "n2"]
+        assert [listing.inside(image.path) for image in listing.found] == [
+            f"{name}/images/{i}.png" for name in ("n1", "n2") for i in "12"
+        ]
+
+
+def test_parts_of_an_archive_of_one_class_are_no_classes(tmp_path: Path) -> None:
+    """Where another archive, or the folder inside, names the class."""
+    tars = [tar(tmp_path / f"{n}.tar", [("n1/1.png", b"")]) for n in ("n1", "more")]
+    assert {image.label for image in by_folder(tars, tmp_path)[0]} == {"n1"}
+    tars = [tar(tmp_path / f"{n}.tar", [("cat/1.png", b"")]) for n in "12"]
+    tars.append(tar(tmp_path / "3.tar", [("dog/1.png", b"")]))
+    assert {image.label for image in by_folder(tars, tmp_path)[0]} == {"cat", "dog"}
 
 
 def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path: Path) -> None:
