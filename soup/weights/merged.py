@@ -52,13 +52,19 @@ class Merged(Computed):
 
     @abstractmethod
     def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
-        """Return the merged numbers of a tensor, flat and real, rounded once to the dtype."""
+        """Return the merged numbers of a tensor, flat and real, rounded once to the dtype.
+
+        Args:
+            name: of the tensor; of a tied one the first.
+            dtype: of the numbers.
+        """
 
     def __getitem__(self, name: str) -> Tensor:
         spec = self.specs[name]
         if not averaged(spec.dtype):
             return self._models[0][name].detach().clone()
-        return shaped(self._numbers(name, spec.dtype.to_real()), spec.shape, spec.dtype)
+        # What is merged by name (a mask, a depth) must be the same under every name of a tensor.
+        return shaped(self._numbers(spec.tied, spec.dtype.to_real()), spec.shape, spec.dtype)
 
     def astype(self, dtype: torch.dtype) -> Self:
         other = copy(self)
@@ -77,7 +83,8 @@ class _Replaced(Computed):
         self.specs = {**weights.specs, **specs(tensors)}
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[name] if name in self._tensors else self._weights[name]
+        stored = self.specs[name].tied
+        return self._tensors[stored] if stored in self._tensors else self._weights[name]
 
     def astype(self, dtype: torch.dtype) -> Self:
         real = {n: t.to(_cast(self.specs[n], dtype).dtype) for n, t in self._tensors.items()}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import soup
 from soup.recipes import RECIPES
 from soup.recipes.ingredient import Ingredient, Soup
+from soup.recipes.judge import Judge
 from soup.recipes.learned import Gradients
 from soup.weights import NotFinite, Weights, cast, materialize
 from soup.weights.checkpoint import Checkpoint, save
@@ -52,18 +53,26 @@ class Bowl:
         return None
 
 
-def cook(name: str, models: Sequence[Weights], base: Weights) -> Soup:
+def cook(
+    name: str, models: Sequence[Weights], base: Weights, judge: Judge | None = None, **given: Any
+) -> Soup:
     wanted = inspect.signature(RECIPES[name]).parameters
-    options = dict(BEYOND.get(name, {}))
+    options = BEYOND.get(name, {}) | given
     if "base" in wanted:
         options["base"] = base
-    if "judge" in wanted and wanted["judge"].default is inspect.Parameter.empty:
+    if judge is not None:
+        options["judge"] = judge
+    elif wanted.get("judge") and wanted["judge"].default is inspect.Parameter.empty:
         options["judge"] = lambda weights, at_most=None: 3
     if "fishers" in wanted:
         options["fishers"] = [{n: m[n].abs().float() for n in ("w", "z") if n in m} for m in models]
     if "objective" in wanted:
         options["objective"] = Bowl()
-    ingredients = [Ingredient(f"{i}", m, 3) for i, m in enumerate(models)]
+    scores = [3 if judge is None else judge(model) for model in models]
+    ingredients = [
+        Ingredient(f"{i}", model, math.nan if errors is None else errors)
+        for i, (model, errors) in enumerate(zip(models, scores, strict=True))
+    ]
     if name == "radin":
         options["predictions"] = OfAverages(ingredients, options["judge"])
     return RECIPES[name](ingredients, **options)
@@ -165,6 +174,36 @@ def test_float16_is_cast_to_float32_with_one_rounding(name: str, tmp_path: Path)
     assert torch.equal(found["w"], wanted.half()) or name == "dare"
 
 
+def every_number(weights: Weights, at_most: float | None = None) -> float:
+    """A judge that reads each name of a tied tensor."""
+    return sum(float(weights[n].abs().double().sum()) * i for i, n in enumerate(sorted(weights)))
+
+
+@pytest.mark.parametrize("in_files", [True, False], ids=["files", "memory"])
+@pytest.mark.parametrize("name", [*RECIPES, "LiNeS"])
+def test_the_names_of_a_tied_tensor_hold_the_same_and_what_is_judged_is_written(
+    name: str, tmp_path: Path, in_files: bool
+) -> None:
+    pool: list[Weights] = []
+    for seed in range(3):
+        w, *blocks = (drawn(seed + at, "w")["w"] for at in (0, 10, 20))
+        tied = {"embed.weight": w, "blocks.0.w": blocks[0], "blocks.1.w": blocks[1]}
+        pool.append(tied | {"lm_head.weight": w, "w": w})  # of Fisher information, one name's
+        if in_files:
+            save(pool[-1], tmp_path / str(seed))
+            pool[-1] = Checkpoint(tmp_path / str(seed))
+    recipe, options = (name, {}) if name in RECIPES else ("interpolate", {"deep": 1.0})
+    found = cook(recipe, pool[1:], pool[0], every_number, **options)
+    assert isinstance(found.weights, dict) != in_files
+    assert found.weights["embed.weight"].any()
+    assert torch.equal(found.weights["embed.weight"], found.weights["lm_head.weight"])
+    assert torch.equal(found.weights["embed.weight"], found.weights["w"])
+    save(found.weights, tmp_path / "soup")
+    written = Checkpoint(tmp_path / "soup")
+    assert len({spec.tied for spec in written.specs.values()}) == 3
+    assert found.errors == every_number(written)
+
+
 class Recomputing:
     """A judge that gives every candidate the same statistics."""
 
@@ -189,6 +228,14 @@ def test_a_soup_with_statistics_of_its_own_is_cast_once_and_keeps_its_ties(tmp_p
     assert torch.equal(found["embed"], wanted)
     assert torch.equal(found["bn.running_mean"], torch.ones(3))
     assert found.specs["head"].tied == "embed"
+
+
+def test_a_tied_tensor_is_replaced_under_all_its_names(tmp_path: Path) -> None:
+    save({"embed": torch.ones(3), "head": (ones := torch.ones(3)), "tail": ones}, tmp_path / "a")
+    made = replaced(soup.average([Checkpoint(tmp_path / "a")]), {"head": torch.zeros(3)})
+    assert not made["head"].any()
+    assert not made["tail"].any()
+    assert made["embed"].all()
 
 
 @pytest.mark.parametrize("name", ["uniform", "greedy", "task", "slerp"])
