@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from soup.errors import BadInput
 from soup.evaluation import prediction_file
@@ -24,7 +25,7 @@ GIB = 2**30
 
 
 class KeptSoups:
-    """A folder of soups, each in a folder of its digest.
+    """A folder of soups, each in a folder of its digest; several pipelines may share it.
 
     Those not used for longest are removed when all of them exceed the limit.
     """
@@ -47,7 +48,7 @@ class KeptSoups:
         return result
 
     def keep(self, digest: str, result: SoupResult) -> SoupResult:
-        """Store a soup, and return it with its weights on disk."""
+        """Store a soup, and return it with its weights on disk; of equal ones the first stays."""
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = self._folder / digest
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".making-") as temporary:
@@ -66,10 +67,13 @@ class KeptSoups:
                 "cost": asdict(result.cost),
             }
             write_json(made / FACTS, facts)
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-            made.rename(folder)
-        self._evict(folder)
-        return _read(folder, facts)
+            with FileLock(self._folder / ".lock"):
+                if stored := self.find(digest):
+                    return stored
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+                made.rename(folder)
+                self._evict(folder)
+                return _read(folder, facts)
 
     def _evict(self, newest: Path) -> None:
         folders = [f for f in self._folder.iterdir() if f.is_dir() and not f.name.startswith(".")]
