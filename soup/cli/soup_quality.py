@@ -4,18 +4,20 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from soup.cli.cook_options import CookOptions
+from soup.cli.cook_options import CookOptions, arguments_of
 from soup.cli.heldout import Cooked, Scored
 from soup.cli.number_quality import judged_numbers
 from soup.cli.terminal import models_in, percent, progress, say, table, warn
 from soup.evaluation.diagnosis.selection_bias import Gain, best_of, gains, paired, split_bias
 from soup.evaluation.metrics import Correct
 from soup.evaluation.scores import COUNTS
+from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Soup
 from soup.weights import Weights, materialize
 from soup.weights.running_mean import RunningMean
@@ -179,7 +181,12 @@ def _bias(options: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
                 return watched.judges(known, COUNTS[options.metric], among=part)[0]
 
             honest = split_bias(
-                soup, scored.ingredients, scored.correct, judge_on, splits=options.splits
+                soup,
+                scored.ingredients,
+                scored.correct,
+                judge_on,
+                splits=options.splits,
+                recipe=partial(greedy, **arguments_of(greedy, options)),
             )
         bias_of |= {"gain": honest.gain.bias, "soup": honest.accuracy.bias}
         bias = 100 * honest.gain.bias
