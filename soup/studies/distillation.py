@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from soup.config.studies import StudyOptions
+from soup.errors import BadInput
 from soup.evaluation.metrics import Correct
 from soup.files import of_value
 from soup.report.gain_rows import gain_rows
@@ -34,11 +35,20 @@ def run(bench: Bench, options: StudyOptions) -> Findings:
 
     The table has the columns method, split, passes (models that are run for one answer), accuracy,
     and gain, low, high, p: the difference from the best single model.
+
+    Raises:
+        BadInput: the best single model's rate or number of epochs is not known.
     """
     methods = SubsetMethods(bench)
     examples = options.examples or UNLABELLED
     members = bench.ranked
     single = bench.models[members[0]]
+    lacking = [name for name in ("lr", "epochs") if single.settings.get(name) in (None, "None")]
+    if lacking:
+        raise BadInput(
+            "study distillation trains with the hyperparameters of the best single model, and "
+            f"{members[0]} was imported without {' and '.join(lacking)}"
+        )
     probabilities = teacher(bench, examples)
     made_of = [bench.models[name].digest for name in (bench.base, *members) if name]
     settings = dict(single.settings)

@@ -84,8 +84,8 @@ def distil(
             chosen = [fixed[place] for place in rng.permutation(len(fixed))]
         for rows in chosen[skip:]:
             advance(len(rows))
-            for inputs in lesson.examples.batches(rows, len(rows), device):
-                yield inputs, targets[torch.from_numpy(rows).to(device)]
+            inputs = lesson.examples.prepare(lesson.examples.compact(rows).to(device))
+            yield inputs, targets[torch.from_numpy(rows).to(device)]
 
     method = StepConfig(**{field.name: getattr(h, field.name) for field in fields(StepConfig)})
     keeper = RunStateFile(folder / "state.safetensors", SAVE_SECONDS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from soup.config.studies import StudyOptions
+from soup.errors import BadInput
 from soup.models import build
 from soup.pipeline.study_bench import Predictor
 from soup.pipeline.study_student import Students
@@ -53,6 +54,16 @@ def test_the_student_is_taught_the_ensembles_probabilities(
     assert examples.digest == made.sets[split].digest
     np.testing.assert_allclose(probabilities, ensemble(made, split), atol=1e-9)
     assert settings == made.settings[made.ranked[0]]
+
+
+def test_a_model_without_hyperparameters_is_refused_before_its_answers_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    imported = pool(4, seed=6)
+    school = School(imported, imported.models["probe"])
+    with pytest.raises(BadInput, match=r"was imported without lr and epochs"):
+        STUDY.run(imported.bench(tmp_path, teach=school), StudyOptions())
+    assert not school.lessons
 
 
 def test_the_student_is_scored_beside_soups_and_ensemble(made: Pool, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Distillation, beside the same training written out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from soup.data.text.examples import TextExamples
+from soup.data.text.tokens import Tokens
 from soup.train import loop
 from soup.train.distil import Lesson, distil, hyperparameters_of
 from soup.train.hyperparameters import Hyperparameters
@@ -90,3 +93,23 @@ def test_settings_of_a_fine_tune_that_distillation_has_are_taken() -> None:
     chosen = hyperparameters_of(given, seed=9)
     assert (chosen.lr, chosen.epochs, chosen.seed) == (0.1, 7, 9)
     assert (chosen.mixup, chosen.sam, chosen.clip) == (0.0, 0.0, 1.0)
+
+
+def test_long_texts_are_taught_their_own_probabilities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come in smaller batches, by the number of tokens; each text has its row as its token."""
+    rows = np.arange(40)
+    lengths = np.full(40, 100)
+    tokens = np.stack([rows.repeat(100), np.ones(4000)], axis=1).astype(np.int32)
+    texts = TextExamples(np.zeros(40, np.int64), "", 0, lambda: Tokens(tokens, lengths, lengths))
+    seen = []
+
+    def watched(student: nn.Module, batches: Any, *rest: Any, **more: Any) -> None:
+        for inputs, targets in batches(0, 0):
+            assert inputs[:, 0, 0].tolist() == targets[:, 0].tolist()
+            seen.extend(inputs[:, 0, 0].tolist())
+
+    monkeypatch.setattr("soup.train.distil.fit", watched)
+    distil(student(), Lesson(texts, np.stack([rows] * 3, axis=1), CHOSEN), tmp_path)
+    assert sorted(seen) == [*rows]
