@@ -79,3 +79,12 @@ def test_a_longer_curve_uses_the_points_of_a_shorter_one(tmp_path: Path) -> None
     STUDY.run(sweep(tmp_path, predictions=predictions), StudyOptions(points=5))
     curves = {bench.soup("greedy"), bench.soup("uniform"), *map(only, bench.ranked)}
     assert predictions.passes - before == len(curves) * 2 * 4  # held-out, test, two shifts
+
+
+def test_of_models_that_are_named_the_best_on_held_out_is_the_single_one(tmp_path: Path) -> None:
+    bench = sweep(tmp_path)
+    second, third = bench.ranked[1:3]
+    found = STUDY.run(bench, StudyOptions(points=3, models=[third, second]))
+    single = found.table[found.table["kind"] == "best single"]
+    assert {*single["curve"]} == {second}
+    assert f"the best of these models ({second})" in found.sentence
