@@ -17,7 +17,7 @@ from soup.data.loading.examples import ImageExamples, as_examples
 from soup.data.loading.image_store import ImageStore
 from soup.data.loading.images import Images, decoded
 from soup.data.sources.folders import Checked, DataError, check, scan, without_images
-from soup.data.split.manifest import Row, in_order, order_note
+from soup.data.split.manifest import Row, in_order, order_note, too_few
 from soup.data.text.tables import SUFFIXES
 from soup.errors import some
 from soup.evaluation.answer_store import AnswerStore
@@ -56,7 +56,8 @@ def open_evaluator(
         tell: is told the model and its input before any image is read.
 
     Raises:
-        DataError: no images, or their classes are not those of the model's head.
+        DataError: no images, or their classes are not those of the model's head, or this has one
+            class alone.
         ModelError: the model is not known, or the weights do not fit it.
     """
     if folder.suffix.lower() in SUFFIXES:
@@ -85,6 +86,8 @@ def open_evaluator(
                 f"{some(extra, 8, last=' ')}; it knows {some(architecture.classes, 8, last=' ')}"
             )
     _require_head(folder, found, outlined, architecture, weights)
+    if problem := too_few(f"the model, judged on {folder},", architecture.classes):
+        raise DataError(problem[0])
     first = build(architecture, weights, outlined=outlined)
     models = (first, *(deepcopy(first) for _ in devices[1:]))
     built = tuple(model.to(device) for model, device in zip(models, devices, strict=True))

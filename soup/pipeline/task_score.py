@@ -24,10 +24,9 @@ def score_of(
     Raises:
         BadInput: the score is defined for two classes, and the data have others.
     """
-    if len(classes) == 1:
-        name = score_name(params)
-        return name, NUMBER_SCORES[name]
     name, positive = score_settings(params, classes)
+    if name in NUMBER_SCORES:
+        return name, NUMBER_SCORES[name]
     score = task_score(name, positive)
     assert score is None or isinstance(score, ConfusionScore)
     return name, score
@@ -40,7 +39,7 @@ def score_settings(params: Params, classes: Sequence[str]) -> tuple[str, int]:
     """
     text, name = params.data.text, score_name(params)
     task = TASKS[text.task] if text and text.task else None
-    if len(classes) == 1:  # numbers
+    if text and text.predicts_numbers:
         return name, 1
     if name == "f1-accuracy" and len(classes) != 2:
         raise BadInput(f"soup.score: f1-accuracy is of two classes, and there are {len(classes)}")

@@ -81,6 +81,21 @@ def test_the_names_in_a_model_decide(tmp_path: Path, soup: Command) -> None:
     assert "numbers" not in said.err
 
 
+def test_a_model_of_one_class_is_refused_and_a_folder_of_one_of_its_classes_is_not(
+    tmp_path: Path, soup: Command
+) -> None:
+    draw(tmp_path / "held", {"red": 2})
+    put(tmp_path, tiny())
+    weights = tmp_path / "model.safetensors"
+    made = open_evaluator(tmp_path / "held", None, Checkpoint(weights))
+    assert made.examples.labels.tolist() == [2, 2]
+    described = architecture(classes=("red",))
+    put(tmp_path, (described, build(described)))
+    said = soup("cook", weights, "--heldout", tmp_path / "held", "-o", tmp_path / "soup")
+    assert said.code == 2
+    assert "held, has one class alone (red): nothing to classify" in said.err
+
+
 def test_class_folders_without_images_and_links_to_parents_are_told(
     tmp_path: Path, candidates: Candidates, soup: Command
 ) -> None:

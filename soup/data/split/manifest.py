@@ -25,6 +25,12 @@ def in_order(classes: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 
 
+def too_few(whose: str, classes: Sequence[str]) -> list[str]:
+    """What is wrong with the classes of something, if it has one class alone."""
+    alone = f"{whose} has one class alone ({some(classes, 1)}): nothing to classify"
+    return [alone] if len(classes) == 1 else []
+
+
 def order_note(classes: Sequence[str]) -> str:
     """What to say of the order of classes; '' if `in_order` puts them as sorting as text does."""
     if list(classes) == sorted(classes):

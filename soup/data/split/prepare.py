@@ -18,7 +18,7 @@ from soup.data.shifts.protocol import REAL, EvaluationProtocol
 from soup.data.sources.folders import Found, Problem, check
 from soup.data.sources.listing import Listed, by_number, listed, states
 from soup.data.split.holdout import apart, by_hash, by_index
-from soup.data.split.manifest import Manifest, Row, in_order, order_note
+from soup.data.split.manifest import Manifest, Row, in_order, order_note, too_few
 from soup.data.split.overlap import overlaps, read_where_alike
 from soup.errors import near, some
 from soup.files import of_value
@@ -82,15 +82,16 @@ def prepare(data: Data, root: Path, advance: Callable[[], object] = lambda: None
         advance: called after each image.
 
     Raises:
-        DataError: no images, classes that train lacks, too few images for the held-out set, or,
-            with `data.strict`, an image that cannot be used; or test shares pictures with train or
-            held-out, unless `data.overlap` allows it. All problems found are listed.
+        DataError: no images, one class alone, classes that train lacks, too few images for the
+            held-out set, or, with `data.strict`, an image that cannot be used; or test shares
+            pictures with train or held-out, unless `data.overlap` allows it. All problems found are
+            listed.
     """
     listings = _listings(data, root)
     found, errors = _labelled(listings)
     classes = in_order(image.label for image in found["train"])
     arranged = shifts.arrange(data, found, classes, root)
-    errors += arranged.problems
+    errors += [*too_few("train", classes), *arranged.problems]
     if errors:
         raise DataError("\n".join(errors))
 

@@ -12,7 +12,7 @@ from soup.config.data import Data, Source, in_hub
 from soup.config.text import TextData
 from soup.data.errors import DataError
 from soup.data.sources.folders import relative
-from soup.data.split.manifest import Manifest, Row, in_order, order_note
+from soup.data.split.manifest import Manifest, Row, in_order, order_note, too_few
 from soup.data.split.prepare import Prepared
 from soup.data.text.glue import TASKS
 from soup.data.text.holdout import by_content
@@ -99,8 +99,7 @@ def prepare_texts(data: Data, root: Path, advance: Callable[[], object] = lambda
             f"{len(problems)} texts cannot be used (data.strict is true):\n  "
             + some([f"{p.path}: {p.reason}" for p in problems], 20, "\n  ")
         )
-    if not numbers and len(classes) < 2:
-        errors.append(f"train has one class alone ({some(classes, 1)}): nothing to classify")
+    errors += [] if numbers else too_few("train", classes)
     if errors:
         raise DataError("\n".join(errors))
 

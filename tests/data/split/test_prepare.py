@@ -171,6 +171,13 @@ def test_a_class_that_train_lacks_is_an_error_that_names_it(tmp_path: Path) -> N
     ]
 
 
+def test_one_class_alone_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    draw(tmp_path / "train", {"red": 12})
+    draw(tmp_path / "test", {"red": 4}, first=500)
+    data = Data(root=str(tmp_path), heldout=HeldOut(fraction=0.25))
+    assert failure(data, tmp_path) == "train has one class alone (red): nothing to classify"
+
+
 def test_composed_and_decomposed_class_names_are_one_class(tmp_path: Path) -> None:
     decomposed, composed = "cafe\u0301", "caf\u00e9"
     data = world(tmp_path, shifts={"sketch": Shift(folder="sketch", classes="map.yaml")})
