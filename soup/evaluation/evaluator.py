@@ -156,7 +156,9 @@ class Evaluator:
                 )
             label = int(rng.choice(len(probabilities), p=probabilities / probabilities.sum()))
             self._add_squares(sums, named, scores[label])
-        diagonal = {name: (total / len(chosen)).cpu() for name, total in sums.items()}
+        of_parameter = {named[name]: (total / len(chosen)).cpu() for name, total in sums.items()}
+        every = model.named_parameters(remove_duplicate=False)  # tied ones under each name
+        diagonal = {name: of_parameter[parameter] for name, parameter in every}
         # Buffers have no gradient; with 1 in every model they are averaged with equal weight.
         return {n: diagonal.get(n, torch.ones(s.shape)) for n, s in specs(weights).items()}
 
