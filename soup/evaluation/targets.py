@@ -59,8 +59,21 @@ def columns_of(targets: Mapping[str, Targets], examples: str) -> list[NDArray[np
     return [target.columns for target in targets.values() if target.of == examples]
 
 
+def among_all(split: str, right: Labels | NumberLabels, classes: int) -> Targets:
+    """The targets of held-out and test: the answers are all classes, as when a soup is cooked.
+
+    Args:
+        right: int (examples,), the column of the right class of each example; or the numbers to
+            predict, float (examples,).
+        classes: how many the model knows.
+    """
+    if right.dtype.kind == "f":
+        return Targets(split, ((0,),), right)
+    return Targets(split, tuple((column,) for column in range(classes)), right)
+
+
 def among_present(split: str, classes: Labels | NumberLabels) -> Targets:
-    """The default targets: the answers are the classes that occur in the split.
+    """The default targets of a shift, which may have some classes only: those are the answers.
 
     Args:
         classes: int (examples,), the column of the right class of each example; or the numbers to
@@ -92,6 +105,8 @@ def targets_of(
     column_of = {name: column for column, name in enumerate(classes)}
     if not protocol.answers:
         columns = np.array([column_of[label] for _, label in rows], dtype=np.int64)
+        if split == "test":
+            return among_all(split, columns, len(classes))
         return among_present(split, columns)
     index_of = {answer: index for index, answer in enumerate(protocol.answers)}
     groups = tuple(tuple(column_of[name] for name in group) for group in protocol.answers.values())

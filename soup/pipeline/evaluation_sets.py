@@ -5,7 +5,7 @@ from soup.data.shifts.protocol import EvaluationProtocol, load
 from soup.data.text.examples import labels_of
 from soup.evaluation.answer_store import AnswerStore
 from soup.evaluation.examples import Examples
-from soup.evaluation.targets import Targets, among_present, targets_of
+from soup.evaluation.targets import Targets, among_all, among_present, targets_of
 from soup.models import Architecture
 from soup.models.inputs import model_input
 from soup.pipeline.project import Project
@@ -18,7 +18,7 @@ def sets_of(
     classes = architecture.classes
     manifest, protocols = project.manifest(project.evaluation), load(project.protocols)
     sets: dict[str, Examples] = {"heldout": heldout}
-    targets = {"heldout": among_present("heldout", heldout.labels)}
+    targets = {"heldout": among_all("heldout", heldout.labels, len(classes))}
     paths: dict[str, list[str]] = {}
     for split in project.evaluated:
         rows = manifest.split(split)

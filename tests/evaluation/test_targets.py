@@ -5,7 +5,7 @@ import pytest
 
 from soup.data.shifts.protocol import EvaluationProtocol
 from soup.evaluation.metrics import correct, score
-from soup.evaluation.targets import Targets, among_present, targets_of
+from soup.evaluation.targets import Targets, among_all, among_present, targets_of
 
 CLASSES = ("ant", "bee", "cat", "dog")
 RNG = np.random.default_rng(0)
@@ -18,6 +18,20 @@ def test_a_plain_key_is_the_classes_that_the_split_has() -> None:
     logits = np.array([[9.0, 2, 0, 1, 0], [0, 1, 9, 2, 9], [0, 2, 0, 1, 0]])
     np.testing.assert_array_equal(own.project(logits), [[2, 1], [1, 2], [2, 1]])
     assert own.labels.tolist() == [0, 1, 1]
+
+
+def test_held_out_and_test_are_answered_among_all_classes_that_a_shift_may_lack() -> None:
+    """As a judge counts errors when a soup is cooked."""
+    logits = np.array([[1.0, 9, 0, 0], [0, 0, 2, 1]], np.float32)
+    rows = [("1.png", "ant"), ("2.png", "cat")]  # no bee, of which the first logit is the highest
+    known = {"test": [False, True], "r": [True, True]}
+    for split, right in known.items():
+        own = targets_of(split, rows, CLASSES, EvaluationProtocol(), {})
+        assert correct(own.project(logits), own.labels).tolist() == right
+    heldout = among_all("heldout", np.array([0, 2]), 4)
+    assert correct(heldout.project(logits), heldout.labels).tolist() == [False, True]
+    numbers = np.array([1.5, 2.0], np.float32)
+    assert among_all("heldout", numbers, 1) == Targets("heldout", ((0,),), numbers)
 
 
 def test_figures_of_a_plain_key_are_what_they_always_were() -> None:
