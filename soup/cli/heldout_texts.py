@@ -73,21 +73,24 @@ def open_text_evaluator(
 
 
 def _labels(written: Sequence[str], classes: Sequence[str], file: Path) -> NDArray[Any]:
-    """The labels of a table for a model with these classes, or the number that it predicts."""
+    """The labels of a table for a model with these classes, or the number that it predicts.
+
+    Raises:
+        DataError: the labels are neither all names of classes nor all numbers of rows of the head.
+    """
     if len(classes) == 1:
         return labels_of(written, classes)
-    strange = sorted({*written} - {*classes})
-    numbers = all(label.isdecimal() and int(label) < len(classes) for label in strange)
-    if strange and not numbers:
+    position = {name: index for index, name in enumerate(classes)}
+    if position.keys().isdisjoint(written):
+        position = {str(row): row for row in range(len(classes))}
+    strange = sorted({*written} - position.keys())
+    if strange:
         raise DataError(
             f"{file} has labels that the model does not know: {some(strange, 8)}; it knows "
-            f"{some(classes, 8)}"
+            f"{some(classes, 8)}; or give for all labels the rows of its head, 0 to "
+            f"{len(classes) - 1}"
         )
-    position = {name: index for index, name in enumerate(classes)}
-    labels = [position.get(label, -1) for label in written]
-    if strange:  # numbers of the head's rows
-        labels = [int(label) for label in written]
-    return np.array(labels, np.int64)
+    return np.array([position[label] for label in written], np.int64)
 
 
 @cache

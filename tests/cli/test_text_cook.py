@@ -11,6 +11,9 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import matthews_corrcoef
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from soup.cli.heldout_texts import open_text_evaluator
+from soup.data.errors import DataError
+from soup.weights.checkpoint import Checkpoint
 from tests import text_worlds
 from tests.cli.conftest import Command
 
@@ -143,6 +146,44 @@ def test_a_table_with_labels_that_the_model_does_not_know_is_refused(
     said = soup("cook", *pool, "--heldout", table, "-o", tmp_path / "out.safetensors")
     assert said.code == 2
     assert "labels that the model does not know: maybe; it knows no, yes" in said.err
+
+
+@pytest.mark.parametrize(
+    ("names", "written", "said"),
+    [
+        (("no", "yes"), ("yes", "no"), [1, 0]),
+        (("no", "yes"), ("1", "0"), [1, 0]),
+        (("1", "0"), ("1", "0"), [0, 1]),  # names, not rows
+        (("no", "yes"), ("no", "1"), "does not know: 1; it knows no, yes; or give for all labels"),
+        (("no", "yes"), ("0", "2"), "does not know: 2; it knows no, yes"),
+        (("no", "yes"), ("0", "9" * 5000), "does not know: 9"),
+        (("1", "2", "3"), ("0", "1", "2"), "does not know: 0; it knows 1, 2, 3"),
+        (("1", "2", "3", "4", "5"), ("5", "0"), "does not know: 0; it knows 1, 2, 3, 4, 5"),
+    ],
+)
+def test_labels_are_all_names_or_all_rows_of_the_head(
+    pool: list[Path],
+    tmp_path: Path,
+    names: tuple[str, ...],
+    written: tuple[str, ...],
+    said: list[int] | str,
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("text,label\n" + "".join(f"an owl,{label}\n" for label in written))
+    model = shutil.copytree(pool[0], tmp_path / "model")
+    settings = json.loads((model / "config.json").read_text())
+    settings |= {
+        "id2label": dict(enumerate(names)),
+        "label2id": {n: i for i, n in enumerate(names)},
+    }
+    (model / "config.json").write_text(json.dumps(settings))
+    weights = Checkpoint(model / "model.safetensors")
+    if isinstance(said, str):
+        with pytest.raises(DataError, match=said):
+            open_text_evaluator(table, weights, ["cpu"], 2)
+    else:
+        made = open_text_evaluator(table, weights, ["cpu"], 2)
+        assert made.examples.labels.tolist() == said
 
 
 def test_predict_gives_the_classes_of_the_texts_of_a_table(
