@@ -19,7 +19,7 @@ from soup.evaluation.metrics import Correct, Logits, Margins, margins
 from soup.models.batchnorm import Recalibration
 from soup.models.lanes import in_lanes
 from soup.weights import Weights
-from soup.weights.merged import replaced
+from soup.weights.algebra import replaced
 
 Load = Callable[[nn.Module, Weights], None]
 

@@ -72,16 +72,19 @@ class _Blockwise(Merged):
 
     def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
         first, *others = tensors = [numbers(model[name]) for model in self._models]
-        if all(other.dtype == first.dtype and torch.equal(other, first) for other in others):
-            return first.to(dtype, copy=True)
-        parts = 2 if self.specs[name].dtype.is_complex else 1  # each number of `extra` is for both
-        more = [tensor.reshape(-1).repeat_interleave(parts) for tensor in self._extra(name)]
+        same = all(other.dtype == first.dtype and torch.equal(other, first) for other in others)
+        if same:
+            tensors, more = [first], list[Tensor]()
+        else:
+            parts = 2 if self.specs[name].dtype.is_complex else 1  # numbers for each of `extra`
+            more = [tensor.reshape(-1).repeat_interleave(parts) for tensor in self._extra(name)]
         flat = [tensor.to(first.device) for tensor in [*tensors, *more]]
         result = torch.empty(first.shape, dtype=dtype, device=first.device)
         for start in range(0, len(first), BLOCK):
             block = [tensor[start : start + BLOCK].double() for tensor in flat]
             read = partial(iter, block[: len(tensors)])
-            merged, fits = fitted(self._function(name, block), dtype, read)
+            values = block[0] if same else self._function(name, block)
+            merged, fits = fitted(values, dtype, read)
             if not fits:
                 raise_not_finite(name, self._models, dtype)
             result[start : start + BLOCK] = merged

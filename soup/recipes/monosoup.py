@@ -112,8 +112,16 @@ class _Damped(Merged):
         stored = [numbers(model[name]) for model in self._models]
         first, *others = stored
         if all(other.dtype == first.dtype and torch.equal(other, first) for other in others):
-            return first.to(dtype, copy=True)
-        *tuned, start = (tensor.to(first.device, torch.float64) for tensor in stored)
+            values = first.to(torch.float64, copy=True)
+        else:
+            values = self._merged(name, stored, dtype)
+        values, fits = fitted(values, dtype, lambda: iter(stored)) if len(first) else (values, True)
+        if not fits:
+            raise_not_finite(name, self._models, dtype)
+        return values.to(dtype)
+
+    def _merged(self, name: str, stored: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        *tuned, start = (tensor.to(stored[0].device, torch.float64) for tensor in stored)
         end = mean(tuned)
         change = end - start
         if not bool(change.isfinite().all()):
@@ -121,11 +129,7 @@ class _Damped(Merged):
             change = change.masked_fill(shared, 0.0)
             if not bool(change.isfinite().all()):
                 raise_not_finite(name, self._models, dtype)
-        values = self._damped(name, start, end, change)
-        values, fits = fitted(values, dtype, lambda: iter(stored)) if len(end) else (values, True)
-        if not fits:
-            raise_not_finite(name, self._models, dtype)
-        return values.to(dtype)
+        return self._damped(name, start, end, change)
 
     def _damped(self, name: str, start: Tensor, end: Tensor, change: Tensor) -> Tensor:
         shape, kind = self.specs[name].shape, self.specs[name].dtype

@@ -13,13 +13,14 @@ as a `Checkpoint` over files. Every linear combination keeps these rules:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from soup.weights.kinds import averaged
-from soup.weights.mapping import LazyWeights, Reader, Weights, reader
+from soup.weights.mapping import LazyWeights, Reader, Weights, materialize, reader, specs
 from soup.weights.merged import Computed, materialize_if_eager, prepare
 from soup.weights.numbers import count, shared_infinities
 from soup.weights.streaming_sum import CHUNK, LinearCombination
@@ -99,6 +100,28 @@ def cast(weights: Weights, dtype: torch.dtype) -> Weights:
     return (
         weights.astype(dtype) if isinstance(weights, Computed) else average([weights], dtype=dtype)
     )
+
+
+class _Replaced(Computed):
+    """Computed weights, some of whose tensors are given."""
+
+    def __init__(self, weights: Computed, tensors: Mapping[str, Tensor]) -> None:
+        self._weights, self._tensors = weights, tensors
+        self.specs = {**weights.specs, **specs(tensors)}
+
+    def __getitem__(self, name: str) -> Tensor:
+        stored = self.specs[name].tied
+        return self._tensors[stored] if stored in self._tensors else self._weights[name]
+
+    def astype(self, dtype: torch.dtype) -> Self:
+        return type(self)(self._weights.astype(dtype), cast(dict(self._tensors), dtype))
+
+
+def replaced(weights: Weights, tensors: Mapping[str, Tensor]) -> Weights:
+    """Return weights with some of their tensors replaced: lazy ones stay so, and ties stay ties."""
+    if isinstance(weights, Computed):
+        return _Replaced(weights, tensors)
+    return {**materialize(weights), **tensors}
 
 
 def lerp(start: Weights, end: Weights, t: float) -> Weights:

@@ -75,29 +75,6 @@ class Merged(Computed):
         return f"a soup of {len(self._models)} models"
 
 
-class _Replaced(Computed):
-    """Computed weights, some of whose tensors are given."""
-
-    def __init__(self, weights: Computed, tensors: Mapping[str, Tensor]) -> None:
-        self._weights, self._tensors = weights, tensors
-        self.specs = {**weights.specs, **specs(tensors)}
-
-    def __getitem__(self, name: str) -> Tensor:
-        stored = self.specs[name].tied
-        return self._tensors[stored] if stored in self._tensors else self._weights[name]
-
-    def astype(self, dtype: torch.dtype) -> Self:
-        real = {n: t.to(_cast(self.specs[n], dtype).dtype) for n, t in self._tensors.items()}
-        return type(self)(self._weights.astype(dtype), real)
-
-
-def replaced(weights: Weights, tensors: Mapping[str, Tensor]) -> Weights:
-    """Return weights with some of their tensors replaced: lazy ones stay so, and ties stay ties."""
-    if isinstance(weights, Computed):
-        return _Replaced(weights, tensors)
-    return {**materialize(weights), **tensors}
-
-
 class _Aliased(LazyWeights):
     """Weights that list a tied tensor under one more name."""
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from soup.weights.kinds import averaged
 from soup.weights.mapping import Weights, display_name, materialize, require_compatible, specs
 from soup.weights.merged import Merged, prepare
-from soup.weights.numbers import numbers, rounded
+from soup.weights.numbers import fitted, numbers, rounded
+from soup.weights.streaming_sum import raise_not_finite
 
 
 class RunningMean:
@@ -56,6 +57,7 @@ class RunningMean:
         Raises:
             ValueError: no model was added.
             Incompatible: the candidate cannot be averaged with the first model.
+            NotFinite: there is no candidate, and a number is NaN or infinite.
         """
         if candidate is not None:
             self._require_compatible(candidate)
@@ -66,6 +68,11 @@ class RunningMean:
 
         Lazy weights hold the sum, and can be cast to another dtype with one rounding. No model may
         be added afterwards.
+
+        Raises:
+            ValueError: no model was added.
+            NotFinite: a number is NaN, infinite or too large for the dtype (of lazy weights, when
+                it is computed).
         """
         mean = self._mean([])
         return materialize(mean) if self._eager else mean
@@ -91,6 +98,12 @@ class _Mean(Merged):
     def _numbers(self, name: str, dtype: torch.dtype) -> Tensor:
         total = self._sums[self._stored[name]]
         if len(self._models) == 1:
-            return rounded(total / self._count, dtype)
+            mean = total / self._count
+            parts = [total, numbers(self._models[0][name])]
+            mean, fits = fitted(mean, dtype, lambda: iter(parts)) if len(mean) else (mean, True)
+            if not fits:
+                raise_not_finite(name, self._models, dtype)
+            return mean.to(dtype)
+        # Not checked: a judge may reject a candidate that diverged.
         candidate = numbers(self._models[1][name]).to(total.device)
         return rounded((total + candidate).div_(self._count), dtype)

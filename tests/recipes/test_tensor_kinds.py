@@ -17,8 +17,8 @@ from soup.recipes.ingredient import Ingredient, Soup
 from soup.recipes.judge import Judge
 from soup.recipes.learned import Gradients
 from soup.weights import NotFinite, Weights, cast, materialize
+from soup.weights.algebra import replaced
 from soup.weights.checkpoint import Checkpoint, save
-from soup.weights.merged import replaced
 from tests.recipes.families import OfAverages
 
 Model = dict[str, Tensor]
@@ -172,6 +172,32 @@ def test_float16_is_cast_to_float32_with_one_rounding(name: str, tmp_path: Path)
     save(found, tmp_path / "wide", dtype=torch.float32)
     assert torch.equal(Checkpoint(tmp_path / "wide")["w"], wanted)
     assert torch.equal(found["w"], wanted.half()) or name == "dare"
+
+
+@pytest.mark.parametrize("differ", [0.0, 1.0], ids=["same", "different"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_number_beyond_a_narrower_dtype_is_named_and_no_infinity(
+    name: str, tmp_path: Path, differ: float
+) -> None:
+    for seed in range(3):
+        large = torch.full((2, 4), 1e5 + differ * seed)
+        save(drawn(seed, "w", "mask") | {"bn.running_var": large}, tmp_path / str(seed))
+    base, *models = (Checkpoint(tmp_path / str(seed)) for seed in range(3))
+    made = cook(name, models, base).weights
+    save(made, tmp_path / "wide", dtype=torch.bfloat16)
+    assert torch.equal(Checkpoint(tmp_path / "wide")["mask"], base["mask"].bfloat16())
+    with pytest.raises(NotFinite, match=r"bn.running_var: the result is too large for torch.float"):
+        save(made, tmp_path / "soup", dtype=torch.float16)
+    assert not (tmp_path / "soup").exists()
+
+
+def test_so_is_a_statistic_that_was_recomputed(tmp_path: Path) -> None:
+    save(drawn(0, "w"), tmp_path / "a")
+    made = replaced(soup.average([Checkpoint(tmp_path / "a")]), {"bn.running_var": torch.ones(2)})
+    assert cast(made, torch.float16)["bn.running_var"].dtype == torch.float16
+    large = replaced(made, {"bn.running_var": torch.full((2,), 1e5)})
+    with pytest.raises(NotFinite, match=r"bn.running_var: the result is too large for torch.float"):
+        cast(large, torch.float16)
 
 
 def every_number(weights: Weights, at_most: float | None = None) -> float:
