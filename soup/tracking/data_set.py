@@ -1,6 +1,7 @@
 """A data set in MLflow: an input of runs, and what the metrics of models were measured on."""
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,9 @@ def measured(
 ) -> list[Metric]:
     """Metrics by step as MLflow keeps them, each with the data set that its name begins with.
 
+    NaN is a metric of the run alone: MLflow's databases would have it as 0 of the model, as if it
+    made no errors.
+
     Args:
         model_id: the logged model that they are of; '' for none.
         data_sets: that they were measured on.
@@ -72,7 +76,11 @@ def measured(
     now = int(time.time() * 1000)
     keys = {data_set.metrics: data_set.key for data_set in data_sets}
     return [
-        Metric(key, value, now, step, model_id or None, *keys.get(_start(key), (None, None)))
+        Metric(
+            *(key, value, now, step),
+            None if math.isnan(value) else model_id or None,
+            *keys.get(_start(key), (None, None)),
+        )
         for step, metrics in steps.items()
         for key, value in metrics.items()
     ]

@@ -1,6 +1,7 @@
 """Data sets in a real MLflow store: inputs of runs, and what the metrics of a model are of."""
 
 import json
+import math
 from pathlib import Path
 
 import mlflow.data
@@ -81,3 +82,16 @@ def test_metrics_are_of_a_model_and_of_the_data_set_that_they_were_measured_on(
         "shifts/accuracy": (0.6, 3, None, None),
     }
     assert store.get([run])[0].metrics == {**metrics, "trace/seen": 39.0}
+
+
+def test_a_score_that_is_not_defined_is_nan_of_the_run_and_no_zero_of_the_model(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").write_text("w")
+    run = store.start("ingredient", "undefined", "ft", data_sets=[HELDOUT])
+    model = store.log_weights(run, "ft", tmp_path, {})
+    metrics = {"heldout/accuracy": 0.0, "heldout/error": math.nan}
+    store.log(run, 3, metrics, model, [HELDOUT])
+    found = {m.key: m.value for m in store.client.get_logged_model(model).metrics}
+    assert found == {"heldout/accuracy": 0.0}
+    assert math.isnan(store.get([run])[0].metrics["heldout/error"])
