@@ -17,13 +17,16 @@ from typing import Any
 from soup.errors import some
 from soup.files import ShortReads
 
+# Version 0.8.0 of safetensors writes the numbers of other arrays in a wrong order, without an error
+# (safetensors/safetensors#825), and .npy files keep the order in memory that their arrays had.
+SAVE_ARRAYS = "safetensors.numpy.save_file, of each array numpy.ascontiguousarray(ARRAY)"
 # What a file begins with, what it is, and what to do.
 BEGINNINGS: list[tuple[bytes, str]] = [
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself; run git lfs pull"),
     (b"/annex/objects/", "a pointer of git-annex, not the file itself; run git annex get"),
     (b"GGUF", "a GGUF file (llama.cpp); import the checkpoint that it was converted from"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras); its network is not one of torch"),
-    (b"\x93NUMPY", "an array of NumPy; save the tensors by name: safetensors.numpy.save_file"),
+    (b"\x93NUMPY", f"an array of NumPy; save the tensors by name: {SAVE_ARRAYS}"),
     (b"\x1f\x8b", "compressed by gzip; unpack it first: gunzip, or tar -xzf"),
     (b"BZh", "compressed by bzip2; unpack it first: bunzip2"),
     (b"\xfd7zXZ", "compressed by xz; unpack it first: unxz"),
@@ -173,5 +176,5 @@ def _zip(path: Path) -> str:
     if any(name.endswith(".weights.h5") for name in names):
         return "a file of Keras; its network is not one of torch"
     if names and all(name.endswith(".npy") for name in names):
-        return "arrays of NumPy (.npz); save them as tensors: safetensors.numpy.save_file"
+        return f"arrays of NumPy (.npz); save them as tensors: {SAVE_ARRAYS}"
     return f"a zip archive of {some(names, 5)}; unpack it first, and import the weights in it"

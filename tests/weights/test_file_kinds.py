@@ -55,8 +55,8 @@ FILES: dict[str, tuple[bytes, str]] = {
     "w.h5": (b"\x89HDF\r\n\x1a\n\x00", "an HDF5 file"),
     "net.keras": (packed(["config.json", "model.weights.h5"], "zip"), "a file of Keras"),
     "flax_model.msgpack": (b"\x81\xa1w\xc4\x03123", "a msgpack file"),
-    "w.npy": (array(), "an array of NumPy"),
-    "w.npz": (packed(["a.npy", "b.npy"], "zip"), r"arrays of NumPy \(.npz\)"),
+    "w.npy": (array(), "an array of NumPy.*ascontiguousarray"),
+    "w.npz": (packed(["a.npy", "b.npy"], "zip"), r"arrays of NumPy \(.npz\).*ascontiguous"),
     "w.pt.gz": (gzip.compress(b"weights"), "compressed by gzip.*gunzip"),
     "w.zip": (packed(["a.pt", "b.pt"], "zip"), "a zip archive of a.pt, b.pt; unpack it first"),
     "m.nemo": (
