@@ -89,7 +89,7 @@ class HeldOut(Strict):
     folder: SourceSpec | None = Field(
         None,
         description="a folder or other source of held-out images; those that train holds too, by "
-        "class and name or by content, are taken from train",
+        "content, are taken from train",
     )
 
     @model_validator(mode="after")

@@ -126,27 +126,25 @@ def apart(
     inside: Inside,
     inside_held: Inside,
     pictures: Mapping[str, str],
-) -> tuple[list[Row], int]:
-    """Hold out a set of its own; images that train has too no longer train.
-
-    Two images are the same if class and path inside their source agree, or if their pictures do.
+) -> tuple[list[Row], int, int]:
+    """Hold out a set of its own; pictures that train has too no longer train.
 
     Args:
         pictures: path -> digest of the picture.
 
     Returns:
-        All rows, sorted, and how many images were taken from train.
+        All rows, sorted; how many images were taken from train; and how many others of train have
+        class and path inside their source of a held-out one, as where each split is numbered.
 
     Raises:
         DataError: a class is left without a training image.
     """
     names = {(r.label, inside_held(r.path)) for r in held}
     shown = {pictures[row.path] for row in held}
-    same = {
-        r.path for r in train if (r.label, inside(r.path)) in names or pictures[r.path] in shown
-    }
+    same = {row.path for row in train if pictures[row.path] in shown}
+    alike = sum((r.label, inside(r.path)) in names for r in train if r.path not in same)
     kept = [row for row in _aside(train, same, "data.heldout.folder") if row.split == "train"]
-    return sorted([*kept, *(replace(row, split="heldout") for row in held)]), len(same)
+    return sorted([*kept, *(replace(row, split="heldout") for row in held)]), len(same), alike
 
 
 def _aside(rows: Sequence[Row], held: set[str], by: str) -> list[Row]:

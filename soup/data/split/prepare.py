@@ -198,9 +198,14 @@ def _hold_out(
     train, inside = rows["train"], listings["train"].inside
     if "heldout" in rows:
         inside_held = listings["heldout"].inside
-        split, taken = apart(train, rows["heldout"], inside, inside_held, pictures)
-        note = f"{taken} images of train stand in data.heldout.folder too, and do not train"
-        return split, (note,) if taken else ()
+        split, taken, alike = apart(train, rows["heldout"], inside, inside_held, pictures)
+        notes = {
+            f"{taken} images of train stand in data.heldout.folder too, and do not train": taken,
+            f"{alike} images of train have class and name of another picture in "
+            "data.heldout.folder, and train; where these are the same, resized or compressed "
+            "again, take them out of train": alike,
+        }
+        return split, tuple(note for note, count in notes.items() if count)
     if data.heldout.index:
         return by_index(train, listings["train"].found, data.heldout, root, inside), ()
     return by_hash(train, data.heldout, inside, pictures), ()

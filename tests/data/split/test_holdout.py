@@ -1,6 +1,7 @@
 """Held-out: by a published index or as a set of its own; the hash is tested with the split."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def after(path: str) -> str:
 
 
 def test_held_out_images_of_their_own_leave_train_whole() -> None:
-    split, taken = apart(rows(), own("a/9"), inside, after, shown(rows(), own("a/9")))
+    split, taken, _ = apart(rows(), own("a/9"), inside, after, shown(rows(), own("a/9")))
     assert taken == 0
     assert [r.path for r in split] == sorted([*(f.path for f in FOUND), "mine/a/9"])
     assert held(split) == ["mine/a/9"]
@@ -165,15 +166,23 @@ def test_held_out_images_of_their_own_leave_train_whole() -> None:
 
 @pytest.mark.parametrize(
     "same",
-    [own("a/2"), own("a/77", content="digest of train/a/2"), own("a/2", path="train/a/2")],
-    ids=["by name", "by content", "by path"],
+    [own("a/77", content="digest of train/a/2"), own("a/2", path="train/a/2")],
+    ids=["by content", "by path"],
 )
 def test_what_train_holds_too_is_taken_from_it(same: list[Row]) -> None:
-    split, taken = apart(rows(), same, inside, after, shown(rows(), same))
-    assert taken == 1
+    split, taken, alike = apart(rows(), same, inside, after, shown(rows(), same))
+    assert (taken, alike) == (1, 0)
     assert [r.path for r in split if r.split == "heldout"] == [same[0].path]
     assert sum(r.split == "train" for r in split) == 5
     assert "train/a/2" not in [r.path for r in split if r.split == "train"]
+
+
+def test_another_picture_of_the_same_name_leaves_train_whole() -> None:
+    """As where the images of each split are numbered from 1."""
+    same = own("a/1", "a/2", "a b/1")
+    split, *counts = apart(rows(), same, inside, after, shown(rows(), same))
+    assert counts == [0, 3]
+    assert sum(row.split == "train" for row in split) == len(rows())
 
 
 def test_two_images_of_one_size_are_not_the_same_image() -> None:
@@ -184,6 +193,6 @@ def test_two_images_of_one_size_are_not_the_same_image() -> None:
 
 
 def test_a_held_out_folder_with_all_of_a_class_leaves_nothing_to_train_on() -> None:
-    held = own("a/1", "a/2", "a/3")
+    held = [replace(r, path=f"mine/{r.path}") for r in rows() if r.label == "a"]
     with pytest.raises(DataError, match=r"data\.heldout\.folder leaves no image to train on of a$"):
         apart(rows(), held, inside, after, shown(rows(), held))

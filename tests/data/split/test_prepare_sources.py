@@ -1,6 +1,7 @@
 """The split over every kind of source: the same images held out, the same errors told."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from soup.config.data import Data, HeldOut, Shift, Source
 from soup.data.errors import DataError
 from soup.data.reading.image_file import image
-from soup.data.split.prepare import Prepared, listing, prepare
+from soup.data.split.prepare import Prepared, counts, listing, prepare
 from tests.data.shifts.layouts import (
     WNIDS,
     as_csv,
@@ -21,6 +22,7 @@ from tests.data.shifts.layouts import (
     pictures,
     tar,
 )
+from tests.worlds import draw
 
 TRAIN = pictures(dict.fromkeys(WNIDS, 8))
 TEST = pictures(dict.fromkeys(WNIDS, 2), first=50)
@@ -155,6 +157,27 @@ def test_held_out_as_a_folder_of_copies_is_taken_from_train_and_said(tmp_path: P
     split = [row.split for row in prepared.development]
     assert (split.count("train"), split.count("heldout")) == (18, 6)
     assert {r.split for r in prepared.evaluation} == {"test"}
+
+
+@pytest.mark.parametrize("check", ["decode", "header"])
+def test_other_pictures_of_train_s_names_are_held_out_beside_it_and_said(
+    tmp_path: Path, check: str
+) -> None:
+    data = Data(root=str(tmp_path), heldout=HeldOut(folder="val"), check=check)
+    for number, folder in enumerate(("train", "val", "test")):
+        draw(tmp_path / folder, {"red": 5, "blue": 5}, first=100 * number)
+    for name in ("red", "blue"):
+        for number in range(5):
+            image = tmp_path / "val" / name / f"{100 + number}.png"
+            image.rename(image.with_name(f"{number:03d}.png"))
+    shutil.copy(tmp_path / "train/red/000.png", tmp_path / "val/red/copy.png")
+    prepared = prepare(data, tmp_path)
+    assert counts(prepared) == {"train": 9, "heldout": 11, "test": 10}
+    assert prepared.notes == (
+        "1 images of train stand in data.heldout.folder too, and do not train",
+        "9 images of train have class and name of another picture in data.heldout.folder, and "
+        "train; where these are the same, resized or compressed again, take them out of train",
+    )
 
 
 def test_one_list_may_name_train_held_out_and_test(tmp_path: Path) -> None:
