@@ -15,7 +15,7 @@ PHRASES: dict[Outcome, str] = {
     "better": "beats {}",
     "worse": "is worse than {}",
     "within noise": "is within noise of {}",
-    "the same": "answers exactly like {}",
+    "the same": "does exactly as well as {}",
     "unknown": "could not be compared with {}",
 }
 
@@ -218,7 +218,7 @@ def _compared(
         float(test[column].iloc[0]) for column in ("difference", "low", "high", "p_value")
     )
     if outcome == "the same":
-        claim = f"Both give the same answer to every {unit[:-1]}."
+        claim = f"Neither does better on any {unit[:-1]}, though their answers may differ."
         return Comparison(name, outcome, difference, scores, (), claim)
     evidence = []
     if not math.isnan(low + high):

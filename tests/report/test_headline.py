@@ -117,10 +117,16 @@ def test_the_uniform_soup_can_be_the_soup(make: Make) -> None:
     assert "Test: 91.3% against 90.6%" in result.details[0]
 
 
-def test_the_same_answers_are_called_the_same(make: Make) -> None:
+def test_models_that_are_right_on_the_same_images_are_not_said_to_answer_alike(make: Make) -> None:
     report = make(gain=0.0, half=0.0, p_value=1.0, shifts={})
     report.tests[["soup_only", "single_only"]] = 0
-    assert "answers exactly like the best single model" in said(report).headline
+    told = said(report)
+    assert told.headline == (
+        "The greedy soup does exactly as well as the best single model on test."
+    )
+    assert told.details[0].endswith(
+        "Neither does better on any image, though their answers may differ."
+    )
 
 
 def test_the_gain_over_the_median_ingredient_is_told_too(make: Make) -> None:
