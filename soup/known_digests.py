@@ -68,7 +68,7 @@ class FileDigest:
         with self._lock:
             if self._digest is None and self._done < end:
                 with self._path.open("rb", buffering=0) as file:
-                    self._require_unchanged(os.fstat(file.fileno()))
+                    require_unchanged(self._path, self._state, os.fstat(file.fileno()))
                     file.seek(self._done)
                     _request(file.fileno(), self._done, end)
                     view = _buffer()
@@ -89,7 +89,7 @@ class FileDigest:
         with self._lock:
             if self._digest is None:
                 now = self._path.stat()
-                self._require_unchanged(now)
+                require_unchanged(self._path, self._state, now)
                 self._digest = self._hash.hexdigest()
                 if _key(now) == _key(self._state) and self._settled():
                     _keep(now, self._digest)
@@ -99,10 +99,12 @@ class FileDigest:
         last = max(self._state.st_mtime, self._state.st_ctime)
         return last < self._opened - SETTLED
 
-    def _require_unchanged(self, now: os.stat_result) -> None:
-        # The time of the inode is that of a new name or link too, which is no change of content.
-        if _content(now) != _content(self._state):
-            raise Changed(f"{self._path} was changed while it was read: try again when it is whole")
+
+def require_unchanged(path: str | Path, before: os.stat_result, now: os.stat_result) -> None:
+    """Raise `Changed` if the state of a file says that its content is not the one of before."""
+    # The time of the inode is that of a new name or link too, which is no change of content.
+    if _content(now) != _content(before):
+        raise Changed(f"{path} was changed while it was read: try again when it is whole")
 
 
 def sha256(path: str | Path) -> str:

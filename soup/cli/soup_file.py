@@ -57,6 +57,8 @@ def _save_and_hash(
 
         def complete() -> dict[str, str]:
             digests.update(digesting.finish())
+            for checkpoint in pool.checkpoints.values():  # the digests are of what was read
+                checkpoint.require_unchanged()
             return {**notes, **ingredients_note(kept, digests)}
 
         start = {**notes, **ingredients_note(kept, digesting.placeholders)}

@@ -102,8 +102,19 @@ class Checkpoint(LazyWeights):
 
         The digest of a file on a server is the identity that the server states (`RemoteFile`),
         because downloading the whole file to hash it would cost more than averaging it.
+
+        Raises:
+            Changed: a file was changed or replaced since it was opened.
         """
-        return of_shards(self.files)
+        digest = of_shards(self.files)
+        self.require_unchanged()
+        return digest
+
+    def require_unchanged(self) -> None:
+        """Raise `Changed` if a file on this machine was changed or replaced since it was opened."""
+        for file in {*self._file_of.values()}:
+            if isinstance(file, LocalFile):
+                file.require_unchanged()
 
     def __str__(self) -> str:
         return self.path

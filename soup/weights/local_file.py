@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from soup.known_digests import Changed, require_unchanged
 from soup.weights.mapping import Reader, read_parts, reader_in_memory
 from soup.weights.numbers import numbers
 from soup.weights.safetensors_header import header_length, parse_header
@@ -37,6 +38,7 @@ class LocalFile:
 
         Raises:
             OSError, SafetensorError: the file is missing or not safetensors.
+            Changed: it was changed or replaced meanwhile.
             Malformed: the header holds a dtype that this package does not know.
         """
         self._path = path
@@ -44,11 +46,17 @@ class LocalFile:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  a pipe would be waited for
             raise OSError("a pipe, device or socket, and only regular files are read")
         with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            self._state = os.fstat(file.fileno())
+            size = self._state.st_size
             length = header_length(file.read(8), size)
             self.entries, self.metadata = parse_header(file.read(length), size - 8 - length)
         self._mapped = safe_open(path, framework="pt")  # checks sizes and offsets too
         self._data_start = 8 + length
+        self.require_unchanged()
+
+    def require_unchanged(self) -> None:
+        """Raise `Changed` if the file is not the one whose header was read, or was changed."""
+        require_unchanged(self._path, self._state, os.stat(self._path))  # noqa: PTH116  no Path
 
     def get_tensor(self, name: str) -> Tensor:
         """Return a tensor over the mapped file; the system reads its pages on first access."""
@@ -60,7 +68,7 @@ class LocalFile:
         It takes half the time of reading the pages of the mapped file.
 
         Raises (when the function is called):
-            OSError: the file was cut short since it was opened.
+            Changed: the file was changed or replaced since it was opened.
         """
         if not hasattr(os, "preadv"):  # macOS and Windows
             return reader_in_memory(self.get_tensor(name))
@@ -80,7 +88,7 @@ class LocalFile:
         """Read all real numbers of a tensor into a flat one; straight, if that is of its dtype.
 
         Raises:
-            OSError: the file was cut short since it was opened.
+            Changed: the file was changed or replaced since it was opened.
         """
         entry = self.entries[name]
         same = out.dtype == _real(entry.dtype) and out.device.type == "cpu"
@@ -97,14 +105,20 @@ class LocalFile:
         while done < len(view):
             count = os.preadv(descriptor, (view[done:],), offset + done)
             if count == 0:
-                raise OSError(f"{self._path} was cut short while it was read")
+                raise Changed(f"{self._path} was cut short while it was read: write it anew")
             done += count
 
     def _opened(self) -> FileIO:
         """Return the file, open; of all files no more than `MOST_OPEN` are open at once."""
         with _lock:
             if (file := self._file) is None:
-                self._file = file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - kept
+                file = Path(self._path).open("rb", buffering=0)  # noqa: SIM115 - kept
+                try:  # the offsets are those of the file whose header was read
+                    require_unchanged(self._path, self._state, os.fstat(file.fileno()))
+                except Changed:
+                    file.close()
+                    raise
+                self._file = file
                 if len(_open_files) >= _most_open():
                     # Closed as soon as no thread reads it. The newest goes, because sums read the
                     # files in turn: the oldest is the next to be read.

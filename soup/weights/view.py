@@ -49,6 +49,11 @@ class View(Checkpoint):
     def digest(self) -> str:
         return self.model.digest()
 
+    def require_unchanged(self) -> None:
+        models = (self.model, *(checkpoint for checkpoint, _ in self._tensors.values()))
+        for model in {id(model): model for model in models}.values():
+            model.require_unchanged()
+
 
 def without_wrappers(models: Sequence[Checkpoint]) -> tuple[list[Checkpoint], dict[str, str]]:
     """Models under the names that they have without wrappers, if they differ by those alone.

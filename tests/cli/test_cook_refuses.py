@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from soup.cli.checkpoints import open_pool
+from soup.cli.soup_file import write_soup
+from soup.known_digests import Changed
+from soup.weights import average, materialize
 from soup.weights.checkpoint import Checkpoint, save
 from tests.cli.conftest import Candidates, Command
 
@@ -142,3 +146,15 @@ def test_all_that_is_wrong_with_the_files_is_said_at_once(
     said = soup("cook", "-r", "uniform", "-o", tmp_path / "o", "a.safetensors", "b.safetensors")
     assert "a.safetensors" in said.err
     assert "b.safetensors" in said.err
+
+
+def test_a_model_that_is_replaced_before_its_digest_is_computed_leaves_no_soup(
+    tmp_path: Path,
+) -> None:
+    save({"w": torch.ones(3)}, tmp_path / "a.safetensors")
+    pool = open_pool([str(tmp_path / "a.safetensors")], digested=False)
+    read = materialize(average([*pool.checkpoints.values()]))
+    save({"w": torch.zeros(3)}, tmp_path / "a.safetensors")
+    with pytest.raises(Changed, match=r"a.safetensors was changed while it was read"):
+        write_soup(read, tmp_path / "soup.safetensors", pool, ["a"], {})
+    assert not (tmp_path / "soup.safetensors").exists()

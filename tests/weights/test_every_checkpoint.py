@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 import soup
+from soup.known_digests import Changed
 from soup.weights import Checkpoint
 from soup.weights.adapters import Adapted, Adapter
 from soup.weights.mixer import Mixer
@@ -87,11 +89,17 @@ def test_every_way_to_read_a_tensor_reads_the_same(
     held = Mixer([model, model]).mix({n: torch.tensor([0.5, 0.5]) for n in model})
     for name, tensor in held.items():
         torch.testing.assert_close(tensor, model[name].to(tensor.dtype))
+    model.require_unchanged()
+    path = Path(next(file for file in model.files if file.endswith(".safetensors")))
+    os.utime(path, (0, 0))
+    for ask in (model.require_unchanged, model.digest):
+        with pytest.raises(Changed, match=f"{path.name} was changed while it was read"):
+            ask()
 
 
 def test_no_kind_of_checkpoint_and_no_method_is_left_out() -> None:
     assert {*Checkpoint.__subclasses__()} == {*KINDS}
     methods = {name for name, _ in inspect.getmembers(Checkpoint, inspect.isfunction)}
     of_mapping = {"get", "items", "keys", "values"}  # these call __getitem__ and __iter__
-    asked = {"blocks", "digest", "read_into", "reader"}
+    asked = {"blocks", "digest", "read_into", "reader", "require_unchanged"}
     assert {name for name in methods if name[0] != "_"} - of_mapping == asked

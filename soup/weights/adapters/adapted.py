@@ -183,5 +183,10 @@ class Adapted(Checkpoint):
         """The SHA-256 of the digests of base and adapter, as `sha256sum` would list them."""
         self._base_digest = self._base_digest or self.base.digest()
         parts = {"base": self._base_digest, "adapter": of_shards(self.adapter.files)}
+        self.require_unchanged()
         lines = (f"{digest}  {part}\n" for part, digest in parts.items())
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def require_unchanged(self) -> None:
+        self.base.require_unchanged()
+        self.adapter.file.require_unchanged()
