@@ -21,9 +21,11 @@ PART = re.compile(
 )
 # Parts of names that PEFT puts around the tensors of a module that it trains as a whole.
 AROUND = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
+# What other methods of PEFT write. No more, because a model may have a module `prompt_encoder`.
 FOREIGN = re.compile(
-    r"(^|\.)(lora_\w+|token_adapter|trainable_tokens\w*|hada_\w+|lokr_\w+|ia3_\w+|vera_\w+|oft_\w+"
-    r"|prompt_\w+|adaption_\w+)(\.|$)"
+    r"(^|\.)(lora_\w+(\..*)?|(trainable_tokens_\w+|(hada|lokr)_[wt][12](_[ab])?|ia3_l"
+    r"|vera_(A|B|lambda_[bd])|b?oft_(R|s|embedding_R)|prompt_embeddings|adaption_(prompt|gate))"
+    r"(\.default)?(\.weight)?)$"
 )
 
 

@@ -87,6 +87,36 @@ def test_tensors_that_are_no_factors_are_named(
         Adapter.open(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prompt_embeddings", "base_model.model.h.0.adaption_prompt", "h.0.adaption_gate",
+        "base_model.model.q.hada_w2_b", "q.hada_t1", "q.lokr_w1", "q.lokr_w2_a", "q.ia3_l",
+        "base_model.vera_A", "q.vera_lambda_d", "q.oft_R.weight", "q.boft_s", "q.lora_E",
+        "words.token_adapter.trainable_tokens_delta", "q.lora_mid.default.weight",
+    ],
+)  # fmt: skip
+def test_what_other_methods_write_is_refused(tmp_path: Path, name: str) -> None:
+    put(tmp_path, PLAIN, FACTORS | {name: torch.ones(5)})
+    with pytest.raises(BadInput, match=rf"{name}: no factors of LoRA that are read here"):
+        Adapter.open(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prompt_encoder.weight", "encoder.prompt_encoder.layers.0.bias", "prompt_embeddings.bias",
+        "adaption_layer.weight", "oft_head.weight", "ia3_net.0.weight", "vera_proj.bias",
+    ],
+)  # fmt: skip
+def test_a_module_that_is_called_as_a_method_begins_is_one_of_the_model(
+    tmp_path: Path, name: str
+) -> None:
+    saved = {"modules_to_save": [name.split(".", maxsplit=1)[0]]}
+    put(tmp_path, PLAIN | saved, FACTORS | {f"base_model.model.{name}": torch.ones(5)})
+    assert Adapter.open(str(tmp_path)).whole == {name: f"base_model.model.{name}"}
+
+
 def test_damaged_settings_and_pickles_are_named(tmp_path: Path) -> None:
     put(tmp_path, PLAIN)
     (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
