@@ -68,7 +68,8 @@ def write_adapter(
         temporary.write_text(json.dumps(made.settings, indent=2, sort_keys=True) + "\n")
     written = Adapted(Adapter.open(str(options.out)), Checkpoint(str(options.base)))
     gap = max(
-        float((written[n].double() - weights[n].double()).abs().max()) for n in written.changed
+        float((written[n].double() - weights[n].double()).abs().max())
+        for n in (*written.changed, *written.whole)
     )
     say(f"an adapter of rank {made.rank}; its weights are at most {gap:.1e} from the soup's")
     if made.lost:

@@ -58,6 +58,21 @@ def test_a_soup_is_written_as_an_adapter(soup: Command, world: Path) -> None:
         assert "--rank is of a mean of whole models" in refused.err
 
 
+def test_a_soup_of_adapters_that_only_replace_modules_is_written_as_one(
+    soup: Command, world: Path
+) -> None:
+    out, start = world / "new", world / "base.safetensors"
+    bias = "base_model.model.head.bias"
+    for name in "ab":
+        tensors = {bias: torch.full((3,), float(ord(name)))}
+        library.save(tensors, world / name / "adapter_model.safetensors")
+    words = ("-r", "uniform", "--base", start, "-o", out, world / "a", world / "b")
+    said = soup("cook", "--rank", "sum", *words)
+    assert said.code == 0, said.err
+    assert "its weights are at most 0.0e+00 from the soup's" in said.err
+    assert library.Checkpoint(out / "adapter_model.safetensors")[bias].tolist() == [97.5] * 3
+
+
 def test_the_file_of_an_adapter_stands_for_its_folder(soup: Command, world: Path) -> None:
     file = world / "a" / "adapter_model.safetensors"
     words = ("--base", world / "base.safetensors", "-o", world / "out.safetensors")

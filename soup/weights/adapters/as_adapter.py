@@ -83,7 +83,8 @@ def as_adapter(models: Sequence[Adapted], shares: Sequence[float], rank: int | N
     lost = {m: math.sqrt(cut / max(all_, 1e-300)) for m, (cut, all_) in squares.items()}
     cut, total = (math.fsum(pair[i] for pair in squares.values()) for i in (0, 1))
     lost_in_all = math.sqrt(cut / total) if total else 0.0
-    return Written(tensors, _settings(models, ranks), max(ranks.values()), lost_in_all, lost)
+    settings = _settings(models, ranks)
+    return Written(tensors, settings, settings["r"], lost_in_all, lost)
 
 
 def _fits(model: Adapted, rank: int | None) -> bool:
@@ -117,14 +118,15 @@ def _whole(models: Sequence[Adapted], shares: Sequence[float]) -> dict[str, Tens
 
 
 def _settings(models: Sequence[Adapted], ranks: Mapping[str, int]) -> dict[str, Any]:
-    """Settings by which each module's B A is taken as it is: alpha is the rank."""
+    """Settings by which each module's B A is taken as it is: alpha is the rank.
+
+    Where no model has factors (`modules_to_save` alone), those of the first model stay.
+    """
     given = [model.adapter.config.values for model in models]
-    most = max(ranks.values())
+    most = max(ranks.values(), default=models[0].adapter.config.r)
     others = {f"^{module}": rank for module, rank in ranks.items() if rank != most}
     saved = _union(values.get("modules_to_save") or [] for values in given)
-    return {
-        **given[0],
-        "r": most,
+    of_factors = {
         "lora_alpha": most,
         "rank_pattern": others,
         "alpha_pattern": others,
@@ -133,6 +135,11 @@ def _settings(models: Sequence[Adapted], ranks: Mapping[str, int]) -> dict[str, 
         "exclude_modules": None,
         "layers_to_transform": None,
         "layers_pattern": None,
+    }
+    return {
+        **given[0],
+        "r": most,
+        **(of_factors if ranks else {}),
         "init_lora_weights": True,
         "modules_to_save": saved or None,
         "bias": max((str(v.get("bias") or "none") for v in given), key=BIASES.index),

@@ -13,6 +13,7 @@ import soup
 from soup.errors import BadInput
 from soup.weights.adapters import Adapted, Adapter
 from soup.weights.adapters.as_adapter import Written, as_adapter
+from soup.weights.adapters.folder import WEIGHTS_FILE
 from tests.weights.adapters.peft_models import adapter, base, largest_gap, merged
 
 ALL = ["words", "query", "wide", "patch"]
@@ -81,6 +82,27 @@ def test_a_smaller_rank_is_the_nearest_and_its_error_is_the_one_told(tmp_path: P
         assert told > 0.01
     assert min(made.lost_of.values()) < made.lost < max(made.lost_of.values())
     assert torch.equal(short["head.weight"], mean["head.weight"])  # saved whole, so averaged whole
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_adapters_that_only_replace_modules_are_averaged_as_such(
+    tmp_path: Path, rank: int | None
+) -> None:
+    start = base(tmp_path)
+    models = []
+    for seed in range(2):
+        folder = tmp_path / f"a{seed}"
+        adapter(start, folder, seed=seed, modules_to_save=["head"])
+        whole = {n: t for n, t in load_file(folder / WEIGHTS_FILE).items() if "lora_" not in n}
+        soup.save(whole, folder / WEIGHTS_FILE)
+        models.append(opened(folder, start))
+    made = as_adapter(models, [0.75, 0.25], rank)
+    assert (made.rank, made.lost) == (4, 0.0)
+    folder = write(made, tmp_path / "sum")
+    mean = soup.average(models, [0.75, 0.25])
+    assert not torch.equal(mean["head.weight"], soup.Checkpoint(start)["head.weight"])
+    assert largest_gap(opened(folder, start), mean) < 1e-6
+    assert largest_gap(merged(start, folder), mean) < 1e-6
 
 
 def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:
