@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable, require_unique_names
-from soup.recipes.judge import Judge, as_judged
+from soup.recipes.judge import Judge, as_judged, to_beat
 from soup.weights import Weights
 from soup.weights.merged import Merged, materialize_if_eager
 from soup.weights.numbers import fitted, numbers
@@ -147,7 +147,8 @@ def search_coefficient(
         label: the name of the coefficient in the trace, which holds a trial for each value tried.
         given: the coefficient, if it is not to be searched.
         default: the coefficient if there is neither `given` nor a judge.
-        grid: the values to try; of values with equally few errors the last wins.
+        grid: the values to try; of values with equally few errors the last wins, and one whose
+            cost is NaN loses to any other.
     """
     names = tuple(ingredient.name for ingredient in ingredients)
     fixed = default if given is None else given
@@ -155,7 +156,7 @@ def search_coefficient(
     trials: list[Trial] = []
     best = 0
     for value in [fixed] if judge is None or given is not None else grid:
-        weights, at_most = merge(value), soup.errors
+        weights, at_most = merge(value), to_beat(soup.errors)
         errors = None if judge is None else judge(weights, at_most)
         trials.append(Trial(f"{label} {value:g}", errors, at_most, kept=False))
         if at_most is None or (errors is not None and errors <= at_most):

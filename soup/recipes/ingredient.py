@@ -35,7 +35,7 @@ class Trial:
         name: of the ingredient that was tried.
         errors: held-out errors of the soup with it; None if the judge stopped early, because the
             errors exceeded `at_most`.
-        at_most: the most errors with which the recipe accepts it; None for the first trial.
+        at_most: the most errors with which the recipe accepts it; None if any are.
         kept: whether it was accepted.
     """
 

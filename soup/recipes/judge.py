@@ -1,5 +1,6 @@
 """The interface through which a recipe evaluates a candidate, ignorant of model and data."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,14 @@ class Judge(Protocol):
     """
 
     def __call__(self, weights: Weights, at_most: Any = None) -> float | None: ...
+
+
+def to_beat(errors: float | None) -> float | None:
+    """Return the errors that a candidate is compared with.
+
+    None if there are none, or NaN: a soup without a cost loses to any that has one.
+    """
+    return None if errors is None or math.isnan(errors) else errors
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 The idea of RADIN (`soup.recipes.radin`), for the candidates of other recipes. The judge decides.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,8 +47,16 @@ def proposed(
             f"propose ({most}) is the number of additions that are judged, chosen by the kept "
             "held-out answers of all models: 0 or more, and 0 where there are none"
         )
-    costs = [predictions.cost({**members, one.name: members.get(one.name, 0) + 1}) for one in pool]
+    costs = [
+        cost_of(predictions, {**members, one.name: members.get(one.name, 0) + 1}) for one in pool
+    ]
     return sorted(range(len(pool)), key=costs.__getitem__)[:most]
+
+
+def cost_of(predictions: Predictions, counts: Mapping[str, int]) -> float:
+    """Return the cost of a mean of logits; infinite where it is NaN, which has no order."""
+    cost = predictions.cost(counts)
+    return math.inf if math.isnan(cost) else cost
 
 
 def asks_for_predictions(recipe: str, options: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ without a score are left out.
 from collections.abc import Sequence
 
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge, as_judged, foresee
+from soup.recipes.judge import Judge, as_judged, foresee, to_beat
 from soup.recipes.ranking import ranked
 from soup.weights import average
 
@@ -40,9 +40,11 @@ def pruned(ingredients: Sequence[Ingredient], judge: Judge) -> Soup:
         rest = [member for member in members if member is not candidate]
         weights_without = average([member.weights for member in rest]) if rest else weights
         foresee(judge, [member.name for member in rest])
-        errors_without = judge(weights_without, errors) if rest else None
-        dropped = errors_without is not None and (errors is None or errors_without <= errors)
-        trace.append(Trial(candidate.name, errors_without, errors, kept=not dropped))
+        at_most = to_beat(errors)
+        errors_without = judge(weights_without, at_most) if rest else None
+        cost = to_beat(errors_without)
+        dropped = cost is not None and (at_most is None or cost <= at_most)
+        trace.append(Trial(candidate.name, errors_without, at_most, kept=not dropped))
         if dropped:
             members, weights, errors = rest, weights_without, errors_without
     names = tuple(member.name for member in members)

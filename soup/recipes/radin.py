@@ -22,7 +22,7 @@ from soup.errors import some
 from soup.recipes.greedy import recorded_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial, Unusable
 from soup.recipes.judge import Judge, as_judged, foresee
-from soup.recipes.proposing import Predictions
+from soup.recipes.proposing import Predictions, cost_of
 from soup.recipes.ranking import ranked
 from soup.weights import average
 
@@ -78,5 +78,5 @@ def promising(
         size = int(torch.randint(2, len(pool) + 1, (), generator=generator))
         members = torch.randperm(len(pool), generator=generator)[:size]
         drawn[tuple(sorted(members.tolist()))] = None
-    costs = {m: predictions.cost(dict.fromkeys((pool[i].name for i in m), 1)) for m in drawn}
+    costs = {m: cost_of(predictions, dict.fromkeys((pool[i].name for i in m), 1)) for m in drawn}
     return sorted(drawn, key=costs.__getitem__)

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from soup.recipes.greedy import most_errors
 from soup.recipes.ingredient import Ingredient, Soup, Trial
-from soup.recipes.judge import Judge, as_judged, foresee
+from soup.recipes.judge import Judge, as_judged, foresee, to_beat
 from soup.recipes.proposing import Predictions, proposed
 from soup.recipes.ranking import ranked
 from soup.weights import Weights, average
@@ -58,13 +58,15 @@ def repetition(
         counts = Counter(candidates[index].name for index in members)
         for index in proposed(candidates, counts, predictions, propose):
             candidate = candidates[index]
-            at_most = None if errors is None else most_errors(errors, "reject")
+            fewest = to_beat(errors)
+            at_most = None if fewest is None else most_errors(fewest, "reject")
             weights_with = average_of(candidates, [*members, index])
             foresee(judge, [candidates[number].name for number in [*members, index]])
             errors_with = judge(weights_with, at_most)
             trace.append(Trial(candidate.name, errors_with, at_most, kept=False))
-            if errors_with is not None and (at_most is None or errors_with <= at_most):
-                added, weights, errors = (index, len(trace) - 1), weights_with, errors_with
+            cost = to_beat(errors_with)
+            if cost is not None and (at_most is None or cost <= at_most):
+                added, weights, errors = (index, len(trace) - 1), weights_with, cost
         if added is None:
             break
         index, trial = added

@@ -1,5 +1,6 @@
 """The pruned soup drops from the worst on whoever it does without."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from soup.recipes.ingredient import Ingredient, Trial
 from soup.recipes.judge import Judge
 from soup.recipes.pruned import pruned
+from soup.weights import Weights
 from tests import reference
 from tests.recipes.families import assert_close, away_from, hasty, patient, scalars
 from tests.strategies import NAN, Problem, problems
@@ -57,3 +59,15 @@ def test_the_unscored_have_no_place_in_the_order() -> None:
     soup = pruned([unscored, *scalars([1.0], target=1.0)], away_from(1.0))
     assert soup.kept == ("a",)
     assert torch.equal(soup.weights["w"], torch.tensor(1.0))
+
+
+def test_a_mean_without_a_cost_loses_to_any_that_has_one() -> None:
+    def judge(weights: Weights, at_most: float | None = None) -> float:
+        value = float(weights["w"])
+        return math.nan if value > 3 else value
+
+    soup = pruned(scalars([1.0, 2.0, 1000.0, 3.0], target=0.0), judge)
+    assert soup.kept == ("a",)
+    assert soup.errors == 1
+    broken = pruned(scalars([1.0, 2.0], target=0.0), lambda weights, at_most=None: math.nan)
+    assert broken.kept == ("a", "b")

@@ -1,5 +1,6 @@
 """RADIN ranks random soups by averaged logits, and judges only the most promising."""
 
+import math
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -12,6 +13,7 @@ from soup.evaluation.averaged_logits import AveragedLogits
 from soup.evaluation.judges import TOP1_ERROR
 from soup.recipes.greedy import greedy
 from soup.recipes.ingredient import Ingredient, Unusable
+from soup.recipes.proposing import proposed
 from soup.recipes.radin import promising, radin
 from soup.recipes.repetition import repetition
 from soup.weights import Weights
@@ -145,3 +147,20 @@ def test_averaged_logits_cost_what_their_mean_costs_number_by_number() -> None:
             ]
             errors += row.index(max(row)) != label
         assert found.cost(counts) == errors
+
+
+def test_logits_without_a_cost_are_tried_last() -> None:
+    pool = scalars(VALUES, target=0.0)
+
+    class Logits:
+        def cost(self, counts: Mapping[str, int]) -> float:
+            return math.nan if "c" in counts else -float(len(counts))
+
+    order = promising(pool, Logits(), candidates=200, seed=0)
+    sizes = [len(members) for members in order]
+    names = [{pool[index].name for index in members} for members in order]
+    first = next(i for i, members in enumerate(names) if "c" in members)
+    assert sizes[:first] == sorted(sizes[:first], reverse=True)
+    assert 0 < first < len(order)
+    assert all("c" in members for members in names[first:])
+    assert proposed(pool, {}, Logits(), most=5)[-1] == 2

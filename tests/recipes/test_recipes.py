@@ -232,6 +232,20 @@ def test_of_equals_it_chooses_the_largest_and_nothing_where_it_is_given(name: st
     assert (float(alone.weights["w"]), alone.errors) == (default, None)
 
 
+@pytest.mark.parametrize("name", TUNED)
+@pytest.mark.parametrize(("low", "high"), [(-1, 0.4), (0.9, 1.3), (-1, 9)])
+def test_a_cost_that_is_nan_loses_to_any_other(name: str, low: float, high: float) -> None:
+    def judge(weights: Weights, at_most: float | None = None) -> float:
+        value = float(weights["w"])
+        return math.nan if low < value < high else 3 - value
+
+    soup = line(name, judge=judge)
+    best = min((t.errors for t in soup.trace if not math.isnan(t.errors)), default=math.nan)
+    assert soup.errors == pytest.approx(best, nan_ok=True)
+    assert judge(soup.weights) == pytest.approx(best, nan_ok=True)
+    assert [t.errors for t in soup.trace if t.kept] == [pytest.approx(best, nan_ok=True)]
+
+
 def line(name: str, **options: Any) -> Soup:
     """A recipe with one free number, whose soup has that number for "w"."""
     whole = {} if TUNED[name][0] in WHOLE.get(name, {}) else WHOLE.get(name, {})

@@ -1,5 +1,6 @@
 """Greedy with repetition: the best addition of all, again and again."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from soup.recipes.ingredient import Trial
 from soup.recipes.judge import Judge
 from soup.recipes.repetition import repetition
+from soup.weights import Weights
 from tests import reference
 from tests.recipes.families import assert_close, away_from, hasty, patient, scalars
 from tests.strategies import Problem, problems
@@ -51,3 +53,16 @@ def test_it_stops_after_so_many_steps() -> None:
     pool = scalars([-4.0, 10.0], target=0.0)
     kept = [repetition(pool, away_from(0.0), steps=steps).kept for steps in range(3)]
     assert kept == [("a",), ("a", "b"), ("a", "b", "a")]
+
+
+def test_a_mean_without_a_cost_loses_to_any_that_has_one() -> None:
+    pool = scalars([0.0, 2.0, 4.0], target=0.0)
+
+    def judge(weights: Weights, at_most: float | None = None) -> float:
+        value = float(weights["w"])
+        return math.nan if value in (0, 2) else value
+
+    soup = repetition(pool, judge, steps=1)
+    assert (soup.kept, soup.errors) == (("a", "b"), 1)
+    broken = repetition(pool, lambda weights, at_most=None: math.nan)
+    assert broken.kept == ("a",)
