@@ -28,7 +28,8 @@ class Source(Strict):
     labels: str | None = Field(
         None,
         description="labels of images in no class folder: ImageNet's devkit (.tar.gz or unpacked), "
-        "lines of 'name label', one label a line by the order of names, or a CSV",
+        "lines of 'path label' (first folders and suffix may be left out where one image fits), "
+        "one label a line by the order of names, or a CSV",
     )
     classes: str | None = Field(
         None, description="file with the classes' names, one a line, that numeric labels stand for"

@@ -1,7 +1,7 @@
 """Labels in a file, for images outside class folders, such as ImageNet's validation set.
 
 Such files are ImageNet's development kit (ILSVRC2012's own class numbers, 1 to 1000, in the order
-of the sorted file names; they are not the positions of the sorted synsets), lines `name label`, one
+of the sorted file names; they are not the positions of the sorted synsets), lines `path label`, one
 label a line in the order of the sorted file names, or a CSV with a header.
 """
 
