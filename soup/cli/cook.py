@@ -75,7 +75,7 @@ def cook(**given: Any) -> None:
         soup = cooked.soup
         weights, figures = judged(options, scored, cooked, _cast(soup, options.dtype))
     report |= {"kept": list(soup.kept), **figures}
-    notes = _notes(options, pool, scored, figures)
+    notes = _notes(options, pool, scored, figures, arguments.get("base"))
     notes, written = _write(options, pool, soup, weights, notes, figures)
     report |= written
     if options.mlflow:
@@ -169,6 +169,7 @@ def _notes(
     pool: "Pool",
     scored: "Scored | None",
     figures: Mapping[str, Any],
+    base: "Checkpoint | None",
 ) -> dict[str, str]:
     """The soup's lineage for the metadata of its file, but for the digests of its ingredients.
 
@@ -188,7 +189,7 @@ def _notes(
             notes[option] = json.dumps(given)
     bases = {c.metadata.get("base", "") for c in pool.checkpoints.values()}
     if options.base:
-        notes["base"] = Checkpoint(options.base).digest()
+        notes["base"] = (Checkpoint(options.base) if base is None else base).digest()
     elif len(bases) == 1 and bases != {""}:
         notes["base"] = bases.pop()
     recalibration = figures.get("recalibration", {})

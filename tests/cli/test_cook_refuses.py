@@ -9,7 +9,8 @@ import torch
 from soup.cli.checkpoints import open_pool
 from soup.cli.soup_file import write_soup
 from soup.known_digests import Changed
-from soup.weights import average, materialize
+from soup.recipes import Soup
+from soup.weights import Weights, average, materialize
 from soup.weights.checkpoint import Checkpoint, save
 from tests.cli.conftest import Candidates, Command
 
@@ -157,4 +158,22 @@ def test_a_model_that_is_replaced_before_its_digest_is_computed_leaves_no_soup(
     save({"w": torch.zeros(3)}, tmp_path / "a.safetensors")
     with pytest.raises(Changed, match=r"a.safetensors was changed while it was read"):
         write_soup(read, tmp_path / "soup.safetensors", pool, ["a"], {})
+    assert not (tmp_path / "soup.safetensors").exists()
+
+
+def test_a_base_that_is_replaced_after_it_was_read_leaves_no_soup(
+    soup: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value, name in enumerate(("base", "a", "b")):
+        save({"w": torch.full((3,), float(value))}, tmp_path / f"{name}.safetensors")
+
+    def replacing(made: Soup, dtype: str | None) -> Weights:
+        save({"w": torch.zeros(4)}, tmp_path / "base.safetensors")
+        return made.weights
+
+    monkeypatch.setattr("soup.cli.cook._cast", replacing)
+    files = [tmp_path / f"{name}.safetensors" for name in ("base", "a", "b")]
+    said = soup("cook", "-r", "stock", "-o", tmp_path / "soup.safetensors", "--base", *files)
+    assert said.code == 2
+    assert "base.safetensors was changed while it was read: try again" in said.err
     assert not (tmp_path / "soup.safetensors").exists()
