@@ -12,11 +12,14 @@ from soup.models.arguments import shaping
 from soup.models.building import load_weights
 from soup.models.conversion.read_weights import weights_of
 from soup.models.download_errors import cannot_fetch
+from soup.models.kept_head import as_told, told_by
 from soup.models.timm_models import create, describe, head, head_name, require_known
 
 
 def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Module]:
     """The initialisation of all fine-tunes, with a head of zeros unless the head is kept.
+
+    A head that is kept from a file has the classes, and its images the form, that the file tells.
 
     Args:
         base: the parameters of the initialisation.
@@ -26,8 +29,8 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         The architecture, and the model in evaluation mode.
 
     Raises:
-        ModelError: the model or tag is unknown, the model has no linear head, or the weights cannot
-            be fetched or do not fit.
+        ModelError: the model or tag is unknown, the model has no linear head, the weights cannot
+            be fetched or do not fit, or a head that is kept has other classes.
     """
     require(base)
     if base.weights == "pretrained":
@@ -47,7 +50,10 @@ def make_base(base: Base, classes: tuple[str, ...]) -> tuple[Architecture, nn.Mo
         nn.init.zeros_(linear.weight)
         if linear.bias is not None:
             nn.init.zeros_(linear.bias)
-    return describe(base, classes, model), model.eval()
+    architecture = describe(base, classes, model)
+    if base.head == "keep" and base.weights != "pretrained":
+        architecture = as_told(architecture, linear, told_by(base.weights), base)
+    return architecture, model.eval()
 
 
 def require(base: Base) -> None:

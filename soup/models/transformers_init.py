@@ -20,6 +20,7 @@ from soup.files import read_json
 from soup.models.architecture import Architecture, ModelError
 from soup.models.head_from_names import head_from_names, require_pooled
 from soup.models.inputs import text_input_of
+from soup.models.kept_head import reorder, require_same
 from soup.models.labels_as_text import WRITERS, tokens_of_labels
 from soup.models.pretrained_tokenizer import first_line, max_length_of, tokenizer_of
 from soup.models.text_input import TOKENIZER_FILE, require_vocabulary
@@ -192,7 +193,9 @@ def _model(base: Base, config: Any, values: Any, classes: tuple[str, ...]) -> tu
             + some(wrong, 12, "\n  ")
         )
     if kept:
-        _reorder(head(model), values, classes)
+        names = _names(values)
+        if not _unnamed(names):
+            reorder(head(model), names, classes)
     if writes:
         return model, ""
     # The last layer is set to zeros; other missing layers are initialised at random.
@@ -220,21 +223,8 @@ def _unfit(model: Any, info: Any, kept: bool) -> list[str]:
 
 def _require_kept(base: Base, values: Any, classes: tuple[str, ...]) -> None:
     names = _names(values)
-    if len(names) != len(classes) or not (_unnamed(names) or {*names} == {*classes}):
-        raise ModelError(
-            f"base.head: keep: {base.model} knows the classes {some(names, 10)}, the data has "
-            f"{some(classes, 10)}; take head: new"
-        )
-
-
-def _reorder(linear: nn.Linear, values: Any, classes: tuple[str, ...]) -> None:
-    """Put the rows of a kept head in the order of our classes, if its classes have names."""
-    names = _names(values)
-    if _unnamed(names):
-        return
-    order = [names.index(name) for name in classes]
-    for tensor in linear.state_dict().values():
-        tensor.copy_(tensor[order].clone())
+    if len(names) != len(classes) or not _unnamed(names):
+        require_same(base.model, names, classes)
 
 
 def _names(values: Any) -> list[str]:

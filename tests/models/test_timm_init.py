@@ -1,5 +1,6 @@
 """The base from timm: pretrained or of a file, its head new or kept, and what is said if not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from soup.config.params import Base
 from soup.models import ModelError, timm_init, timm_models
+from soup.models.stored_description import note
 from soup.weights.checkpoint import Checkpoint, save
 from soup.weights.shards import CheckpointError
 from tests.worlds import COLOURS, KWARGS, MODEL, put, tiny
@@ -55,6 +57,35 @@ def test_a_kept_head_is_that_of_the_weights_and_must_fit(tmp_path: Path) -> None
         timm_init.make_base(base(weights=str(path), head="keep"), ("a", "b"))
     assert "fc.weight is (3, 8), the model wants (2, 8)" in str(caught.value)
     assert "fc.bias is (3,), the model wants (2,)" in str(caught.value)
+
+
+def test_a_kept_head_has_the_classes_and_the_input_that_its_file_tells(tmp_path: Path) -> None:
+    architecture, model = tiny()
+    told: dict[str, Any] = {
+        "classes": ("red", "blue", "green"),
+        "image_size": 32,
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.7, 0.8, 0.9),
+        "interpolation": "bilinear",
+        "crop_pct": 0.9,
+        "crop_mode": "squash",
+    }
+    put(tmp_path, (replace(architecture, **told), model))  # in model.json, beside the weights
+    inside = {"architecture": note(vars(architecture) | told)}
+    (tmp_path / "alone").mkdir()
+    save(model.state_dict(), tmp_path / "alone" / "w.safetensors", inside)
+    for file in (tmp_path / "model.safetensors", tmp_path / "alone" / "w.safetensors"):
+        kept = base(weights=str(file), head="keep")
+        made, again = timm_init.make_base(kept, CLASSES)
+        assert made == replace(architecture, **{**told, "classes": CLASSES})
+        for name, tensor in timm_models.head(again).state_dict().items():
+            assert torch.equal(tensor, timm_models.head(model).state_dict()[name][[1, 2, 0]])
+    chosen, _ = timm_init.make_base(
+        kept.model_copy(update={"image_size": 64, "mean": (0.4, 0.4, 0.4)}), CLASSES
+    )
+    assert (chosen.image_size, chosen.mean, chosen.std) == (64, (0.4, 0.4, 0.4), (0.7, 0.8, 0.9))
+    with pytest.raises(ModelError, match=r"knows the classes red, blue, green, the data has a, b"):
+        timm_init.make_base(kept, ("a", "b", "c"))
 
 
 def test_a_weights_file_that_is_missing_or_cut_short_is_named(tmp_path: Path) -> None:
