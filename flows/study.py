@@ -27,7 +27,7 @@ def study(study: Asked, params: FlowParams | None = None) -> Record:
         study: which, and its options.
         params: those of the sweep.
     """
-    options = StudyOptions(**study.model_dump(include=study.model_fields_set - {"name"}))
+    options = StudyOptions(**study.model_dump(exclude={"name"}))
     params = params or default_params()
     listed = {**params.studies, study.name: options}
     return make(study.name, params.model_copy(update={"studies": listed}))

@@ -1,12 +1,17 @@
 """Where images are and which are held out, as a scientist writes it in `params.yaml`."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from soup.config.search_space import Seed
-from soup.config.text import TextData
+from soup.config.text import TextData, development
 from soup.config.validation import Name, Strict, short_for
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -198,6 +203,20 @@ class Data(Strict):
         None, description="these are texts: a task of GLUE (cola, rte, ...), or {} for any others"
     )
     shapes: ShapesWorld | None = Field(None, description="draw the embedded image set into root")
+
+    @model_validator(mode="before")
+    @classmethod
+    def usual_tables(cls, given: Any) -> Any:
+        """Those of the data set of the hub, or of the GLUE task."""
+        if not isinstance(given, dict):
+            return given
+        text, usual = given.get("text"), {}
+        task = text.get("task") if isinstance(text, dict) else getattr(text, "task", text)
+        if given.get("hub") is not None:
+            usual = {"train": "hub:train", "test": "hub:test"}
+        elif task is not None:
+            usual = {"train": "train.tsv", "test": development(task)}
+        return usual | given
 
     @model_validator(mode="after")
     def splits_of_the_hub_have_a_data_set(self) -> Self:

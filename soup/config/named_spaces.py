@@ -65,10 +65,18 @@ NAMED = {
 }
 
 
-def resolved(space: Space, method: str | None) -> tuple[Space, str]:
-    """A space with what it takes from a named one filled in, and 'random' or 'grid'."""
+def filled(space: Space) -> Space:
+    """A space with what it takes from a named one filled in.
+
+    Done as parameters are read, because in another process, which gets them as JSON with all
+    defaults, nobody can tell what was given.
+    """
     if space.like is None:
-        return space, method or "random"
-    start, usual = NAMED[space.like]
-    own = {name: getattr(space, name) for name in space.model_fields_set}
-    return start.model_copy(update=own | {"like": None}), method or usual
+        return space
+    given = {name: getattr(space, name) for name in space.model_fields_set}
+    return NAMED[space.like][0].model_copy(update=given)
+
+
+def method_of(space: Space, given: str | None) -> str:
+    """How a space is searched: 'random' or 'grid'."""
+    return given or (NAMED[space.like][1] if space.like else "random")

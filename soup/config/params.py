@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     PositiveFloat,
@@ -19,6 +20,7 @@ from pydantic import (
 from soup.config.compute import Compute
 from soup.config.cooking import Cook
 from soup.config.data import Data, Fraction
+from soup.config.named_spaces import filled
 from soup.config.search_space import SPACES, Range, Seed, Space
 from soup.config.studies import StudyName, StudyOptions
 from soup.config.text import require_score, require_text_model
@@ -181,7 +183,7 @@ class Sweep(Strict):
     halving: Halving | None = Field(None, description="stop runs that lag; off unless given")
     crop: float = Field(1.0, gt=0, le=1, description="smallest share of the image a crop may keep")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    space: Annotated[Space, short_for("like")] = Field(
+    space: Annotated[Space, short_for("like"), AfterValidator(filled)] = Field(
         Space(), description=f"what is searched: {', '.join(SPACES)}, or your own"
     )
 

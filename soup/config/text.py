@@ -51,6 +51,11 @@ class TextData(Strict):
         return self.numbers if self.task is None else self.task in NUMBER_TASKS
 
 
+def development(task: str) -> str:
+    """The file of a task's official development set, which is the test set by default."""
+    return "dev_matched.tsv" if task == "mnli" else "dev.tsv"
+
+
 def without_task(path: str) -> str:
     """The path of a source, without the TASK: of TASK:FILE."""
     name, _, file = path.partition(":")
@@ -109,6 +114,7 @@ def require_text_model(text: TextData | None, library: str, space: Space) -> Non
     # Dimensions that may be given only with the value that turns them off.
     off = {"mixup": [0.0], "cutmix": [0.0], "augment": ["none"], "drop_path": [0.0]}
     asked = [name for name, value in off.items() if getattr(space, name) != value]
-    asked += [f"like: {space.like}"] if space.like not in (None, "paper-text") else []
+    if space.like not in (None, "paper-text"):
+        asked = [f"like: {space.like}"]
     if asked:
         raise ValueError(f"sweep.space: {', '.join(asked)}: of images alone; leave them out")

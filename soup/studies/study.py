@@ -68,7 +68,10 @@ class Study:
         again = f"python -m flows finetune --params {file}"
         fine_tunes = [model for model in models if model != BASE]
         takes = [*self.takes, "images", "seed"]
-        given = sorted(options.model_fields_set - {*takes})
+        usual = StudyOptions()
+        given = sorted(
+            name for name, value in options if value != getattr(usual, name) and name not in takes
+        )
         if given:
             raise BadInput(
                 f"study {name} takes no option {some(given, 5)}; it takes {', '.join(takes)}"

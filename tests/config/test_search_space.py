@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from soup.config.named_spaces import filled
 from soup.config.params import parse
 from soup.config.search_space import RandAugment, Range, Space
 from tests.config.given import given, problems
@@ -32,7 +33,7 @@ def test_a_dimension_from_which_nothing_can_be_drawn_is_an_error(lr: Any, proble
 
 
 def test_a_space_may_be_a_name_alone() -> None:
-    assert parse(given(sweep__space="paper-grid")).sweep.space == Space(like="paper-grid")
+    assert parse(given(sweep__space="paper-grid")).sweep.space == filled(Space(like="paper-grid"))
     (told,) = problems(sweep__space="paper-gird")
     assert told.startswith("sweep.space.like: must be 'paper-random', 'paper-grid', ")
     assert told.endswith("got 'paper-gird'; did you mean paper-grid?")

@@ -26,7 +26,6 @@ class Task:
         score: the score that the benchmark reports (`soup.evaluation.scores`).
         names: label in the files -> class name; other labels are class names themselves.
         positive: the class whose F1 is the score.
-        test: name of the official development set's file.
         columns: number of columns of a file without a header.
         prompt: what T5 reads, as it was trained (Raffel et al., JMLR 2020, appendix D); it was not
             trained on WNLI.
@@ -37,7 +36,6 @@ class Task:
     score: str = "accuracy"
     names: Mapping[str, str] = field(default_factory=dict)
     positive: str = ""
-    test: str = "dev.tsv"
     columns: int = 0
     prompt: str = PAIR
 
@@ -82,7 +80,6 @@ TASKS: dict[TaskName, Task] = {
     "mnli": Task(
         ("sentence1", "sentence2"),
         "gold_label",
-        test="dev_matched.tsv",
         prompt="mnli hypothesis: {text_pair} premise: {text}",
     ),
     "wnli": Task(("sentence1", "sentence2"), "label", names=_ENTAILED),

@@ -14,7 +14,6 @@ from soup.data.errors import DataError
 from soup.data.sources.folders import relative
 from soup.data.split.manifest import Manifest, Row, in_order, order_note, too_few
 from soup.data.split.prepare import Prepared
-from soup.data.text.glue import TASKS
 from soup.data.text.holdout import by_content
 from soup.data.text.listing import Labelled, Listed, listed
 from soup.data.text.tables import state
@@ -25,18 +24,10 @@ SHOWN = 5
 
 
 def sources(data: Data) -> dict[str, Source]:
-    """Split -> the table of its texts; by default the files of the GLUE task, or of the hub."""
-    text = _text(data)
-    usual = ("train", "test")
-    if data.hub is not None:
-        usual = ("hub:train", "hub:test")
-    elif text.task is not None:
-        usual = ("train.tsv", TASKS[text.task].test)
-    train = data.train if "train" in data.model_fields_set else Source(path=usual[0])
-    test = data.test if "test" in data.model_fields_set else Source(path=usual[1])
+    """Split -> the table of its texts."""
     held = {"heldout": data.heldout.folder} if data.heldout.folder else {}
     shifts = {name: Source(path=shift.folder) for name, shift in data.shifts.items()}
-    return {"train": train, **held, "test": test, **shifts}
+    return {"train": data.train, **held, "test": data.test, **shifts}
 
 
 def listing(data: Data, root: Path) -> str:

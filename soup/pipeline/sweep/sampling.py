@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from soup.config.named_spaces import resolved
+from soup.config.named_spaces import method_of
 from soup.config.params import Sweep
 from soup.config.search_space import Epochs, RandAugment, Range, Space
 from soup.config.validation import ParamsError
@@ -28,8 +28,8 @@ def sample(sweep: Sweep) -> list[Hyperparameters]:
     Raises:
         ParamsError: a grid has ranges, or fewer points than runs are asked for.
     """
-    space, method = resolved(sweep.space, sweep.method)
-    if method == "grid":
+    space = sweep.space
+    if method_of(space, sweep.method) == "grid":
         points = _grid(space, sweep)
     else:
         points = [_draw(space, sweep.seed, index) for index in range(sweep.runs)]
