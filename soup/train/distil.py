@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
+from soup.errors import BadInput
 from soup.evaluation.examples import Examples
 from soup.train.batches import steps_per_epoch
 from soup.train.hyperparameters import Hyperparameters
@@ -25,8 +27,9 @@ from soup.train.run_state import RunStateFile
 from soup.train.schedule import Schedule
 
 SAVE_SECONDS = 60  # between two saves of the state
+METHOD = tuple(field.name for field in fields(StepConfig))
 # Of a fine-tune, what a student is trained with too.
-SHARED = ("lr", "weight_decay", "epochs", "batch_size", "layer_decay", "warmup", "decay", "clip")
+SHARED = (*METHOD, "lr", "epochs", "batch_size", "warmup", "decay")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,27 @@ class Lesson:
 
 
 def hyperparameters_of(settings: Mapping[str, Any], seed: int) -> Hyperparameters:
-    """The settings of a fine-tune, as far as distillation has them, with another seed."""
-    chosen = {name: settings[name] for name in SHARED if settings.get(name) not in (None, "None")}
-    return Hyperparameters(**{"weight_decay": 0.0, **chosen, "seed": seed})
+    """The settings of a fine-tune, as far as distillation has them, with another seed.
+
+    Args:
+        settings: values, or the text that MLflow keeps of them. Those that are None, which are not
+            known, or are missing have their defaults; a `clip` of None is no clipping.
+
+    Raises:
+        BadInput: a setting is not one that training takes.
+    """
+    told = {name: settings[name] for name in SHARED if name in settings}
+    told = {name: None if value == "None" else value for name, value in told.items()}
+    chosen = {name: v for name, v in told.items() if v is not None or name == "clip"}
+    try:
+        return TypeAdapter(Hyperparameters).validate_python(
+            {"weight_decay": 0.0, **chosen, "seed": seed}
+        )
+    except ValidationError as error:
+        wrong = ", ".join(f"{fault['loc'][0]}: {fault['input']!r}" for fault in error.errors())
+        raise BadInput(
+            f"a student cannot be trained with these settings of the fine-tune: {wrong}"
+        ) from None
 
 
 def distil(
@@ -87,6 +108,6 @@ def distil(
             inputs = lesson.examples.prepare(lesson.examples.compact(rows).to(device))
             yield inputs, targets[torch.from_numpy(rows).to(device)]
 
-    method = StepConfig(**{field.name: getattr(h, field.name) for field in fields(StepConfig)})
+    method = StepConfig(**{name: getattr(h, name) for name in METHOD})
     keeper = RunStateFile(folder / "state.safetensors", SAVE_SECONDS)
     fit(student, batches, cross_entropy(), schedule, method, keeper=keeper)

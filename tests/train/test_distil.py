@@ -1,5 +1,6 @@
 """Distillation, beside the same training written out."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from torch import nn
 
 from soup.data.text.examples import TextExamples
 from soup.data.text.tokens import Tokens
+from soup.errors import BadInput
+from soup.tracking.tracked import Tracked
 from soup.train import loop
 from soup.train.distil import Lesson, distil, hyperparameters_of
 from soup.train.hyperparameters import Hyperparameters
+from soup.train.optimizer import StepConfig
 from soup.train.schedule import Schedule
 from tests.studies.mlp_pool import INPUTS, Vectors
 
@@ -88,11 +92,68 @@ def test_an_interrupted_lesson_ends_alike(tmp_path: Path, monkeypatch: pytest.Mo
         assert torch.equal(again.state_dict()[name], tensor)
 
 
-def test_settings_of_a_fine_tune_that_distillation_has_are_taken() -> None:
-    given = {"lr": 0.1, "epochs": 7, "mixup": 0.4, "clip": "None", "seed": 3, "sam": 0.05}
-    chosen = hyperparameters_of(given, seed=9)
-    assert (chosen.lr, chosen.epochs, chosen.seed) == (0.1, 7, 9)
-    assert (chosen.mixup, chosen.sam, chosen.clip) == (0.0, 0.0, 1.0)
+# None of them is a default.
+EVERY = Hyperparameters(
+    lr=0.1,
+    weight_decay=0.3,
+    epochs=7,
+    label_smoothing=0.1,
+    mixup=0.4,
+    cutmix=0.5,
+    augment="strong",
+    layer_decay=0.5,
+    drop_path=0.2,
+    sam=0.05,
+    seed=3,
+    optimizer="sgd",
+    batch_size=6,
+    accumulate=2,
+    warmup=3.0,
+    decay="linear",
+    clip=None,
+    precision="bfloat16",
+    compile=True,
+    grad_checkpointing=True,
+    frozen_batchnorm=True,
+    ema=(0.5,),
+    swa_start=0.5,
+    swa_lr=0.25,
+    crop=0.5,
+    flip=0.25,
+)
+DATA = ("label_smoothing", "mixup", "cutmix", "augment", "crop", "flip")
+OTHERS = ("drop_path", "compile", "grad_checkpointing", "ema", "swa_start", "swa_lr", "seed")
+
+
+@pytest.mark.parametrize("form", [lambda value: value, str], ids=["values", "texts of MLflow"])
+def test_every_setting_of_a_fine_tune_that_distillation_has_is_taken(form: Any) -> None:
+    values = EVERY.readable()
+    plain = Hyperparameters(lr=1, weight_decay=0, epochs=1)
+    assert not [name for name, value in asdict(plain).items() if value == getattr(EVERY, name)]
+    texts = {name: str(value) for name, value in values.items()}
+    run = Tracked("id", "run", "FINISHED", "", {}, texts, {})
+    chosen = hyperparameters_of(values if form is not str else run.settings, seed=9)
+    left_out = {name: getattr(plain, name) for name in (*DATA, *OTHERS)}
+    assert chosen == replace(EVERY, **left_out | {"seed": 9})
+
+
+def test_a_setting_that_is_off_or_not_known_is_taken_as_such() -> None:
+    texts = {"lr": 0.1, "epochs": 7, "frozen_batchnorm": "False", "weight_decay": "None"}
+    chosen = hyperparameters_of(texts, seed=9)
+    assert chosen == Hyperparameters(lr=0.1, weight_decay=0.0, epochs=7, seed=9)
+    with pytest.raises(BadInput, match=r"of the fine-tune: precision: 'int8'"):
+        hyperparameters_of(texts | {"precision": "int8"}, seed=9)
+
+
+def test_a_student_is_trained_with_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("soup.train.distil.fit", lambda *rest, **_: given.extend(rest))
+    distil(student(), replace(lesson(), hyperparameters=EVERY), tmp_path)
+    _, _, _, schedule, method = given
+    assert method == StepConfig("sgd", 0.3, 0.5, None, 2, 0.05, "bfloat16", True)
+    assert schedule == Schedule(7, 3, 0.1, 3.0, 3, decay="linear")
 
 
 def test_long_texts_are_taught_their_own_probabilities(
