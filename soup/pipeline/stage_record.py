@@ -13,11 +13,12 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from soup.config.params import Params
+from soup.config.params import Base, Params
 from soup.config.validation import ParamsError
 from soup.config.yaml_text import parse_yaml, read_yaml
 from soup.errors import BadInput, some
 from soup.files import BadJson, of_file, of_files, of_value, read_json, write_json
+from soup.known_digests import sha256
 
 # This code decides which fine-tunes there are, and how they are stored, but not their results: the
 # digest of a fine-tune has its hyperparameters. So the code counts for the stage alone.
@@ -28,6 +29,8 @@ LAYS_OUT = {
 }
 # Keys that a stage does not read though they stand in a section that it does.
 UNREAD = {("cook", "soup"): ("compare",)}
+# Values of `base.weights` that name no file, though there may be a folder of that name.
+NO_FILES = ("pretrained", "random", "embedded")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Stage:
         code: of the source files that decide a fine-tune's result, for given hyperparameters.
         outs: what it writes, its record excepted.
         record: a JSON file that says which digest the outs were made for.
+        reads: the SHA-256 of each file that the parameters name and that is there.
         started: when this object was made, for the time it takes.
     """
 
@@ -48,18 +52,24 @@ class Stage:
     code: str
     outs: tuple[Path, ...]
     record: Path
+    reads: Mapping[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic, compare=False)
 
     def finished(self) -> dict[str, Any] | None:
-        """The record, if it was made for this digest and every output is as it was left."""
+        """The record, if it was made for this digest and every output is as it was left.
+
+        A file that was read and is gone changes nothing: the outputs do not need it any more.
+        """
         try:
             record = read_json(self.record)
         except (OSError, BadJson):
             return None
         if not isinstance(record, dict) or record.get("digest") != self.digest:
             return None
-        made = record.get("outs")
-        unchanged = isinstance(made, dict) and all(
+        made, read = record.get("outs"), record.get("reads", {})
+        if not isinstance(made, dict) or not isinstance(read, dict):
+            return None
+        unchanged = all(read.get(file) == digest for file, digest in self.reads.items()) and all(
             out.is_file() and of_file(out) == made.get(out.name) for out in self.outs
         )
         return record if unchanged else None
@@ -71,6 +81,7 @@ class Stage:
             "digest": self.digest,
             "outs": {out.name: of_file(out) for out in self.outs},
             "seconds": round(time.monotonic() - self.started, 1),
+            **({"reads": self.reads} if self.reads else {}),
             **facts,
         }
         write_json(self.record, record)
@@ -135,6 +146,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
 
     Raises:
         FileNotFoundError: an input is missing; the message says which stage makes it.
+        Changed: a file that the parameters name was changed while its digest was computed.
     """
     values = params.model_dump(mode="json", by_alias=True)
     template, _, key = name.partition("@")
@@ -172,6 +184,7 @@ def stage(name: str, params: Params, root: Path) -> Stage:
         code=of_files(_files((s for s in sources if s not in LAYS_OUT), root), root),
         outs=tuple(out for out in outs if out != record),
         record=record,
+        reads={file: sha256(file) for file in _named_by(params.base)} if name == "base" else {},
     )
 
 
@@ -183,8 +196,35 @@ def _stages(text: str, source: str) -> Any:
 
 def _read_by(stage: str, section: str, values: Any) -> Any:
     """The keys of a section that a stage reads; DVC compares whole sections."""
+    if (stage, section) == ("base", "data"):  # what it pretrains on, and the prompt of the task
+        world = values["shapes"] or {}
+        return {"text": values["text"]} | {key: world.get(key) for key in ("seed", "upstream")}
     unread = UNREAD.get((stage, section), ())
     return {k: v for k, v in values.items() if k not in unread} if unread else values
+
+
+def _named_by(base: Base) -> list[str]:
+    """The files that a base is read from: those that it names, and of its folders those inside."""
+    overlay = base.kwargs.get("pretrained_cfg_overlay")  # of timm
+    weights = overlay.get("file") if isinstance(overlay, Mapping) else None
+    named = [
+        base.model,
+        base.tokenizer,
+        weights,
+        None if base.weights in NO_FILES else base.weights,
+    ]
+    names = [name for name in named if isinstance(name, str)]
+    found = {Path(name) for name in names if Path(name).is_file()}
+    # An index names shards beside it. timm and open_clip take no folder without a schema.
+    folders = {file.parent for file in found if file.name.endswith(".index.json")}
+    folders |= {
+        Path(name.removeprefix("local-dir:"))
+        for name in names
+        if name.startswith("local-dir:") or base.library == "transformers"
+    }
+    for folder in folders:
+        found |= {f for f in folder.iterdir() if f.is_file()} if folder.is_dir() else set()
+    return sorted(map(str, found))
 
 
 def require_sections(file: Path, root: Path) -> None:

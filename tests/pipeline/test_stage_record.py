@@ -10,6 +10,7 @@ import yaml
 from soup.config.params import Params, parse
 from soup.files import of_file, of_value
 from soup.pipeline.stage_record import stage
+from tests.checkouts import REPO
 
 DVC = {
     "stages": {
@@ -19,7 +20,12 @@ DVC = {
             "deps": ["soup/config", "soup/pans", "soup/pot.py", "out/${experiment}/water.txt"],
             "outs": ["out/${experiment}/stock.txt", {"out/${experiment}/boil.json": {}}],
             "plots": [{"out/${experiment}/steam.csv": {"x": "t"}}],
-        }
+        },
+        "base": {
+            "cmd": "true",
+            "params": ["experiment", "base", "data"],
+            "outs": ["out/${experiment}/base.json"],
+        },
     }
 }
 
@@ -127,6 +133,96 @@ def test_a_record_cut_short_is_no_record(boiled: Path) -> None:
     record = boiled / "out/e/boil.json"
     record.write_text(record.read_text()[:20])
     assert stage("boil", params(), boiled).finished() is None
+
+
+def with_base(base: dict[str, Any]) -> Params:
+    text = {"text": {}} if base.get("library") == "transformers" else {}
+    return params(base=base, data={"root": "d", **text})
+
+
+def base_is_done(root: Path, base: dict[str, Any]) -> bool:
+    return stage("base", with_base(base), root).finished() is not None
+
+
+def made_base(root: Path, base: dict[str, Any]) -> None:
+    stage("base", with_base(base), root).finish({})
+    assert base_is_done(root, base)
+
+
+@pytest.mark.parametrize(
+    ("file", "base"),
+    [
+        ("w.safetensors", {"model": "m", "weights": "{}/w.safetensors"}),
+        (
+            "w.safetensors",
+            {"model": "m", "kwargs": {"pretrained_cfg_overlay": {"file": "{}/w.safetensors"}}},
+        ),
+        ("shard-2.bin", {"model": "m", "weights": "{}/w.index.json"}),
+        ("clip.json", {"library": "open_clip", "model": "{}/clip.json", "weights": "openai"}),
+        ("config.json", {"library": "open_clip", "model": "local-dir:{}", "weights": "openai"}),
+        ("config.json", {"library": "transformers", "model": "{}"}),
+        ("model.bin", {"library": "transformers", "model": "m", "weights": "{}"}),
+        ("words.txt", {"library": "transformers", "model": "m", "tokenizer": "{}"}),
+    ],
+)
+def test_a_base_is_made_anew_from_files_of_other_content_not_for_want_of_them(
+    root: Path, file: str, base: dict[str, Any]
+) -> None:
+    folder = root / "given"
+    folder.mkdir()
+    (folder / "w.index.json").write_text("{}")
+    (folder / file).write_text("one")
+    base = json.loads(json.dumps(base).replace("{}", str(folder)))
+    base["kwargs"] = base.get("kwargs", {})
+    made_base(root, base)
+    (folder / file).write_text("two")  # as long as before
+    assert not base_is_done(root, base)
+    made_base(root, base)
+    (folder / file).unlink()
+    assert base_is_done(root, base)
+
+
+def test_a_base_follows_a_file_that_is_there_only_now(root: Path) -> None:
+    base = {"model": "m", "weights": str(root / "w.safetensors")}
+    made_base(root, base)
+    (root / "w.safetensors").write_text("weights")
+    assert not base_is_done(root, base)
+
+
+def test_a_damaged_list_of_what_a_base_read_is_none(root: Path) -> None:
+    file = root / "w.safetensors"
+    file.write_text("weights")
+    base = {"model": "m", "weights": str(file)}
+    made_base(root, base)
+    record = root / "out/e/base.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"reads": [str(file)]}))
+    assert not base_is_done(root, base)
+
+
+@pytest.mark.parametrize(
+    ("data", "other"),
+    [
+        ({"shapes": {"upstream": 300}}, True),
+        ({"shapes": {"seed": 7}}, True),
+        ({"shapes": {"test": 50}}, False),
+        ({"text": {"task": "rte"}}, True),
+        ({"heldout": {"fraction": 0.3}}, False),
+    ],
+)
+def test_a_base_follows_the_data_that_it_is_made_of(
+    root: Path, data: dict[str, Any], other: bool
+) -> None:
+    plain: dict[str, Any] = {"root": "d"} | ({"shapes": {}} if "shapes" in data else {})
+    base = {"model": "m"} | ({"library": "transformers"} if "text" in data else {})
+    if "text" in data:
+        plain["text"] = {}
+    before = stage("base", params(data=plain, base=base), root).digest
+    after = stage("base", params(data={"root": "d"} | data, base=base), root).digest
+    assert (after != before) == other
+
+
+def test_the_base_of_the_project_has_what_it_is_made_of_among_its_parameters() -> None:
+    assert "data" in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]["base"]["params"]
 
 
 def test_a_value_has_one_digest_whatever_the_order_of_its_keys() -> None:
