@@ -69,7 +69,8 @@ def fit(
             distributed); None: the model itself.
         ranks: this process among those that run the fine-tune. Each draws its own dropout and mixes
             its own images; `batches` yields its part of each batch.
-        until: number of steps after which the run is saved and paused; None: never.
+        until: number of steps after which the run is saved and paused; None: never. A run that was
+            saved after more steps begins anew, for it is to be compared with others at this step.
         log: called with the step, and with 'train/loss' and 'train/lr', every `log_every` steps.
         say: called with a line for the user.
         after_epoch: called with the number of steps done, while the model is in evaluation mode.
@@ -84,7 +85,8 @@ def fit(
     keep_freed_memory()
     optimizer = make_optimizer(model, method, schedule.lr)
     averages = averages or Averages(model)
-    step = keeper.restore(model, optimizer, averages) if keeper else 0
+    last = min(schedule.steps, schedule.steps if until is None else until)
+    step = keeper.restore(model, optimizer, averages, last) if keeper else 0
     if ranks.any(step != ranks.broadcast(step)):
         raise Failure("the ranks found different states: the run's folder must be one they all see")
     train_step = Step(network or model, optimizer, loss, method, say, ranks)
@@ -106,7 +108,6 @@ def fit(
         pending.clear()
         return float(values[-1])
 
-    last = min(schedule.steps, schedule.steps if until is None else until)
     _training(model, method.frozen_batchnorm)
     while step < last:
         epoch, done = divmod(step, schedule.steps_per_epoch)

@@ -49,12 +49,17 @@ class RunStateFile:
     _last: float = field(default_factory=time.monotonic)
 
     def restore(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, averages: Averages, most: int
     ) -> int:
-        """Load the saved state in place and return its step; 0 if no state can be read."""
+        """Load the saved state in place and return its step.
+
+        Returns 0 if no state can be read, or if it is of a step after `most`.
+        """
         try:
             kept = Checkpoint(self.path)
             step = int(kept.metadata["step"])
+            if step > most:
+                return 0
             plain = parse_json(kept.metadata["optimizer"], str(self.path), finite=False)
             # All is read before any of it is put in place.
             tensors = {

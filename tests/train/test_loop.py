@@ -152,6 +152,19 @@ def test_it_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
         assert torch.equal(again.state_dict()[name], value), name
 
 
+def test_a_run_that_is_further_than_it_is_to_pause_begins_anew(tmp_path: Path) -> None:
+    def to(step: int, folder: str) -> nn.Module:
+        trained, keeper = model(), RunStateFile(tmp_path / folder / "state.safetensors", 1e9)
+        assert not fit(trained, batches, loss, PLAN, ADAMW, until=step, keeper=keeper)
+        return trained
+
+    (tmp_path / "once").mkdir()
+    (tmp_path / "twice").mkdir()
+    to(14, "twice")
+    for name, value in to(5, "once").state_dict().items():
+        assert torch.equal(to(5, "twice").state_dict()[name], value), name
+
+
 @pytest.mark.parametrize("ema", [[0.9], [0.5, 0.99]])
 def test_moving_averages_are_those_of_their_recurrence(ema: list[float]) -> None:
     trained = model()

@@ -92,7 +92,7 @@ def test_model_buffers_and_moments_come_back(tmp_path: Path) -> None:
     keeper = RunStateFile(tmp_path / "state.safetensors", 0.0)
     keeper.keep(12, network, optimizer, Averages(network))
     into = torch.optim.AdamW(other.parameters(), lr=0.5)
-    assert keeper.restore(other, into, Averages(other)) == 12
+    assert keeper.restore(other, into, Averages(other), 99) == 12
     for name, value in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
     assert int(other.state_dict()["1.num_batches_tracked"]) == 1
@@ -118,7 +118,7 @@ def test_a_step_of_a_channels_last_model_is_the_same_after_a_restore(tmp_path: P
     steps[0].step()
     keeper = RunStateFile(tmp_path / "state.safetensors", 0.0)
     keeper.keep(1, through, steps[0], Averages(through))
-    assert keeper.restore(again, steps[1], Averages(again)) == 1
+    assert keeper.restore(again, steps[1], Averages(again), 99) == 1
     images = torch.randn(5, 3, 4, 4)
     for one, step in zip((through, again), steps, strict=True):
         step.zero_grad()
@@ -132,10 +132,10 @@ def test_nothing_kept_means_starting_at_the_beginning(tmp_path: Path) -> None:
     before = {n: t.clone() for n, t in network.state_dict().items()}
     path = tmp_path / "state.safetensors"
     optimizer = torch.optim.AdamW(network.parameters())
-    assert RunStateFile(path, 0.0).restore(network, optimizer, Averages(network)) == 0
+    assert RunStateFile(path, 0.0).restore(network, optimizer, Averages(network), 99) == 0
     RunStateFile(path, 0.0).keep(3, normed(1), trained(normed(1)), Averages(normed(1)))
     path.write_bytes(path.read_bytes()[:-40])
-    assert RunStateFile(path, 0.0).restore(network, optimizer, Averages(network)) == 0
+    assert RunStateFile(path, 0.0).restore(network, optimizer, Averages(network), 99) == 0
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
 
 
