@@ -12,10 +12,11 @@ from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
 from soup.models.building import build, load_weights, mismatch_message
 from soup.models.clip_folder import remove, save_whole
-from soup.models.clip_models import ClipClassifier, arguments, describe
+from soup.models.clip_models import ClipClassifier, arguments, describe, head
 from soup.models.clip_towers import SCHEMAS, registered_name
 from soup.models.conversion.read_weights import weights_of
 from soup.models.download_errors import cannot_fetch
+from soup.models.kept_head import as_told, told_by
 from soup.models.zero_shot import class_names, require_text_tower, zero_shot
 from soup.weights import Weights
 
@@ -30,7 +31,8 @@ def make_base(
 
     The text tower computes the zero-shot head from the class names and is then dropped. With
     `head: keep` the weights are those of a classifier (written by this pipeline, or of the
-    published pool), which has no text tower and therefore no zero-shot head.
+    published pool), which has no text tower and therefore no zero-shot head; classes and input are
+    those that the file tells.
 
     Args:
         base: the parameters of the initialisation.
@@ -44,15 +46,21 @@ def make_base(
 
     Raises:
         ModelError: the model or tag is unknown, the weights cannot be fetched or do not fit, a
-            package of the text tower is missing, or the class names do not match the classes.
+            package of the text tower is missing, the class names do not match the classes, or a
+            head that is kept has other classes.
     """
     require(base)
     if folder is not None:
         remove(folder)
     if base.head == "keep":
-        architecture = describe(base, classes)
+        told = told_by(base.weights)
+        sized = base
+        if base.image_size is None and "force_image_size" not in base.kwargs:
+            sized = base.model_copy(update={"image_size": told.get("image_size")})
+        architecture = describe(sized, classes)
         model = build(architecture)
         load_weights(model, weights_of(base.weights), base.model)
+        architecture = as_told(architecture, head(model), told, base)
         if folder is not None:
             say(f"{base.weights} has no text tower, so open_clip cannot open folders of its models")
         return architecture, model.eval(), {}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import open_clip
-from open_clip.transform import PreprocessCfg
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +17,13 @@ from torch.nn import functional
 from soup.config.params import Base
 from soup.models.architecture import Architecture, ModelError
 from soup.models.arguments import CLIP
-from soup.models.clip_towers import build_tower, tower_config
+from soup.models.clip_towers import (
+    SCHEMAS,
+    build_tower,
+    folder_config,
+    registered_name,
+    tower_config,
+)
 
 # open_clip's name of a resize mode -> timm's crop mode.
 CROPS = {"shortest": "center", "squash": "squash", "longest": "border"}
@@ -137,11 +143,11 @@ def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Archite
     Args:
         base: the parameters of the initialisation.
         classes: class names; the position of a name is its label.
-        whole: the CLIP model with its text tower, if it was created; its weights may have their
-            own preprocessing.
+        whole: the CLIP model with its text tower, if it was created; says how images are prepared
+            where open_clip has nothing of the name and the tag.
     """
     config = tower_config(base.model, arguments(base))
-    preprocessing = open_clip.get_model_preprocess_cfg(whole) if whole else vars(PreprocessCfg())
+    preprocessing = _preprocessing(base, whole)
     size = config["vision_cfg"].get("image_size", 224)
     return Architecture(
         library="open_clip",
@@ -155,6 +161,23 @@ def describe(base: Base, classes: tuple[str, ...], whole: Any = None) -> Archite
         crop_mode=CROPS[preprocessing["resize_mode"]],
         config=config,
     )
+
+
+def _preprocessing(base: Base, whole: Any) -> Mapping[str, Any]:
+    """How open_clip prepares images for the pretrained tag, or for all tags of the name alike.
+
+    open_clip itself gives OpenAI's to a name without a tag and to a file of weights.
+    """
+    name = registered_name(base.model)
+    if name.startswith(SCHEMAS):
+        return merge_preprocess_dict(PreprocessCfg(), folder_config(name).get("preprocess_cfg", {}))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    tag = open_clip.get_pretrained_cfg(name, base.weights)
+    told = [tag] if tag else [open_clip.get_pretrained_cfg(name, each) for each in tags]
+    full = [merge_preprocess_dict(PreprocessCfg(), each) | {"size": None} for each in told]
+    if full and all(each == full[0] for each in full):
+        return full[0]
+    return open_clip.get_model_preprocess_cfg(whole) if whole else vars(PreprocessCfg())
 
 
 def arguments(base: Base) -> Mapping[str, Any]:

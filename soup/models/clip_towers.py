@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+from open_clip.factory import _get_hf_config
 from open_clip.model import _build_vision_tower
 from torch import nn
 
@@ -46,6 +47,15 @@ def registered_name(name: str) -> str:
             f"base.model: open_clip does not know {name!r}; near: {', '.join(near) or 'none'}"
         )
     return name
+
+
+def folder_config(name: str) -> Mapping[str, Any]:
+    """The open_clip_config.json of a model whose name has a schema ('hf-hub:', 'local-dir:')."""
+    schema, place = name.split(":", 1)
+    if schema == "hf-hub":
+        fetched: Mapping[str, Any] = _get_hf_config(place)
+        return fetched
+    return _read(Path(place) / "open_clip_config.json")
 
 
 def tower_config(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,29 @@ def test_a_classifier_made_before_is_taken_as_it_is(tiny: tuple[str, str], tmp_p
     assert zero_shot == {}
     with pytest.raises(ModelError, match=r"no.pt is not a file, which head: keep needs"):
         clip_init.make_base(base(tiny, head="keep", weights="no.pt"), CLASSES)
+
+
+def test_a_kept_head_has_the_classes_and_the_input_that_its_file_tells(
+    tiny: tuple[str, str], tmp_path: Path
+) -> None:
+    made, model, _ = clip_init.make_base(base(tiny, image_size=32), CLASSES)
+    told: dict[str, Any] = {
+        "classes": CLASSES[::-1],
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.7, 0.8, 0.9),
+        "interpolation": "bilinear",
+        "crop_pct": 0.9,
+        "crop_mode": "squash",
+    }
+    put(tmp_path, (replace(made, **told), model))
+    kept = base(tiny, head="keep", weights=str(tmp_path / "model.safetensors"))
+    again, opened, _ = clip_init.make_base(kept, CLASSES)
+    assert again == replace(made, **{**told, "classes": CLASSES})
+    rows = clip_models.head(model).weight.flip(0)
+    assert torch.equal(clip_models.head(opened).weight, rows)
+    assert opened(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+    with pytest.raises(ModelError, match=r"knows the classes red, green, blue, the data has a, b"):
+        clip_init.make_base(kept, ("a", "b", "c"))
 
 
 def test_a_model_of_a_config_file_opens_where_that_file_is_not(

@@ -10,6 +10,8 @@ import torch
 
 from soup.config.params import Base
 from soup.models import Architecture, ModelError, build, clip_init, clip_models, load_weights
+from soup.models.by_name import resolve_architecture
+from soup.weights.checkpoint import Checkpoint, save
 from tests.worlds import COLOURS, tiny_clip
 
 CLASSES = tuple(COLOURS)
@@ -85,3 +87,44 @@ def test_how_images_are_squeezed_is_the_weights_own(tmp_path: Path) -> None:
     base = Base(library="open_clip", model=config, weights=weights)
     made = clip_models.describe(base, CLASSES, whole)
     assert (made.crop_mode, made.mean) == ("squash", (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std", "how"),
+    [
+        ("ViT-B-16-SigLIP", 0.5, 0.5, ("bicubic", "squash", 224)),
+        ("MobileCLIP-S1", 0.0, 1.0, ("bilinear", "center", 256)),
+    ],
+)
+def test_a_name_without_a_tag_has_the_input_of_all_its_tags(
+    tmp_path: Path, name: str, mean: float, std: float, how: tuple[str, str, int]
+) -> None:
+    save({"head.weight": torch.zeros(3, 4)}, tmp_path / "w.safetensors")
+    weights = Checkpoint(tmp_path / "w.safetensors")
+    made = resolve_architecture(f"open_clip:{name}", weights, CLASSES).architecture
+    assert (made.mean, made.std) == ((mean,) * 3, (std,) * 3)
+    assert (made.interpolation, made.crop_mode, made.image_size) == how
+
+
+def test_where_tags_differ_each_has_its_own_input_and_none_has_open_clip_s_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tags = ["laion2b_s32b_b82k", "openai"]  # the odd one first
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda _: tags)
+
+    def mean(weights: str) -> tuple[float, ...]:
+        base = Base(library="open_clip", model="ViT-L-14", weights=weights)
+        return clip_models.describe(base, CLASSES).mean
+
+    assert mean("laion2b_s32b_b82k") == (0.5, 0.5, 0.5)
+    assert mean("openai") == mean("pretrained") == open_clip.OPENAI_DATASET_MEAN
+
+
+def test_a_folder_that_open_clip_opens_tells_the_input(tmp_path: Path) -> None:
+    config, weights = tiny_clip(tmp_path)
+    preprocessing = {"mean": [0.1, 0.2, 0.3], "resize_mode": "longest"}
+    values = {"model_cfg": json.loads(Path(config).read_text()), "preprocess_cfg": preprocessing}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(values))
+    model = f"open_clip:local-dir:{tmp_path}"
+    made = resolve_architecture(model, Checkpoint(Path(weights)), CLASSES).architecture
+    assert (made.mean, made.crop_mode, made.image_size) == ((0.1, 0.2, 0.3), "border", 16)
