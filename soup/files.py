@@ -252,6 +252,20 @@ def of_code(*modules: str) -> str:
     return of_value([[_code(file) for file in _sources(module)] for module in modules])
 
 
+@cache
+def of_libraries(*names: str) -> str:
+    """The versions of packages, as pip calls them; part of the cache key of what they compute."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def known(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:  # installed in another way
+            return ""
+
+    return ", ".join(f"{name} {known(name)}" for name in names)
+
+
 def _sources(module: str) -> list[Path]:
     spec = find_spec(module)
     if spec is None or spec.origin is None:

@@ -19,7 +19,7 @@ from soup.evaluation.examples import Examples
 from soup.evaluation.metrics import Logits
 from soup.evaluation.prediction_file import overflowed, to_float16_keeping_argmax
 from soup.evaluation.targets import Targets, columns_of
-from soup.files import of_code, of_value
+from soup.files import of_code, of_libraries, of_value
 from soup.models import Architecture
 from soup.models.lanes import LARGEST
 from soup.weights import Weights
@@ -135,6 +135,7 @@ def digest_of_logits(
     made_by = [
         code,
         torch.__version__,
+        of_libraries(architecture.package),
         architecture.text(),
         how,
         *(among.tolist() for among in columns),

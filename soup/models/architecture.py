@@ -69,6 +69,11 @@ class Architecture:
     prompt: str = ""
 
     @property
+    def package(self) -> str:
+        """What pip calls the library."""
+        return "open_clip_torch" if self.library == "open_clip" else self.library
+
+    @property
     def of_text(self) -> bool:
         """Whether the model classifies texts, not images."""
         return self.library == "transformers"

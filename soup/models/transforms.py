@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose
 
-from soup.files import of_code
+from soup.files import of_code, of_libraries
 from soup.models.architecture import Architecture, ModelError
 
 # Longer side to shorter, beyond which an image is cropped before it is resized: 10,000 x 20 pixels
@@ -41,7 +41,8 @@ class ImageInput(NamedTuple):
 def image_input(architecture: Architecture, border: int = 0) -> ImageInput:
     """The input of a model of this architecture. Arguments and errors as in `evaluation`."""
     resize, name = evaluation(architecture, border)
-    name = f"{name}, code {of_code('soup.models.transforms')[:16]}"
+    made_by = of_libraries("timm", "torchvision")
+    name = f"{name}, code {of_code('soup.models.transforms')[:16]}, {made_by}"
     return ImageInput(resize, name, partial(normalise, architecture=architecture))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from soup.data.progress import Track, no_progress
 from soup.evaluation.examples import Examples
-from soup.files import of_code, of_file, of_value
+from soup.files import of_code, of_file, of_libraries, of_value
 from soup.models import load_weights
 from soup.studies.model import Model
 from soup.train.distil import Lesson, distil, hyperparameters_of
@@ -49,7 +49,8 @@ class Students:
         seed: int,
     ) -> Model:
         """The student of a lesson, trained now or before; see `soup.studies.bench.Teach`."""
-        digest = of_value([digest, of_code("soup.train.distil", "soup.train.loop", "soup.models")])
+        made_by = [of_code("soup.train", "soup.models"), of_libraries("torch")]
+        digest = of_value([digest, made_by])
         folder = self.folder / digest
         file = folder / WEIGHTS_FILE
         try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from soup.data.loading.image_store import ImageStore
 from soup.evaluation.examples import Examples
 from soup.evaluation.predict import computed, outputs
-from soup.files import of_code, of_value
+from soup.files import of_code, of_libraries, of_value
 from soup.models import Architecture, library
 
 SORTED = 4096
@@ -44,7 +44,8 @@ def kept_features(
                 advance(len(batch))
 
     code = of_code("soup.models", "soup.train.features")
-    key = of_value(["features", code, weights, architecture.text(), examples.digest])
+    made_by = of_libraries("torch", architecture.package)
+    key = of_value(["features", code, made_by, weights, architecture.text(), examples.digest])
     mapped = store.array(key, len(examples), blocks, "features are computed anew, in memory")
     return np.concatenate([*blocks()]) if mapped is None else mapped
 

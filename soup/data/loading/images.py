@@ -25,7 +25,7 @@ from soup.data.reading import image_file
 from soup.data.reading.limits import Limits
 from soup.data.split.manifest import Row
 from soup.errors import some
-from soup.files import of_code, of_value
+from soup.files import of_code, of_libraries, of_value
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -177,7 +177,7 @@ def digest(rows: Sequence[Row], root: Path, how: str) -> str:
     # A fingerprint that is only a size does not tell two images apart; the folder then has to.
     sized = any(row.content.endswith("-bytes") for row in rows)
     folder = str(root.resolve()) if sized else ""
-    code = of_code("soup.data.loading", "soup.data.reading")
+    code = [of_code("soup.data.loading", "soup.data.reading"), of_libraries("pillow")]
     return of_value([code, how, folder, [(row.path, row.content) for row in rows]])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from soup.data.loading.image_store import ImageStore
 from soup.data.split.manifest import Row
 from soup.data.text.texts import Text, open_texts
-from soup.files import of_code, of_value
+from soup.files import of_code, of_libraries, of_value
 
 _log = logging.getLogger(__name__)
 PART = 4096  # texts that are tokenised at a time
@@ -85,7 +85,7 @@ def digest(rows: Sequence[Row], root: Path, name: str) -> str:
         root: the data root.
         name: identifies the tokenizer and its maximum length.
     """
-    code = of_code("soup.data.text.tokens")
+    code = [of_code("soup.data.text.tokens"), of_libraries("tokenizers", "transformers")]
     return of_value(["tokens", code, name, str(root), [[row.path, row.content] for row in rows]])
 
 

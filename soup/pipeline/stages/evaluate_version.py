@@ -15,6 +15,7 @@ from soup.evaluation.metrics import Logits, predicted
 from soup.evaluation.number_scores import NumberScore
 from soup.evaluation.number_tables import number_table
 from soup.evaluation.predict import predict
+from soup.evaluation.prediction_cache import how_computed
 from soup.evaluation.prediction_file import to_float16_keeping_argmax
 from soup.evaluation.result_tables import Model, table
 from soup.evaluation.score_table import with_score
@@ -22,7 +23,7 @@ from soup.evaluation.score_text import ACCURACY, score_text
 from soup.evaluation.scores import ConfusionScore
 from soup.evaluation.split_scores import score_splits
 from soup.evaluation.targets import columns_of
-from soup.files import of_file, of_value
+from soup.files import of_code, of_file, of_libraries, of_value
 from soup.models import open_model
 from soup.pipeline.data_sets import evaluation_sets
 from soup.pipeline.evaluation_sets import sets_of
@@ -64,6 +65,9 @@ def evaluate(project: Project, model: str, which: str) -> dict[str, Any]:
     manifests = (project.development, project.evaluation, project.protocols)
     how = [_digest(version, folder), architecture.text(), *map(of_file, manifests)]
     how += [] if score is None else [score_name]
+    how.append(how_computed(project.device(), params.compute.eval_batch_size))
+    how.append(of_code("soup.models", "soup.evaluation"))
+    how.append(of_libraries("torch", architecture.package))
     digest = of_value(["evaluation", model, version.number, how, params.evaluate.model_dump()])
     known = store.find(digest)
     if known is None:
