@@ -63,6 +63,7 @@ def decide(
     champion: Scored | None,
     rescore: Callable[[], Correct | Numbers | None],
     largest_p: float = 1.0,
+    measure: str = MEASURE,
 ) -> Decision:
     """Compare two versions by errors on the challenger's held-out images, or by predicted numbers.
 
@@ -73,6 +74,7 @@ def decide(
             correctly, or the numbers that it predicts; called if the champion was scored on other
             images. None: the champion has other classes.
         largest_p: the largest p of the test at which the champion is replaced.
+        measure: of predicted numbers, the score that the challenger was chosen by.
 
     Raises:
         ValueError: the challenger has no held-out result.
@@ -84,7 +86,7 @@ def decide(
     if champion is None:
         return Decision(True, "the first champion")
     if challenger.numbers is not None:
-        return _by_numbers(challenger.numbers, champion.number, rescore(), largest_p)
+        return _by_numbers(challenger.numbers, champion.number, rescore(), largest_p, measure)
     if challenger.correct is None:
         raise ValueError(f"version {challenger.number} has no held-out answers")
     theirs = champion.correct if champion.split == challenger.split else None
@@ -123,15 +125,16 @@ def _by_numbers(
     champion: str,
     theirs: Correct | Numbers | None,
     largest_p: float,
+    measure: str,
 ) -> Decision:
     """The challenger must have the higher score; the test is a permutation test."""
     if not isinstance(theirs, Numbers):
         return other_classes(champion)
-    score = NUMBER_SCORES[MEASURE]
+    score = NUMBER_SCORES[measure]
     made = compare(score, [ours], [theirs], resamples=1, confidence=0.95, seed=0)
     higher = made.difference > 0
     comparison = (
-        f"held-out {MEASURE} {value(score, [ours]):.4f} against {value(score, [theirs]):.4f} of "
+        f"held-out {measure} {value(score, [ours]):.4f} against {value(score, [theirs]):.4f} of "
         f"champion {champion}, of {len(ours.labels)} (p = {made.p_value:.2g}, permutation test)"
     )
     return finding(higher, comparison, made.p_value, largest_p)

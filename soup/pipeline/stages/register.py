@@ -173,7 +173,7 @@ def promote(
 
         if isinstance(score, ConfusionScore):
             return decide_by_score(name, score, ours, theirs, answers, largest_p)
-        return decide(ours, theirs, right_or_numbers, largest_p)
+        return decide(ours, theirs, right_or_numbers, largest_p, name)
 
     return tracking.promote(store, challenger, judge)
 

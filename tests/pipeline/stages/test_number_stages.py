@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from soup import tracking
 from soup.config.params import parse
 from soup.config.validation import ParamsError
 from soup.data.split.manifest import Manifest
@@ -192,6 +193,33 @@ def test_the_registered_version_answers_numbers_and_is_gated_and_evaluated_by_th
     assert "knows other classes" in decide(*versions, lambda: None).reason
     found = evaluate_version.evaluate(cooked, name, number)
     assert found[MEASURE]["test"] == pytest.approx(row[MEASURE], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "promoted"), [("spearman", True), ("pearson", False), (MEASURE, False)]
+)
+def test_the_champion_is_compared_by_the_score_that_the_soup_was_chosen_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: str, promoted: bool
+) -> None:
+    labels = np.arange(50, dtype=np.float32)
+    in_order = np.exp(labels / 5)  # Spearman 1, Pearson 0.6
+    near = labels + np.random.default_rng(0).normal(0, 3, 50).astype(np.float32)
+    raw = text_worlds.parameters(
+        tmp_path, tmp_path, data={"root": "data", "text": "stsb"}, soup={"score": score}
+    )
+    project = Project(tmp_path, parse(raw))
+    champion = tracking.Version("m", "1", "", {"split": "s"})
+    monkeypatch.setattr(tracking, "promote", lambda _store, _ours, judge: judge(champion))
+    monkeypatch.setattr(tracking, "rolled_back", lambda *_: "")
+    monkeypatch.setattr(tracking, "fetch", lambda *_: tmp_path)
+    theirs = register.Answered(numbers=Numbers(labels, near))
+    monkeypatch.setattr(register, "answered", lambda *_: theirs)
+    ours = register.Answered(numbers=Numbers(labels, in_order))
+    store: Any = None
+    challenger = tracking.Version("m", "2", "", {"split": "s"})
+    decision = register.promote(project, store, challenger, ours)
+    assert decision.promote == promoted
+    assert f"held-out {score} " in decision.reason
 
 
 @pytest.mark.slow
