@@ -53,6 +53,8 @@ def twice(geometry: Mapping[Group, Geometry]) -> list[Finding]:
 
 def batchnorm(weights: Sequence[Weights]) -> list[Finding]:
     """Running statistics of normalisation layers that differ between models."""
+    if not weights:
+        return []
     names = [name for name in specs(weights[0]) if name.endswith(".running_var")]
     differ = [n for n in names if any(not weights[0][n].equal(w[n]) for w in weights[1:])]
     summary = (

@@ -1,6 +1,7 @@
 """Each way to spoil a soup is planted, and must be named with its numbers."""
 
 import json
+import math
 
 import pytest
 
@@ -118,6 +119,13 @@ def test_a_broken_model_does_not_hide_the_others() -> None:
     found = by_kind(explain(models, correct=held.correct))
     assert set(found) == {"broken", "unrelated", "barrier"}
     assert found["broken"].evidence["models"] == ["broken"]
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_models_that_are_all_broken_are_named(judged: bool) -> None:
+    models = {name: {tensor: x * math.nan for tensor, x in near(20).items()} for name in ("A", "B")}
+    correct = task(20).correct if judged else None
+    assert by_kind(explain(models, correct=correct))["broken"].evidence == {"models": ["A", "B"]}
 
 
 def test_one_model_is_nothing_to_average() -> None:
