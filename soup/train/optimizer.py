@@ -47,13 +47,19 @@ def require(name: str) -> None:
 
     Raises:
         UnknownOptimizer: timm has no such optimiser.
+        BadInput: it needs second derivatives, which training does not compute.
     """
-    from timm.optim import list_optimizers
+    from timm.optim import get_optimizer_info, list_optimizers
 
     names = list_optimizers()
     if name not in names:
         near = ", ".join(get_close_matches(name, names, n=5)) or "see timm.optim.list_optimizers()"
         raise UnknownOptimizer(f"sweep.optimizer: timm does not know {name!r}; near: {near}")
+    if get_optimizer_info(name).second_order:
+        raise BadInput(
+            f"sweep.optimizer: {name} needs second derivatives of the loss, for which training "
+            "keeps no graph; choose another, such as adamw"
+        )
 
 
 def make_optimizer(model: nn.Module, method: StepConfig, lr: float) -> torch.optim.Optimizer:

@@ -97,13 +97,14 @@ class RunStateFile:
         tensors = {f"model/{name}": whole(value) for name, value in model.state_dict().items()}
         tensors |= averages.state()
         optimizer_state = optimizer.state_dict()
+        states, groups = optimizer_state.pop("state"), optimizer_state.pop("param_groups")
         plain: dict[str, Any] = {"state": {}, "groups": []}
-        for index, parts in optimizer_state["state"].items():
-            gathered = {k: whole(v) if isinstance(v, Tensor) else v for k, v in parts.items()}
-            plain["state"][index] = _split(str(index), gathered, tensors)
-        for index, group in enumerate(optimizer_state["param_groups"]):
+        for index, parts in states.items():
+            plain["state"][index] = _split(str(index), parts, tensors)
+        for index, group in enumerate(groups):
             parts = {key: value for key, value in group.items() if key != "params"}
             plain["groups"].append(_split(f"group-{index}", parts, tensors))
+        plain["more"] = _split("more", optimizer_state, tensors)  # a generator's state
         if self.ranks.first:
             save(tensors, self.path, {"step": str(step), "optimizer": json.dumps(plain)})
         self._last = time.monotonic()
@@ -131,27 +132,39 @@ def _optimizer_state(
             optimizer.state_dict()["param_groups"], plain["groups"], strict=True
         )
     ]
-    return {"state": state, "param_groups": groups}
+    return {**_join(plain["more"], kept), "state": state, "param_groups": groups}
 
 
 def _split(prefix: str, parts: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Move the tensors of `parts` to `tensors`; return the rest, with their names, for JSON."""
-    plain: dict[str, Any] = {}
-    for key, value in parts.items():
-        name = f"{prefix}/{key}"
+    """Move the tensors of `parts` to `tensors`; return the rest, with their names, for JSON.
+
+    All ranks that share a sharded model must call this, which gathers its tensors.
+    """
+
+    def plain(name: str, value: Any) -> dict[str, Any]:
         if isinstance(value, Tensor):
-            tensors[f"optimizer/{name}"] = value
-            plain[key] = {"tensor": name}
-        else:
-            plain[key] = {"is": value}
-    return plain
+            tensors[f"optimizer/{name}"] = whole(value)
+            return {"tensor": name}
+        if isinstance(value, torch.dtype):
+            return {"dtype": str(value).removeprefix("torch.")}
+        if isinstance(value, list | tuple):
+            items = [plain(f"{name}/{index}", item) for index, item in enumerate(value)]
+            return {type(value).__name__: items}
+        return {"is": value}
+
+    return {key: plain(f"{prefix}/{key}", value) for key, value in parts.items()}
 
 
 def _join(parts: dict[str, Any], kept: Checkpoint) -> dict[str, Any]:
     def value(part: dict[str, Any]) -> Any:
-        if "tensor" in part:
-            return kept[f"optimizer/{part['tensor']}"]
-        # JSON makes lists of tuples (Adam's betas).
-        return tuple(part["is"]) if isinstance(part["is"], list) else part["is"]
+        [(kind, told)] = part.items()
+        if kind == "tensor":
+            return kept[f"optimizer/{told}"]
+        if kind == "dtype":
+            return getattr(torch, told)
+        if kind in ("list", "tuple"):
+            items = map(value, told)
+            return [*items] if kind == "list" else tuple(items)
+        return told
 
     return {key: value(part) for key, part in parts.items()}

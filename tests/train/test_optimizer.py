@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from soup.errors import BadInput
 from soup.train.optimizer import StepConfig, UnknownOptimizer, make_optimizer, require
 from tests.worlds import tiny
 
@@ -33,6 +34,16 @@ def test_an_unknown_one_is_an_error_with_the_nearest_names() -> None:
     require("adamw")
     with pytest.raises(UnknownOptimizer, match=r"sweep.optimizer: .*'adamv'; near: .*adamw"):
         require("adamv")
+
+
+def test_one_that_needs_second_derivatives_is_refused() -> None:
+    from timm.optim import get_optimizer_info, list_optimizers
+
+    refused = [name for name in list_optimizers() if get_optimizer_info(name).second_order]
+    assert "adahessian" in refused
+    for name in refused:
+        with pytest.raises(BadInput, match=rf"sweep.optimizer: {name} needs second derivatives"):
+            require(name)
 
 
 @pytest.mark.parametrize(
