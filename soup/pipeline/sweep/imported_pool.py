@@ -28,6 +28,11 @@ from soup.train.loop import Log
 from soup.train.worker_process import Failed
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+# Rows of the results, and of studies, that are no ingredients; so are soups: "greedy soup".
+RESERVED = {
+    *("probe", "base", "zero-shot", "best single", "ensemble", "greedy ensemble"),
+    *("uniform", "greedy", "distilled"),
+}
 # Beside the published pool: model's name -> hyperparameters, under names of its own.
 PARAMETERS = "hparam_info.json"
 PUBLISHED = {"wd": "weight_decay", "smoothing": "label_smoothing", "mix": "mixup", "aug": "augment"}
@@ -122,7 +127,7 @@ def pool_files(project: Project) -> dict[str, Path]:
     A name is that of the file without its suffix; with it where two files differ by suffix alone.
 
     Raises:
-        BadInput: the folder is missing, or has fewer.
+        BadInput: the folder is missing, or has fewer, or a name is that of another model.
     """
     sweep = project.params.sweep
     folder = project.root / str(sweep.imported)
@@ -135,7 +140,15 @@ def pool_files(project: Project) -> dict[str, Path]:
             f"sweep.runs is {sweep.runs}: fetch the others, or lower it"
         )
     stems = Counter(file.stem for file in found)
-    return {f.stem if stems[f.stem] == 1 else f.name: f for f in found[: sweep.runs]}
+    files = {f.stem if stems[f.stem] == 1 else f.name: f for f in found[: sweep.runs]}
+    taken = RESERVED | {recipe.label for recipe in project.params.soup.recipes}
+    wrong = [str(f) for name, f in files.items() if name in taken or name.endswith(" soup")]
+    if wrong:
+        raise BadInput(
+            f"sweep.import: {some(wrong, 5)}: the pipeline gives this name to another model of its "
+            "own; rename the file"
+        )
+    return files
 
 
 def hyperparameters(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

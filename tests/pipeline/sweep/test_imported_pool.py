@@ -78,6 +78,29 @@ def test_too_few_checkpoints_and_no_folder_are_told_before_anything_runs(tmp_pat
         pool_files(gone)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("probe", "base", "zero-shot", "best single", "ensemble", "greedy ensemble"),
+        *("uniform", "greedy", "ties", "other soup"),
+    ],
+)
+def test_a_name_of_the_pipelines_own_is_refused_before_anything_runs(
+    tmp_path: Path, name: str
+) -> None:
+    raw = checkouts.parameters(
+        tmp_path, sweep={"runs": 2, "import": "pool"}, soup={"recipe": "ties"}
+    )
+    project = Project(tmp_path, parse(raw))
+    (tmp_path / "pool").mkdir()
+    for file in (f"{name}.pt", "other.pt"):
+        (tmp_path / "pool" / file).touch()
+    with pytest.raises(BadInput, match=f"sweep.import: .*pool/{name}.pt: .*; rename the file"):
+        pool_files(project)
+    (tmp_path / "pool" / f"{name}.pt").rename(tmp_path / "pool" / f"{name}-1.pt")
+    assert len(pool_files(project)) == 2
+
+
 def test_a_changed_file_makes_the_pool_another(tmp_path: Path) -> None:
     project = pool(tmp_path, 2)
     before = listing(project)
