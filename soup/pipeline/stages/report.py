@@ -202,7 +202,7 @@ def _ingredients(
             "kept": run.name in kept,
             "heldout_accuracy": run.metrics.get(f"heldout/{score}", math.nan),
         }
-        return facts | run.settings
+        return facts | run.settings | facts  # the facts come first, and no setting replaces one
 
     def lost(name: str, reason: str) -> dict[str, Any]:
         facts = {"name": name, "run_id": "", "url": "", "status": "failed", "reason": reason}
