@@ -193,6 +193,12 @@ class Sweep(Strict):
             raise ValueError(f"ema has a decay twice: {self.ema}")
         return self
 
+    @model_validator(mode="after")
+    def halving_has_runs_to_stop(self) -> Self:
+        if self.imported is not None and self.halving is not None:
+            raise ValueError("halving stops fine-tunes, and import trains none; leave one out")
+        return self
+
 
 class Evaluate(Strict):
     bootstrap: PositiveInt = Field(1000, description="resamples for the confidence intervals")

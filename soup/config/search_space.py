@@ -1,5 +1,6 @@
 """The dimensions of a search: what each may be, as choices or as a range."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import (
@@ -47,6 +48,24 @@ Dimension = Annotated[
     Annotated[Drawn, Tag("range")] | Annotated[list[Choice], Tag("choices")], Discriminator(_form)
 ]
 Rates = Annotated[Dimension[Range, Rate], one_of(json_schema_input_type=Range | list[Rate] | Rate)]
+
+
+def _bounded(allowed: Callable[[float], bool], bounds: str) -> AfterValidator:
+    """Check every choice, and both ends of a range (and the 0 that its `zero` may draw)."""
+
+    def check(given: Range | list[float]) -> Range | list[float]:
+        if isinstance(given, Range):
+            values = [given.min, given.max, *([0.0] if given.zero else [])]
+        else:
+            values = given
+        for value in values:
+            if not allowed(value):
+                raise ValueError(f"must be {bounds}: {value:g} is not")
+        return given
+
+    return AfterValidator(check)
+
+
 Augment = Annotated[
     str,
     AfterValidator(as_timm_takes_it),
@@ -99,15 +118,21 @@ class Space(Strict):
         Dimension[Epochs, PositiveInt],
         one_of(json_schema_input_type=Epochs | list[PositiveInt] | PositiveInt),
     ] = Field([4, 8, 10, 16])
-    label_smoothing: Rates = Field([0.0])
+    label_smoothing: Annotated[
+        Rates, _bounded(lambda share: 0 <= share < 1, "at least 0 and less than 1")
+    ] = Field([0.0])
     mixup: Rates = Field([0.0], description="alpha of the Beta distribution; 0 for none")
     cutmix: Rates = Field([0.0], description="the same; with both, one of them at even odds")
     augment: Annotated[
         Dimension[RandAugment, Augment],
         one_of(json_schema_input_type=RandAugment | list[Augment] | Augment),
     ] = Field(["none"], description="of timm, or in the paper's words")
-    layer_decay: Rates = Field([1.0], description="factor of the learning rate from layer to layer")
-    drop_path: Rates = Field([0.0], description="stochastic depth; 0 leaves the model's own")
+    layer_decay: Annotated[
+        Rates, _bounded(lambda factor: 0 < factor <= 1, "greater than 0 and at most 1")
+    ] = Field([1.0], description="factor of the learning rate from layer to layer")
+    drop_path: Annotated[
+        Rates, _bounded(lambda rate: 0 <= rate <= 1, "at least 0 and at most 1")
+    ] = Field([0.0], description="stochastic depth; 0 leaves the model's own")
     sam: Rates = Field([0.0], description="radius of sharpness-aware minimisation; 0 for none")
     batch_size: Annotated[list[PositiveInt] | None, one_of()] = Field(
         None, description="examples a step; default: sweep.batch_size"

@@ -172,6 +172,13 @@ def test_a_value_that_cannot_be_used_is_told_in_our_words(key: str, value: Any, 
     assert said.partition(": ")[2] == told
 
 
+def test_halving_of_what_is_imported_is_refused() -> None:
+    (told,) = problems(sweep__import="pool", sweep__halving={})
+    assert told == "sweep: halving stops fine-tunes, and import trains none; leave one out"
+    for key, value in (("sweep__import", "pool"), ("sweep__halving", {})):
+        parse(given(**{key: value}))
+
+
 def test_one_value_is_a_list_of_it_wherever_there_may_be_several() -> None:
     space = {"epochs": 3, "augment": "medium", "seed": 7}
     params = parse(

@@ -75,12 +75,55 @@ def test_all_wrong_sections_of_a_policy_are_told_at_once() -> None:
     assert all(f"'{section}' is not" in told for section in ("m9.5", "n", "inc2"))
 
 
-@pytest.mark.parametrize("key", ["lr", "weight_decay", "mixup", "cutmix", "label_smoothing",
-                                 "layer_decay", "drop_path", "sam"])  # fmt: skip
-@pytest.mark.parametrize("value", [1e-4, "1e-4", 0, 1])
+RATES = ["lr", "weight_decay", "mixup", "cutmix", "label_smoothing", "layer_decay", "drop_path",
+         "sam"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in RATES for value in (1e-4, "1e-4", 0, 1)
+     if (key, value) not in {("label_smoothing", 1), ("layer_decay", 0)}],
+)  # fmt: skip
 def test_one_number_is_a_list_of_it(key: str, value: float | str) -> None:
     space = parse(given(**{f"sweep__space__{key}": value})).sweep.space
     assert getattr(space, key) == [float(value)]
+
+
+SMOOTHING = "must be at least 0 and less than 1"
+DECAY = "must be greater than 0 and at most 1"
+DEPTH = "must be at least 0 and at most 1"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("label_smoothing", 10, f"{SMOOTHING}: 10 is not, got 10"),
+        ("label_smoothing", 1, f"{SMOOTHING}: 1 is not, got 1"),
+        ("label_smoothing", {"min": 0, "max": 1.5}, f"{SMOOTHING}: 1.5 is not"),
+        ("layer_decay", [0.9, 1.3], f"{DECAY}: 1.3 is not, got [0.9, 1.3]"),
+        ("layer_decay", 0, f"{DECAY}: 0 is not, got 0"),
+        ("layer_decay", {"min": 0, "max": 1}, f"{DECAY}: 0 is not"),
+        ("layer_decay", {"min": 0.5, "max": 1, "zero": 0.2}, f"{DECAY}: 0 is not"),
+        ("drop_path", 1.5, f"{DEPTH}: 1.5 is not, got 1.5"),
+        ("drop_path", {"min": 0.1, "max": 1.1}, f"{DEPTH}: 1.1 is not"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_in_choices_and_ranges(
+    key: str, value: Any, problem: str
+) -> None:
+    [told] = problems(**{f"sweep__space__{key}": value})
+    assert told == f"sweep.space.{key}: {problem}"
+
+
+def test_the_bounds_themselves_are_taken() -> None:
+    ends = {
+        "label_smoothing": Range(min=0, max=0.999, zero=0.5),
+        "layer_decay": Range(min=1e-3, max=1),
+        "drop_path": Range(min=0, max=1, zero=0.5),
+    }
+    told = {key: value.model_dump() for key, value in ends.items()}
+    space = parse(given(sweep__space=told)).sweep.space
+    assert {key: getattr(space, key) for key in ends} == ends
 
 
 def test_one_magnitude_is_a_range_of_it() -> None:
