@@ -48,6 +48,7 @@ def recipe_names() -> list[str]:
 class CookOptions:
     """The options of `soup cook`: the command line is made from these fields."""
 
+    context: typer.Context
     models: Models
     model: ModelOptions
     out: Annotated[
@@ -163,6 +164,11 @@ class CookOptions:
             by_default = "uniform" if self.heldout is None else "greedy"
             object.__setattr__(self, "recipe", by_default)
 
+    def says(self, name: str) -> bool:
+        """Whether an option stands on the command line, be it with its default."""
+        source = self.context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
     @property
     def recipe_options(self) -> dict[str, str]:
         """The recipe's own options by name, as given.
@@ -200,6 +206,7 @@ def recipe_of(options: CookOptions) -> "Callable[..., Soup]":
         problems.append(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}")
     if options.recalibrate and options.heldout is None:
         problems.append("--recalibrate needs --heldout, to say which statistics do better")
+    problems += _without_effect(options)
     if options.weights and (options.recipe != "uniform" or options.settings):
         problems.append("--weights are those of the recipe uniform, without --set")
     if problems:
@@ -210,6 +217,33 @@ def recipe_of(options: CookOptions) -> "Callable[..., Soup]":
 
         return partial(weighted, shares=shares_of(options.weights, len(options.models)))
     return recipe
+
+
+def _without_effect(options: CookOptions) -> list[str]:
+    """The options on the command line that nothing would be done with."""
+    needs = {
+        "metric": ("heldout", "to score models on its images"),
+        "splits": ("heldout", "to halve its images"),
+        "batch_size": ("heldout", "to run models on its images"),
+        "calibration_images": ("recalibrate", "to take images from its folder"),
+        "experiment": ("mlflow", "to log the soup there"),
+    }
+    problems = [
+        f"--{name.replace('_', '-')} needs --{needed}, {why}"
+        for name, (needed, why) in needs.items()
+        if options.says(name) and not getattr(options, needed)
+    ]
+    if not options.splits or not options.heldout:
+        return problems
+    from soup.evaluation.scores import COUNTS
+
+    by_score = options.recipe == "greedy" and options.recipe_options.get("order") != "answers"
+    if not by_score or options.metric not in COUNTS:
+        problems.append(
+            "--splits is of the recipe greedy with models in the order of their scores, and of "
+            f"--metric {' or '.join(COUNTS)}"
+        )
+    return problems
 
 
 def parameters_of(recipe: "Callable[..., Soup]") -> Mapping[str, inspect.Parameter]:

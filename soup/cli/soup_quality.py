@@ -168,8 +168,7 @@ def _bias(options: CookOptions, scored: Scored, soup: Soup) -> dict[str, float]:
         f"choosing the best of {len(scored.correct)} flatters it by about "
         f"{100 * chosen.bias:.2f} points (bootstrap)"
     )
-    by_score = options.recipe == "greedy" and options.recipe_options.get("order") != "answers"
-    if options.splits and by_score and options.metric in COUNTS:
+    if options.splits:
         evaluator = scored.evaluator
         # On both halves all but the best are tried, and the soup is judged on the other half.
         total = options.splits * len(evaluator) * len(scored.ingredients)

@@ -100,6 +100,32 @@ def refused(candidates: Candidates, tmp_path: Path) -> dict[str, tuple[list[obje
     }
 
 
+def test_options_that_nothing_would_be_done_with_are_refused(
+    soup: Command, candidates: Candidates, tmp_path: Path
+) -> None:
+    good, out = candidates.models[:2], tmp_path / "out.safetensors"
+    heldout = ["--heldout", candidates.heldout]
+    for arguments, message in {
+        ("--metric", "accuracy"): "--metric needs --heldout, to score",  # the default, yet typed
+        ("--splits", 5): "--splits needs --heldout, to halve",
+        ("--batch-size", 7): "--batch-size needs --heldout, to run",
+        ("--calibration-images", 5): "--calibration-images needs --recalibrate, to take",
+        ("--experiment", "x"): "--experiment needs --mlflow, to log",
+        ("--calibration-images", 5, *heldout): "--calibration-images needs --recalibrate",
+        ("--splits", 2, *heldout, "-r", "uniform"): "--splits is of the recipe greedy with models",
+        ("--splits", 2, *heldout, "-s", "order=answers"): "--splits is of the recipe greedy",
+        ("--splits", 2, *heldout, "--metric", "f1"): "and of --metric accuracy or top5",
+    }.items():
+        said = soup("cook", *arguments, "-o", out, *good)
+        assert said.code == 2, (arguments, said)
+        assert message in said.err, (arguments, said.err)
+        assert not out.exists(), arguments
+    said = soup("cook", "--splits", 5, "--batch-size", 7, "-o", out, *good)
+    assert "--splits needs" in said.err
+    assert "--batch-size needs" in said.err
+    assert soup("cook", "-o", out, *good).code == 0
+
+
 def _of_ten(tmp_path: Path) -> list[Path]:
     import timm
 
