@@ -148,7 +148,9 @@ def finetune(
     network: nn.Module | None = None
     if ranks.world > 1:
         batch = min(h.batch_size, len(rows))
-        network, ranks = spread(model, ranks, batch, h.accumulate, sharded, h.precision)
+        network, ranks = spread(
+            model, ranks, batch, h.accumulate, sharded, h.precision, h.frozen_batchnorm
+        )
     if h.compile:
         network = cast(nn.Module, torch.compile(network or model))
     averages = Averages(model, h.ema, h.swa_start is not None)

@@ -88,10 +88,12 @@ def spread(
     accumulate: int,
     sharded: bool,
     precision: Precision,
+    frozen_batchnorm: bool = False,
 ) -> tuple[nn.Module, Rank]:
     """A module that computes the model's output and averages gradients over ranks; and the rank.
 
-    BatchNorm takes its statistics over all ranks, as one device would over the whole batch.
+    BatchNorm takes its statistics over all ranks, as one device would over the whole batch; if it
+    is frozen it takes none.
 
     Args:
         model: on its device; changed in place.
@@ -100,6 +102,7 @@ def spread(
         accumulate: parts that a batch is computed in.
         sharded: whether each rank keeps a part of every tensor, not a copy of the model.
         precision: of the passes of a sharded model.
+        frozen_batchnorm: whether BatchNorm layers use the running statistics that they have.
 
     Returns:
         The module, which shares the model's parameters, and the rank with its weight.
@@ -110,10 +113,13 @@ def spread(
     ranks = with_weight(ranks, examples)
     device = next(model.parameters()).device
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if frozen_batchnorm:
+        norms = [m for m in norms if m.running_mean is None]
     if norms and device.type == "cpu":
         raise Unshareable(
             f"{type(norms[0]).__name__}: torch takes statistics over several ranks on GPUs only; "
-            "set compute.devices_per_run: 1, or choose a model with GroupNorm or LayerNorm"
+            "set compute.devices_per_run: 1 or sweep.frozen_batchnorm: true, or choose a model "
+            "with GroupNorm or LayerNorm"
         )
     if (norms or sharded) and examples % (ranks.world * accumulate):
         raise Unshareable(

@@ -57,6 +57,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a sharded model": {"batch_size": 6, "sharding": "full", "clip": 0.3},
     "a sharded model in parts": {"batch_size": 8, "sharding": "full", "accumulate": 2},
     "sharpness-aware": {"batch_size": 7, "sam": 0.05},
+    "frozen BatchNorm, shares of 3 and 4": {"batch_size": 7, "frozen_batchnorm": True},
 }
 
 
@@ -65,6 +66,8 @@ CASES: dict[str, dict[str, Any]] = {
 def test_two_ranks_do_what_one_does(root: Path, case: str) -> None:
     options = dict(CASES[case])
     sam = options.pop("sam", 0.0)
+    if "frozen_batchnorm" in options:
+        put(root / "start", tiny(norm_layer="batchnorm2d"))
     alone, curve = ran(job(root, {**options, "folder": root / "one"}, sam=sam))
     shared, their_curve = ran(job(root, {**options, "devices": TWO}, sam=sam))
     assert [*shared] == [*alone]
