@@ -128,3 +128,13 @@ def test_a_folder_that_open_clip_opens_tells_the_input(tmp_path: Path) -> None:
     model = f"open_clip:local-dir:{tmp_path}"
     made = resolve_architecture(model, Checkpoint(Path(weights)), CLASSES).architecture
     assert (made.mean, made.crop_mode, made.image_size) == ((0.1, 0.2, 0.3), "border", 16)
+
+
+def test_a_downloaded_file_has_the_input_of_its_name_which_open_clip_does_not_ask(
+    tmp_path: Path,
+) -> None:
+    config, weights = tiny_clip(tmp_path)
+    whole = open_clip.create_model(Path(config).stem, pretrained=weights)
+    base = Base(library="open_clip", model="ViT-B-16-SigLIP", weights=weights)
+    made = clip_models.describe(base, CLASSES, whole)
+    assert (made.crop_mode, made.mean) == ("squash", (0.5, 0.5, 0.5))
