@@ -3,9 +3,9 @@
 # the place of white.
 #
 # v2.ToDtype(torch.uint16, scale=True) multiplies by 65535.999, so as to cut off rather than round.
-# float32 has no such number below 65536, and 1.0 becomes 65536, which wraps round to 0. So an overblown
-# part or a white margin of a 16-bit PNG turns black, without a word; 127 of the other values come back one too
-# large. The conversions that may overflow are documented to raise an error (float32 to int32 or int64),
+# float32 has no such number below 65536, and 1.0 becomes 65536, which wraps round to 0. So a white margin
+# or an overblown part of a 16-bit PNG turns black, without a word; 127 of the other values come back one
+# too large. The conversions that may overflow are documented to raise an error (float32 to int32 or int64),
 # and this one is not among them. The same of float16 and 8 bits is known (pytorch/vision#6799); we found
 # no report of float32, the type that 16-bit images are usually converted to. Expected: white, as with
 # float64, and as with 8 bits. To go through float64 avoids it.
