@@ -84,7 +84,7 @@ def test_all_that_an_optimiser_keeps_comes_back(tmp_path: Path, optimizer: str) 
         had.step()
     keeper = RunStateFile(tmp_path / "state.safetensors", 0.0)
     keeper.keep(3, network, had, Averages(network))
-    assert keeper.restore(network, found, Averages(network)) == 3
+    assert keeper.restore(network, found, Averages(network), 3) == 3
     require_alike(found.state_dict(), had.state_dict())
 
 
