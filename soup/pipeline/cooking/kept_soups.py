@@ -67,7 +67,7 @@ class KeptSoups:
                 "cost": asdict(result.cost),
             }
             write_json(made / FACTS, facts)
-            with FileLock(self._folder / ".lock"):
+            with FileLock(self._folder / "soups.lock"):
                 if stored := self.find(digest):
                     return stored
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one
