@@ -1,17 +1,15 @@
 """The split: the same bytes everywhere, and every problem of the images reported at once."""
 
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from soup.config.data import Data, HeldOut, Shift
 from soup.data.sources.folders import DataError
 from soup.data.split.manifest import Manifest, Row
-from soup.data.split.prepare import Prepared, counts, listing, prepare
+from soup.data.split.prepare import Prepared, counts, prepare
 from tests.worlds import COLOURS, draw, picture, world
 
 
@@ -256,38 +254,6 @@ def test_what_is_no_manifest_is_refused_by_name(tmp_path: Path, content: str | N
         path.write_text(content)
     with pytest.raises(DataError, match=r"development.csv is not a split manifest: .*run prepare"):
         Manifest.load(path)
-
-
-def rewrite(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"more")
-
-
-def touch(path: Path) -> None:
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-
-
-@pytest.mark.parametrize(
-    "change", [rewrite, touch, Path.unlink, lambda p: p.rename(p.parent / "z.png")]
-)
-def test_the_listing_changes_when_a_file_does(tmp_path: Path, change: Any) -> None:
-    data = world(tmp_path, train=3)
-    before = listing(data, tmp_path)
-    assert listing(data, tmp_path) == before
-    (tmp_path / "train/red/notes.txt").touch()
-    assert listing(data, tmp_path) == before
-    change(tmp_path / "test/red/501.png")
-    assert listing(data, tmp_path) != before
-
-
-def test_the_listing_changes_when_a_class_map_does(tmp_path: Path) -> None:
-    (tmp_path / "map.csv").write_text("folder,class\n")
-    data = world(tmp_path, train=3, shifts={"r": Shift(folder="test", classes="map.csv")})
-    before = listing(data, tmp_path)
-    assert listing(data, tmp_path) == before
-    rewrite(tmp_path / "map.csv")
-    assert listing(data, tmp_path) != before
-    (tmp_path / "map.csv").unlink()
-    assert listing(data, tmp_path) != before
 
 
 def test_a_header_check_gives_sizes_and_a_decode_check_digests(tmp_path: Path) -> None:
